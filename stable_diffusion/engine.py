@@ -1,0 +1,229 @@
+"""The loop: running requests share one UNet call per step.
+
+The loop has a thread of its own. Each turn it takes in what was submitted, puts images of one
+size and one length of prompt into common UNet calls, one timestep a row, and gives each image's
+rows to its own sampler. A request joins at the next step; a cancelled one leaves at the next.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+import torch
+from PIL import Image
+
+from stable_diffusion import tasks
+from stable_diffusion.models import Model
+from stable_diffusion.prompts import Prompts
+from stable_diffusion.request import Request
+from stable_diffusion.tasks import Denoising
+
+ROWS = 8
+"""Latents in one UNet call at the most: four images with guidance."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A prompt was too long: what of which input was left out."""
+
+    name: str
+    part: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Step `step` of `steps` is done; `seconds_left` at the pace so far."""
+
+    step: int
+    steps: int
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Image `index` of the request is finished."""
+
+    index: int
+    seed: int
+    image: Image.Image
+
+
+@dataclass(frozen=True)
+class Finished:
+    """All images were handed out."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The request came to nothing."""
+
+    error: Exception
+
+
+Event = Cut | Progress | Picture | Finished | Failed
+
+
+@dataclass(eq=False)
+class Job:
+    """A submitted request, whose events go to `listener` on the engine's thread."""
+
+    request: Request
+    listener: Callable[[Event], None]
+    denoisings: list[Denoising] = field(default_factory=list)
+    started: float = 0
+    over: bool = False
+
+    def cancel(self) -> None:
+        """Ends the work before its next step; at most the event under way still comes."""
+        self.over = True
+
+
+class Engine:
+    """Runs requests on one model until it is closed.
+
+    Args:
+        model: on its device.
+        rows: latents in one UNet call at the most; 2 or more.
+    """
+
+    def __init__(self, model: Model, rows: int = ROWS) -> None:
+        self.model = model
+        self._rows = rows
+        self._prompts = Prompts(model.pipeline)
+        self._submitted: SimpleQueue[Job | None] = SimpleQueue()
+        self._jobs: list[Job] = []
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request, listener: Callable[[Event], None]) -> Job:
+        """Queues a request and returns at once.
+
+        Args:
+            listener: takes the events: what was cut from the prompts, the progress after each
+                step, the pictures in their order and, last, `Finished` or `Failed`. It is called
+                on the engine's thread and must not block.
+        """
+        job = Job(request, listener)
+        self._submitted.put(job)
+        return job
+
+    def close(self) -> None:
+        """Ends the thread after the turn under way; requests that still run get no more events."""
+        self._submitted.put(None)
+        self._thread.join()
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        while True:
+            # One request is taken in a turn, and waited for only when nothing runs.
+            if not self._jobs or not self._submitted.empty():
+                job = self._submitted.get()
+                if job is None:
+                    return
+                self._jobs.append(job)
+                with self._confined(job):
+                    self._begin(job)
+            self._turn()
+
+    def _begin(self, job: Job) -> None:
+        request = job.request
+        # Nobody reads the negative prompt where guidance is off.
+        negative_prompt = request.negative_prompt if request.guidance_scale > 1 else None
+        embeddings = self._prompts.encode(request.prompt, negative_prompt, request.use_compel)
+        for name, part in embeddings.cut.items():
+            self._tell(job, Cut(name, part))
+        canvas = tasks.prepare(request, self.model)
+        job.denoisings = [
+            tasks.begin(request, index, canvas, embeddings, self.model)
+            for index in range(request.num_images)
+        ]
+        job.started = time.monotonic()
+
+    def _turn(self) -> None:
+        """Takes one step with every running image, and hands out those that are finished."""
+        running = [job for job in self._jobs if not job.over and not job.denoisings[0].done]
+        for call in self._calls(running):
+            with self._confined(*(job for job, _ in call)):
+                _step(self.model, [denoising for _, denoising in call])
+        for job in running:
+            self._tell_progress(job)
+        for job in self._jobs:
+            if not job.over and job.denoisings[0].done:
+                with self._confined(job):
+                    self._finish(job)
+        self._jobs = [job for job in self._jobs if not job.over]
+
+    def _calls(self, jobs: list[Job]) -> Iterator[list[tuple[Job, Denoising]]]:
+        """Who goes into which UNet call: equal shapes together, the oldest first."""
+        groups = defaultdict[tuple[torch.Size, torch.Size], list[tuple[Job, Denoising]]](list)
+        for job in jobs:
+            for denoising in job.denoisings:
+                key = denoising.latents.shape, denoising.embeddings.positive.shape
+                groups[key].append((job, denoising))
+        for group in groups.values():
+            call: list[tuple[Job, Denoising]] = []
+            rows = 0
+            for job, denoising in group:
+                if rows + denoising.rows > self._rows:
+                    yield call
+                    call, rows = [], 0
+                call.append((job, denoising))
+                rows += denoising.rows
+            yield call
+
+    def _finish(self, job: Job) -> None:
+        for index, denoising in enumerate(job.denoisings):
+            image = tasks.finish(denoising, self.model)
+            self._tell(job, Picture(index, job.request.seed_of(index), image))
+        self._tell(job, Finished())
+        job.over = True
+
+    def _tell_progress(self, job: Job) -> None:
+        step, steps = job.denoisings[0].step, len(job.denoisings[0].schedule.timesteps)
+        pace = (time.monotonic() - job.started) / step
+        self._tell(job, Progress(step, steps, pace * (steps - step)))
+
+    def _tell(self, job: Job, event: Event) -> None:
+        if not job.over:
+            job.listener(event)
+
+    @contextmanager
+    def _confined(self, *jobs: Job) -> Iterator[None]:
+        """Whatever goes wrong ends the requests it concerns, and no other."""
+        try:
+            yield
+        except Exception as error:
+            for job in jobs:
+                self._tell(job, Failed(error))
+                job.over = True
+
+
+def _step(model: Model, denoisings: list[Denoising]) -> None:
+    """Takes one step with each image, in one call of the UNet."""
+    latents, timesteps, texts = [], [], []
+    for denoising in denoisings:
+        embeddings = denoising.embeddings
+        for text in (embeddings.negative, embeddings.positive):
+            if text is not None:
+                latents.append(denoising.unet_input())
+                timesteps.append(denoising.timestep.float())
+                texts.append(text)
+    predictions = model.pipeline.unet(
+        torch.cat(latents).to(model.dtype),
+        torch.stack(timesteps).to(model.device),
+        encoder_hidden_states=torch.cat(texts),
+        return_dict=False,
+    )[0].float()
+    for denoising, rows in zip(
+        denoisings, predictions.split([d.rows for d in denoisings]), strict=True
+    ):
+        if denoising.rows == 2:
+            negative, positive = rows.chunk(2)
+            rows = negative + denoising.guidance_scale * (positive - negative)
+        denoising.advance(rows)

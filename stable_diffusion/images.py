@@ -1,0 +1,163 @@
+"""Untrusted bytes become a picture of the asked size; a picture becomes a file that carries
+its making."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from fractions import Fraction
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+from stable_diffusion.request import SIZES, InputError, quote
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+LARGEST = 64_000_000
+"""Pixels of an image that is taken in. More are refused before one of them is decoded."""
+LONGEST_EXIF = 60_000
+"""Bytes of making in an EXIF block, which ends at 65,535 in a JPEG file."""
+
+
+def read_image(source: object) -> Image.Image:
+    """A picture from an uploaded file: upright, RGB, transparency laid on white.
+
+    Args:
+        source: the path of the uploaded file. Cog hands on any text that is not a URL as it
+            stands, so that a text is an attempt to read a file of the server, and refused.
+
+    Raises:
+        InputError: when it is no readable picture of the formats taken.
+    """
+    return _flattened(_decoded("image", source), "white").convert("RGB")
+
+
+def read_mask(source: object) -> Image.Image:
+    """A mask from an uploaded file: upright, greyscale, transparency laid on black.
+
+    Raises:
+        InputError: when it is no readable picture of the formats taken.
+    """
+    return _flattened(_decoded("mask", source), "black").convert("L")
+
+
+def _decoded(name: str, source: object) -> Image.Image:
+    if not isinstance(source, Path):
+        raise InputError(f"{name}: {quote(source)} is no upload; give an http(s) or data URL")
+    try:
+        with Image.open(source, formats=FORMATS) as picture:
+            if picture.width * picture.height > LARGEST:
+                raise Image.DecompressionBombError
+            picture.load()
+            if picture.mode in ("I", "F"):
+                raise InputError(f"{name}: its pixels have 32 bits a channel; give 8 or 16")
+            return ImageOps.exif_transpose(picture)
+    except InputError:
+        raise
+    except Image.DecompressionBombError:
+        most = f"{LARGEST // 1_000_000} megapixels"
+        raise InputError(f"{name}: the picture is too large; give at most {most}") from None
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{name}: the file is no picture that can be read; "
+            "give PNG, JPEG, WebP, GIF, BMP or TIFF"
+        ) from None
+    except Exception as error:  # whatever a broken file makes one of Pillow's decoders trip over
+        fault = "ends too early" if "truncated" in str(error).lower() else "is damaged"
+        raise InputError(f"{name}: the picture can't be read, since its file {fault}") from None
+
+
+def _flattened(picture: Image.Image, background: str) -> Image.Image:
+    """The picture with eight bits a channel and no transparency."""
+    if picture.mode.startswith("I;16"):
+        deep = numpy.asarray(picture).astype(numpy.float32)
+        return Image.fromarray((deep / 257).round().astype(numpy.uint8))
+    if not picture.has_transparency_data:
+        return picture
+    layer = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, background), layer)
+
+
+def choose_size(
+    width: int | None, height: int | None, shape: tuple[int, int] | None, native: int
+) -> tuple[int, int]:
+    """The result's size in pixels (contract, 2.1).
+
+    Args:
+        width, height: what was asked for; None where it is left to the picture's shape.
+        shape: the input picture's width and height in any unit; None without a picture.
+        native: the side in pixels of the square that the model was trained on.
+    """
+    if shape is None:
+        return width or native, height or native
+    if width and height:
+        return width, height
+    ratio = Fraction(*shape)
+    sizes = product([width] if width else SIZES, [height] if height else SIZES)
+
+    def distance(size: tuple[int, int]) -> tuple[Fraction, int, int]:
+        quotient = Fraction(*size) / ratio  # exact, so that ties are ties
+        area = abs(size[0] * size[1] - native**2)
+        return max(quotient, 1 / quotient), area, -size[0]
+
+    if width or height:
+        return min(sizes, key=distance)
+    return min((s for s in sizes if native**2 <= 2 * s[0] * s[1] <= 4 * native**2), key=distance)
+
+
+def fit(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The part of the picture's centre that has the shape of `size`, scaled to it."""
+    scale = max(size[0] / picture.width, size[1] / picture.height)
+    width, height = size[0] / scale, size[1] / scale
+    left, top = (picture.width - width) / 2, (picture.height - height) / 2
+    # Rounding must not push the box over the edge by a hair.
+    box = (max(left, 0), max(top, 0), min(left + width, picture.width), min(top + height, picture.height))
+    fitted = picture.resize(size, Image.Resampling.LANCZOS, box=box)
+    fitted.info = {}
+    return fitted
+
+
+def save(
+    picture: Image.Image, path: Path, file_format: str, quality: int, making: Mapping[str, Any]
+) -> None:
+    """Writes the picture with its making: whole, or not at all.
+
+    The making is ASCII JSON: the text chunk `Description` in PNG, `ImageDescription` (270) in the
+    EXIF block of the others, where overlong prompts are cut.
+
+    Args:
+        file_format: png, webp or jpg.
+        quality: 1 to 100, for webp and jpg.
+        making: what the picture was made from, by name.
+    """
+    options: dict[str, Any] = {}
+    if file_format == "png":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_text("Description", json.dumps(making))
+    else:
+        exif = Image.Exif()
+        exif[ExifTags.Base.ImageDescription] = _cut_to_exif(making)
+        options |= {"exif": exif, "quality": quality}
+    part = path.with_suffix(".part")
+    picture.save(part, {"jpg": "JPEG"}.get(file_format, file_format), **options)
+    part.rename(path)
+
+
+def making_of(path: Path) -> dict[str, Any]:
+    """What the picture in a file written by `save` was made from."""
+    with Image.open(path) as picture:
+        text = picture.info.get("Description") or picture.getexif()[ExifTags.Base.ImageDescription]
+    return json.loads(text)
+
+
+def _cut_to_exif(making: Mapping[str, Any]) -> str:
+    text = json.dumps(making)
+    longest = LONGEST_EXIF
+    while len(text) > LONGEST_EXIF:  # an escaped character is up to twelve bytes long
+        longest //= 2
+        cut = {k: v[:longest] + "…" if isinstance(v, str) and len(v) > longest else v for k, v in making.items()}
+        text = json.dumps(cut)
+    return text

@@ -1,0 +1,127 @@
+"""The catalogue of models, and their way from the disk to the device."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+PREFERRED, DEMO = "stable-diffusion-2-1", "demo"
+COMPONENTS = ("scheduler", "tokenizer", "text_encoder", "unet", "vae")
+"""The parts of a model's folder that are loaded."""
+
+
+class MissingWeights(Exception):
+    """A model is not there, or not whole; the message says how to get it."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model on the disk.
+
+    name: of the manifest, or of the folder.
+    folder: in the library's layout: `model_index.json` and a folder for each component.
+    native_size: side in pixels of the square that the model was trained on.
+    """
+
+    name: str
+    folder: Path
+    native_size: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model on the device; `pipeline` is diffusers' `StableDiffusionImg2ImgPipeline`."""
+
+    weights: Weights
+    pipeline: Any
+
+    @property
+    def device(self) -> torch.device:
+        return self.pipeline.device  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.pipeline.dtype  # type: ignore[no-any-return]
+
+
+def catalogue() -> dict[str, dict[str, Any]]:
+    """What `weights/manifest.json` says of each model, by name."""
+    return json.loads((WEIGHTS / "manifest.json").read_text())  # type: ignore[no-any-return]
+
+
+def locked() -> dict[str, dict[str, Any]]:
+    """What `weights/lock.json` says was downloaded of each model, by name."""
+    lock = WEIGHTS / "lock.json"
+    return json.loads(lock.read_text()) if lock.exists() else {}
+
+
+def find(model: str | None) -> Weights:
+    """The weights of a model, checked for being there and whole.
+
+    Args:
+        model: a name of the manifest, or a folder in the library's layout. None takes
+            Stable Diffusion 2.1 where its weights lie in `weights/`, else the demo model.
+
+    Raises:
+        MissingWeights: with the command that gets them.
+    """
+    entries = catalogue()
+    name = model or (PREFERRED if (WEIGHTS / PREFERRED).exists() else DEMO)
+    if name not in entries:
+        return _in_folder(Path(name))
+    folder = WEIGHTS / name
+    command = f"run: scripts/download-weights {name}"
+    if not (folder / "model_index.json").exists():
+        raise MissingWeights(f"the weights of {name} are not in {folder}; {command}")
+    files = entries[name].get("files", {}) | locked().get(name, {}).get("files", {})
+    for file, known in files.items():
+        path = folder / file
+        if name in locked() and not path.exists():
+            raise MissingWeights(f"{path} is missing; {command}")
+        if path.exists() and path.stat().st_size != known.get("size", path.stat().st_size):
+            raise MissingWeights(f"{path} has not the size that is on record; {command}")
+    return Weights(name, folder, entries[name]["native_size"])
+
+
+def _in_folder(folder: Path) -> Weights:
+    config = folder / "unet" / "config.json"
+    if not (folder / "model_index.json").exists() or not config.exists():
+        raise MissingWeights(
+            f"there is no model {str(folder)!r}: give a folder in the library's layout or one of "
+            + ", ".join(catalogue())
+        )
+    return Weights(folder.resolve().name, folder, 8 * json.loads(config.read_text())["sample_size"])
+
+
+def load(weights: Weights) -> Model:
+    """Brings a model to the GPU in half precision, or to the CPU in float32 where there is none."""
+    import diffusers
+    import torch
+    import transformers
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    gpu = torch.cuda.is_available()
+    half = (weights.folder / "unet" / "diffusion_pytorch_model.fp16.safetensors").exists()
+    pipeline = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(
+        weights.folder,
+        dtype=torch.float16 if gpu else torch.float32,
+        variant="fp16" if half else None,
+        local_files_only=True,
+        use_safetensors=True,
+        safety_checker=None,
+        requires_safety_checker=False,
+        feature_extractor=None,
+        image_encoder=None,
+    )
+    if gpu:
+        pipeline.to("cuda")
+        pipeline.unet.to(memory_format=torch.channels_last)
+        pipeline.vae.to(memory_format=torch.channels_last)
+    return Model(weights, pipeline)

@@ -1,0 +1,167 @@
+"""One validated ask: what pictures are made from. Every bad input is named, all at once."""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SIZES = (128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024)
+SCHEDULERS = ("DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM")
+FORMATS = ("png", "webp", "jpg")
+SEEDS = 2**53
+"""Seeds run from 0 to one less: the whole numbers that JSON carries exactly."""
+LONGEST_PROMPT = 100_000
+"""Characters: fifteen thousand words. It keeps a hostile prompt from filling the memory."""
+
+
+class InputError(ValueError):
+    """Some inputs can't be used; `faults` has one sentence for each, which starts with its name."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What one prediction asks for, as `contract.md` names it; made by `Request.of`.
+
+    `image` and `mask` are upright pictures of any size, in mode RGB and L.
+    `width` and `height` are in pixels; None leaves them to the image and the model.
+    """
+
+    prompt: str
+    negative_prompt: str
+    image: Image | None
+    num_images: int
+    num_inference_steps: int
+    guidance_scale: float
+    strength: float
+    width: int | None
+    height: int | None
+    seed: int
+    use_compel: bool
+    mask: Image | None
+    scheduler: str
+    output_format: str
+    output_quality: int
+
+    def seed_of(self, index: int) -> int:
+        """The seed of image `index`: asked for alone, with this seed, it comes out the same."""
+        return (self.seed + index) % SEEDS
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, Any], faults: Sequence[str] = ()) -> Request:
+        """Checks all inputs by the contract's table; those left out take the defaults.
+
+        Nothing is assumed of the values: Cog's schema lets through what it can't say, and the
+        command line has no schema before it.
+
+        Args:
+            inputs: values by the names of the fields; `image` and `mask` as pictures.
+            faults: what others found wrong with the same inputs, to be told in the same breath.
+
+        Raises:
+            InputError: with a sentence for each bad input, `faults` first.
+        """
+        reader = _Reader(inputs, list(faults))
+        values: dict[str, Any] = {
+            "prompt": reader.text("prompt"),
+            "negative_prompt": reader.text("negative_prompt", ""),
+            "image": inputs.get("image"),
+            "num_images": reader.whole("num_images", 1, 4, 1),
+            "num_inference_steps": reader.whole("num_inference_steps", 1, 512, 25),
+            "guidance_scale": reader.number("guidance_scale", 1, 20, 7.5),
+            "strength": reader.number("strength", 0, 1, 0.8),
+            "width": reader.choice("width", SIZES, None),
+            "height": reader.choice("height", SIZES, None),
+            "seed": reader.whole("seed", 0, SEEDS - 1, None),
+            "use_compel": reader.flag("use_compel", False),
+            "mask": inputs.get("mask"),
+            "scheduler": reader.choice("scheduler", SCHEDULERS, "DPMSolverMultistep"),
+            "output_format": reader.choice("output_format", FORMATS, "png"),
+            "output_quality": reader.whole("output_quality", 1, 100, 90),
+        }
+        for name in inputs.keys() - values.keys():
+            reader.faults.append(f"{name}: there is no such input")
+        if reader.faults:
+            raise InputError(*reader.faults)
+        if values["seed"] is None:
+            values["seed"] = secrets.randbits(32)
+        return cls(**values)
+
+
+_REQUIRED: Any = object()
+
+
+class _Reader:
+    """Takes typed values out of untyped inputs and notes what is wrong with them.
+
+    An input that is left out takes its default; a default of None also allows None.
+    What is returned for a value at fault is never used.
+    """
+
+    def __init__(self, inputs: Mapping[str, Any], faults: list[str]) -> None:
+        self.inputs = inputs
+        self.faults = faults
+
+    def text(self, name: str, default: str = _REQUIRED) -> Any:
+        value = self.inputs.get(name, default)
+        if value is _REQUIRED:
+            self.faults.append(f"{name}: is required")
+        elif not isinstance(value, str):
+            self._fault(name, value, "give a text")
+        elif len(value) > LONGEST_PROMPT:
+            self._fault(name, value, f"give at most {LONGEST_PROMPT} characters, not {len(value)}")
+        elif any("\ud800" <= character <= "\udfff" for character in value):
+            self._fault(name, value, "give valid Unicode: a part of it is half a character")
+        return value
+
+    def whole(self, name: str, low: int, high: int, default: int | None) -> Any:
+        value = self.inputs.get(name, default)
+        if value is None and default is None:
+            return None
+        if not _is_number(value) or not low <= value <= high or value != int(value):
+            return self._fault(name, value, f"give a whole number from {low} to {high}")
+        return int(value)
+
+    def number(self, name: str, low: float, high: float, default: float) -> Any:
+        value = self.inputs.get(name, default)
+        if not _is_number(value) or not low <= value <= high:
+            return self._fault(name, value, f"give a number from {low} to {high}")
+        return float(value)
+
+    def choice(self, name: str, choices: Sequence[int | str], default: int | str | None) -> Any:
+        value = self.inputs.get(name, default)
+        if value is None and default is None:
+            return None
+        for choice in choices:
+            if value == choice and not isinstance(value, bool):
+                return choice
+        return self._fault(name, value, "give one of " + ", ".join(map(str, choices)))
+
+    def flag(self, name: str, default: bool) -> Any:
+        value = self.inputs.get(name, default)
+        if not isinstance(value, bool):
+            return self._fault(name, value, "give true or false")
+        return value
+
+    def _fault(self, name: str, value: object, allowed: str) -> None:
+        self.faults.append(f"{name}: {quote(value)} is not allowed; {allowed}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def quote(value: object) -> str:
+    """`value` as a reader of JSON knows it, cut to a length that fits a sentence."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else text[:79] + "…"
