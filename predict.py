@@ -8,14 +8,20 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
-from typing import Any, AsyncIterator, Optional
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, AsyncIterator, Optional
 
 import cog
 from cog import BasePredictor, Input, Path
 
 from stable_diffusion import __version__, images, models, prompts
-from stable_diffusion.request import InputError, Request
+from stable_diffusion.request import LONGEST_PROMPT, InputError, Request
+
+if TYPE_CHECKING:
+    from stable_diffusion.engine import Engine, Event, Picture
+
+KEPT = 3600
+"""Seconds that finished files are kept: Cog reads them once, and nobody tells when."""
 
 SIZES = [128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024]
 SCHEDULERS = ["DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM"]
@@ -43,9 +49,7 @@ class Predictor(BasePredictor):
     def setup(self) -> None:
         from stable_diffusion.engine import Engine
 
-        weights = models.find(os.environ.get("MODEL"))
-        self.engine = Engine(models.load(weights))
-        print(f"{weights.name} on {self.engine.model.device}")
+        self.engine = Engine(models.load(models.find(os.environ.get("MODEL"))))
 
     @cog.streaming
     @cog.concurrent(max=8)
@@ -69,5 +73,100 @@ class Predictor(BasePredictor):
     ) -> AsyncIterator[Path]:
         inputs = {name: value for name, value in locals().items() if name != "self"}
         request = await asyncio.to_thread(read, inputs)
-        async for path in run(self, request):
+        print(f"seed {request.seed}")
+        made: list[dict[str, Any]] = []
+        async for picture, path in files(self.engine, request, self.tell):
+            made.append({"index": picture.index, "seed": picture.seed, "nsfw": None})
+            made[-1]["file"] = path.name
+            self.record_metric("images", made)
             yield path
+
+    def tell(self, event: "Event") -> None:
+        """Shows the client what happens, in the logs and as a metric."""
+        from stable_diffusion.engine import Cut, Progress
+
+        match event:
+            case Cut():
+                print(event.warning)
+            case Progress(step, steps, seconds_left):
+                print(f"step {step} of {steps}, {seconds_left:.0f} s left")
+                self.record_metric("progress", step / steps)
+
+
+def read(inputs: Mapping[str, Any]) -> Request:
+    """A request from the inputs as Cog, or the command line, hands them on.
+
+    Raises:
+        InputError: naming everything that is wrong with them.
+    """
+    values, faults = dict(inputs), list[str]()
+
+    def attempt(reader: Callable[..., Any], *arguments: object) -> Any:
+        try:
+            return reader(*arguments)
+        except InputError as error:
+            faults.extend(error.faults)
+
+    for name, reader in {"image": images.read_image, "mask": images.read_mask}.items():
+        if values.get(name) is not None:
+            values[name] = attempt(reader, values[name])
+    if inputs.get("mask") is not None and inputs.get("image") is None:
+        faults.append("mask: there is no image to repaint; give one as image")
+    for name in ("prompt", "negative_prompt"):
+        text = values.get(name)
+        if values.get("use_compel") is True and isinstance(text, str):
+            attempt(prompts.parse, name, text[: LONGEST_PROMPT + 1])
+    return Request.of(values, faults)
+
+
+async def files(
+    engine: "Engine", request: Request, tell: Callable[["Event"], None]
+) -> AsyncIterator[tuple["Picture", Path]]:
+    """Runs a request and yields its pictures, with their files, in their order.
+
+    When it fails or is cancelled no file is left.
+
+    Args:
+        tell: takes all other events of the engine.
+    """
+    from stable_diffusion.engine import Failed, Finished, Picture
+
+    loop = asyncio.get_running_loop()
+    events: asyncio.Queue[Event] = asyncio.Queue()
+    folder = new_folder()
+    job = engine.submit(request, lambda event: loop.call_soon_threadsafe(events.put_nowait, event))
+    try:
+        while not isinstance(event := await events.get(), Finished):
+            match event:
+                case Picture(index, seed, image):
+                    path = folder / f"{folder.name}-{index}.{request.output_format}"
+                    making = making_of(request, seed, engine.model.weights.name)
+                    kind, quality = request.output_format, request.output_quality
+                    await asyncio.to_thread(images.save, image, path, kind, quality, making)
+                    yield event, path
+                case Failed(error):
+                    raise error
+                case _:
+                    tell(event)
+    except BaseException:
+        job.cancel()
+        shutil.rmtree(folder)
+        raise
+
+
+def making_of(request: Request, seed: int, model: str) -> dict[str, Any]:
+    """What a picture was made from, as its file carries it."""
+    names = ("prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "strength")
+    names += ("scheduler", "use_compel")
+    making = {name: getattr(request, name) for name in names}
+    return {**making, "seed": seed, "model": model, "version": __version__}
+
+
+def new_folder() -> Path:
+    """An empty folder for one prediction's files; those of old predictions are removed."""
+    root = Path(tempfile.gettempdir()) / f"stable-diffusion-{os.getuid()}"
+    root.mkdir(mode=0o700, exist_ok=True)
+    for folder in root.iterdir():
+        if folder.stat().st_mtime < time.time() - KEPT:
+            shutil.rmtree(folder, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix="", dir=root))

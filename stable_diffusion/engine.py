@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+from textwrap import shorten
 
 import torch
 from PIL import Image
@@ -30,10 +31,17 @@ ROWS = 8
 
 @dataclass(frozen=True)
 class Cut:
-    """A prompt was too long: what of which input was left out."""
+    """The end of a prompt was left out: `part` of the input `name` is more than the model reads."""
 
     name: str
     part: str
+
+    @property
+    def warning(self) -> str:
+        return (
+            f"{self.name}: longer than the model reads; left out are the last "
+            f"{len(self.part)} characters: {shorten(self.part, 1000, placeholder=' …')}"
+        )
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,9 @@ class Model:
     def dtype(self) -> torch.dtype:
         return self.pipeline.dtype  # type: ignore[no-any-return]
 
+    def __str__(self) -> str:
+        return f"{self.weights.name} ({self.weights.native_size} px) on {self.device}"
+
 
 def catalogue() -> dict[str, dict[str, Any]]:
     """What `weights/manifest.json` says of each model, by name."""

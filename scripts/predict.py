@@ -1,0 +1,213 @@
+"""Runs one prediction in this process, with the flags of `cog predict`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scripts import schema
+
+if TYPE_CHECKING:
+    from stable_diffusion.engine import Event
+    from stable_diffusion.request import Request
+
+EXAMPLE = 'scripts/predict -i prompt="a red apple" -i image=@examples/sketch.png -o apple.png'
+
+
+def main() -> int:
+    """The exit status: 0, or 2 for wrong input, 1 when the prediction failed, 130 for Ctrl-C."""
+    document = schema.schema(schema.PREDICT.read_text())
+    arguments = _parser(document).parse_args()
+    if arguments.model:
+        os.environ["MODEL"] = arguments.model
+
+    from predict import read
+    from stable_diffusion.models import MissingWeights, find
+    from stable_diffusion.request import InputError
+
+    faults: list[str] = []
+    inputs = _inputs(arguments, document, faults)
+    output = Path(arguments.output) if arguments.output else None
+    if output:
+        if not output.parent.is_dir():
+            faults.append(f"--output: there is no folder {str(output.parent)!r}")
+        if output.suffix[1:] in _choices(document, "output_format"):
+            inputs.setdefault("output_format", output.suffix[1:])
+    try:
+        try:
+            request = read(inputs)
+        except InputError as error:
+            raise InputError(*faults, *error.faults) from None
+        if faults:
+            raise InputError(*faults)
+        find(os.environ.get("MODEL"))
+        asyncio.run(_predict(request, output))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except MissingWeights as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("cancelled; no file was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+async def _predict(request: Request, output: Path | None) -> None:
+    from tqdm import tqdm
+
+    from predict import Predictor, files
+    from stable_diffusion.engine import Cut, Progress
+
+    predictor = Predictor()
+    predictor.setup()
+    with tqdm(desc=str(predictor.engine.model), unit="step", disable=None, leave=False) as bar:
+
+        def tell(event: Event) -> None:
+            match event:
+                case Cut():
+                    bar.write(event.warning, file=sys.stderr)
+                case Progress(step, steps, _):
+                    bar.total = steps
+                    bar.update(step - bar.n)
+
+        made = [made async for made in files(predictor.engine, request, tell)]
+    output = output or Path(f"output.{request.output_format}")
+    for picture, path in made:
+        target = output.with_suffix(f".{picture.index}{output.suffix}") if len(made) > 1 else output
+        shutil.move(path, target)
+        print(f"{target}  seed {picture.seed}")
+    shutil.rmtree(path.parent)
+
+
+def _inputs(
+    arguments: argparse.Namespace, document: dict[str, Any], faults: list[str]
+) -> dict[str, Any]:
+    """The inputs by name, in the types that the schema gives them where their text allows it."""
+    properties = document["components"]["schemas"]["Input"]["properties"]
+    inputs: dict[str, Any] = {}
+    if arguments.json is not None:
+        try:
+            inputs = dict(json.loads(_text(arguments.json)))
+        except (ValueError, TypeError, OSError) as error:
+            faults.append(f"--json: give a JSON object, or @ and the name of its file; {error}")
+    for pair in arguments.input:
+        name, equals, value = pair.partition("=")
+        if equals:
+            inputs[name] = _typed(value, properties.get(name, {}), document)
+        else:
+            faults.append(f"--input: {pair!r} is not allowed; give name=value")
+    for name, value in list(inputs.items()):
+        if properties.get(name, {}).get("format") == "uri" and isinstance(value, str):
+            try:
+                inputs[name] = _file(value)
+            except ValueError as error:
+                faults.append(f"{name}: {error}")
+                del inputs[name]
+    return inputs
+
+
+def _typed(value: str, entry: dict[str, Any], document: dict[str, Any]) -> Any:
+    """Text as the type of its input; what is not of that type stays text, and is refused later."""
+    if value == "" and entry.get("nullable"):
+        return None
+    kind = _kind(entry, document)
+    if kind == "boolean":
+        return {"true": True, "false": False}.get(value.lower(), value)
+    for number in (int, float) if kind in ("integer", "number") else ():
+        try:
+            return number(value)
+        except ValueError:
+            continue
+    return value
+
+
+def _file(value: str) -> Any:
+    import requests
+    from cog import Path as CogPath
+
+    if value.startswith("@"):
+        path = Path(value[1:])
+        if not path.is_file():
+            raise ValueError(f"there is no file {value[1:]!r}")
+        return path
+    if not value.startswith(("http://", "https://", "data:")):
+        raise ValueError(f"{value!r} is not allowed; give @ and a file's name, or a URL")
+    try:
+        return CogPath.validate(value).convert()
+    except requests.RequestException as error:
+        raise ValueError(f"{value!r} could not be fetched: {error}") from None
+
+
+def _text(value: str) -> str:
+    if value == "@-":
+        return sys.stdin.read()
+    return Path(value[1:]).read_text() if value.startswith("@") else value
+
+
+def _parser(document: dict[str, Any]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/predict",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="inputs:\n" + "\n".join(_help(document)) + f"\n\nexample:\n  {EXAMPLE}",
+    )
+    parser.add_argument(
+        "-i",
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an input; @FILE as the value takes it from a file",
+    )
+    parser.add_argument(
+        "--json", metavar="JSON", help="all inputs as a JSON object; @FILE or @- reads it"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="where the picture goes, output.png unless given; several get a number each",
+    )
+    parser.add_argument(
+        "--model", help="a name of weights/manifest.json, or a folder in the library's layout"
+    )
+    return parser
+
+
+def _help(document: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, entry in document["components"]["schemas"]["Input"]["properties"].items():
+        kind = "file" if entry.get("format") == "uri" else _kind(entry, document)
+        allowed = [kind]
+        if "minimum" in entry:
+            allowed.append(f"{entry['minimum']} to {entry['maximum']}")
+        if choices := _choices(document, name):
+            allowed.append("one of " + " ".join(map(str, choices)))
+        if "default" not in entry:
+            allowed.append("required")
+        elif entry["default"] not in (None, ""):
+            allowed.append(f"default {json.dumps(entry['default'])}")
+        lines += [f"  {name:22}{entry['description']}", f"  {'':22}({', '.join(allowed)})"]
+    return lines
+
+
+def _kind(entry: dict[str, Any], document: dict[str, Any]) -> str:
+    if "allOf" in entry:
+        entry = document["components"]["schemas"][entry["allOf"][0]["$ref"].rpartition("/")[2]]
+    return str(entry.get("type", "string"))
+
+
+def _choices(document: dict[str, Any], name: str) -> list[Any]:
+    return list(document["components"]["schemas"].get(name, {}).get("enum", []))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

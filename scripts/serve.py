@@ -1,0 +1,196 @@
+"""Runs Cog's own HTTP server without Docker, and starts it again when its worker dies."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import IO, Any
+
+from scripts import schema
+from stable_diffusion.models import MissingWeights, Weights, find
+
+GRACE = 30
+"""Seconds that running predictions get to finish after the first Ctrl-C; a second one is prompt."""
+
+
+class Stopped(Exception):
+    """Someone asked this process to end."""
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    if arguments.model:
+        os.environ["MODEL"] = arguments.model
+    try:
+        weights = find(os.environ.get("MODEL"))
+    except MissingWeights as error:
+        print(error, file=sys.stderr)
+        return 1
+    if not _is_free(arguments.host, arguments.port):
+        print(f"port {arguments.port} of {arguments.host} is taken; give another --port")
+        return 1
+    schema.write()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    with tempfile.TemporaryDirectory(prefix="stable-diffusion-") as folder:
+        try:
+            return _serve(weights, arguments.host, arguments.port, folder)
+        except Stopped:
+            return 0
+
+
+def _serve(weights: Weights, host: str, port: int, folder: str) -> int:
+    """Keeps a server running until it can't start, or someone stops it."""
+    health = f"http://{_authority(host, port)}/health-check"
+    while True:
+        server = _start(host, port, folder)
+        ready = False
+        try:
+            while server.poll() is None:
+                time.sleep(0.5)
+                status, logs = _status(health)
+                if status == "READY" and not ready:
+                    ready = True
+                    print(f"{weights.name} is ready at http://{_authority(host, port)}", flush=True)
+                if status == "SETUP_FAILED":
+                    print(logs, file=sys.stderr)
+                    return 1
+                if status in ("UNHEALTHY", "DEFUNCT"):
+                    break
+            else:
+                if server.returncode == 0:  # a client asked for it by /shutdown
+                    return 0
+        finally:
+            _end(server)
+        if not ready:
+            print("the server's worker died before it was ready", file=sys.stderr)
+            return 1
+        print("the server's worker has died; starting it again", file=sys.stderr, flush=True)
+
+
+def _start(host: str, port: int, folder: str) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        # Cog starts its worker as plain `python`, and keeps no house in the temporary folder.
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "TMPDIR": folder,
+        "PORT": str(port),
+        "COG_PREDICT_TYPE_STUB": "predict.py:Predictor",
+        "COG_MAX_CONCURRENCY": str(schema.concurrency(schema.PREDICT.read_text())),
+        # Cog calls predict(), which the whole world writes, by a new name: run().
+        "PYTHONWARNINGS": "ignore::DeprecationWarning",
+    }
+    server = subprocess.Popen(
+        [sys.executable, "-m", "cog.server.http", "--host", host],
+        cwd=schema.ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for this process, which then ends the server
+    )
+    assert server.stdout is not None
+    threading.Thread(target=_relay, args=(server.stdout,), daemon=True).start()
+    return server
+
+
+def _end(server: subprocess.Popen[str]) -> None:
+    """Lets running predictions finish; asked again, or after `GRACE`, it ends them."""
+    if server.poll() is None:
+        server.terminate()
+    try:
+        server.wait(GRACE)
+    except (Stopped, subprocess.TimeoutExpired):
+        pass
+    finally:
+        try:
+            os.killpg(server.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        server.wait()
+
+
+def _relay(lines: IO[str]) -> None:
+    """Prints the server's log, which is JSON, for people."""
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            fields = entry["fields"]
+            message = fields.pop("message")
+            told = entry["level"] != "INFO" or entry["target"] == "coglet::prediction"
+        except (ValueError, KeyError, TypeError):
+            print(line, end="", flush=True)
+            continue
+        if not told or message.startswith("predict() is deprecated"):
+            continue
+        details = [f"{name}={value}" for name, value in fields.items() if name != "source"]
+        print(entry["timestamp"][11:19], message, *details, flush=True)
+
+
+def _status(url: str) -> tuple[str, str]:
+    """What the server says of itself, and the logs of its setup; empty while it says nothing."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            answer: dict[str, Any] = json.load(response)
+    except (OSError, ValueError):
+        return "", ""
+    return answer["status"], (answer.get("setup") or {}).get("logs", "")
+
+
+def _stop(number: int, frame: object) -> None:
+    raise Stopped
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _loopback(host: str) -> str:
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return host
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(
+        f"{host} is not a loopback address: Cog's server lets anyone who reaches it shut it down "
+        "and fetch any URL; put a proxy with authentication in front of 127.0.0.1"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/serve", description=__doc__)
+    parser.add_argument("--host", type=_loopback, default="127.0.0.1", help="a loopback address")
+    parser.add_argument("--port", type=int, default=5000)
+    parser.add_argument(
+        "--model", help="a name of weights/manifest.json, or a folder in the library's layout"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
