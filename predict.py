@@ -6,6 +6,7 @@ Cog makes the API's schema from this file's text: what `Input(...)` holds must b
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -33,15 +34,37 @@ class Inputs:
     image = Input(description="starting image to use", accept="image/*", default=None)
     num_images = Input(description="number of images to generate", ge=1, le=4, default=1)
     num_inference_steps = Input(description="number of denoising steps", ge=1, le=512, default=25)
-    guidance_scale = Input(description="classifier-free guidance, higher means follow prompt more closely", ge=1, le=20, default=7.5)
-    strength = Input(description="how much to follow the input image. 1 means ignore the image, 0 means follow the image exactly", ge=0, le=1, default=0.8)
+    guidance_scale = Input(
+        description="classifier-free guidance, higher means follow prompt more closely",
+        ge=1,
+        le=20,
+        default=7.5,
+    )
+    strength = Input(
+        description="how much to follow the input image. 1 means ignore the image, 0 means follow the image exactly",
+        ge=0,
+        le=1,
+        default=0.8,
+    )
     width = Input(description="image width in px", choices=SIZES, default=None)
     height = Input(description="image height in px", choices=SIZES, default=None)
-    seed = Input(description="random seed, empty means random", ge=0, le=9007199254740991, default=None)
+    seed = Input(
+        description="random seed, empty means random", ge=0, le=9007199254740991, default=None
+    )
     use_compel = Input(description="use compel library for weighted prompts", default=False)
-    mask = Input(description="what to repaint of the image: white is repainted, black is preserved", accept="image/*", default=None)
-    scheduler = Input(description="which sampler removes the noise", choices=SCHEDULERS, default="DPMSolverMultistep")
-    output_format = Input(description="format of the image files", choices=["png", "webp", "jpg"], default="png")
+    mask = Input(
+        description="what to repaint of the image: white is repainted, black is preserved",
+        accept="image/*",
+        default=None,
+    )
+    scheduler = Input(
+        description="which sampler removes the noise",
+        choices=SCHEDULERS,
+        default="DPMSolverMultistep",
+    )
+    output_format = Input(
+        description="format of the image files", choices=["png", "webp", "jpg"], default="png"
+    )
     output_quality = Input(description="quality of webp and jpg files", ge=1, le=100, default=90)
 
 
@@ -49,7 +72,15 @@ class Predictor(BasePredictor):
     def setup(self) -> None:
         from stable_diffusion.engine import Engine
 
-        self.engine = Engine(models.load(models.find(os.environ.get("MODEL"))))
+        model = os.environ.get("MODEL")
+        weights = models.find(model)
+        if not model and weights.name == models.DEMO:
+            print(
+                f"The weights of {models.PREFERRED} are not here, so the small demo model draws; "
+                "scripts/download-weights gets them.",
+                file=sys.stderr,
+            )
+        self.engine = Engine(models.load(weights))
 
     @cog.streaming
     @cog.concurrent(max=8)
@@ -134,7 +165,11 @@ async def files(
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[Event] = asyncio.Queue()
     folder = new_folder()
-    job = engine.submit(request, lambda event: loop.call_soon_threadsafe(events.put_nowait, event))
+
+    def listen(event: "Event") -> None:
+        loop.call_soon_threadsafe(events.put_nowait, event)
+
+    job = engine.submit(request, listen)
     try:
         while not isinstance(event := await events.get(), Finished):
             match event:
@@ -156,10 +191,18 @@ async def files(
 
 def making_of(request: Request, seed: int, model: str) -> dict[str, Any]:
     """What a picture was made from, as its file carries it."""
-    names = ("prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "strength")
-    names += ("scheduler", "use_compel")
-    making = {name: getattr(request, name) for name in names}
-    return {**making, "seed": seed, "model": model, "version": __version__}
+    return {
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "seed": seed,
+        "num_inference_steps": request.num_inference_steps,
+        "guidance_scale": request.guidance_scale,
+        "strength": request.strength,
+        "scheduler": request.scheduler,
+        "use_compel": request.use_compel,
+        "model": model,
+        "version": __version__,
+    }
 
 
 def new_folder() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ipaddress
 import json
 import os
@@ -30,6 +31,7 @@ class Stopped(Exception):
 
 
 def main() -> int:
+    """Serves until it is stopped; the exit status."""
     arguments = _parser().parse_args()
     if arguments.model:
         os.environ["MODEL"] = arguments.model
@@ -39,7 +41,10 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     if not _is_free(arguments.host, arguments.port):
-        print(f"port {arguments.port} of {arguments.host} is taken; give another --port")
+        print(
+            f"port {arguments.port} of {arguments.host} is taken; give another --port",
+            file=sys.stderr,
+        )
         return 1
     schema.write()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -110,16 +115,11 @@ def _end(server: subprocess.Popen[str]) -> None:
     """Lets running predictions finish; asked again, or after `GRACE`, it ends them."""
     if server.poll() is None:
         server.terminate()
-    try:
+    with contextlib.suppress(Stopped, subprocess.TimeoutExpired):
         server.wait(GRACE)
-    except (Stopped, subprocess.TimeoutExpired):
-        pass
-    finally:
-        try:
-            os.killpg(server.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        server.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
 
 
 def _relay(lines: IO[str]) -> None:
@@ -129,7 +129,7 @@ def _relay(lines: IO[str]) -> None:
             entry = json.loads(line)
             fields = entry["fields"]
             message = fields.pop("message")
-            told = entry["level"] != "INFO" or entry["target"] == "coglet::prediction"
+            told = entry["level"] != "INFO" or "source" in fields or "prediction_id" in fields
         except (ValueError, KeyError, TypeError):
             print(line, end="", flush=True)
             continue
@@ -149,7 +149,7 @@ def _status(url: str) -> tuple[str, str]:
     return answer["status"], (answer.get("setup") or {}).get("logs", "")
 
 
-def _stop(number: int, frame: object) -> None:
+def _stop(_number: int, _frame: object) -> None:
     raise Stopped
 
 

@@ -38,6 +38,7 @@ class Cut:
 
     @property
     def warning(self) -> str:
+        """The sentence for whoever wrote it."""
         return (
             f"{self.name}: longer than the model reads; left out are the last "
             f"{len(self.part)} characters: {shorten(self.part, 1000, placeholder=' …')}"

@@ -1,5 +1,4 @@
-"""Untrusted bytes become a picture of the asked size; a picture becomes a file that carries
-its making."""
+"""Untrusted bytes become a picture of the asked size, and a picture a file with its making."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ def read_image(source: object) -> Image.Image:
     Raises:
         InputError: when it is no readable picture of the formats taken.
     """
-    return _flattened(_decoded("image", source), "white").convert("RGB")
+    return _read("image", source, "RGB", "white")
 
 
 def read_mask(source: object) -> Image.Image:
@@ -41,10 +40,10 @@ def read_mask(source: object) -> Image.Image:
     Raises:
         InputError: when it is no readable picture of the formats taken.
     """
-    return _flattened(_decoded("mask", source), "black").convert("L")
+    return _read("mask", source, "L", "black")
 
 
-def _decoded(name: str, source: object) -> Image.Image:
+def _read(name: str, source: object, mode: str, background: str) -> Image.Image:
     if not isinstance(source, Path):
         raise InputError(f"{name}: {quote(source)} is no upload; give an http(s) or data URL")
     try:
@@ -52,11 +51,8 @@ def _decoded(name: str, source: object) -> Image.Image:
             if picture.width * picture.height > LARGEST:
                 raise Image.DecompressionBombError
             picture.load()
-            if picture.mode in ("I", "F"):
-                raise InputError(f"{name}: its pixels have 32 bits a channel; give 8 or 16")
-            return ImageOps.exif_transpose(picture)
-    except InputError:
-        raise
+            upright = ImageOps.exif_transpose(picture)
+            return _flattened(_eight_bits(upright), background).convert(mode)
     except Image.DecompressionBombError:
         most = f"{LARGEST // 1_000_000} megapixels"
         raise InputError(f"{name}: the picture is too large; give at most {most}") from None
@@ -66,15 +62,21 @@ def _decoded(name: str, source: object) -> Image.Image:
             "give PNG, JPEG, WebP, GIF, BMP or TIFF"
         ) from None
     except Exception as error:  # whatever a broken file makes one of Pillow's decoders trip over
-        fault = "ends too early" if "truncated" in str(error).lower() else "is damaged"
+        early = "truncated" in str(error).lower()
+        fault = "ends too early" if early else "is damaged or of a rare kind"
         raise InputError(f"{name}: the picture can't be read, since its file {fault}") from None
 
 
-def _flattened(picture: Image.Image, background: str) -> Image.Image:
-    """The picture with eight bits a channel and no transparency."""
+def _eight_bits(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I;16"):
         deep = numpy.asarray(picture).astype(numpy.float32)
         return Image.fromarray((deep / 257).round().astype(numpy.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError("32 bits a channel, of which nobody knows which value is white")
+    return picture
+
+
+def _flattened(picture: Image.Image, background: str) -> Image.Image:
     if not picture.has_transparency_data:
         return picture
     layer = picture.convert("RGBA")
@@ -114,7 +116,12 @@ def fit(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     width, height = size[0] / scale, size[1] / scale
     left, top = (picture.width - width) / 2, (picture.height - height) / 2
     # Rounding must not push the box over the edge by a hair.
-    box = (max(left, 0), max(top, 0), min(left + width, picture.width), min(top + height, picture.height))
+    box = (
+        max(left, 0),
+        max(top, 0),
+        min(left + width, picture.width),
+        min(top + height, picture.height),
+    )
     fitted = picture.resize(size, Image.Resampling.LANCZOS, box=box)
     fitted.info = {}
     return fitted
@@ -150,7 +157,8 @@ def making_of(path: Path) -> dict[str, Any]:
     """What the picture in a file written by `save` was made from."""
     with Image.open(path) as picture:
         text = picture.info.get("Description") or picture.getexif()[ExifTags.Base.ImageDescription]
-    return json.loads(text)
+    making: dict[str, Any] = json.loads(text)
+    return making
 
 
 def _cut_to_exif(making: Mapping[str, Any]) -> str:
@@ -158,6 +166,9 @@ def _cut_to_exif(making: Mapping[str, Any]) -> str:
     longest = LONGEST_EXIF
     while len(text) > LONGEST_EXIF:  # an escaped character is up to twelve bytes long
         longest //= 2
-        cut = {k: v[:longest] + "…" if isinstance(v, str) and len(v) > longest else v for k, v in making.items()}
+        cut = {
+            k: v[:longest] + "…" if isinstance(v, str) and len(v) > longest else v
+            for k, v in making.items()
+        }
         text = json.dumps(cut)
     return text

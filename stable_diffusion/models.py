@@ -43,10 +43,12 @@ class Model:
 
     @property
     def device(self) -> torch.device:
+        """Where it computes."""
         return self.pipeline.device  # type: ignore[no-any-return]
 
     @property
     def dtype(self) -> torch.dtype:
+        """Its precision."""
         return self.pipeline.dtype  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
@@ -75,26 +77,29 @@ def find(model: str | None) -> Weights:
         MissingWeights: with the command that gets them.
     """
     entries = catalogue()
-    name = model or (PREFERRED if (WEIGHTS / PREFERRED).exists() else DEMO)
+    name = model or (PREFERRED if _is_complete(WEIGHTS / PREFERRED) else DEMO)
     if name not in entries:
         return _in_folder(Path(name))
-    folder = WEIGHTS / name
+    folder, lock = WEIGHTS / name, locked().get(name)
     command = f"run: scripts/download-weights {name}"
-    if not (folder / "model_index.json").exists():
+    if not _is_complete(folder):
         raise MissingWeights(f"the weights of {name} are not in {folder}; {command}")
-    files = entries[name].get("files", {}) | locked().get(name, {}).get("files", {})
-    for file, known in files.items():
+    for file, known in (lock or entries[name]).get("files", {}).items():
         path = folder / file
-        if name in locked() and not path.exists():
+        if lock and not path.exists():
             raise MissingWeights(f"{path} is missing; {command}")
         if path.exists() and path.stat().st_size != known.get("size", path.stat().st_size):
-            raise MissingWeights(f"{path} has not the size that is on record; {command}")
+            raise MissingWeights(f"{path} has not the size on record, so remove it and {command}")
     return Weights(name, folder, entries[name]["native_size"])
+
+
+def _is_complete(folder: Path) -> bool:
+    return (folder / "model_index.json").exists()  # the file that is downloaded last
 
 
 def _in_folder(folder: Path) -> Weights:
     config = folder / "unet" / "config.json"
-    if not (folder / "model_index.json").exists() or not config.exists():
+    if not _is_complete(folder) or not config.exists():
         raise MissingWeights(
             f"there is no model {str(folder)!r}: give a folder in the library's layout or one of "
             + ", ".join(catalogue())

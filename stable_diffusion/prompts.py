@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 MOST_PASSES = 512
-"""Runs of the text encoder for one text: 38,000 tokens, or fewer with lowered weights among them."""
+"""Runs of the text encoder for one text: 38,000 tokens, fewer with lowered weights among them."""
 CACHED = 32
 """Embeddings that are kept, the empty negative prompt's above all."""
 
@@ -55,7 +55,9 @@ class Prompts:
         texts = {"prompt": prompt}
         if negative_prompt is not None:
             texts["negative_prompt"] = negative_prompt
-        encoded = [self._encode(name, text, use_compel) for name, text in texts.items()]
+        encoded: list[torch.Tensor] = [
+            self._encode(name, text, use_compel) for name, text in texts.items()
+        ]
         cut: dict[str, str] = {}
         if use_compel:
             encoded = self._compel.pad_conditioning_tensors_to_same_length(encoded)
@@ -99,6 +101,7 @@ class Prompts:
         conjunction = parse(name, text)
         if self._passes(conjunction) > MOST_PASSES:
             raise InputError(f"{name}: too long or too many lowered weights; make it shorter")
+        embeddings: torch.Tensor
         embeddings, _ = self._compel.build_conditioning_tensor_for_conjunction(conjunction)
         if not torch.isfinite(embeddings).all():
             raise InputError(f"{name}: its weights are too large, or a blend's add up to nothing")
@@ -134,11 +137,15 @@ def parse(name: str, text: str) -> Any:
         at = " or ".join(map(quote, calls)) or quote(text)
         raise InputError(f"{name}: compel can't read {at}: {_reason(error)}") from None
     if conjunction.lora_weights:
-        raise InputError(f"{name}: {quote('withLora(…)')} is not supported: this model has no LoRAs")
+        raise InputError(
+            f"{name}: {quote('withLora(…)')} is not supported: this model has no LoRAs"
+        )
     for part in conjunction.prompts:
         for flat in getattr(part, "prompts", [part]):
             if flat.wants_cross_attention_control:
-                raise InputError(f"{name}: {quote('.swap(…)')} is not supported; write what to show")
+                raise InputError(
+                    f"{name}: {quote('.swap(…)')} is not supported; write what to show"
+                )
     return conjunction
 
 

@@ -117,5 +117,7 @@ def _keep_last(scheduler: Any, steps: int, run: int) -> None:
         timesteps = torch.cat([timesteps[:2], timesteps[1:]])
     scheduler.timesteps = timesteps
     if hasattr(scheduler, "sigmas"):
-        scheduler.sigmas = torch.cat([scheduler.sigmas[:steps][steps - run :], scheduler.sigmas[-1:]])
+        scheduler.sigmas = torch.cat(
+            [scheduler.sigmas[:steps][steps - run :], scheduler.sigmas[-1:]]
+        )
         scheduler.set_begin_index(0)

@@ -56,6 +56,7 @@ class Denoising:
 
     @property
     def timestep(self) -> torch.Tensor:
+        """That of the next step."""
         return self.schedule.timesteps[self.step]
 
     @property
@@ -65,6 +66,7 @@ class Denoising:
 
     @property
     def done(self) -> bool:
+        """Whether there is no next step."""
         return self.step == len(self.schedule.timesteps)
 
     def unet_input(self) -> torch.Tensor:
@@ -82,12 +84,11 @@ class Denoising:
         """
         self.latents = self.schedule.step(self.step, prediction, self.latents, self.generator)
         self.step += 1
-        if self.canvas.mask_latents is not None:
-            preserved = self.canvas.picture_latents
+        mask, preserved = self.canvas.mask_latents, self.canvas.picture_latents
+        if mask is not None and preserved is not None:
             if not self.done:
                 timestep = self.timestep.reshape(1)
                 preserved = self.schedule.scheduler.add_noise(preserved, self.noise, timestep)
-            mask = self.canvas.mask_latents
             self.latents = (1 - mask) * preserved + mask * self.latents
 
 

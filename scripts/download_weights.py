@@ -1,0 +1,235 @@
+"""Gets models of weights/manifest.json from the Hugging Face hub, checked and resumable.
+
+Only the files that are loaded are taken, in half precision where the repository has it. What the
+manifest does not know of them is written to weights/lock.json, which holds every later download
+to the same files. A broken-off download goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from huggingface_hub import HfApi, hf_hub_url
+from huggingface_hub.errors import (
+    DisabledRepoError,
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.file_download import http_get
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+from stable_diffusion import models
+
+WEIGHTS = {
+    "text_encoder": "model",
+    "unet": "diffusion_pytorch_model",
+    "vae": "diffusion_pytorch_model",
+}
+"""The components with weights, and how their files are called."""
+
+
+class DownloadError(Exception):
+    """A model could not be got; the message says what to do."""
+
+
+def main() -> int:
+    """Gets the models named on the command line; tells whether all came, as an exit status."""
+    entries = models.catalogue()
+    names = [name for name, entry in entries.items() if "repository" in entry]
+    parser = argparse.ArgumentParser(
+        prog="scripts/download-weights",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="models:\n"
+        + "\n".join(
+            f"  {name:26}{entries[name]['native_size']} px, {entries[name]['licence']}"
+            for name in names
+        ),
+    )
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", default=[models.PREFERRED], help="see below"
+    )
+    asked = parser.parse_args().models
+    for name in asked:
+        if name not in names:
+            print(f"there is no model {name!r} to download: see --help", file=sys.stderr)
+            return 2
+    for name in asked:
+        try:
+            download(name)
+        except DownloadError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print(f"\n{name}: stopped; run this again, it goes on there", file=sys.stderr)
+            return 130
+    return 0
+
+
+def download(name: str) -> Path:
+    """Gets one model of the manifest into `weights/`, or what is missing of it.
+
+    Raises:
+        DownloadError: saying what to do about it.
+    """
+    entry, lock = models.catalogue()[name], models.locked().get(name, {})
+    source = {key: entry[key] for key in ("repository", "revision") if key in entry}
+    if not source.items() <= lock.items():
+        lock = {}  # There is none, or the manifest has come to name another source.
+    repository = entry["repository"]
+    revision = lock.get("revision") or entry.get("revision") or "main"
+    folder = models.WEIGHTS / name
+    print(f"{name}: {repository} at {revision[:12]}, licence {entry['licence']}")
+    try:
+        info = HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=30)
+        assert info.sha is not None
+        on_hub = {sibling.rfilename: sibling for sibling in info.siblings or []}
+        files = {}
+        for file in wanted(on_hub):
+            lfs = on_hub[file].lfs
+            files[file] = {"size": on_hub[file].size, "sha256": lfs.sha256 if lfs else None}
+            for record in (lock, entry):
+                files[file] |= record.get("files", {}).get(file, {})
+        _check_room(folder, files)
+        found = {}
+        for file, known in files.items():
+            url = hf_hub_url(repository, file, revision=info.sha)
+            found[file] = _download_file(url, folder / file, known)
+        _write_lock(name, {"repository": repository, "revision": info.sha, "files": found})
+    except GatedRepoError:
+        raise DownloadError(
+            f"its owner wants you to accept the licence first: do so on the hub's page of "
+            f"{repository}, then set HF_TOKEN to a token of your account"
+        ) from None
+    except (RepositoryNotFoundError, RevisionNotFoundError, DisabledRepoError):
+        # What its owner has withdrawn the hub answers like what is private.
+        raise DownloadError(
+            f"the hub has no public repository {repository} with the revision {revision}; if you "
+            "were given access, set HF_TOKEN, else put another source into weights/manifest.json"
+        ) from None
+    except HfHubHTTPError as error:
+        reason = " ".join((error.server_message or error.response.reason_phrase).split())
+        raise DownloadError(
+            f"the hub answered {error.response.status_code}, {reason}; check HF_TOKEN if you set "
+            "it, else run this again later, it goes on where it stopped"
+        ) from None
+    except (httpx2.RequestError, OfflineModeIsEnabled) as error:
+        raise DownloadError(
+            f"the hub can't be reached ({error}); check the connection and run this again, "
+            "it goes on where it stopped"
+        ) from None
+    except OSError as error:
+        raise DownloadError(f"{error}; run this again, it goes on where it stopped") from None
+    return folder
+
+
+def wanted(files: Iterable[str]) -> list[str]:
+    """Which of a repository's files are loaded, the one that tells that all are there last.
+
+    Raises:
+        DownloadError: when it has another layout, or no weights in the safe format.
+    """
+    there = set(files)
+    if "model_index.json" not in there:
+        raise DownloadError(
+            "its repository has no model_index.json, so it has not the layout that is read here; "
+            "put another source into weights/manifest.json"
+        )
+    for suffix in (".fp16.safetensors", ".safetensors"):
+        weights = {f"{component}/{file}{suffix}" for component, file in WEIGHTS.items()}
+        if weights <= there:
+            break
+    else:
+        raise DownloadError(
+            "its repository has no complete set of safetensors files; the older formats can run "
+            "code when they are read, and are not taken"
+        )
+    configurations = {
+        file
+        for file in there
+        if file.count("/") == 1
+        and file.partition("/")[0] in models.COMPONENTS
+        and file.endswith((".json", ".txt"))
+        and not file.endswith(".index.json")
+    }
+    return [*sorted(configurations), *sorted(weights), "model_index.json"]
+
+
+def _check_room(folder: Path, files: dict[str, dict[str, Any]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    have = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    need = sum(known["size"] or 0 for known in files.values()) - have
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise DownloadError(
+            f"it needs {need / 1e9:.1f} GB and the disk of {folder} has {free / 1e9:.1f} GB left; "
+            "make room and run this again, it goes on where it stopped"
+        )
+
+
+def _download_file(url: str, path: Path, known: dict[str, Any]) -> dict[str, Any]:
+    """Gets one file, unless it is there, and returns its size and hash.
+
+    Args:
+        known: size and sha256 that it must have; None where nobody knows.
+    """
+    if path.exists():
+        found = _measure(path)
+        if not _difference(found, known):
+            return found
+        path.unlink()
+    part = path.with_name(path.name + ".part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("ab") as file:
+        if known["size"] is None or file.tell() < known["size"]:
+            http_get(
+                url,
+                file,
+                resume_size=file.tell(),
+                headers=build_hf_headers(),
+                displayed_filename=str(path.relative_to(models.WEIGHTS)),
+            )
+    found = _measure(part)
+    if difference := _difference(found, known):
+        part.unlink()
+        raise DownloadError(
+            f"{path.relative_to(models.WEIGHTS)} is not the file on record: {difference}. It was "
+            "removed; run this again, and if it stays so, don't trust the source"
+        )
+    part.rename(path)
+    return found
+
+
+def _measure(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"size": path.stat().st_size, "sha256": sha256}
+
+
+def _difference(found: dict[str, Any], known: dict[str, Any]) -> str | None:
+    for what, value in found.items():
+        if known[what] not in (None, value):
+            return f"its {what} is {value}, not {known[what]}"
+    return None
+
+
+def _write_lock(name: str, entry: dict[str, Any]) -> None:
+    path = models.WEIGHTS / "lock.json"
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(models.locked() | {name: entry}, indent=2, sort_keys=True) + "\n")
+    part.rename(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,396 @@
+"""The real server, as `scripts/serve` runs it, asked over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from PIL import Image
+
+from scripts import schema
+from stable_diffusion import images
+from tests.conftest import EXAMPLES, difference, picture_of, png, same
+
+FLOWER = EXAMPLES / "flower.png"
+NATIVE = (128, 128)
+
+
+@dataclass
+class Server:
+    """A running `scripts/serve`, and what it has printed so far."""
+
+    process: subprocess.Popen[str]
+    port: int
+    folder: Path
+    printed: list[str]
+
+    def ask(self, path: str, body: Any = None, **headers: str) -> Any:
+        """The open response to a GET, or to a POST where there is a body."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return urllib.request.urlopen(
+            urllib.request.Request(
+                f"http://127.0.0.1:{self.port}{path}",
+                data if body is not None else None,
+                {"Content-Type": "application/json", **headers},
+            ),
+            timeout=120,
+        )
+
+    def predict(self, body: Any = None, **inputs: Any) -> tuple[int, Any]:
+        """The status and the answer of one prediction, by its inputs or by a raw body."""
+        try:
+            with self.ask("/predictions", body or {"input": inputs}) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            with error:
+                text = error.read().decode()
+                return error.code, json.loads(text) if text.startswith("{") else text
+
+    def draw(self, **inputs: Any) -> list[Image.Image]:
+        status, answer = self.predict(**inputs)
+        assert (status, answer["status"]) == (200, "succeeded"), answer
+        return [picture_in(url) for url in answer["output"]]
+
+    @property
+    def health(self) -> str:
+        with self.ask("/health-check") as response:
+            return str(json.load(response)["status"])
+
+    def files(self) -> list[Path]:
+        """The results that lie on the server's disk."""
+        return [path for path in self.folder.rglob("stable-diffusion-*/*/*") if path.is_file()]
+
+
+def url_of(data: bytes, kind: str = "image/png") -> str:
+    return f"data:{kind};base64," + base64.b64encode(data).decode()
+
+
+def picture_in(url: str) -> Image.Image:
+    picture = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    picture.load()
+    return picture
+
+
+def file_of(picture: Image.Image, file_format: str = "PNG", **options: Any) -> str:
+    data = io.BytesIO()
+    picture.save(data, file_format, **options)
+    return url_of(data.getvalue(), Image.MIME[file_format])
+
+
+def until(condition: Callable[[], bool], seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.2)
+
+
+def start(folder: Path) -> Server:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scripts.serve", "--port", str(port), "--model", "demo"],
+        cwd=schema.ROOT,
+        env={**os.environ, "TMPDIR": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    server = Server(process, port, folder, [])
+
+    def read() -> None:
+        assert process.stdout is not None
+        with process.stdout:
+            server.printed.extend(process.stdout)
+
+    threading.Thread(target=read, daemon=True).start()
+    until(lambda: process.poll() is not None or any("is ready at" in p for p in server.printed))
+    assert process.poll() is None, server.printed
+    return server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = start(tmp_path_factory.mktemp("server"))
+    yield server
+    server.process.terminate()
+    server.process.wait(60)
+
+
+@pytest.fixture
+def unharmed(server: Server) -> Iterator[Server]:
+    """The server, which afterwards must be ready and have no more files than before."""
+    before = server.files()
+    yield server
+    assert server.health == "READY"
+    assert server.files() == before
+    assert not any("Traceback" in line for line in server.printed)
+
+
+# What is asked
+
+
+def test_a_prompt_makes_a_picture_of_the_native_size(server: Server) -> None:
+    status, answer = server.predict(prompt="a red apple", num_inference_steps=4, seed=5)
+    assert (status, answer["status"]) == (200, "succeeded")
+    (url,) = answer["output"]
+    assert url.startswith("data:image/png;base64,")
+    assert picture_in(url).size == NATIVE
+    (metric,) = answer["metrics"]["images"]
+    assert {name: metric[name] for name in ("index", "seed", "nsfw")} == {
+        "index": 0,
+        "seed": 5,
+        "nsfw": None,
+    }
+    assert answer["metrics"]["progress"] == 1
+    assert "step 4 of 4, 0 s left" in answer["logs"]
+
+
+def test_an_image_is_followed_as_far_as_strength_says(server: Server) -> None:
+    fitted = images.fit(images.read_image(FLOWER), NATIVE)
+    image = url_of(FLOWER.read_bytes())
+    options = {"prompt": "a rose", "image": image, "num_inference_steps": 8, "seed": 1}
+    (untouched,) = server.draw(strength=0, **options)
+    assert difference(untouched, fitted) == (0, 0)
+    (little,), (much,) = (server.draw(strength=strength, **options) for strength in (0.2, 0.8))
+    assert difference(little, fitted)[1] < difference(much, fitted)[1]
+
+
+def test_a_mask_says_what_is_repainted(server: Server) -> None:
+    mask = Image.new("L", (64, 64), 0)
+    mask.paste(255, (32, 0, 64, 64))
+    (picture,) = server.draw(
+        prompt="a rose", image=url_of(FLOWER.read_bytes()), mask=file_of(mask), strength=1
+    )
+    left = (0, 0, 60, 128)
+    fitted = images.fit(images.read_image(FLOWER), NATIVE)
+    assert difference(picture.crop(left), fitted.crop(left)) == (0, 0)
+    assert difference(picture, fitted)[1] > 2
+
+
+def test_several_images_come_in_the_order_of_their_seeds(server: Server) -> None:
+    options = {"prompt": "a red apple", "num_inference_steps": 3}
+    several = server.draw(num_images=4, seed=20, **options)
+    assert len(several) == 4
+    assert same(several[2], server.draw(seed=22, **options)[0])
+
+
+def test_every_documented_input_is_taken(server: Server) -> None:
+    (picture,) = server.draw(
+        prompt="(red apple)1.2",
+        negative_prompt="blue--",
+        image=url_of(FLOWER.read_bytes()),
+        num_images=1,
+        num_inference_steps=3,
+        guidance_scale=3,
+        strength=1,
+        width=256,
+        height=128,
+        seed=2**53 - 1,
+        use_compel=True,
+        scheduler="K_EULER_ANCESTRAL",
+        output_format="jpg",
+        output_quality=50,
+    )
+    assert (picture.format, picture.size) == ("JPEG", (256, 128))
+
+
+def test_the_schema_is_served(server: Server) -> None:
+    with server.ask("/openapi.json") as response:
+        assert json.load(response) == schema.schema(schema.PREDICT.read_text())
+
+
+def test_progress_is_seen_while_it_runs(server: Server) -> None:
+    asked = {"input": {"prompt": "a red apple", "num_inference_steps": 5}}
+    with server.ask("/predictions", asked, Accept="text/event-stream") as response:
+        text = response.read().decode()
+    events = [
+        (part.split("\n")[0].removeprefix("event: "), json.loads(part.partition("data: ")[2]))
+        for part in text.strip().split("\n\n")
+        if part.startswith("event: ")
+    ]
+    kinds = [kind for kind, _ in events]
+    assert (kinds[0], kinds[-1]) == ("start", "completed")
+    progress = [d["value"] for k, d in events if k == "metric" and d["name"] == "progress"]
+    assert progress == pytest.approx([0.2, 0.4, 0.6, 0.8, 1])
+    assert any(k == "log" and "step 2 of 5" in d["data"] for k, d in events)
+    assert sum(kind == "output" for kind in kinds) == 1
+
+
+def test_predictions_run_at_once_and_a_short_one_does_not_wait_for_a_long_one(
+    server: Server,
+) -> None:
+    order: list[str] = []
+
+    def draw(name: str, steps: int) -> None:
+        server.draw(prompt="a red apple", num_inference_steps=steps)
+        order.append(name)
+
+    long = threading.Thread(target=draw, args=("long", 60))
+    long.start()
+    until(lambda: any("of 60, " in line for line in server.printed))
+    draw("short", 2)
+    long.join()
+    assert order == ["short", "long"]
+
+
+def test_a_prediction_can_be_cancelled_between_steps(unharmed: Server) -> None:
+    answers: list[Any] = []
+    asked = {"id": "to-be-cancelled", "input": {"prompt": "x", "num_inference_steps": 511}}
+    thread = threading.Thread(target=lambda: answers.append(unharmed.predict(asked)))
+    thread.start()
+    until(lambda: any("step 2 of 511" in line for line in unharmed.printed))
+    with unharmed.ask("/predictions/to-be-cancelled/cancel", {}) as response:
+        assert response.status == 200
+    thread.join(60)
+    assert answers[0][1]["status"] == "canceled"
+    assert not any("step 200 of 511" in line for line in unharmed.printed)
+
+
+# What is broken or hostile
+
+
+@pytest.mark.parametrize(
+    ("inputs", "named"),
+    [
+        ({}, {"prompt"}),
+        ({"prompt": None}, {"prompt"}),
+        ({"prompt": 5}, {"prompt"}),
+        ({"prompt": "", "num_images": "25"}, {"num_images"}),
+        ({"prompt": "", "num_images": True}, {"num_images"}),
+        ({"prompt": "", "num_images": None}, {"num_images"}),
+        ({"prompt": "", "num_images": 2.5}, {"num_images"}),
+        ({"prompt": "", "num_images": 5, "num_inference_steps": 513}, {"num_images", "num_inf"}),
+        ({"prompt": "", "guidance_scale": 0.9, "strength": 1.1}, {"guidance_scale", "strength"}),
+        ({"prompt": "", "seed": -1}, {"seed"}),
+        ({"prompt": "", "seed": 2**53}, {"seed"}),
+        ({"prompt": "", "seed": 2**70}, {"seed"}),
+        ({"prompt": "", "width": 100, "height": 129}, {"width", "height"}),
+        ({"prompt": "", "scheduler": "DPM"}, {"scheduler"}),
+        ({"prompt": "", "image": 5}, {"image"}),
+    ],
+)
+def test_what_the_schema_forbids_is_answered_422_and_named(
+    unharmed: Server, inputs: dict[str, Any], named: set[str]
+) -> None:
+    status, answer = unharmed.predict({"input": inputs})
+    assert status == 422
+    found = {fault["loc"][-1] for fault in answer["detail"]}
+    assert all(any(name.startswith(start) for name in found) for start in named)
+    assert len(found) == len(named)
+
+
+TRUNCATED = base64.b64decode(file_of(picture_of()).partition(",")[2])[:3000]
+BOMB = png(60_000, 60_000, 8, 2, b"")
+"""The header of a picture of 60,000 × 60,000 pixels."""
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"image": "/etc/hostname"}, 'image: "/etc/hostname" is no upload'),
+        ({"image": "file:///etc/hostname"}, 'image: "file:///etc/hostname" is no upload'),
+        ({"image": ""}, 'image: "" is no upload'),
+        ({"image": url_of(b"hello", "text/plain")}, "image: the file is no picture"),
+        ({"image": url_of(TRUNCATED)}, "image: the picture can't be read, since its file ends"),
+        ({"image": url_of(BOMB)}, "image: the picture is too large; give at most 64 megapixels"),
+        ({"mask": url_of(FLOWER.read_bytes())}, "mask: there is no image to repaint"),
+        ({"prompt": '("a", "b").blend(1)', "use_compel": True}, "prompt: compel can't read \".bl"),
+        ({"prompt": "(" * 500, "use_compel": True}, "opens too many parentheses"),
+        ({"prompt": "x" * 100_001}, "prompt: "),
+    ],
+)
+def test_what_only_we_can_tell_fails_in_plain_words(
+    unharmed: Server, inputs: dict[str, Any], words: str
+) -> None:
+    status, answer = unharmed.predict(**{"prompt": "x", **inputs})
+    assert (status, answer["status"]) == (200, "failed")
+    assert words in answer["error"]
+    assert len(answer["error"].splitlines()) == 1
+    assert "Traceback" not in answer["error"] + answer["logs"]
+    assert "output" not in answer
+
+
+def test_a_failing_download_fails_the_prediction_and_nothing_else(unharmed: Server) -> None:
+    _, answer = unharmed.predict(prompt="x", image="http://127.0.0.1:9/photo.png")
+    assert answer["status"] == "failed"
+
+
+def test_json_that_is_none_is_refused(unharmed: Server) -> None:
+    for body in (b"{", b"[1]", b'{"input": {"prompt": "x", "strength": NaN}}'):
+        assert unharmed.predict(body)[0] in (400, 422)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["", "👩‍🚀 🍎", "a\x00b\x1b[31m\u202e", "word " * 10_000, "(red)1.3 C++ :-)", "<|endoftext|>"],
+)
+def test_any_text_is_a_prompt(server: Server, prompt: str) -> None:
+    (picture,) = server.draw(prompt=prompt, num_inference_steps=1)
+    assert picture.size == NATIVE
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["((((((((a", "( " * 12, "(" * 20 + "a" + ")" * 20, "red++ (apple)1.2", "word, " * 200],
+)
+def test_any_of_compels_syntax_is_a_prompt(server: Server, prompt: str) -> None:
+    (picture,) = server.draw(prompt=prompt, use_compel=True, num_inference_steps=1)
+    assert picture.size == NATIVE
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        file_of(Image.new("RGB", (1, 1), "red")),
+        file_of(Image.new("RGB", (1, 5000), "red")),
+        file_of(Image.new("RGB", (64, 64), "red"), "GIF"),
+        file_of(Image.new("RGB", (64, 64), "red").convert("CMYK"), "JPEG"),
+        file_of(Image.new("RGB", (64, 64), "red").quantize(4), transparency=1),
+        file_of(Image.fromarray(__import__("numpy").full((64, 64), 40_000, "uint16"))),
+    ],
+    ids=["1 pixel", "1 × 5000", "GIF", "CMYK", "palette", "16 bits"],
+)
+def test_any_picture_is_an_image(server: Server, image: str) -> None:
+    (picture,) = server.draw(prompt="x", image=image, num_inference_steps=2, width=128, height=128)
+    assert picture.size == NATIVE
+
+
+def test_unknown_inputs_are_dropped_and_whole_floats_taken(server: Server) -> None:
+    (picture,) = server.draw(prompt="x", colour="red", num_inference_steps=1.0, width=128.0)
+    assert picture.size == NATIVE
+
+
+# How it is run
+
+
+def test_a_dead_worker_is_replaced_and_a_stopped_server_leaves_nothing(tmp_path: Path) -> None:
+    server = start(tmp_path)
+    try:
+        server.draw(prompt="x", num_inference_steps=1)
+        # The line of processes is scripts/serve, Cog's server, the worker with the model.
+        psutil.Process(server.process.pid).children(recursive=True)[-1].kill()
+        until(lambda: sum("is ready at" in line for line in server.printed) == 2)
+        server.draw(prompt="x", num_inference_steps=1)
+    finally:
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(60) == 0
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(urllib.error.URLError):
+        server.predict(prompt="x")

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import dataclasses
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from PIL import Image
+
+from stable_diffusion import models
+from stable_diffusion.engine import Engine, Event, Failed, Finished, Picture
+from stable_diffusion.models import Model
+from stable_diffusion.request import Request
+
+# Examples are made from the test alone, and a slow machine is no failure.
+settings.register_profile(
+    "ours", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ours")
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+class Studio:
+    """An engine that is asked and answers, for tests."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.engine = Engine(model)
+
+    def events(self, **inputs: Any) -> Iterator[Event]:
+        """The events of one request, to the last."""
+        events: SimpleQueue[Event] = SimpleQueue()
+        self.engine.submit(request(**inputs), events.put)
+        yield from until_over(events)
+
+    def draw(self, **inputs: Any) -> list[Image.Image]:
+        """The pictures of one request."""
+        return [event.image for event in self.events(**inputs) if isinstance(event, Picture)]
+
+
+def opened(path: Path) -> Image.Image:
+    """A picture from a file, which is closed again."""
+    with Image.open(path) as picture:
+        picture.load()
+        return picture
+
+
+def request(**inputs: Any) -> Request:
+    """A request that is small unless told otherwise."""
+    return Request.of({"prompt": "a red apple", "num_inference_steps": 6, "seed": 1} | inputs)
+
+
+def until_over(events: SimpleQueue[Event]) -> Iterator[Event]:
+    while True:
+        event = events.get(timeout=300)
+        if isinstance(event, Failed):
+            raise event.error
+        yield event
+        if isinstance(event, Finished):
+            return
+
+
+def difference(one: Image.Image, other: Image.Image) -> tuple[float, float]:
+    """The largest and the mean difference of two pictures' values, of 255."""
+    pixels = [numpy.asarray(picture.convert("RGB")).astype(float) for picture in (one, other)]
+    distance = abs(pixels[0] - pixels[1])
+    return distance.max(), distance.mean()
+
+
+def same(one: Image.Image, other: Image.Image) -> bool:
+    """Whether two pictures are the same in the contract's sense (2.5), in float32."""
+    largest, mean = difference(one, other)
+    return largest <= 2 and mean <= 0.1
+
+
+def picture_of(
+    colours: str = "RGB", size: tuple[int, int] = (128, 128), seed: int = 0
+) -> Image.Image:
+    """A picture with something everywhere: a gradient with noise, so that no two places agree."""
+    generator = numpy.random.default_rng(seed)
+    ramp = numpy.linspace(0, 200, size[0] * size[1] * 3).reshape(size[1], size[0], 3)
+    pixels = (ramp + generator.integers(0, 55, ramp.shape)).astype(numpy.uint8)
+    return Image.fromarray(pixels).convert(colours)
+
+
+def png(width: int, height: int, depth: int, colours: int, pixels: bytes) -> bytes:
+    """A PNG file by its specification, for what Pillow would not write."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(pixels)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+@pytest.fixture(scope="session")
+def demo() -> Model:
+    return models.load(models.find("demo"))
+
+
+@pytest.fixture(scope="session")
+def studio(demo: Model) -> Studio:
+    return Studio(demo)
+
+
+@pytest.fixture(scope="session")
+def classic(demo: Model) -> Studio:
+    """The demo model with the noise schedule of SD 2.1, whose last timestep is not pure noise."""
+    from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
+
+    config = {**demo.pipeline.scheduler.config}
+    config |= {"rescale_betas_zero_snr": False, "set_alpha_to_one": False}
+    components = {**demo.pipeline.components, "scheduler": DDIMScheduler.from_config(config)}
+    pipeline = StableDiffusionImg2ImgPipeline(**components, requires_safety_checker=False)
+    return Studio(dataclasses.replace(demo, pipeline=pipeline))
+
+
+@pytest.fixture(autouse=True)
+def _inference() -> Iterator[None]:
+    with torch.inference_mode():
+        yield

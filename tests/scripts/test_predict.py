@@ -1,0 +1,181 @@
+"""The command line, as its user calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import schema
+from stable_diffusion import images
+from tests.conftest import EXAMPLES, difference, opened
+
+FLOWER = EXAMPLES / "flower.png"
+QUICK = ("-i", "num_inference_steps=2", "-i", "seed=7")
+
+
+def predict(
+    folder: Path, *arguments: str, stdin: str | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "scripts.predict", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(schema.ROOT), "MODEL": "demo", **environment},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def inputs(**values: object) -> list[str]:
+    return [part for name, value in values.items() for part in ("-i", f"{name}={value}")]
+
+
+def test_a_picture_is_written_where_asked_and_its_seed_told(tmp_path: Path) -> None:
+    told = predict(tmp_path, *inputs(prompt="a rose", image=f"@{FLOWER}"), *QUICK, "-o", "rose.png")
+    assert (told.returncode, told.stdout, told.stderr) == (0, "rose.png  seed 7\n", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["rose.png"]
+    assert opened(tmp_path / "rose.png").size == (128, 128)
+    assert images.making_of(tmp_path / "rose.png")["prompt"] == "a rose"
+
+
+def test_several_pictures_are_numbered(tmp_path: Path) -> None:
+    told = predict(tmp_path, *inputs(prompt="a rose", num_images=2), *QUICK, "-o", "out.webp")
+    assert told.stdout == "out.0.webp  seed 7\nout.1.webp  seed 8\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"out.0.webp", "out.1.webp"}
+    assert opened(tmp_path / "out.1.webp").format == "WEBP"
+
+
+def test_inputs_come_as_json_too_and_from_a_file(tmp_path: Path) -> None:
+    asked = {"prompt": "a rose", "num_inference_steps": 1, "seed": 0, "image": f"@{FLOWER}"}
+    (tmp_path / "asked.json").write_text(json.dumps(asked))
+    for flag, stdin in (
+        (json.dumps(asked), None),
+        ("@asked.json", None),
+        ("@-", json.dumps(asked)),
+    ):
+        told = predict(tmp_path, "--json", flag, stdin=stdin)
+        assert told.stdout == "output.png  seed 0\n"
+
+
+def test_an_image_may_be_a_data_url(tmp_path: Path) -> None:
+    import base64
+
+    url = "data:image/png;base64," + base64.b64encode(FLOWER.read_bytes()).decode()
+    (tmp_path / "asked.json").write_text(json.dumps({"prompt": "", "strength": 0, "image": url}))
+    assert predict(tmp_path, "--json", "@asked.json").returncode == 0
+    expected = images.fit(images.read_image(FLOWER), (128, 128))
+    assert difference(opened(tmp_path / "output.png"), expected) == (0, 0)
+
+
+def test_all_faults_are_told_at_once_a_line_each_and_nothing_is_written(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("hello")
+    wrong = inputs(
+        num_images=5,
+        num_inference_steps="many",
+        guidance_scale="nan",
+        strength=-1,
+        width=100,
+        seed=2**70,
+        use_compel="perhaps",
+        image="@text.png",
+        mask="@nowhere.png",
+        colour="red",
+    )
+    told = predict(tmp_path, *wrong, "-i", "nonsense", "-o", "nowhere/out.png")
+    assert (told.returncode, told.stdout) == (2, "")
+    assert [line.partition(":")[0] for line in told.stderr.splitlines()] == [
+        "--input",
+        "mask",
+        "--output",
+        "image",
+        "prompt",
+        "num_images",
+        "num_inference_steps",
+        "guidance_scale",
+        "strength",
+        "width",
+        "seed",
+        "use_compel",
+        "colour",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["text.png"]
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        ("photo.png", "give @ and a file's name"),
+        ("/etc/hostname", "give @ and a file's name"),
+        ("file:///etc/hostname", "give @ and a file's name"),
+        ("@missing.png", "there is no file 'missing.png'"),
+        ("http://127.0.0.1:9/photo.png", "could not be fetched"),
+    ],
+)
+def test_an_image_that_is_not_there_is_told(tmp_path: Path, image: str, words: str) -> None:
+    told = predict(tmp_path, *inputs(prompt="a rose", image=image))
+    assert told.returncode == 2
+    assert told.stderr.startswith("image: ")
+    assert words in told.stderr
+    assert len(told.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "@missing.json", '"x"'])
+def test_json_that_is_no_object_is_told(tmp_path: Path, text: str) -> None:
+    told = predict(tmp_path, "--json", text)
+    assert told.returncode == 2
+    assert told.stderr.startswith("--json: give a JSON object")
+    assert "Traceback" not in told.stderr
+
+
+def test_in_json_types_are_not_guessed(tmp_path: Path) -> None:
+    told = predict(tmp_path, "--json", '{"prompt": "", "num_images": "2", "strength": null}')
+    assert told.stderr.splitlines() == [
+        'num_images: "2" is not allowed; give a whole number from 1 to 4',
+        "strength: null is not allowed; give a number from 0 to 1",
+    ]
+
+
+def test_a_missing_model_is_told_with_the_command_that_gets_it(tmp_path: Path) -> None:
+    told = predict(tmp_path, *inputs(prompt="a rose"), "--model", "stable-diffusion-v1-4")
+    assert told.returncode == 1
+    assert "run: scripts/download-weights stable-diffusion-v1-4" in told.stderr
+    assert len(told.stderr.splitlines()) == 1
+
+
+def test_without_the_big_models_weights_a_line_says_that_the_demo_draws(tmp_path: Path) -> None:
+    told = predict(tmp_path, *inputs(prompt="a rose"), *QUICK, MODEL="")
+    assert told.returncode == 0
+    assert "so the small demo model draws" in told.stderr
+
+
+def test_a_cut_prompt_is_told(tmp_path: Path) -> None:
+    told = predict(tmp_path, *inputs(prompt="rose " * 100), *QUICK)
+    assert told.returncode == 0
+    assert "prompt: longer than the model reads" in told.stderr
+
+
+def test_help_lists_every_input_without_loading_the_engine(tmp_path: Path) -> None:
+    properties = schema.schema(schema.PREDICT.read_text())["components"]["schemas"]["Input"]
+    program = (
+        "import sys; sys.argv = ['predict', '--help']\n"
+        "from scripts.predict import main\n"
+        "try: main()\n"
+        "finally: print(sorted({'torch', 'diffusers', 'PIL', 'numpy'} & set(sys.modules)))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(schema.ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name, entry in properties["properties"].items():
+        assert f"  {name} " in told.stdout
+        assert entry["description"] in told.stdout
+    assert told.stdout.endswith("[]\n")

@@ -1,0 +1,425 @@
+"""The contract's laws, by what comes out of the engine."""
+
+from __future__ import annotations
+
+import dataclasses
+from queue import SimpleQueue
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from stable_diffusion import images, schedulers
+from stable_diffusion.engine import Cut, Engine, Event, Failed, Finished, Picture, Progress
+from stable_diffusion.models import Model
+from stable_diffusion.request import SCHEDULERS, InputError
+from tests.conftest import EXAMPLES, Studio, difference, picture_of, request, same, until_over
+
+FLOWER = images.read_image(EXAMPLES / "flower.png")
+CAR = images.read_image(EXAMPLES / "car.png")
+NATIVE = (128, 128)
+
+
+def count_calls(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of rows of each UNet call from now on."""
+    rows: list[int] = []
+    unet = model.pipeline.unet
+    forward = unet.forward
+
+    def counted(latents: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+        rows.append(len(latents))
+        return forward(latents, *arguments, **options)
+
+    monkeypatch.setattr(unet, "forward", counted)
+    return rows
+
+
+# Size
+
+
+def test_the_result_has_the_asked_size(studio: Studio) -> None:
+    for width, height in ((128, 256), (384, 128)):
+        for image in (None, FLOWER):
+            options = {"image": image, "width": width, "height": height}
+            (picture,) = studio.draw(num_inference_steps=1, **options)
+            assert picture.size == (width, height)
+
+
+def test_an_empty_size_is_the_native_one_or_follows_the_picture(studio: Studio) -> None:
+    assert studio.draw(num_inference_steps=1)[0].size == NATIVE
+    wide = FLOWER.resize((300, 150))
+    assert studio.draw(num_inference_steps=1, image=wide)[0].size == (256, 128)
+
+
+# Strength
+
+
+def test_strength_zero_returns_the_fitted_image_exactly(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = count_calls(studio.model, monkeypatch)
+    for image in (picture_of(), FLOWER, picture_of(size=(300, 200))):
+        pictures = studio.draw(image=image, strength=0, num_images=2, width=128, height=256)
+        for picture in pictures:
+            assert difference(picture, images.fit(image, (128, 256))) == (0, 0)
+    assert rows == []
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("schedule", ["studio", "classic"])
+def test_strength_one_ignores_the_image(
+    schedule: str, scheduler: str, request: pytest.FixtureRequest
+) -> None:
+    studio: Studio = request.getfixturevalue(schedule)
+    options = {"scheduler": scheduler, "strength": 1, "num_inference_steps": 5}
+    results = [studio.draw(image=image, **options)[0] for image in (FLOWER, CAR, None)]
+    assert same(results[0], results[1])
+    assert same(results[0], results[2])
+
+
+def test_strength_plays_no_part_without_an_image(studio: Studio) -> None:
+    assert same(studio.draw(strength=0.1)[0], studio.draw(strength=0.9)[0])
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_little_strength_changes_little_and_more_changes_more(
+    studio: Studio, scheduler: str
+) -> None:
+    fitted = images.fit(FLOWER, NATIVE)
+    changes = [
+        difference(fitted, studio.draw(image=FLOWER, strength=strength, scheduler=scheduler)[0])[1]
+        for strength in (0.01, 0.5, 0.9)
+    ]
+    assert changes[0] < 6
+    assert changes[0] < changes[1] / 1.5 < changes[2]
+
+
+# Steps
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 400, 512])
+def test_any_number_of_steps_gives_a_picture_with_each_sampler(studio: Studio, steps: int) -> None:
+    events: SimpleQueue[Event] = SimpleQueue()
+    for scheduler in SCHEDULERS:
+        studio.engine.submit(
+            request(num_inference_steps=steps, scheduler=scheduler, guidance_scale=1, seed=3),
+            events.put,
+        )
+    pictures: list[Image.Image] = []
+    while len(pictures) < len(SCHEDULERS):
+        match events.get(timeout=300):
+            case Picture(image=picture):
+                pictures.append(picture)
+            case Failed(error):
+                raise error
+    for picture in pictures:
+        assert is_a_red_thing_on_white(picture)
+
+
+def is_a_red_thing_on_white(picture: Image.Image) -> bool:
+    pixels = numpy.asarray(picture).astype(float)
+    centre, corners = pixels[48:80, 48:80], pixels[::119, ::119]
+    red = centre[..., 0].mean() > 170 and centre[..., 1:].mean() < 110
+    # In noise, neighbours differ; in a picture they do so at edges only.
+    rough = numpy.median(abs(numpy.diff(pixels, axis=1)))
+    return bool(red and corners.mean() > 215 and rough < 6)
+
+
+def test_pndm_makes_one_call_more(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    for scheduler, calls in (("PNDM", 21), ("DDIM", 20)):
+        rows = count_calls(studio.model, monkeypatch)
+        studio.draw(image=FLOWER, num_inference_steps=25, strength=0.8, scheduler=scheduler)
+        assert rows == [2] * calls
+        monkeypatch.undo()
+
+
+def test_without_guidance_the_work_is_half(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = count_calls(studio.model, monkeypatch)
+    studio.draw(guidance_scale=1, num_inference_steps=3)
+    studio.draw(guidance_scale=1.1, num_inference_steps=3)
+    assert rows == [1, 1, 1, 2, 2, 2]
+
+
+def test_guidance_and_the_negative_prompt_matter(studio: Studio) -> None:
+    pictures = [
+        studio.draw(guidance_scale=1)[0],
+        studio.draw(guidance_scale=7.5)[0],
+        studio.draw(guidance_scale=7.5, negative_prompt="red")[0],
+    ]
+    assert difference(pictures[0], pictures[1])[1] > 2
+    assert difference(pictures[1], pictures[2])[1] > 2
+
+
+# Seeds
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_image_i_of_seed_s_is_image_0_of_seed_s_plus_i(studio: Studio, scheduler: str) -> None:
+    options = {"scheduler": scheduler, "image": FLOWER}
+    together = studio.draw(seed=7, num_images=4, **options)
+    assert same(together[3], studio.draw(seed=10, **options)[0])
+    assert difference(together[0], together[1])[1] > 0.5
+
+
+def test_seed_zero_is_honoured_and_the_last_seed_wraps_round(studio: Studio) -> None:
+    assert same(studio.draw(seed=0)[0], studio.draw(seed=2**53 - 1, num_images=2)[1])
+    assert same(studio.draw(seed=0)[0], studio.draw(seed=0)[0])
+    assert not same(studio.draw(seed=0)[0], studio.draw(seed=1)[0])
+
+
+def test_images_come_in_their_order_with_their_seeds(studio: Studio) -> None:
+    events = [e for e in studio.events(num_images=4, seed=40) if isinstance(e, Picture)]
+    assert [(event.index, event.seed) for event in events] == [(i, 40 + i) for i in range(4)]
+
+
+# The library
+
+
+def library_pipeline(kind: str, model: Model, scheduler: str) -> Any:
+    """A pipeline of the library's own on the model's parts, with the scheduler by its own way."""
+    import diffusers
+
+    pipeline = getattr(diffusers, kind)(**model.pipeline.components, requires_safety_checker=False)
+    # Set afterwards: the constructor would change its configuration.
+    pipeline.scheduler = getattr(diffusers, schedulers.CLASSES[scheduler]).from_config(
+        model.pipeline.scheduler.config,
+        timestep_spacing="trailing",
+        steps_offset=0,
+        skip_prk_steps=True,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def mean_latents(pipeline: Any, picture: Image.Image) -> torch.Tensor:
+    pixels = pipeline.image_processor.preprocess(picture)
+    mean: torch.Tensor = pipeline.vae.encode(pixels).latent_dist.mean
+    return mean * float(pipeline.vae.config.scaling_factor)
+
+
+ASKED = {"negative_prompt": "blue", "guidance_scale": 5, "num_inference_steps": 20}
+
+
+@pytest.mark.parametrize("schedule", ["studio", "classic"])
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_text_to_image_is_the_librarys(
+    schedule: str, scheduler: str, request: pytest.FixtureRequest
+) -> None:
+    studio: Studio = request.getfixturevalue(schedule)
+    library = library_pipeline("StableDiffusionPipeline", studio.model, scheduler)
+    generator = torch.Generator().manual_seed(5)
+    theirs = library("a red apple", width=128, height=128, generator=generator, **ASKED)
+    assert same(studio.draw(scheduler=scheduler, seed=5, **ASKED)[0], theirs.images[0])
+
+
+@pytest.mark.parametrize("schedule", ["studio", "classic"])
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_image_to_image_is_the_librarys(
+    schedule: str, scheduler: str, request: pytest.FixtureRequest
+) -> None:
+    studio: Studio = request.getfixturevalue(schedule)
+    library = library_pipeline("StableDiffusionImg2ImgPipeline", studio.model, scheduler)
+    if scheduler in ("PNDM", "KLMS"):
+        # The library would run a slice of their schedule, which they don't bear: it gets ours.
+        made = schedulers.make(scheduler, library.scheduler.config, 20, 0.8)
+        made.scheduler.set_timesteps = lambda *_, **__: None
+        library.scheduler = made.scheduler
+        library.get_timesteps = lambda *_: (made.timesteps, len(made.timesteps))
+    latents = mean_latents(library, images.fit(FLOWER, NATIVE))
+    generator = torch.Generator().manual_seed(5)
+    theirs = library("a red apple", image=latents, strength=0.8, generator=generator, **ASKED)
+    ours = studio.draw(image=FLOWER, strength=0.8, scheduler=scheduler, seed=5, **ASKED)
+    assert same(ours[0], theirs.images[0])
+
+
+@pytest.mark.parametrize("scheduler", ["DDIM", "K_EULER"])
+def test_a_repainted_part_is_the_librarys(studio: Studio, scheduler: str) -> None:
+    library = library_pipeline("StableDiffusionInpaintPipeline", studio.model, scheduler)
+    fitted = images.fit(FLOWER, NATIVE)
+    latents = mean_latents(library, fitted)
+    library._encode_vae_image = lambda *_, **__: latents
+    theirs = library(
+        "a red apple",
+        image=fitted,
+        mask_image=half_mask(),
+        width=128,
+        height=128,
+        strength=0.75,
+        generator=torch.Generator().manual_seed(5),
+        **ASKED,
+    )
+    options = {"image": FLOWER, "mask": half_mask(), "strength": 0.75}
+    (ours,) = studio.draw(scheduler=scheduler, seed=5, **options, **ASKED)
+    right = (64, 0, 128, 128)
+    assert same(ours.crop(right), theirs.images[0].crop(right))
+
+
+# Masks
+
+
+def half_mask(size: tuple[int, int] = NATIVE) -> Image.Image:
+    """White on the right half."""
+    mask = Image.new("L", size, 0)
+    mask.paste(255, (size[0] // 2, 0, *size))
+    return mask
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_black_is_preserved_exactly_and_white_is_repainted(studio: Studio, scheduler: str) -> None:
+    options = {"image": FLOWER, "mask": half_mask(), "strength": 1, "scheduler": scheduler}
+    (picture,) = studio.draw(num_inference_steps=12, **options)
+    fitted = images.fit(FLOWER, NATIVE)
+    left, right = (0, 0, 64, 128), (64, 0, 128, 128)
+    assert difference(picture.crop(left), fitted.crop(left)) == (0, 0)
+    assert difference(picture.crop(right), fitted.crop(right))[1] > 5
+
+
+def test_grey_below_128_is_preserved_and_above_is_feathered(studio: Studio) -> None:
+    ramp = Image.linear_gradient("L").resize(NATIVE)
+    (picture,) = studio.draw(image=FLOWER, mask=ramp, strength=0.9)
+    fitted = images.fit(FLOWER, NATIVE)
+    preserved = numpy.asarray(images.fit(ramp, NATIVE)) < 128
+    assert (numpy.asarray(picture) == numpy.asarray(fitted))[preserved].all()
+    changed = abs(numpy.asarray(picture).astype(int) - numpy.asarray(fitted)).mean(axis=2)
+    assert changed[64:72].mean() < changed[120:].mean()
+
+
+def test_a_black_mask_returns_the_image_and_a_white_one_repaints_all(studio: Studio) -> None:
+    black, white = Image.new("L", (10, 10), 0), Image.new("L", (10, 10), 255)
+    (picture,) = studio.draw(image=FLOWER, mask=black, strength=1)
+    assert difference(picture, images.fit(FLOWER, NATIVE)) == (0, 0)
+    masked = studio.draw(image=FLOWER, mask=white, strength=0.7)[0]
+    assert same(masked, studio.draw(image=FLOWER, strength=0.7)[0])
+
+
+def test_a_mask_is_fitted_like_its_image(studio: Studio) -> None:
+    wide = images.fit(FLOWER, (256, 128))
+    (picture,) = studio.draw(image=wide, mask=half_mask((512, 256)), width=128, height=128)
+    left = (0, 0, 63, 128)
+    assert difference(picture.crop(left), images.fit(wide, NATIVE).crop(left)) == (0, 0)
+
+
+# Sharing
+
+
+@settings(max_examples=8)
+@given(st.data())
+def test_a_result_does_not_depend_on_who_runs_beside_it(
+    studio: Studio, data: st.DataObject
+) -> None:
+    some = st.fixed_dictionaries(
+        {
+            "scheduler": st.sampled_from(SCHEDULERS),
+            "num_inference_steps": st.integers(1, 9),
+            "guidance_scale": st.sampled_from([1, 4]),
+            "num_images": st.integers(1, 3),
+            "seed": st.integers(0, 99),
+            "strength": st.sampled_from([0.3, 0.8, 1]),
+            "image": st.sampled_from([None, FLOWER]),
+            "width": st.sampled_from([128, 256]),
+            "use_compel": st.booleans(),
+        }
+    )
+    asked = data.draw(st.lists(some, min_size=2, max_size=3))
+    listeners: list[SimpleQueue[Event]] = [SimpleQueue() for _ in asked]
+    for inputs, events in zip(asked, listeners, strict=True):
+        studio.engine.submit(request(height=128, **inputs), events.put)
+    for inputs, events in zip(asked, listeners, strict=True):
+        together = [event.image for event in until_over(events) if isinstance(event, Picture)]
+        for picture, alone in zip(together, studio.draw(height=128, **inputs), strict=True):
+            assert same(picture, alone)
+
+
+def test_requests_share_calls_and_a_late_one_joins_at_the_next_step(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = count_calls(studio.model, monkeypatch)
+    events: SimpleQueue[Event] = SimpleQueue()
+    late: SimpleQueue[Event] = SimpleQueue()
+
+    def listen(event: Event) -> None:
+        if event == Progress(2, 8, getattr(event, "seconds_left", 0)):
+            studio.engine.submit(request(num_inference_steps=3), late.put)
+        events.put(event)
+
+    studio.engine.submit(request(num_inference_steps=8), listen)
+    list(until_over(events))
+    list(until_over(late))
+    assert rows == [2, 2, 4, 4, 4, 2, 2, 2]
+
+
+def test_no_call_has_more_rows_than_allowed_and_all_advance(demo: Model) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        rows = count_calls(demo, monkeypatch)
+        studio = Studio(demo)
+        studio.engine.close()
+        studio.engine = Engine(demo, rows=4)
+        assert len(studio.draw(num_images=4, num_inference_steps=2)) == 4
+        assert rows == [4, 4, 4, 4]
+        studio.engine.close()
+
+
+# Events
+
+
+def test_progress_counts_every_step_and_the_last_event_says_it_is_over(studio: Studio) -> None:
+    events = list(studio.events(num_inference_steps=5, num_images=2))
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert [(event.step, event.steps) for event in progress] == [(k, 5) for k in range(1, 6)]
+    assert progress[-1].seconds_left == 0
+    assert all(event.seconds_left > 0 for event in progress[:-1])
+    assert [type(event) for event in events[5:]] == [Picture, Picture, Finished]
+
+
+def test_a_prompt_that_is_too_long_is_told(studio: Studio) -> None:
+    (cut,) = [
+        event
+        for event in studio.events(prompt="apple " * 80, num_inference_steps=1)
+        if isinstance(event, Cut)
+    ]
+    assert (cut.name, cut.part) == ("prompt", "apple " * 5)
+    assert "left out are the last 30 characters: apple apple" in cut.warning
+
+
+def test_a_cancelled_request_leaves_at_once_and_the_others_go_on(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = count_calls(studio.model, monkeypatch)
+    cancelled: list[Event] = []
+
+    def listen(event: Event) -> None:
+        cancelled.append(event)
+        if isinstance(event, Progress) and event.step == 2:
+            job.cancel()
+
+    job = studio.engine.submit(request(num_inference_steps=512), listen)
+    assert len(studio.draw(num_inference_steps=7)) == 1
+    assert len(cancelled) == 2
+    assert len(rows) <= 9
+
+
+def test_what_goes_wrong_with_one_request_is_told_and_ends_no_other(studio: Studio) -> None:
+    with pytest.raises(InputError, match="weights are too large"):
+        studio.draw(prompt="(cat)" + "9" * 40, use_compel=True)
+    assert len(studio.draw(num_inference_steps=1)) == 1
+
+
+def test_an_overflow_is_an_error_and_not_a_black_picture(demo: Model) -> None:
+    unet = demo.pipeline.unet
+    studio = Studio(demo)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        forward = unet.forward
+        monkeypatch.setattr(unet, "forward", lambda *a, **k: (forward(*a, **k)[0] * float("inf"),))
+        with pytest.raises(ArithmeticError, match="no picture came out"):
+            studio.draw()
+    studio.engine.close()
+
+
+def test_a_closed_engine_has_no_thread_left(demo: Model) -> None:
+    engine = Engine(dataclasses.replace(demo))
+    engine.close()
+    assert not engine._thread.is_alive()

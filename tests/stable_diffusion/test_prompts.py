@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from stable_diffusion.models import Model
+from stable_diffusion.prompts import Prompts, parse
+from stable_diffusion.request import InputError
+
+
+@pytest.fixture(scope="module")
+def prompts(demo: Model) -> Prompts:
+    return Prompts(demo.pipeline)
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(InputError) as caught:
+        parse("prompt", text)
+    assert len(caught.value.faults) == 1
+    assert str(caught.value).startswith("prompt: ")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a red apple", "", "C++", ":-)", "(red)1.3 ball++", "🍎\x00\x1b"])
+def test_a_plain_prompt_is_just_text(prompts: Prompts, demo: Model, text: str) -> None:
+    expected = demo.pipeline.encode_prompt(text, "cpu", 1, True, negative_prompt="blurry")
+    encoded = prompts.encode(text, "blurry")
+    assert encoded.negative is not None
+    assert torch.equal(encoded.positive, expected[0])
+    assert torch.equal(encoded.negative, expected[1])
+    assert encoded.cut == {}
+
+
+def test_weights_change_the_embeddings_and_a_weight_of_one_does_not(prompts: Prompts) -> None:
+    plain = prompts.encode("a red ball", None, True).positive
+
+    def distance(text: str) -> float:
+        return float((prompts.encode(text, None, True).positive - plain).abs().max())
+
+    assert distance("a red++ ball") > 0.05
+    assert distance("a (red)0.2 ball") > 0.05
+    assert distance("a (red)1.0 ball") < 1e-5
+
+
+def test_compels_embeddings_are_compels(prompts: Prompts, demo: Model) -> None:
+    from compel import Compel
+
+    compel = Compel(demo.pipeline.tokenizer, demo.pipeline.text_encoder)
+    for text in ("red++ ball", "(red ball)1.3", '("a cat", "a dog").blend(.7, .3)'):
+        assert torch.equal(prompts.encode(text, None, True).positive, compel(text))
+
+
+def test_with_compel_a_prompt_may_be_long_and_both_get_one_length(prompts: Prompts) -> None:
+    long = prompts.encode("a red apple, " * 40, "blurry", True)
+    assert long.negative is not None
+    assert long.positive.shape == long.negative.shape
+    assert long.positive.shape[1] > 77
+    assert long.positive.shape[1] % 77 == 0
+    assert long.cut == {}
+
+
+def test_without_compel_what_is_cut_off_is_told(prompts: Prompts) -> None:
+    words = [f"{word} apple" for word in ["red", "green"] * 40]
+    encoded = prompts.encode(" ".join(words), "Blurry! " * 100)
+    assert encoded.positive.shape[1] == 77
+    # 75 tokens have a place: 37 pairs of words and one word more.
+    assert (
+        encoded.cut["prompt"] == " ".join(words)[len(" ".join(words[:37])) + 1 :].split(" ", 1)[1]
+    )
+    assert encoded.cut["negative_prompt"].startswith("! Blurry! Blurry")
+    assert prompts.encode("apple " * 75, None).cut == {}
+    assert prompts.encode("apple " * 76, None).cut == {"prompt": "apple "}
+
+
+def test_without_guidance_the_negative_prompt_is_not_encoded(prompts: Prompts) -> None:
+    assert prompts.encode("a cat", None).negative is None
+
+
+def test_a_text_is_encoded_once(demo: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts, calls = Prompts(demo.pipeline), []
+    encode = demo.pipeline.encode_prompt
+
+    def counted(text: str, *arguments: Any) -> Any:
+        calls.append(text)
+        return encode(text, *arguments)
+
+    monkeypatch.setattr(demo.pipeline, "encode_prompt", counted)
+    for prompt in ("a cat", "a dog", "a cat"):
+        prompts.encode(prompt, "")
+    assert sorted(calls) == ["", "a cat", "a dog"]
+    for index in range(100):
+        prompts.encode(f"a cat {index}", None)
+    assert len(prompts._cache) <= 32
+
+
+# What compel refuses
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ('("a", "b").blend(.7)', ".blend(.7)"),
+        ('("a", "b").blend(1, 2, 3)', ".blend(1, 2, 3)"),
+        ('("a", "b").and(1)', ".and(1)"),
+        ('("a", "b").blend(x, y)', ".blend(x, y)"),
+        ("a cat.swap(dog)", ".swap("),
+        ("withLora(style, 0.5) a cat", "withLora("),
+        ("a cat " + "(" * 300 + "b" + ")" * 300, "(((("),
+    ],
+)
+def test_what_compel_refuses_or_would_ignore_is_quoted(text: str, part: str) -> None:
+    assert part in refusal(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["(red", "red)", ":-)", '"quoted', "((((((((a", "( " * 12, "++", "(a).foo(3)", "\\("]
+)
+def test_what_compel_takes_as_text_is_no_fault(text: str) -> None:
+    parse("prompt", text)
+
+
+def test_nested_and_unbalanced_parentheses_come_to_an_end() -> None:
+    # Without pyparsing's cache, these alone take longer than anyone would wait.
+    program = "from stable_diffusion.prompts import parse\n" + "\n".join(
+        f"parse('prompt', {text!r})"
+        for text in ("(" * 20 + "a" + ")" * 20, "(" * 25, "( " * 20, "(a, (b, " * 10, '("a (b ' * 8)
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["(cat)" + "9" * 50, '("a", "b").blend(1, -1)'],
+)
+def test_weights_that_give_no_number_are_refused(prompts: Prompts, text: str) -> None:
+    with pytest.raises(InputError, match="prompt: its weights are too large"):
+        prompts.encode(text, None, True)
+
+
+def test_a_prompt_that_would_run_the_encoder_without_end_is_refused(prompts: Prompts) -> None:
+    with pytest.raises(InputError, match="negative_prompt: too long or too many"):
+        prompts.encode("", "a- b-- " * 200, True)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stable_diffusion.request import LONGEST_PROMPT, SCHEDULERS, SIZES, InputError, Request
+
+RANGES = {
+    "num_images": (1, 4),
+    "num_inference_steps": (1, 512),
+    "guidance_scale": (1, 20),
+    "strength": (0, 1),
+    "seed": (0, 2**53 - 1),
+    "output_quality": (1, 100),
+}
+WHOLE = [name for name in RANGES if name not in ("guidance_scale", "strength")]
+
+
+def faults(**inputs: Any) -> tuple[str, ...]:
+    with pytest.raises(InputError) as caught:
+        Request.of({"prompt": "a cat"} | inputs)
+    return caught.value.faults
+
+
+def test_what_is_left_out_takes_the_documented_default() -> None:
+    request = Request.of({"prompt": "a cat"})
+    assert request.negative_prompt == ""
+    assert request.image is None
+    assert request.mask is None
+    assert (request.num_images, request.num_inference_steps) == (1, 25)
+    assert (request.guidance_scale, request.strength) == (7.5, 0.8)
+    assert (request.width, request.height) == (None, None)
+    assert request.use_compel is False
+    assert request.scheduler == "DPMSolverMultistep"
+    assert (request.output_format, request.output_quality) == ("png", 90)
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_both_ends_of_a_range_are_allowed(name: str) -> None:
+    for end in RANGES[name]:
+        assert getattr(Request.of({"prompt": "", name: end}), name) == end
+
+
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize(
+    "value", [-1, 2**53, 2**70, 1e300, float("nan"), float("inf"), "2", True, [1], {}]
+)
+def test_what_is_outside_of_a_range_or_no_number_is_named_with_what_is_allowed(
+    name: str, value: Any
+) -> None:
+    (fault,) = faults(**{name: value})
+    low, high = RANGES[name]
+    assert fault.startswith(f"{name}: ")
+    assert f"from {low} to {high}" in fault
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_whole_number_may_come_as_a_float_but_not_a_broken_one(name: str) -> None:
+    value = getattr(Request.of({"prompt": "", name: 2.0}), name)
+    assert (value, type(value)) == (2, int)
+    assert "2.5 is not allowed" in faults(**{name: 2.5})[0]
+
+
+def test_null_is_allowed_where_empty_means_something_and_nowhere_else() -> None:
+    request = Request.of({"prompt": "", "width": None, "height": None, "image": None, "mask": None})
+    assert (request.width, request.height) == (None, None)
+    assert Request.of({"prompt": "", "seed": None}).seed < 2**32
+    for name in ("negative_prompt", "num_images", "strength", "use_compel", "scheduler"):
+        assert faults(**{name: None})[0].startswith(f"{name}: null is not allowed")
+
+
+def test_only_the_thirteen_sizes_are_allowed() -> None:
+    for size in SIZES:
+        assert Request.of({"prompt": "", "width": size, "height": size * 1.0}).height == size
+    assert "128, 256, 384" in faults(width=100)[0]
+    assert faults(height="128")[0].startswith("height: ")
+
+
+def test_all_faults_are_named_at_once() -> None:
+    found = faults(
+        prompt=5, num_images=5, num_inference_steps=513, width=100, scheduler="DPM", colour="red"
+    )
+    assert [fault.partition(":")[0] for fault in found] == [
+        "prompt",
+        "num_images",
+        "num_inference_steps",
+        "width",
+        "scheduler",
+        "colour",
+    ]
+
+
+def test_a_missing_prompt_is_a_fault_and_an_empty_one_is_none() -> None:
+    with pytest.raises(InputError, match="prompt: is required"):
+        Request.of({})
+    assert Request.of({"prompt": ""}).prompt == ""
+
+
+def test_any_text_is_a_prompt_but_half_a_character_and_one_without_end() -> None:
+    for text in ("C++ :-) (red)1.3", "\x00\x1b[31m", "👩‍🚀", "word " * 10_000):
+        assert Request.of({"prompt": text}).prompt == text
+    assert "half a character" in faults(prompt="\ud83d")[0]
+    assert str(LONGEST_PROMPT) in faults(negative_prompt="x" * (LONGEST_PROMPT + 1))[0]
+
+
+def test_seed_zero_is_a_seed_and_an_empty_one_is_drawn_from_32_bits() -> None:
+    assert Request.of({"prompt": "", "seed": 0}).seed == 0
+    drawn = {Request.of({"prompt": ""}).seed for _ in range(50)}
+    assert len(drawn) > 40
+    assert max(drawn) < 2**32
+
+
+def test_seeds_of_the_images_count_up_and_wrap_round() -> None:
+    request = Request.of({"prompt": "", "seed": 2**53 - 2})
+    assert [request.seed_of(index) for index in range(4)] == [2**53 - 2, 2**53 - 1, 0, 1]
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+names = st.sampled_from(
+    [*RANGES, "prompt", "negative_prompt", "width", "height", "use_compel", "scheduler"]
+)
+
+
+@given(st.dictionaries(names | st.text(), values))
+def test_whatever_comes_in_is_a_request_or_a_fault_that_names_an_input(
+    inputs: dict[str, Any],
+) -> None:
+    inputs.pop("image", None)
+    inputs.pop("mask", None)
+    try:
+        request = Request.of(inputs)
+    except InputError as error:
+        assert all(
+            fault.startswith(("prompt: ", *(f"{n}: " for n in inputs))) for fault in error.faults
+        )
+    else:
+        assert request.scheduler in SCHEDULERS

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import predict
+from scripts import schema
+from stable_diffusion import images, request
+from stable_diffusion.request import InputError, Request
+from tests.conftest import EXAMPLES, Studio, difference, opened
+
+FLOWER = EXAMPLES / "flower.png"
+
+
+@pytest.fixture
+def predictor(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A predictor that is set up, with a temporary folder of its own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    predictor = predict.Predictor()
+    predictor.engine = studio.engine
+    predictor.metrics = {}
+    monkeypatch.setattr(
+        predictor, "record_metric", lambda name, value: predictor.metrics.update({name: value})
+    )
+    return predictor
+
+
+def run(predictor: Any, **inputs: Any) -> list[Path]:
+    """What `predict()` yields, with every default of the schema, as Cog would call it."""
+    properties = schema.schema(schema.PREDICT.read_text())["components"]["schemas"]["Input"]
+    defaults = {name: entry.get("default") for name, entry in properties["properties"].items()}
+
+    async def collect() -> list[Path]:
+        return [path async for path in predictor.predict(**defaults | inputs)]
+
+    return asyncio.run(collect())
+
+
+def left_over(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_the_signature_takes_what_a_request_takes() -> None:
+    parameters = inspect.signature(predict.Predictor.predict).parameters
+    assert list(parameters)[1:] == list(Request.__dataclass_fields__)
+    assert tuple(predict.SIZES) == request.SIZES
+    assert tuple(predict.SCHEDULERS) == request.SCHEDULERS
+
+
+def test_a_prediction_yields_files_with_their_making_and_tells_the_metrics(
+    predictor: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = run(
+        predictor, prompt="a red apple", image=FLOWER, num_images=2, seed=0, num_inference_steps=5
+    )
+    assert [path.suffix for path in paths] == [".png", ".png"]
+    assert len({path.name for path in paths}) == 2
+    for index, path in enumerate(paths):
+        assert images.making_of(path) == {
+            "prompt": "a red apple",
+            "negative_prompt": "",
+            "seed": index,
+            "num_inference_steps": 5,
+            "guidance_scale": 7.5,
+            "strength": 0.8,
+            "scheduler": "DPMSolverMultistep",
+            "use_compel": False,
+            "model": "demo",
+            "version": "0.1.0",
+        }
+    assert predictor.metrics == {
+        "progress": 1,
+        "images": [
+            {"index": index, "seed": index, "nsfw": None, "file": path.name}
+            for index, path in enumerate(paths)
+        ],
+    }
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "seed 0"
+    assert lines[1].startswith("step 1 of 4, ")
+
+
+def test_the_output_format_is_that_of_the_file(predictor: Any) -> None:
+    for kind, start in (("jpg", b"\xff\xd8"), ("webp", b"RIFF"), ("png", b"\x89PNG")):
+        (path,) = run(predictor, prompt="", image=FLOWER, strength=0, output_format=kind)
+        assert path.suffix == f".{kind}"
+        assert path.read_bytes().startswith(start)
+
+
+def test_bad_inputs_are_named_all_at_once_and_leave_nothing(predictor: Any, tmp_path: Path) -> None:
+    text = tmp_path / "text.png"
+    text.write_text("hello")
+    with pytest.raises(InputError) as caught:
+        run(
+            predictor,
+            prompt='("a", "b").blend(1)',
+            negative_prompt="a.swap(b)",
+            use_compel=True,
+            image=text,
+            mask="/etc/hostname",
+            num_images=9,
+            seed=2**70,
+        )
+    named = [fault.partition(":")[0] for fault in caught.value.faults]
+    assert named == ["image", "mask", "prompt", "negative_prompt", "num_images", "seed"]
+    assert left_over(tmp_path) == [text]
+
+
+def test_a_mask_needs_an_image(predictor: Any) -> None:
+    with pytest.raises(InputError, match="mask: there is no image to repaint"):
+        run(predictor, prompt="", mask=FLOWER)
+
+
+def test_a_failure_on_the_way_leaves_no_file(predictor: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="prompt: its weights"):
+        run(predictor, prompt="(cat)" + "9" * 40, use_compel=True)
+    assert left_over(tmp_path) == []
+
+
+def test_cancelling_ends_the_work_and_leaves_no_file(predictor: Any, tmp_path: Path) -> None:
+    asked = predict.read({"prompt": "a red apple", "num_inference_steps": 500})
+
+    async def cancelled() -> None:
+        told = asyncio.Event()
+        files = predict.files(predictor.engine, asked, lambda _: told.set())
+        task = asyncio.ensure_future(anext(files))
+        await told.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert left_over(tmp_path) == []
+    assert len(run(predictor, prompt="a red apple", num_inference_steps=1)) == 1
+
+
+def test_files_of_old_predictions_are_removed_and_newer_ones_kept(
+    predictor: Any, tmp_path: Path
+) -> None:
+    options = {"prompt": "", "image": FLOWER, "strength": 0}
+    (old,), (new,) = run(predictor, **options), run(predictor, **options)
+    past = time.time() - 2 * predict.KEPT
+    os.utime(old.parent, (past, past))
+    run(predictor, **options)
+    assert not old.exists()
+    assert new.exists()
+
+
+def test_strength_zero_comes_back_pixel_for_pixel_in_a_png(predictor: Any) -> None:
+    (path,) = run(predictor, prompt="", image=FLOWER, strength=0)
+    assert difference(opened(path), images.fit(images.read_image(FLOWER), (128, 128))) == (0, 0)
+
+
+def test_several_predictions_run_at_once_and_keep_apart(predictor: Any) -> None:
+    async def collect(seed: int) -> list[Path]:
+        asked = predict.read({"prompt": "a red apple", "seed": seed, "num_inference_steps": 4})
+        return [path async for _, path in predict.files(predictor.engine, asked, lambda _: None)]
+
+    async def together() -> list[list[Path]]:
+        return await asyncio.gather(*(collect(seed) for seed in range(3)))
+
+    seeds = [images.making_of(path)["seed"] for (path,) in asyncio.run(together())]
+    assert seeds == [0, 1, 2]
+
+
+def test_a_long_prompt_is_told_in_the_logs(
+    predictor: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(predictor, prompt="apple " * 100, num_inference_steps=1)
+    assert "prompt: longer than the model reads; left out are" in capsys.readouterr().out
+
+
+def test_the_example_pictures_can_be_read() -> None:
+    for path in EXAMPLES.glob("*.png"):
+        assert min(images.read_image(path).size) >= 512
