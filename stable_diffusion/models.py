@@ -89,7 +89,7 @@ def find(model: str | None) -> Weights:
         if lock and not path.exists():
             raise MissingWeights(f"{path} is missing; {command}")
         if path.exists() and path.stat().st_size != known.get("size", path.stat().st_size):
-            raise MissingWeights(f"{path} has not the size on record, so remove it and {command}")
+            raise MissingWeights(f"{path} has not the size on record; {command}")
     return Weights(name, folder, entries[name]["native_size"])
 
 

@@ -226,7 +226,7 @@ def test_a_picture_of_the_asked_size_is_not_touched() -> None:
 
 def test_the_middle_is_taken_and_nothing_is_squashed() -> None:
     picture = Image.new("L", (300, 100), "white")
-    picture.paste("black", (99, 0, 201, 100))
+    picture.paste("black", (90, 0, 210, 100))
     assert images.fit(picture, (128, 128)).getextrema() == (0, 0)
     circle = ImageOps.expand(Image.new("L", (2, 2), 255), border=49)
     fitted = images.fit(circle, (512, 256)).point(lambda grey: 255 * (grey > 100))
