@@ -228,10 +228,11 @@ def test_the_middle_is_taken_and_nothing_is_squashed() -> None:
     picture = Image.new("L", (300, 100), "white")
     picture.paste("black", (90, 0, 210, 100))
     assert images.fit(picture, (128, 128)).getextrema() == (0, 0)
-    circle = ImageOps.expand(Image.new("L", (2, 2), 255), border=49)
-    fitted = images.fit(circle, (512, 256)).point(lambda grey: 255 * (grey > 100))
+    square = ImageOps.expand(Image.new("L", (20, 20), 255), border=40)
+    fitted = images.fit(square, (512, 256)).point(lambda grey: 255 * (grey > 127))
     left, top, right, bottom = fitted.getbbox() or (0, 0, 0, 0)
-    assert abs((right - left) - (bottom - top)) <= 1
+    assert abs((right - left) - 102) <= 1
+    assert abs((bottom - top) - 102) <= 1
 
 
 @given(sides, sides, st.sampled_from(SIZES), st.sampled_from(SIZES))
