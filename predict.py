@@ -150,6 +150,12 @@ def read(inputs: Mapping[str, Any]) -> Request:
     return Request.of(values, faults)
 
 
+def fetched(url: str) -> Path:
+    """The file that an http(s) or data URL leads to, got as Cog gets it."""
+    path: Path = Path.validate(url).convert()
+    return path
+
+
 async def files(
     engine: "Engine", request: Request, tell: Callable[["Event"], None]
 ) -> AsyncIterator[tuple["Picture", Path]]:

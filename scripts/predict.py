@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,28 @@ def main() -> int:
     if arguments.model:
         os.environ["MODEL"] = arguments.model
 
+    from stable_diffusion.models import MissingWeights
+    from stable_diffusion.request import InputError
+
+    with tempfile.TemporaryDirectory() as folder:
+        tempfile.tempdir = folder  # for what is fetched, and for pictures that nobody came to see
+        try:
+            _run(arguments, document)
+        except InputError as error:
+            print(error, file=sys.stderr)
+            return 2
+        except MissingWeights as error:
+            print(error, file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("cancelled; no file was written", file=sys.stderr)
+            return 130
+    return 0
+
+
+def _run(arguments: argparse.Namespace, document: dict[str, Any]) -> None:
     from predict import read
-    from stable_diffusion.models import MissingWeights, find
+    from stable_diffusion.models import find
     from stable_diffusion.request import InputError
 
     faults: list[str] = []
@@ -40,24 +61,13 @@ def main() -> int:
         if output.suffix[1:] in _choices(document, "output_format"):
             inputs.setdefault("output_format", output.suffix[1:])
     try:
-        try:
-            request = read(inputs)
-        except InputError as error:
-            raise InputError(*faults, *error.faults) from None
-        if faults:
-            raise InputError(*faults)
-        find(os.environ.get("MODEL"))
-        asyncio.run(_predict(request, output))
+        request = read(inputs)
     except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except MissingWeights as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("cancelled; no file was written", file=sys.stderr)
-        return 130
-    return 0
+        raise InputError(*faults, *error.faults) from None
+    if faults:
+        raise InputError(*faults)
+    find(os.environ.get("MODEL"))
+    asyncio.run(_predict(request, output))
 
 
 async def _predict(request: Request, output: Path | None) -> None:
@@ -84,7 +94,6 @@ async def _predict(request: Request, output: Path | None) -> None:
         target = output.with_suffix(f".{picture.index}{output.suffix}") if len(made) > 1 else output
         shutil.move(path, target)
         print(f"{target}  seed {picture.seed}")
-    shutil.rmtree(path.parent)
 
 
 def _inputs(
@@ -131,7 +140,8 @@ def _typed(value: str, entry: dict[str, Any], document: dict[str, Any]) -> Any:
 
 def _file(value: str) -> Any:
     import requests
-    from cog import Path as CogPath
+
+    from predict import fetched
 
     if value.startswith("@"):
         path = Path(value[1:])
@@ -141,7 +151,7 @@ def _file(value: str) -> Any:
     if not value.startswith(("http://", "https://", "data:")):
         raise ValueError(f"{value!r} is not allowed; give @ and a file's name, or a URL")
     try:
-        return CogPath.validate(value).convert()
+        return fetched(value)
     except requests.RequestException as error:
         raise ValueError(f"{value!r} could not be fetched: {error}") from None
 
