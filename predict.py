@@ -10,7 +10,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, AsyncIterator, Optional
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any, AsyncGenerator, AsyncIterator, Optional
 
 import cog
 from cog import BasePredictor, Input, Path
@@ -21,7 +22,7 @@ from stable_diffusion.request import LONGEST_PROMPT, InputError, Request
 if TYPE_CHECKING:
     from stable_diffusion.engine import Engine, Event, Picture
 
-KEPT = 3600
+KEPT = 600
 """Seconds that finished files are kept: Cog reads them once, and nobody tells when."""
 
 SIZES = [128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024]
@@ -106,11 +107,12 @@ class Predictor(BasePredictor):
         request = await asyncio.to_thread(read, inputs)
         print(f"seed {request.seed}")
         made: list[dict[str, Any]] = []
-        async for picture, path in files(self.engine, request, self.tell):
-            made.append({"index": picture.index, "seed": picture.seed, "nsfw": None})
-            made[-1]["file"] = path.name
-            self.record_metric("images", made)
-            yield path
+        async with aclosing(files(self.engine, request, self.tell)) as pictures:
+            async for picture, path in pictures:
+                made.append({"index": picture.index, "seed": picture.seed, "nsfw": None})
+                made[-1]["file"] = path.name
+                self.record_metric("images", made)
+                yield path
 
     def tell(self, event: "Event") -> None:
         """Shows the client what happens, in the logs and as a metric."""
@@ -158,7 +160,7 @@ def fetched(url: str) -> Path:
 
 async def files(
     engine: "Engine", request: Request, tell: Callable[["Event"], None]
-) -> AsyncIterator[tuple["Picture", Path]]:
+) -> AsyncGenerator[tuple["Picture", Path], None]:
     """Runs a request and yields its pictures, with their files, in their order.
 
     When it fails or is cancelled no file is left.
@@ -173,7 +175,8 @@ async def files(
     folder = new_folder()
 
     def listen(event: "Event") -> None:
-        loop.call_soon_threadsafe(events.put_nowait, event)
+        with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+            loop.call_soon_threadsafe(events.put_nowait, event)
 
     job = engine.submit(request, listen)
     try:

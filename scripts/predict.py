@@ -28,7 +28,7 @@ def main() -> int:
     if arguments.model:
         os.environ["MODEL"] = arguments.model
 
-    from stable_diffusion.models import MissingWeights
+    from stable_diffusion.models import WeightsError
     from stable_diffusion.request import InputError
 
     with tempfile.TemporaryDirectory() as folder:
@@ -38,7 +38,7 @@ def main() -> int:
         except InputError as error:
             print(error, file=sys.stderr)
             return 2
-        except MissingWeights as error:
+        except WeightsError as error:
             print(error, file=sys.stderr)
             return 1
         except KeyboardInterrupt:

@@ -17,10 +17,10 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from scripts import schema
-from stable_diffusion.models import MissingWeights, Weights, find
+from stable_diffusion.models import Weights, WeightsError, find
 
 GRACE = 30
 """Seconds that running predictions get to finish after the first Ctrl-C; a second one is prompt."""
@@ -37,7 +37,7 @@ def main() -> int:
         os.environ["MODEL"] = arguments.model
     try:
         weights = find(os.environ.get("MODEL"))
-    except MissingWeights as error:
+    except WeightsError as error:
         print(error, file=sys.stderr)
         return 1
     if not _is_free(arguments.host, arguments.port):
@@ -58,20 +58,19 @@ def main() -> int:
 
 def _serve(weights: Weights, host: str, port: int, folder: str) -> int:
     """Keeps a server running until it can't start, or someone stops it."""
-    health = f"http://{_authority(host, port)}/health-check"
+    health = f"http://{host}:{port}/health-check"
     while True:
         server = _start(host, port, folder)
         ready = False
         try:
             while server.poll() is None:
                 time.sleep(0.5)
-                status, logs = _status(health)
+                status = _status(health)
                 if status == "READY" and not ready:
                     ready = True
-                    print(f"{weights.name} is ready at http://{_authority(host, port)}", flush=True)
+                    print(f"{weights.name} is ready at http://{host}:{port}", flush=True)
                 if status == "SETUP_FAILED":
-                    print(logs, file=sys.stderr)
-                    return 1
+                    return 1  # and the log says why
                 if status in ("UNHEALTHY", "DEFUNCT"):
                     break
             else:
@@ -139,14 +138,13 @@ def _relay(lines: IO[str]) -> None:
         print(entry["timestamp"][11:19], message, *details, flush=True)
 
 
-def _status(url: str) -> tuple[str, str]:
-    """What the server says of itself, and the logs of its setup; empty while it says nothing."""
+def _status(url: str) -> str:
+    """What the server says of itself; empty while it says nothing."""
     try:
         with urllib.request.urlopen(url, timeout=5) as response:
-            answer: dict[str, Any] = json.load(response)
+            return str(json.load(response)["status"])
     except (OSError, ValueError):
-        return "", ""
-    return answer["status"], (answer.get("setup") or {}).get("logs", "")
+        return ""
 
 
 def _stop(_number: int, _frame: object) -> None:
@@ -154,8 +152,7 @@ def _stop(_number: int, _frame: object) -> None:
 
 
 def _is_free(host: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
+    with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -164,28 +161,30 @@ def _is_free(host: str, port: int) -> bool:
     return True
 
 
-def _authority(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _loopback(host: str) -> str:
     if host == "localhost":
         return "127.0.0.1"
     try:
-        if ipaddress.ip_address(host).is_loopback:
+        if ipaddress.IPv4Address(host).is_loopback:
             return host
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(
-        f"{host} is not a loopback address: Cog's server lets anyone who reaches it shut it down "
-        "and fetch any URL; put a proxy with authentication in front of 127.0.0.1"
+        f"{host} is not a loopback address of IPv4, such as 127.0.0.1: Cog's server lets anyone "
+        "who reaches it shut it down and fetch any URL; put a proxy with authentication before it"
     )
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and 1 <= int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port; give 1 to 65535")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/serve", description=__doc__)
     parser.add_argument("--host", type=_loopback, default="127.0.0.1", help="a loopback address")
-    parser.add_argument("--port", type=int, default=5000)
+    parser.add_argument("--port", type=_port, default=5000, help="1 to 65535; 5000 unless given")
     parser.add_argument(
         "--model", help="a name of weights/manifest.json, or a folder in the library's layout"
     )

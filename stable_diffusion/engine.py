@@ -116,7 +116,7 @@ class Engine:
         Args:
             listener: takes the events: what was cut from the prompts, the progress after each
                 step, the pictures in their order and, last, `Finished` or `Failed`. It is called
-                on the engine's thread and must not block.
+                on the engine's thread and must neither block nor raise.
         """
         job = Job(request, listener)
         self._submitted.put(job)

@@ -16,8 +16,8 @@ COMPONENTS = ("scheduler", "tokenizer", "text_encoder", "unet", "vae")
 """The parts of a model's folder that are loaded."""
 
 
-class MissingWeights(Exception):
-    """A model is not there, or not whole; the message says how to get it."""
+class WeightsError(Exception):
+    """A model is not there, not whole or not readable; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def find(model: str | None) -> Weights:
             Stable Diffusion 2.1 where its weights lie in `weights/`, else the demo model.
 
     Raises:
-        MissingWeights: with the command that gets them.
+        WeightsError: with the command that gets them.
     """
     entries = catalogue()
     name = model or (PREFERRED if _is_complete(WEIGHTS / PREFERRED) else DEMO)
@@ -83,13 +83,13 @@ def find(model: str | None) -> Weights:
     folder, lock = WEIGHTS / name, locked().get(name)
     command = f"run: scripts/download-weights {name}"
     if not _is_complete(folder):
-        raise MissingWeights(f"the weights of {name} are not in {folder}; {command}")
+        raise WeightsError(f"the weights of {name} are not in {folder}; {command}")
     for file, known in (lock or entries[name]).get("files", {}).items():
         path = folder / file
         if lock and not path.exists():
-            raise MissingWeights(f"{path} is missing; {command}")
+            raise WeightsError(f"{path} is missing; {command}")
         if path.exists() and path.stat().st_size != known.get("size", path.stat().st_size):
-            raise MissingWeights(f"{path} has not the size on record; {command}")
+            raise WeightsError(f"{path} has not the size on record; {command}")
     return Weights(name, folder, entries[name]["native_size"])
 
 
@@ -100,7 +100,7 @@ def _is_complete(folder: Path) -> bool:
 def _in_folder(folder: Path) -> Weights:
     config = folder / "unet" / "config.json"
     if not _is_complete(folder) or not config.exists():
-        raise MissingWeights(
+        raise WeightsError(
             f"there is no model {str(folder)!r}: give a folder in the library's layout or one of "
             + ", ".join(catalogue())
         )
@@ -108,7 +108,11 @@ def _in_folder(folder: Path) -> Weights:
 
 
 def load(weights: Weights) -> Model:
-    """Brings a model to the GPU in half precision, or to the CPU in float32 where there is none."""
+    """Brings a model to the GPU in half precision, or to the CPU in float32 where there is none.
+
+    Raises:
+        WeightsError: when its files can't be read.
+    """
     import diffusers
     import torch
     import transformers
@@ -117,17 +121,21 @@ def load(weights: Weights) -> Model:
     transformers.utils.logging.disable_progress_bar()
     gpu = torch.cuda.is_available()
     half = (weights.folder / "unet" / "diffusion_pytorch_model.fp16.safetensors").exists()
-    pipeline = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(
-        weights.folder,
-        dtype=torch.float16 if gpu else torch.float32,
-        variant="fp16" if half else None,
-        local_files_only=True,
-        use_safetensors=True,
-        safety_checker=None,
-        requires_safety_checker=False,
-        feature_extractor=None,
-        image_encoder=None,
-    )
+    try:
+        pipeline = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(
+            weights.folder,
+            dtype=torch.float16 if gpu else torch.float32,
+            variant="fp16" if half else None,
+            local_files_only=True,
+            use_safetensors=True,
+            safety_checker=None,
+            requires_safety_checker=False,
+            feature_extractor=None,
+            image_encoder=None,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"the model in {weights.folder} can't be read: {reason}") from error
     if gpu:
         pipeline.to("cuda")
         pipeline.unet.to(memory_format=torch.channels_last)

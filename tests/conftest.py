@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 import struct
 import zlib
 from collections.abc import Iterator
@@ -89,6 +90,13 @@ def picture_of(
     ramp = numpy.linspace(0, 200, size[0] * size[1] * 3).reshape(size[1], size[0], 3)
     pixels = (ramp + generator.integers(0, 55, ramp.shape)).astype(numpy.uint8)
     return Image.fromarray(pixels).convert(colours)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def png(width: int, height: int, depth: int, colours: int, pixels: bytes) -> bytes:

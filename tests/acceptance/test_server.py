@@ -7,7 +7,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -25,7 +24,7 @@ from PIL import Image
 
 from scripts import schema
 from stable_diffusion import images
-from tests.conftest import EXAMPLES, difference, picture_of, png, same
+from tests.conftest import EXAMPLES, difference, free_port, picture_of, png, same
 
 FLOWER = EXAMPLES / "flower.png"
 NATIVE = (128, 128)
@@ -101,9 +100,7 @@ def until(condition: Callable[[], bool], seconds: float = 90) -> None:
 
 
 def start(folder: Path) -> Server:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "scripts.serve", "--port", str(port), "--model", "demo"],
         cwd=schema.ROOT,

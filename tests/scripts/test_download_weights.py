@@ -533,11 +533,11 @@ def test_a_model_that_is_not_all_downloaded_is_found_missing(
     hub: Hub, weights: Path, download: Download
 ) -> None:
     missing = f"not in {weights / NAME}; run: scripts/download-weights {NAME}"
-    with pytest.raises(models.MissingWeights, match=re.escape(missing)):
+    with pytest.raises(models.WeightsError, match=re.escape(missing)):
         models.find(NAME)
     hub.refusals[f"/{REPOSITORY}/"] = 500, {}
     download(NAME)
-    with pytest.raises(models.MissingWeights, match=re.escape(missing)):
+    with pytest.raises(models.WeightsError, match=re.escape(missing)):
         models.find(NAME)
 
 
@@ -552,7 +552,7 @@ def test_a_damaged_model_is_found_so_until_it_is_downloaded_again(
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:left])
-    with pytest.raises(models.MissingWeights, match=f"run: scripts/download-weights {NAME}$"):
+    with pytest.raises(models.WeightsError, match=f"run: scripts/download-weights {NAME}$"):
         models.find(NAME)
     assert download(NAME) == Outcome(0, "")
     assert models.find(NAME).folder == weights / NAME

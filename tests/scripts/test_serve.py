@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from scripts import schema
+from stable_diffusion import models
+from tests.conftest import free_port
 
 
 def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -19,11 +23,28 @@ def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::1", "192.0.2.1", "example.com"])
 def test_any_address_but_loopback_is_refused(host: str) -> None:
     told = serve("--host", host)
     assert told.returncode == 2
     assert f"{host} is not a loopback address" in told.stderr
+
+
+def test_a_port_that_is_none_is_refused() -> None:
+    for port in ("0", "65536", "-1", "http"):
+        told = serve("--port", port)
+        assert told.returncode == 2
+        assert "is no port" in told.stderr
+
+
+def test_a_model_that_cannot_be_read_is_told_and_nothing_started_again(tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(models.WEIGHTS / "demo", folder)
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"nothing")
+    told = serve("--port", str(free_port()), "--model", str(folder))
+    assert told.returncode == 1
+    assert f"the model in {folder} can't be read" in told.stdout
+    assert "Traceback" not in told.stdout + told.stderr
 
 
 def test_a_taken_port_is_told() -> None:

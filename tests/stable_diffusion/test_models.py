@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stable_diffusion import models
-from stable_diffusion.models import MissingWeights, Model
+from stable_diffusion.models import Model, WeightsError
 from tests.conftest import Studio, difference, same
 
 
@@ -44,7 +44,7 @@ def test_without_a_choice_stable_diffusion_21_is_taken_where_it_is_whole_else_th
 
 
 def test_missing_weights_are_told_with_the_command_that_gets_them(weights: Path) -> None:
-    with pytest.raises(MissingWeights, match="run: scripts/download-weights stable-diffusion-2-1"):
+    with pytest.raises(WeightsError, match="run: scripts/download-weights stable-diffusion-2-1"):
         models.find("stable-diffusion-2-1")
 
 
@@ -52,7 +52,7 @@ def test_a_file_of_another_size_than_on_record_is_told(weights: Path) -> None:
     folder = weights / "stable-diffusion-2-1"
     install(folder)
     (folder / "vae" / "config.json").write_text("{}")
-    with pytest.raises(MissingWeights, match="config.json has not the size on record"):
+    with pytest.raises(WeightsError, match="config.json has not the size on record"):
         models.find("stable-diffusion-2-1")
 
 
@@ -60,7 +60,7 @@ def test_a_file_that_was_downloaded_and_is_gone_is_told(weights: Path) -> None:
     install(weights / "stable-diffusion-2-1")
     lock = {"stable-diffusion-2-1": {"files": {"unet/config.json": {"size": 5}}}}
     (weights / "lock.json").write_text(json.dumps(lock))
-    with pytest.raises(MissingWeights, match="unet/config.json is missing"):
+    with pytest.raises(WeightsError, match="unet/config.json is missing"):
         models.find("stable-diffusion-2-1")
 
 
@@ -71,7 +71,7 @@ def test_a_folder_is_a_model_with_the_native_size_of_its_unet() -> None:
 
 @pytest.mark.parametrize("name", ["nonsense", "/nowhere", "tests"])
 def test_what_is_no_model_is_told_with_what_there_is(name: str) -> None:
-    with pytest.raises(MissingWeights, match=r"no model .*stable-diffusion-2-1"):
+    with pytest.raises(WeightsError, match=r"no model .*stable-diffusion-2-1"):
         models.find(name)
 
 
