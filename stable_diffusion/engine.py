@@ -1,8 +1,8 @@
 """The loop: running requests share one UNet call per step.
 
-The loop has a thread of its own. Each turn it takes in what was submitted, puts images of one
-size and one length of prompt into common UNet calls, one timestep a row, and gives each image's
-rows to its own sampler. A request joins at the next step; a cancelled one leaves at the next.
+The loop has a thread of its own. Each turn it puts the images of one size and one length of
+prompt into common UNet calls, one timestep a row, and gives each image's rows to its own sampler.
+A request joins at the next step; a cancelled one leaves at the next.
 """
 
 from __future__ import annotations
@@ -86,7 +86,13 @@ class Job:
     listener: Callable[[Event], None]
     denoisings: list[Denoising] = field(default_factory=list)
     started: float = 0
+    handed_out: int = 0
     over: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are taken; its images take theirs together."""
+        return self.denoisings[0].done
 
     def cancel(self) -> None:
         """Ends the work before its next step; at most the event under way still comes."""
@@ -130,15 +136,21 @@ class Engine:
     @torch.inference_mode()
     def _run(self) -> None:
         while True:
-            # One request is taken in a turn, and waited for only when nothing runs.
-            if not self._jobs or not self._submitted.empty():
+            self._jobs = [job for job in self._jobs if not job.over]
+            finished = next((job for job in self._jobs if job.done), None)
+            # Between two steps there is one picture to decode, or one to encode, and no more:
+            # the steps of others don't wait.
+            if finished:
+                with self._confined(finished):
+                    self._hand_out(finished)
+            elif not self._jobs or not self._submitted.empty():
                 job = self._submitted.get()
                 if job is None:
                     return
                 self._jobs.append(job)
                 with self._confined(job):
                     self._begin(job)
-            self._turn()
+            self._step()
 
     def _begin(self, job: Job) -> None:
         request = job.request
@@ -154,19 +166,26 @@ class Engine:
         ]
         job.started = time.monotonic()
 
-    def _turn(self) -> None:
-        """Takes one step with every running image, and hands out those that are finished."""
-        running = [job for job in self._jobs if not job.over and not job.denoisings[0].done]
+    def _hand_out(self, job: Job) -> None:
+        """Gives the next picture of a request whose steps are all taken."""
+        index = job.handed_out
+        image = tasks.finish(job.denoisings[index], self.model)
+        self._tell(job, Picture(index, job.request.seed_of(index), image))
+        job.handed_out += 1
+        if job.handed_out == len(job.denoisings):
+            self._tell(job, Finished())
+            job.over = True
+
+    def _step(self) -> None:
+        """Takes one step with every running image."""
+        running = [job for job in self._jobs if not job.over and not job.done]
         for call in self._calls(running):
-            with self._confined(*(job for job, _ in call)):
-                _step(self.model, [denoising for _, denoising in call])
+            self._call(call)
         for job in running:
-            self._tell_progress(job)
-        for job in self._jobs:
-            if not job.over and job.denoisings[0].done:
-                with self._confined(job):
-                    self._finish(job)
-        self._jobs = [job for job in self._jobs if not job.over]
+            if not job.over:
+                step, steps = job.denoisings[0].step, len(job.denoisings[0].schedule.timesteps)
+                pace = (time.monotonic() - job.started) / step
+                self._tell(job, Progress(step, steps, pace * (steps - step)))
 
     def _calls(self, jobs: list[Job]) -> Iterator[list[tuple[Job, Denoising]]]:
         """Who goes into which UNet call: equal shapes together, the oldest first."""
@@ -186,17 +205,20 @@ class Engine:
                 rows += denoising.rows
             yield call
 
-    def _finish(self, job: Job) -> None:
-        for index, denoising in enumerate(job.denoisings):
-            image = tasks.finish(denoising, self.model)
-            self._tell(job, Picture(index, job.request.seed_of(index), image))
-        self._tell(job, Finished())
-        job.over = True
-
-    def _tell_progress(self, job: Job) -> None:
-        step, steps = job.denoisings[0].step, len(job.denoisings[0].schedule.timesteps)
-        pace = (time.monotonic() - job.started) / step
-        self._tell(job, Progress(step, steps, pace * (steps - step)))
+    def _call(self, call: list[tuple[Job, Denoising]]) -> None:
+        """Takes one step with some images in one UNet call, or in two where memory is short."""
+        with self._confined(*(job for job, _ in call)):
+            try:
+                _advance(self.model, [denoising for _, denoising in call])
+                return
+            except torch.OutOfMemoryError:
+                if len(call) == 1:
+                    raise
+            torch.cuda.empty_cache()
+            half = len(call) // 2
+            self._rows = max(2, sum(denoising.rows for _, denoising in call[half:]))
+            self._call(call[:half])
+            self._call(call[half:])
 
     def _tell(self, job: Job, event: Event) -> None:
         if not job.over:
@@ -213,7 +235,7 @@ class Engine:
                 job.over = True
 
 
-def _step(model: Model, denoisings: list[Denoising]) -> None:
+def _advance(model: Model, denoisings: list[Denoising]) -> None:
     """Takes one step with each image, in one call of the UNet."""
     latents, timesteps, texts = [], [], []
     for denoising in denoisings:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from stable_diffusion import models
-from stable_diffusion.engine import Engine, Event, Failed, Finished, Picture
+from stable_diffusion.engine import ROWS, Engine, Event, Failed, Finished, Picture
 from stable_diffusion.models import Model
 from stable_diffusion.request import Request
 
@@ -32,9 +32,12 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 class Studio:
     """An engine that is asked and answers, for tests."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, rows: int = ROWS) -> None:
         self.model = model
-        self.engine = Engine(model)
+        self.engine = Engine(model, rows)
+
+    def close(self) -> None:
+        self.engine.close()
 
     def events(self, **inputs: Any) -> Iterator[Event]:
         """The events of one request, to the last."""
@@ -118,8 +121,10 @@ def demo() -> Model:
 
 
 @pytest.fixture(scope="session")
-def studio(demo: Model) -> Studio:
-    return Studio(demo)
+def studio(demo: Model) -> Iterator[Studio]:
+    studio = Studio(demo)
+    yield studio
+    studio.close()
 
 
 @pytest.fixture(scope="session")

@@ -352,15 +352,80 @@ def test_requests_share_calls_and_a_late_one_joins_at_the_next_step(
     assert rows == [2, 2, 4, 4, 4, 2, 2, 2]
 
 
-def test_no_call_has_more_rows_than_allowed_and_all_advance(demo: Model) -> None:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        rows = count_calls(demo, monkeypatch)
-        studio = Studio(demo)
-        studio.engine.close()
-        studio.engine = Engine(demo, rows=4)
-        assert len(studio.draw(num_images=4, num_inference_steps=2)) == 4
-        assert rows == [4, 4, 4, 4]
-        studio.engine.close()
+def test_no_call_has_more_rows_than_allowed_and_all_advance(
+    demo: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = count_calls(demo, monkeypatch)
+    studio = Studio(demo, rows=4)
+    assert len(studio.draw(num_images=4, num_inference_steps=2)) == 4
+    assert rows == [4, 4, 4, 4]
+    studio.close()
+
+
+def test_a_long_request_advances_every_turn_beside_a_stream_of_short_ones(
+    demo: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = count_calls(demo, monkeypatch)
+    studio = Studio(demo, rows=2)
+    long: SimpleQueue[Event] = SimpleQueue()
+    short: SimpleQueue[Event] = SimpleQueue()
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Progress):
+            studio.engine.submit(request(num_inference_steps=2, width=128), short.put)
+        long.put(event)
+
+    studio.engine.submit(request(num_inference_steps=20), listen)
+    list(until_over(long))
+    finished = 0
+    while not short.empty():
+        finished += isinstance(short.get(), Finished)
+    # One short request comes with every step of the long one, and is done two steps later but for
+    # the turns in which pictures are decoded.
+    assert finished >= 7
+    assert len(rows) <= 20 * 4
+    studio.close()
+
+
+def test_when_memory_is_short_the_call_is_split_and_nobody_is_lost(
+    demo: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, rows = demo.pipeline.unet.forward, list[int]()
+
+    def short(latents: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+        rows.append(len(latents))
+        if len(latents) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(latents, *arguments, **options)
+
+    studio = Studio(demo)
+    expected = studio.draw(num_images=4, num_inference_steps=2)
+    monkeypatch.setattr(demo.pipeline.unet, "forward", short)
+    pictures = studio.draw(num_images=4, num_inference_steps=2)
+    assert all(map(same, pictures, expected))
+    # Split twice, and remembered for the second step.
+    assert rows == [8, 4, 2, 2, 4, 2, 2] + [2] * 4
+    studio.close()
+
+
+def test_a_call_that_fails_ends_its_requests_and_no_other(
+    demo: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = demo.pipeline.unet.forward
+
+    def failing(latents: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+        if latents.shape[-1] == 32:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(latents, *arguments, **options)
+
+    monkeypatch.setattr(demo.pipeline.unet, "forward", failing)
+    studio = Studio(demo)
+    events: SimpleQueue[Event] = SimpleQueue()
+    studio.engine.submit(request(num_inference_steps=5), events.put)
+    with pytest.raises(torch.OutOfMemoryError):
+        studio.draw(width=256, num_images=2)
+    assert any(isinstance(event, Picture) for event in until_over(events))
+    studio.close()
 
 
 # Events
@@ -416,7 +481,7 @@ def test_an_overflow_is_an_error_and_not_a_black_picture(demo: Model) -> None:
         monkeypatch.setattr(unet, "forward", lambda *a, **k: (forward(*a, **k)[0] * float("inf"),))
         with pytest.raises(ArithmeticError, match="no picture came out"):
             studio.draw()
-    studio.engine.close()
+    studio.close()
 
 
 def test_a_closed_engine_has_no_thread_left(demo: Model) -> None:

@@ -101,5 +101,5 @@ def test_a_model_in_the_hubs_layout_draws_the_same(tmp_path: Path, demo: Model) 
     ours = Studio(demo)
     assert same(from_hub.draw()[0], ours.draw()[0])
     assert difference(from_hub.draw()[0], from_hub.draw(prompt="a blue heart")[0])[1] > 5
-    from_hub.engine.close()
-    ours.engine.close()
+    from_hub.close()
+    ours.close()
