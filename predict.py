@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, AsyncGenerator, AsyncIterator, Optional
 
@@ -126,13 +126,16 @@ class Predictor(BasePredictor):
                 self.record_metric("progress", step / steps)
 
 
-def read(inputs: Mapping[str, Any]) -> Request:
+def read(inputs: Mapping[str, Any], known: Sequence[str] = ()) -> Request:
     """A request from the inputs as Cog, or the command line, hands them on.
+
+    Args:
+        known: what was already found wrong with them.
 
     Raises:
         InputError: naming everything that is wrong with them.
     """
-    values, faults = dict(inputs), list[str]()
+    values, faults = dict(inputs), list(known)
 
     def attempt(reader: Callable[..., Any], *arguments: object) -> Any:
         try:
@@ -143,7 +146,8 @@ def read(inputs: Mapping[str, Any]) -> Request:
     for name, reader in {"image": images.read_image, "mask": images.read_mask}.items():
         if values.get(name) is not None:
             values[name] = attempt(reader, values[name])
-    if inputs.get("mask") is not None and inputs.get("image") is None:
+    no_image = inputs.get("image") is None and not any(f.startswith("image: ") for f in faults)
+    if inputs.get("mask") is not None and no_image:
         faults.append("mask: there is no image to repaint; give one as image")
     for name in ("prompt", "negative_prompt"):
         text = values.get(name)

@@ -38,7 +38,7 @@ def main() -> int:
         except InputError as error:
             print(error, file=sys.stderr)
             return 2
-        except WeightsError as error:
+        except (WeightsError, ArithmeticError, RuntimeError, OSError) as error:
             print(error, file=sys.stderr)
             return 1
         except KeyboardInterrupt:
@@ -50,7 +50,6 @@ def main() -> int:
 def _run(arguments: argparse.Namespace, document: dict[str, Any]) -> None:
     from predict import read
     from stable_diffusion.models import find
-    from stable_diffusion.request import InputError
 
     faults: list[str] = []
     inputs = _inputs(arguments, document, faults)
@@ -58,14 +57,11 @@ def _run(arguments: argparse.Namespace, document: dict[str, Any]) -> None:
     if output:
         if not output.parent.is_dir():
             faults.append(f"--output: there is no folder {str(output.parent)!r}")
+        if output.is_dir():
+            faults.append(f"--output: {str(output)!r} is a folder; give the name of a file")
         if output.suffix[1:] in _choices(document, "output_format"):
             inputs.setdefault("output_format", output.suffix[1:])
-    try:
-        request = read(inputs)
-    except InputError as error:
-        raise InputError(*faults, *error.faults) from None
-    if faults:
-        raise InputError(*faults)
+    request = read(inputs, faults)
     find(os.environ.get("MODEL"))
     asyncio.run(_predict(request, output))
 

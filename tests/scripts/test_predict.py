@@ -141,6 +141,19 @@ def test_in_json_types_are_not_guessed(tmp_path: Path) -> None:
     ]
 
 
+def test_a_mask_is_not_blamed_for_an_image_that_is_not_there(tmp_path: Path) -> None:
+    told = predict(tmp_path, *inputs(prompt="", image="@nowhere.png", mask=f"@{FLOWER}"))
+    assert told.stderr == "image: there is no file 'nowhere.png'\n"
+
+
+def test_a_folder_is_no_place_for_a_picture(tmp_path: Path) -> None:
+    told = predict(tmp_path, *inputs(prompt=""), "-o", ".")
+    assert (told.returncode, told.stderr) == (
+        2,
+        "--output: '.' is a folder; give the name of a file\n",
+    )
+
+
 def test_a_missing_model_is_told_with_the_command_that_gets_it(tmp_path: Path) -> None:
     told = predict(tmp_path, *inputs(prompt="a rose"), "--model", "stable-diffusion-v1-4")
     assert told.returncode == 1
