@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MOST_PASSES = 512
 """Runs of the text encoder for one text: 38,000 tokens, fewer with lowered weights among them."""
+LONGEST_WEIGHTED = 20_000
+"""Characters of a text with weights in it, since compel's parser needs about a millisecond each."""
 CACHED = 32
 """Embeddings that are kept, the empty negative prompt's above all."""
 
@@ -126,13 +128,22 @@ def parse(name: str, text: str) -> Any:
     Raises:
         InputError: where compel refuses the syntax, or would pass over a part of it in silence.
     """
-    parser = _compel_library().prompt_parser.PromptParser
+    grammar = _compel_library().prompt_parser
+    if not re.search(r'[()"+-]', text):
+        # Without any of these it is one fragment, as compel would find out word by word.
+        fragment = re.sub(r",(\S)", r", \1", text)
+        return grammar.Conjunction([grammar.FlattenedPrompt([(fragment, 1.0)])])
+    if len(text) > LONGEST_WEIGHTED:
+        raise InputError(
+            f"{name}: {len(text)} characters are too many for a text with weights; "
+            f"give at most {LONGEST_WEIGHTED}"
+        )
     try:
-        conjunction = parser().parse_conjunction(text)
+        conjunction = grammar.PromptParser().parse_conjunction(text)
     except RecursionError:
         deepest = max(re.findall(r"[(\s]*\(", text), key=len)
         raise InputError(f"{name}: {quote(deepest)} opens too many parentheses in a row") from None
-    except (ValueError, parser.ParsingException) as error:
+    except (ValueError, grammar.PromptParser.ParsingException, grammar.pp.ParseException) as error:
         calls = re.findall(r"\.(?:blend|and|add)\([^)]*\)?", text)
         at = " or ".join(map(quote, calls)) or quote(text)
         raise InputError(f"{name}: compel can't read {at}: {_reason(error)}") from None
@@ -163,7 +174,7 @@ def _compel_library() -> Any:
     """
     import pyparsing
 
-    pyparsing.ParserElement.enable_packrat(cache_size_limit=1024)
+    pyparsing.ParserElement.enable_packrat(cache_size_limit=None)
     import compel
 
     return compel

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stable_diffusion.models import Model
 from stable_diffusion.prompts import Prompts, parse
@@ -97,6 +99,20 @@ def test_a_text_is_encoded_once(demo: Model, monkeypatch: pytest.MonkeyPatch) ->
     assert len(prompts._cache) <= 32
 
 
+@given(st.text(alphabet="ab,.:;=|<>[]{}\\'/é🍎 \n\t"))
+def test_a_text_without_weights_is_what_compels_own_parser_makes_of_it(text: str) -> None:
+    import pyparsing
+
+    pyparsing.ParserElement.enable_packrat(None)
+    from compel.prompt_parser import PromptParser
+
+    def words(conjunction: Any) -> list[tuple[list[str], float]]:
+        (flat,) = conjunction.prompts
+        return [(fragment.text.split(), fragment.weight) for fragment in flat.children]
+
+    assert words(parse("prompt", text)) == words(PromptParser().parse_conjunction(text))
+
+
 # What compel refuses
 
 
@@ -108,6 +124,8 @@ def test_a_text_is_encoded_once(demo: Model, monkeypatch: pytest.MonkeyPatch) ->
         ('("a", "b").and(1)', ".and(1)"),
         ('("a", "b").blend(x, y)', ".blend(x, y)"),
         ("a cat.swap(dog)", ".swap("),
+        ("a\x0bcat (b)+", "\\u000b"),
+        ("(a)+ " * 5000, "give at most 20000"),
         ("withLora(style, 0.5) a cat", "withLora("),
         ("a cat " + "(" * 300 + "b" + ")" * 300, "(((("),
     ],
