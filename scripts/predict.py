@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,8 @@ async def _predict(request: Request, output: Path | None) -> None:
 
     predictor = Predictor()
     predictor.setup()
-    with tqdm(desc=str(predictor.engine.model), unit="step", disable=None, leave=False) as bar:
+    bar = tqdm(desc=str(predictor.engine.model), unit="step", disable=None, leave=False)
+    with bar, closing(predictor.engine):
 
         def tell(event: Event) -> None:
             match event:

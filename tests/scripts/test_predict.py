@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -171,6 +172,23 @@ def test_a_cut_prompt_is_told(tmp_path: Path) -> None:
     told = predict(tmp_path, *inputs(prompt="rose " * 100), *QUICK)
     assert told.returncode == 0
     assert "prompt: longer than the model reads" in told.stderr
+
+
+def test_stopping_it_leaves_nothing_and_says_so(tmp_path: Path) -> None:
+    arguments = inputs(prompt="a rose", num_inference_steps=512)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "scripts.predict", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(schema.ROOT), "MODEL": "", "TMPDIR": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert "demo model draws" in process.stderr.readline()  # its setup has begun
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == "cancelled; no file was written\n"
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_lists_every_input_without_loading_the_engine(tmp_path: Path) -> None:
