@@ -122,20 +122,26 @@ def _end(server: subprocess.Popen[str]) -> None:
 
 
 def _relay(lines: IO[str]) -> None:
-    """Prints the server's log, which is JSON, for people."""
+    """Prints the server's log for people, and reads on when nobody looks: it must not get stuck."""
     for line in lines:
-        try:
-            entry = json.loads(line)
-            fields = entry["fields"]
-            message = fields.pop("message")
-            told = entry["level"] != "INFO" or "source" in fields or "prediction_id" in fields
-        except (ValueError, KeyError, TypeError):
-            print(line, end="", flush=True)
-            continue
-        if not told or message.startswith("predict() is deprecated"):
-            continue
-        details = [f"{name}={value}" for name, value in fields.items() if name != "source"]
-        print(entry["timestamp"][11:19], message, *details, flush=True)
+        with contextlib.suppress(BrokenPipeError):
+            if text := _readable(line):
+                print(text, flush=True)
+
+
+def _readable(line: str) -> str | None:
+    """A line of the log, which is JSON, as a sentence; None for what tells a user nothing."""
+    try:
+        entry = json.loads(line)
+        fields = entry["fields"]
+        message = fields.pop("message")
+        told = entry["level"] != "INFO" or "source" in fields or "prediction_id" in fields
+    except (ValueError, KeyError, TypeError):
+        return line.rstrip()
+    if not told or message.startswith("predict() is deprecated"):
+        return None
+    details = [f"{name}={value}" for name, value in fields.items() if name != "source"]
+    return " ".join([entry["timestamp"][11:19], message, *details])
 
 
 def _status(url: str) -> str:
