@@ -17,7 +17,7 @@ import cog
 from cog import BasePredictor, Input, Path
 
 from stable_diffusion import __version__, images, models, prompts
-from stable_diffusion.request import LONGEST_PROMPT, InputError, Request
+from stable_diffusion.request import InputError, Request
 
 if TYPE_CHECKING:
     from stable_diffusion.engine import Engine, Event, Picture
@@ -152,7 +152,7 @@ def read(inputs: Mapping[str, Any], known: Sequence[str] = ()) -> Request:
     for name in ("prompt", "negative_prompt"):
         text = values.get(name)
         if values.get("use_compel") is True and isinstance(text, str):
-            attempt(prompts.parse, name, text[: LONGEST_PROMPT + 1])
+            attempt(prompts.parse, name, text)
     return Request.of(values, faults)
 
 
@@ -176,7 +176,7 @@ async def files(
 
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[Event] = asyncio.Queue()
-    folder = new_folder()
+    folder: Path | None = None
 
     def listen(event: "Event") -> None:
         with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
@@ -187,10 +187,11 @@ async def files(
         while not isinstance(event := await events.get(), Finished):
             match event:
                 case Picture(index, seed, image):
+                    folder = folder or new_folder()
                     path = folder / f"{folder.name}-{index}.{request.output_format}"
                     making = making_of(request, seed, engine.model.weights.name)
-                    kind, quality = request.output_format, request.output_quality
-                    await asyncio.to_thread(images.save, image, path, kind, quality, making)
+                    # Not in a thread, which would go on writing when this is cancelled.
+                    images.save(image, path, request.output_format, request.output_quality, making)
                     yield event, path
                 case Failed(error):
                     raise error
@@ -198,7 +199,8 @@ async def files(
                     tell(event)
     except BaseException:
         job.cancel()
-        shutil.rmtree(folder)
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
         raise
 
 

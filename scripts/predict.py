@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stable_diffusion.engine import Event
     from stable_diffusion.request import Request
 
-EXAMPLE = 'scripts/predict -i prompt="a red apple" -i image=@examples/sketch.png -o apple.png'
+EXAMPLE = 'scripts/predict -i prompt="a panda" -i image=@examples/face.png -o panda.png'
 
 
 def main() -> int:
@@ -60,8 +60,12 @@ def _run(arguments: argparse.Namespace, document: dict[str, Any]) -> None:
             faults.append(f"--output: there is no folder {str(output.parent)!r}")
         if output.is_dir():
             faults.append(f"--output: {str(output)!r} is a folder; give the name of a file")
-        if output.suffix[1:] in _choices(document, "output_format"):
-            inputs.setdefault("output_format", output.suffix[1:])
+        suffix = output.suffix[1:].lower()
+        kind = "jpg" if suffix == "jpeg" else suffix
+        if kind not in _choices(document, "output_format"):
+            faults.append(f"--output: {str(output)!r} is no picture; give .png, .webp or .jpg")
+        elif inputs.setdefault("output_format", kind) != kind:
+            faults.append(f"--output: {str(output)!r} contradicts output_format")
     request = read(inputs, faults)
     find(os.environ.get("MODEL"))
     asyncio.run(_predict(request, output))
@@ -152,6 +156,8 @@ def _file(value: str) -> Any:
         return fetched(value)
     except requests.RequestException as error:
         raise ValueError(f"{value!r} could not be fetched: {error}") from None
+    except (ValueError, OSError):
+        raise ValueError("it is no data URL; give data:image/png;base64, and so on") from None
 
 
 def _text(value: str) -> str:
@@ -173,7 +179,7 @@ def _parser(document: dict[str, Any]) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="an input; @FILE as the value takes it from a file",
+        help="an input; @FILE gives the file itself, for image and mask",
     )
     parser.add_argument(
         "--json", metavar="JSON", help="all inputs as a JSON object; @FILE or @- reads it"

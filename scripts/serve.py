@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import IO
 
 from scripts import schema
-from stable_diffusion.models import Weights, WeightsError, find
+from stable_diffusion.models import Weights, WeightsError, catalogue, find
 
 GRACE = 30
 """Seconds that running predictions get to finish after the first Ctrl-C; a second one is prompt."""
 
 
-class Stopped(Exception):
-    """Someone asked this process to end."""
+_stop = threading.Event()
+"""Set when someone asks this process to end."""
 
 
 def main() -> int:
@@ -40,20 +40,19 @@ def main() -> int:
     except WeightsError as error:
         print(error, file=sys.stderr)
         return 1
+    if weights.name not in catalogue():
+        os.environ["MODEL"] = str(weights.folder.resolve())  # the worker runs in another folder
     if not _is_free(arguments.host, arguments.port):
         print(
-            f"port {arguments.port} of {arguments.host} is taken; give another --port",
+            f"port {arguments.port} of {arguments.host} can't be had; give another --port",
             file=sys.stderr,
         )
         return 1
     schema.write()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: _stop.set())
     with tempfile.TemporaryDirectory(prefix="stable-diffusion-") as folder:
-        try:
-            return _serve(weights, arguments.host, arguments.port, folder)
-        except Stopped:
-            return 0
+        return _serve(weights, arguments.host, arguments.port, folder)
 
 
 def _serve(weights: Weights, host: str, port: int, folder: str) -> int:
@@ -62,24 +61,20 @@ def _serve(weights: Weights, host: str, port: int, folder: str) -> int:
     while True:
         server = _start(host, port, folder)
         ready = False
-        try:
-            while server.poll() is None:
-                time.sleep(0.5)
-                status = _status(health)
-                if status == "READY" and not ready:
-                    ready = True
-                    print(f"{weights.name} is ready at http://{host}:{port}", flush=True)
-                if status == "SETUP_FAILED":
-                    return 1  # and the log says why
-                if status in ("UNHEALTHY", "DEFUNCT"):
-                    break
-            else:
-                if server.returncode == 0:  # a client asked for it by /shutdown
-                    return 0
-        finally:
-            _end(server)
+        status = ""
+        while server.poll() is None and not _stop.wait(0.5):
+            status = _status(health)
+            if status == "READY" and not ready:
+                ready = True
+                print(f"{weights.name} is ready at http://{host}:{port}", flush=True)
+            if status in ("SETUP_FAILED", "UNHEALTHY", "DEFUNCT"):
+                break
+        asked = _stop.is_set() or server.returncode == 0  # the latter by a client's /shutdown
+        _end(server)
+        if asked:
+            return 0
         if not ready:
-            print("the server's worker died before it was ready", file=sys.stderr)
+            print("the server could not start; its log says why", file=sys.stderr)
             return 1
         print("the server's worker has died; starting it again", file=sys.stderr, flush=True)
 
@@ -103,6 +98,7 @@ def _start(host: str, port: int, folder: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="replace",
         start_new_session=True,  # Ctrl-C is for this process, which then ends the server
     )
     assert server.stdout is not None
@@ -112,19 +108,20 @@ def _start(host: str, port: int, folder: str) -> subprocess.Popen[str]:
 
 def _end(server: subprocess.Popen[str]) -> None:
     """Lets running predictions finish; asked again, or after `GRACE`, it ends them."""
-    if server.poll() is None:
-        server.terminate()
-    with contextlib.suppress(Stopped, subprocess.TimeoutExpired):
-        server.wait(GRACE)
+    _stop.clear()
+    server.terminate()
+    end = time.monotonic() + GRACE
+    while server.poll() is None and time.monotonic() < end and not _stop.wait(0.1):
+        pass
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()
 
 
 def _relay(lines: IO[str]) -> None:
-    """Prints the server's log for people, and reads on when nobody looks: it must not get stuck."""
+    """Prints the server's log for people, and reads on when it can't: the pipe must not fill."""
     for line in lines:
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError, UnicodeError):
             if text := _readable(line):
                 print(text, flush=True)
 
@@ -135,13 +132,14 @@ def _readable(line: str) -> str | None:
         entry = json.loads(line)
         fields = entry["fields"]
         message = fields.pop("message")
+        at = entry["timestamp"][11:19]
         told = entry["level"] != "INFO" or "source" in fields or "prediction_id" in fields
     except (ValueError, KeyError, TypeError):
         return line.rstrip()
     if not told or message.startswith("predict() is deprecated"):
         return None
     details = [f"{name}={value}" for name, value in fields.items() if name != "source"]
-    return " ".join([entry["timestamp"][11:19], message, *details])
+    return " ".join([at, message, *details])
 
 
 def _status(url: str) -> str:
@@ -151,10 +149,6 @@ def _status(url: str) -> str:
             return str(json.load(response)["status"])
     except (OSError, ValueError):
         return ""
-
-
-def _stop(_number: int, _frame: object) -> None:
-    raise Stopped
 
 
 def _is_free(host: str, port: int) -> bool:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from textwrap import shorten
 
 import torch
 from PIL import Image
@@ -22,7 +21,7 @@ from PIL import Image
 from stable_diffusion import tasks
 from stable_diffusion.models import Model
 from stable_diffusion.prompts import Prompts
-from stable_diffusion.request import Request
+from stable_diffusion.request import Request, quote
 from stable_diffusion.tasks import Denoising
 
 ROWS = 8
@@ -41,7 +40,7 @@ class Cut:
         """The sentence for whoever wrote it."""
         return (
             f"{self.name}: longer than the model reads; left out are the last "
-            f"{len(self.part)} characters: {shorten(self.part, 1000, placeholder=' …')}"
+            f"{len(self.part)} characters: {quote(self.part, 1000)}"
         )
 
 
@@ -208,12 +207,16 @@ class Engine:
     def _call(self, call: list[tuple[Job, Denoising]]) -> None:
         """Takes one step with some images in one UNet call, or in two where memory is short."""
         with self._confined(*(job for job, _ in call)):
+            denoisings = [denoising for _, denoising in call]
             try:
-                _advance(self.model, [denoising for _, denoising in call])
-                return
+                predictions = _predict(self.model, denoisings)
             except torch.OutOfMemoryError:
                 if len(call) == 1:
                     raise
+            else:
+                for denoising, prediction in zip(denoisings, predictions, strict=True):
+                    denoising.advance(prediction)
+                return
             torch.cuda.empty_cache()
             half = len(call) // 2
             self._rows = max(2, sum(denoising.rows for _, denoising in call[half:]))
@@ -235,26 +238,25 @@ class Engine:
                 job.over = True
 
 
-def _advance(model: Model, denoisings: list[Denoising]) -> None:
-    """Takes one step with each image, in one call of the UNet."""
+def _predict(model: Model, denoisings: list[Denoising]) -> list[torch.Tensor]:
+    """What one call of the UNet predicts for each image, guidance included."""
     latents, timesteps, texts = [], [], []
     for denoising in denoisings:
-        embeddings = denoising.embeddings
+        embeddings, scaled = denoising.embeddings, denoising.unet_input()
         for text in (embeddings.negative, embeddings.positive):
             if text is not None:
-                latents.append(denoising.unet_input())
+                latents.append(scaled)
                 timesteps.append(denoising.timestep.float())
                 texts.append(text)
-    predictions = model.pipeline.unet(
+    rows: torch.Tensor = model.pipeline.unet(
         torch.cat(latents).to(model.dtype),
         torch.stack(timesteps).to(model.device),
         encoder_hidden_states=torch.cat(texts),
         return_dict=False,
     )[0].float()
-    for denoising, rows in zip(
-        denoisings, predictions.split([d.rows for d in denoisings]), strict=True
-    ):
+    predictions = list(torch.split(rows, [denoising.rows for denoising in denoisings]))
+    for index, denoising in enumerate(denoisings):
         if denoising.rows == 2:
-            negative, positive = rows.chunk(2)
-            rows = negative + denoising.guidance_scale * (positive - negative)
-        denoising.advance(rows)
+            negative, positive = predictions[index].chunk(2)
+            predictions[index] = negative + denoising.guidance_scale * (positive - negative)
+    return predictions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from fractions import Fraction
 from itertools import product
@@ -17,8 +18,13 @@ from stable_diffusion.request import SIZES, InputError, quote
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 LARGEST = 64_000_000
 """Pixels of an image that is taken in. More are refused before one of them is decoded."""
+START_OF_SCAN = b"\xff\xda"
+MOST_SCANS = 100
+"""Times that a JPEG may go over its pixels. A real one has ten; a hostile one takes minutes."""
 LONGEST_EXIF = 60_000
 """Bytes of making in an EXIF block, which ends at 65,535 in a JPEG file."""
+
+_decoding = threading.Lock()  # a picture of 64 megapixels takes a gigabyte while it is decoded
 
 
 def read_image(source: object) -> Image.Image:
@@ -46,16 +52,21 @@ def read_mask(source: object) -> Image.Image:
 def _read(name: str, source: object, mode: str, background: str) -> Image.Image:
     if not isinstance(source, Path):
         raise InputError(f"{name}: {quote(source)} is no upload; give an http(s) or data URL")
+    most = f"give at most {LARGEST // 1_000_000} megapixels"
     try:
-        with Image.open(source, formats=FORMATS) as picture:
+        with _decoding, Image.open(source, formats=FORMATS) as picture:
             if picture.width * picture.height > LARGEST:
-                raise Image.DecompressionBombError
+                size = f"{picture.width} × {picture.height} pixels"
+                raise InputError(f"{name}: the picture of {size} is too large; {most}")
+            if source.read_bytes().count(START_OF_SCAN) > MOST_SCANS and picture.format == "JPEG":
+                raise InputError(f"{name}: the JPEG file has more than {MOST_SCANS} scans")
             picture.load()
             upright = ImageOps.exif_transpose(picture)
             return _flattened(_eight_bits(upright), background).convert(mode)
+    except InputError:
+        raise
     except Image.DecompressionBombError:
-        most = f"{LARGEST // 1_000_000} megapixels"
-        raise InputError(f"{name}: the picture is too large; give at most {most}") from None
+        raise InputError(f"{name}: the picture is too large; {most}") from None
     except UnidentifiedImageError:
         raise InputError(
             f"{name}: the file is no picture that can be read; "

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 MOST_PASSES = 512
 """Runs of the text encoder for one text: 38,000 tokens, fewer with lowered weights among them."""
-LONGEST_WEIGHTED = 20_000
-"""Characters of a text with weights in it, since compel's parser needs about a millisecond each."""
+LONGEST_WEIGHTED = 3_000
+"""Characters of a text with weights: compel's parser takes a second for some of that length, and
+for a longer one the square of it, in which all others wait."""
+SYNTAX = re.compile(r"""[()"]|[+-](?=[\s()",.+=-]|$)""")
+"""What makes compel see more than words in a text."""
 CACHED = 32
 """Embeddings that are kept, the empty negative prompt's above all."""
 
@@ -104,7 +107,10 @@ class Prompts:
         if self._passes(conjunction) > MOST_PASSES:
             raise InputError(f"{name}: too long or too many lowered weights; make it shorter")
         embeddings: torch.Tensor
-        embeddings, _ = self._compel.build_conditioning_tensor_for_conjunction(conjunction)
+        try:
+            embeddings, _ = self._compel.build_conditioning_tensor_for_conjunction(conjunction)
+        except (IndexError, TypeError):  # of weights on nothing, such as () or "".5
+            raise InputError(f"{name}: compel can't make anything of {quote(text)}") from None
         if not torch.isfinite(embeddings).all():
             raise InputError(f"{name}: its weights are too large, or a blend's add up to nothing")
         return embeddings
@@ -129,8 +135,8 @@ def parse(name: str, text: str) -> Any:
         InputError: where compel refuses the syntax, or would pass over a part of it in silence.
     """
     grammar = _compel_library().prompt_parser
-    if not re.search(r'[()"+-]', text):
-        # Without any of these it is one fragment, as compel would find out word by word.
+    if not SYNTAX.search(text):
+        # It is one fragment, as compel would find out word by word.
         fragment = re.sub(r",(\S)", r", \1", text)
         return grammar.Conjunction([grammar.FlattenedPrompt([(fragment, 1.0)])])
     if len(text) > LONGEST_WEIGHTED:
@@ -141,9 +147,10 @@ def parse(name: str, text: str) -> Any:
     try:
         conjunction = grammar.PromptParser().parse_conjunction(text)
     except RecursionError:
-        deepest = max(re.findall(r"[(\s]*\(", text), key=len)
-        raise InputError(f"{name}: {quote(deepest)} opens too many parentheses in a row") from None
-    except (ValueError, grammar.PromptParser.ParsingException, grammar.pp.ParseException) as error:
+        raise InputError(f"{name}: parentheses are nested too deeply in {quote(text)}") from None
+    except grammar.pp.ParseException as error:
+        raise InputError(f"{name}: compel can't read {quote(text[error.loc :])}") from None
+    except (ValueError, OverflowError, grammar.PromptParser.ParsingException) as error:
         calls = re.findall(r"\.(?:blend|and|add)\([^)]*\)?", text)
         at = " or ".join(map(quote, calls)) or quote(text)
         raise InputError(f"{name}: compel can't read {at}: {_reason(error)}") from None

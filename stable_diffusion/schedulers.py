@@ -97,7 +97,7 @@ def make(name: str, config: Mapping[str, Any], steps: int, strength: float = 1) 
     )
     run = int(steps * strength)
     if run == 0 and strength > 0:
-        steps, run = min(scheduler.config.num_train_timesteps, math.ceil(1 / strength)), 1
+        steps, run = math.ceil(min(scheduler.config.num_train_timesteps, 1 / strength)), 1
     scheduler.set_timesteps(steps)
     _keep_last(scheduler, steps, run)
     return Schedule(scheduler, scheduler.timesteps)

@@ -140,16 +140,16 @@ def finish(denoising: Denoising, model: Model) -> Image.Image:
     """The finished picture, RGB, with the preserved pixels of a masked one put back exactly.
 
     Raises:
-        ArithmeticError: when the latents have overflowed, so that there is no picture in them.
+        ArithmeticError: when numbers have overflowed, so that there is no picture.
     """
     canvas = denoising.canvas
     if canvas.picture and denoising.step == 0:
         return canvas.picture.copy()
-    if not torch.isfinite(denoising.latents).all():
-        raise ArithmeticError("no picture came out: smaller weights or less guidance may help")
     vae = model.pipeline.vae
     latents = (denoising.latents / vae.config.scaling_factor).to(model.dtype)
     pixels = vae.decode(latents, return_dict=False)[0]
+    if not torch.isfinite(pixels).all():
+        raise ArithmeticError("no picture came out: smaller weights or less guidance may help")
     picture: Image.Image = model.pipeline.image_processor.postprocess(pixels.float())[0]
     if canvas.picture and canvas.mask:
         # Full weight at white, none at the last preserved grey: feathering stays on the white side.

@@ -54,7 +54,7 @@ def test_a_taken_port_is_told() -> None:
         port = taken.getsockname()[1]
         told = serve("--port", str(port), "--model", "demo")
     assert told.returncode == 1
-    assert f"port {port} of 127.0.0.1 is taken" in told.stderr
+    assert f"port {port} of 127.0.0.1 can't be had" in told.stderr
 
 
 def test_a_missing_model_is_told_before_anything_starts() -> None:

@@ -447,7 +447,7 @@ def test_a_prompt_that_is_too_long_is_told(studio: Studio) -> None:
         if isinstance(event, Cut)
     ]
     assert (cut.name, cut.part) == ("prompt", "apple " * 5)
-    assert "left out are the last 30 characters: apple apple" in cut.warning
+    assert 'left out are the last 30 characters: "apple apple' in cut.warning
 
 
 def test_a_cancelled_request_leaves_at_once_and_the_others_go_on(

@@ -125,6 +125,15 @@ def test_a_decompression_bomb_is_refused_before_a_pixel_is_decoded(tmp_path: Pat
         assert "at most 64 megapixels" in refusal(tmp_path / "bomb")
 
 
+def test_a_jpeg_that_goes_over_its_pixels_without_end_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, picture_of(), "JPEG", progressive=True)
+    assert images.read_image(path).size == (128, 128)
+    data = path.read_bytes()
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    path.write_bytes(data[:-2] + scan * 200 + data[-2:])
+    assert "more than 100 scans" in refusal(path)
+
+
 def test_what_is_no_picture_is_refused_in_plain_words(tmp_path: Path) -> None:
     whole = io.BytesIO()
     picture_of().save(whole, "PNG")

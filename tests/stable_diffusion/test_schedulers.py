@@ -54,7 +54,9 @@ def test_strength_runs_that_part_of_the_steps(
         )
 
 
-@pytest.mark.parametrize(("strength", "last"), [(0.01, 9), (0.03, 28), (0.001, 0), (1e-9, 0)])
+@pytest.mark.parametrize(
+    ("strength", "last"), [(0.01, 9), (0.03, 28), (0.001, 0), (1e-9, 0), (5e-324, 0)]
+)
 def test_a_strength_of_less_than_a_step_runs_the_last_one_of_a_finer_schedule(
     name: str, strength: float, last: int
 ) -> None:
