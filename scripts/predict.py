@@ -58,11 +58,11 @@ def _run(arguments: argparse.Namespace, document: dict[str, Any]) -> None:
     if output:
         if not output.parent.is_dir():
             faults.append(f"--output: there is no folder {str(output.parent)!r}")
-        if output.is_dir():
-            faults.append(f"--output: {str(output)!r} is a folder; give the name of a file")
         suffix = output.suffix[1:].lower()
         kind = "jpg" if suffix == "jpeg" else suffix
-        if kind not in _choices(document, "output_format"):
+        if output.is_dir():
+            faults.append(f"--output: {str(output)!r} is a folder; give the name of a file")
+        elif kind not in _choices(document, "output_format"):
             faults.append(f"--output: {str(output)!r} is no picture; give .png, .webp or .jpg")
         elif inputs.setdefault("output_format", kind) != kind:
             faults.append(f"--output: {str(output)!r} contradicts output_format")

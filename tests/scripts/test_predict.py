@@ -155,6 +155,21 @@ def test_a_folder_is_no_place_for_a_picture(tmp_path: Path) -> None:
     )
 
 
+def test_the_files_name_tells_its_format_and_must_not_contradict_it(tmp_path: Path) -> None:
+    assert predict(tmp_path, *inputs(prompt=""), *QUICK, "-o", "a.JPEG").returncode == 0
+    assert opened(tmp_path / "a.JPEG").format == "JPEG"
+    for name, words in (("a.txt", "is no picture"), ("a.png", "contradicts output_format")):
+        told = predict(tmp_path, *inputs(prompt="", output_format="jpg"), "-o", name)
+        assert (told.returncode, len(told.stderr.splitlines())) == (2, 1)
+        assert words in told.stderr
+
+
+def test_the_example_of_the_help_can_be_run() -> None:
+    from scripts.predict import EXAMPLE
+
+    assert (schema.ROOT / EXAMPLE.partition("@")[2].split()[0]).is_file()
+
+
 def test_a_missing_model_is_told_with_the_command_that_gets_it(tmp_path: Path) -> None:
     told = predict(tmp_path, *inputs(prompt="a rose"), "--model", "stable-diffusion-v1-4")
     assert told.returncode == 1
