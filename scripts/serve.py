@@ -61,7 +61,6 @@ def _serve(weights: Weights, host: str, port: int, folder: str) -> int:
     while True:
         server = _start(host, port, folder)
         ready = False
-        status = ""
         while server.poll() is None and not _stop.wait(0.5):
             status = _status(health)
             if status == "READY" and not ready:

@@ -58,7 +58,7 @@ def _read(name: str, source: object, mode: str, background: str) -> Image.Image:
             if picture.width * picture.height > LARGEST:
                 size = f"{picture.width} × {picture.height} pixels"
                 raise InputError(f"{name}: the picture of {size} is too large; {most}")
-            if source.read_bytes().count(START_OF_SCAN) > MOST_SCANS and picture.format == "JPEG":
+            if picture.format == "JPEG" and source.read_bytes().count(START_OF_SCAN) > MOST_SCANS:
                 raise InputError(f"{name}: the JPEG file has more than {MOST_SCANS} scans")
             picture.load()
             upright = ImageOps.exif_transpose(picture)

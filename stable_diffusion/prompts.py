@@ -118,12 +118,11 @@ class Prompts:
     def _passes(self, conjunction: Any) -> int:
         """How often compel will run the text encoder: each lowered weight costs the whole again."""
         passes = 0
-        for part in conjunction.prompts:
-            for flat in getattr(part, "prompts", [part]):
-                fragments = [fragment.text for fragment in flat.children]
-                tokens = sum(map(len, self.pipeline.tokenizer(fragments or [""])["input_ids"]))
-                chunks = tokens // (self.pipeline.tokenizer.model_max_length - 2) + 1
-                passes += chunks * (1 + sum(fragment.weight < 1 for fragment in flat.children))
+        for flat in _flat_prompts(conjunction):
+            fragments = [fragment.text for fragment in flat.children]
+            tokens = sum(map(len, self.pipeline.tokenizer(fragments or [""])["input_ids"]))
+            chunks = tokens // (self.pipeline.tokenizer.model_max_length - 2) + 1
+            passes += chunks * (1 + sum(fragment.weight < 1 for fragment in flat.children))
         return passes
 
 
@@ -158,13 +157,14 @@ def parse(name: str, text: str) -> Any:
         raise InputError(
             f"{name}: {quote('withLora(…)')} is not supported: this model has no LoRAs"
         )
-    for part in conjunction.prompts:
-        for flat in getattr(part, "prompts", [part]):
-            if flat.wants_cross_attention_control:
-                raise InputError(
-                    f"{name}: {quote('.swap(…)')} is not supported; write what to show"
-                )
+    if any(flat.wants_cross_attention_control for flat in _flat_prompts(conjunction)):
+        raise InputError(f"{name}: {quote('.swap(…)')} is not supported; write what to show")
     return conjunction
+
+
+def _flat_prompts(conjunction: Any) -> list[Any]:
+    """The texts of fragments and weights that a conjunction is made of, those of blends too."""
+    return [flat for part in conjunction.prompts for flat in getattr(part, "prompts", [part])]
 
 
 def _reason(error: Exception) -> str:
