@@ -1,0 +1,100 @@
+"""What a picture is called: captions from CLDR names and keywords, in several phrasings."""
+
+import random
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
+MORE_COLOURS = ("brown", "black", "white", "gray")
+NUMBERS = {2: "two", 3: "three", 4: "four"}
+BACKGROUNDS = (" on a {} background", ", {} background")
+
+
+def plain(text: str) -> str:
+    """Lower-case letters, digits, apostrophes and hyphens only, for `text` as CLDR writes it."""
+    text = text.lower().replace(":", " with").replace("’", "'")
+    return " ".join(re.sub(r"[^a-z0-9' -]", " ", text).split())
+
+
+def noun(name: str) -> str:
+    """`name` without words of colour: "red apple" and "green apple" are both an apple."""
+    words = plain(name).split()
+    return " ".join([w for w in words if w not in COLOURS + MORE_COLOURS] or words)
+
+
+def with_article(noun: str) -> str:
+    """`noun` with "a" or "an" before it."""
+    return ("an " if noun[0] in "aeiou" else "a ") + noun
+
+
+def plural(noun: str) -> str:
+    """The plural: "cat face" -> "cat faces", "house with garden" -> "houses with garden"."""
+    head, separator, rest = noun.partition(" with")
+    if head.endswith("s") and not head.endswith("ss"):
+        many = head
+    elif head.endswith(("s", "x", "ch", "sh")):
+        many = head + "es"
+    elif head.endswith("y") and head[-2] not in "aeiou":
+        many = head[:-1] + "ies"
+    else:
+        many = head + "s"
+    return many + separator + rest
+
+
+def held_out(name: str, *, colour: str = "", style: str = "") -> bool:
+    """Whether this pair of name and colour, or of name and style, is kept from the training."""
+    return zlib.crc32(f"{noun(name)}|{colour}|{style}".encode()) % 10 == 0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a picture shows, for its caption.
+
+    `colour` is the one that it was given, `background` that behind it ("" for white), `company`
+    the name of a second thing at its right, `count` how often it stands there.
+    """
+
+    name: str
+    style: Sequence[str]
+    keywords: Sequence[str] = ()
+    colour: str = ""
+    background: str = ""
+    company: str = ""
+    count: int = 1
+
+
+def caption(subject: Subject, rng: random.Random) -> str:
+    """One of the many ways to name `subject`; its style is said in half of them."""
+    name = plain(subject.name)
+    if subject.colour:
+        name = f"{subject.colour} {noun(subject.name)}"
+    if subject.count > 1:
+        text = f"{NUMBERS[subject.count]} {plural(name)}"
+    elif subject.company:
+        text = f"{with_article(name)} and {with_article(plain(subject.company))}"
+    else:
+        phrasing = rng.random()
+        if phrasing < 0.35:
+            text = name
+        elif phrasing < 0.6:
+            text = with_article(name)
+        elif phrasing < 0.7:
+            text = f"{name} emoji"
+        elif phrasing < 0.78:
+            text = f"a picture of {with_article(name)}"
+        elif phrasing < 0.84:
+            text = f"an icon of {with_article(name)}"
+        else:
+            keywords = [plain(word) for word in subject.keywords]
+            fresh = [w for w in keywords if w and w not in name and w not in COLOURS + MORE_COLOURS]
+            chosen = rng.sample(fresh, min(len(fresh), rng.choice((1, 2))))
+            text = ", ".join([name, *chosen])
+    if subject.background:
+        text += rng.choice(BACKGROUNDS).format(subject.background)
+    elif rng.random() < 0.2:
+        text += rng.choice(BACKGROUNDS).format("white")
+    if rng.random() < 0.5:
+        text += ", " + rng.choice(list(subject.style))
+    return text

@@ -1,0 +1,57 @@
+"""Asks a trained folder for pictures, by the project's own engine, and shows them in grids."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from stable_diffusion import models
+from stable_diffusion.engine import Engine, Event, Failed, Finished, Picture
+from stable_diffusion.models import Weights
+from stable_diffusion.request import Request
+
+
+class Artist:
+    """Draws with the pipeline in `folder`, in float32 on a CPU and in fp16 on a GPU."""
+
+    def __init__(self, folder: Path) -> None:
+        self.engine = Engine(models.load(Weights(folder.name, folder, 128)))
+
+    def close(self) -> None:
+        """Ends the engine."""
+        self.engine.close()
+
+    def draw(self, asked: Sequence[Mapping[str, Any]]) -> list[Image.Image]:
+        """One picture for each set of inputs, as the contract names them."""
+        queues: list[SimpleQueue[Event]] = []
+        for inputs in asked:
+            queues.append(SimpleQueue())
+            self.engine.submit(Request.of(inputs), queues[-1].put)
+        return [_picture(queue) for queue in queues]
+
+
+def _picture(events: SimpleQueue[Event]) -> Image.Image:
+    picture = None
+    while not isinstance(event := events.get(), Finished):
+        if isinstance(event, Failed):
+            raise event.error
+        if isinstance(event, Picture):
+            picture = event.image
+    assert picture is not None
+    return picture
+
+
+def grid(pictures: Sequence[Image.Image], titles: Sequence[str], columns: int = 10) -> Image.Image:
+    """The pictures side by side, each under its title."""
+    width, height = pictures[0].size
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * (width + 4), rows * (height + 18)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for index, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
+        row, column = divmod(index, columns)
+        x, y = column * (width + 4), row * (height + 18)
+        pen.text((x + 2, y + 1), title[: width // 6], fill="black")
+        sheet.paste(picture, (x, y + 14))
+    return sheet

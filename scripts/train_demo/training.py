@@ -1,0 +1,125 @@
+"""The stages of a training, each kept when it is done: pictures, autoencoder, UNet, figures."""
+
+import copy
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionImg2ImgPipeline
+from transformers import CLIPTokenizer
+
+from scripts.train_demo import autoencoder, denoiser, latents, pictograms, tokenizer
+from scripts.train_demo.denoiser import Denoiser
+from scripts.train_demo.drawing import Artist, grid
+from scripts.train_demo.evaluation import Evaluation
+from scripts.train_demo.latents import Latents
+from scripts.train_demo.progress import Log, write
+from scripts.train_demo.settings import SHOWN, Settings
+
+
+class Training:
+    """A training.
+
+    Args:
+        settings: what and how long.
+        folder: its working files; a training goes on from what is there.
+        output: where the pipeline is written.
+        start: the folder of a pipeline to train further, with its autoencoder and tokenizer;
+            None begins with nothing.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, output: Path, start: Path | None) -> None:
+        self.settings, self.folder, self.output, self.start = settings, folder, output, start
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.log = Log(folder / "log.txt")
+        self.pictures = folder / "pictograms.zip"
+
+    def run(self) -> None:
+        """Goes through all stages that are not done yet, and evaluates what came out."""
+        self.prepare()
+        vae = self._autoencoder()
+        model = Denoiser.of(self.start) if self.start else self._new_denoiser()
+        learned = self._latents(vae)
+        self.log(f"trains on {len(learned.subjects)} pictures, on {self.device.type}")
+
+        def at_grid(averaged: Denoiser, minute: str) -> None:
+            self._export(averaged, vae, self.folder / "demo")
+            self._sample(minute)
+
+        averaged = denoiser.train(
+            model.to(self.device),
+            learned,
+            self.settings,
+            self.folder / "denoiser.pt",
+            self.log,
+            at_grid,
+        )
+        self._export(averaged, vae, self.output)
+        self.evaluate()
+
+    def prepare(self) -> None:
+        """What needs the network: the pictures in one file, and the tokenizer."""
+        packages = self.folder / "npm"
+        if not self.pictures.exists():
+            self.log("fetches and renders the pictures")
+            pictograms.fetch(packages)
+            write(self.pictures, lambda p: pictograms.pack(p, packages, self.settings.names))
+        if not self.start and not (self.folder / "tokenizer").exists():
+            self.log("cuts the tokenizer")
+            pictograms.fetch(packages)
+            made = tokenizer.make(packages / "node_modules")
+            write(self.folder / "tokenizer", made.save_pretrained)
+
+    def evaluate(self) -> None:
+        """Writes figures and grids beside the pipeline at `output`."""
+        self.prepare()
+        Evaluation(self.output, self.pictures, self.settings).write(self.log)
+        self.log(f"the figures are in {self.output / 'EVALUATION.md'}")
+
+    def _autoencoder(self) -> AutoencoderKL:
+        folder = self.start / "vae" if self.start else self.folder / "vae"
+        if not folder.exists():
+            vae = autoencoder.new(self.settings.autoencoder_channels)
+            vae.to(self.device, memory_format=torch.channels_last)
+            file = self.folder / "autoencoder.pt"
+            autoencoder.train(vae, self.pictures, self.settings, file, self.log)
+            write(folder, vae.save_pretrained)
+        vae = AutoencoderKL.from_pretrained(folder, dtype=torch.float32).eval()
+        return vae.to(self.device, memory_format=torch.channels_last)
+
+    def _new_denoiser(self) -> Denoiser:
+        return Denoiser.new(self.settings, CLIPTokenizer.from_pretrained(self.folder / "tokenizer"))
+
+    def _latents(self, vae: AutoencoderKL) -> Latents:
+        file = self.folder / "latents.pickle"
+        if not file.exists():
+            self.log("encodes the pictures and their variants")
+            made = latents.encode(
+                self.pictures, vae, list(self.settings.batch), self.settings.variants, 64
+            )
+            write(file, lambda path: latents.save(made, path))
+        return latents.load(file)
+
+    def _export(self, averaged: Denoiser, vae: AutoencoderKL, folder: Path) -> None:
+        """Writes the pipeline, in half precision."""
+        pipeline = StableDiffusionImg2ImgPipeline(
+            vae=copy.deepcopy(vae),
+            text_encoder=copy.deepcopy(averaged.text_encoder),
+            tokenizer=averaged.tokenizer,
+            unet=copy.deepcopy(averaged.unet),
+            scheduler=denoiser.noise_schedule(),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+        pipeline.unet.register_to_config(sample_size=self.settings.native_size // 8)
+        pipeline.to(torch.float16).save_pretrained(folder)
+
+    def _sample(self, minute: str) -> None:
+        """Draws a grid of what it can by now, at each size."""
+        artist = Artist(self.folder / "demo")
+        for size in self.settings.batch:
+            asked = [{"prompt": text, "width": size, "height": size, "seed": 1} for text in SHOWN]
+            pictures = artist.draw(asked)
+            grid(pictures, SHOWN, 5).save(self.folder / f"grid-{size}-{minute}.png")
+        artist.close()
