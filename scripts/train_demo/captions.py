@@ -32,7 +32,7 @@ def with_article(noun: str) -> str:
 def plural(noun: str) -> str:
     """The plural: "cat face" -> "cat faces", "house with garden" -> "houses with garden"."""
     head, separator, rest = noun.partition(" with")
-    if head.endswith("s") and not head.endswith("ss"):
+    if head.endswith("s") and not head.endswith(("ss", "us")):
         many = head
     elif head.endswith(("s", "x", "ch", "sh")):
         many = head + "es"

@@ -30,7 +30,7 @@ def subject(picture: Pictogram) -> Subject:
 
 
 def learned(path: Path) -> list[Pictogram]:
-    """The pictograms at `path` that are trained on: no unseen set, no held-out pair with a style."""
+    """The pictograms at `path` to train on: no unseen set, no pair of name and style held out."""
     return [
         each
         for each in pictograms(path)

@@ -14,6 +14,7 @@ from transformers import CLIPTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from scripts.train_demo.captions import COLOURS, MORE_COLOURS, NUMBERS, plain
+from scripts.train_demo.pictograms import wanted
 from scripts.train_demo.settings import MERGES_PACKAGE, NAMES_PACKAGE, SOURCES
 
 CLIP_MERGES = 49152 - 256 - 2  # of the original vocabulary
@@ -47,7 +48,8 @@ def words(modules: Path) -> set[str]:
     texts = [PHRASES, *COLOURS, *MORE_COLOURS, *NUMBERS.values()]
     texts += [phrase for source in SOURCES for phrase in source.style]
     for each in emoji:
-        texts += [each["label"], *each.get("tags", ())]
+        if wanted(each, ()):
+            texts += [each["label"], *each.get("tags", ())]
     return {word for text in texts for word in plain(text).replace("-", " ").split()}
 
 

