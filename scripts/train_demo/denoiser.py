@@ -20,7 +20,7 @@ from scripts.train_demo.latents import Latents
 from scripts.train_demo.progress import Clock, Log, write
 from scripts.train_demo.settings import Settings
 
-PLAIN_WEIGHT = 4.0  # how much oftener a pictogram itself is drawn than one of its variants
+PLAIN_WEIGHT = 8.0  # how much oftener a pictogram itself is drawn than one of its variants
 
 
 def noise_schedule() -> DDIMScheduler:

@@ -144,8 +144,7 @@ def drawings(package: Path, by_slug: dict[str, str]) -> Iterator[tuple[str, str]
     """Code points and drawing, SVG text or the path of a file, of each picture of a package."""
     assets = package / "assets"
     if assets.is_dir():
-        for file in sorted(assets.glob("*.webp")):
-            yield code(file.stem), str(file)
+        yield from {code(file.stem): str(file) for file in sorted(assets.glob("*.webp"))}.items()
         return
     icons = json.loads((package / "icons.json").read_text())
     named = characters(package)
