@@ -1,7 +1,8 @@
-"""The demo model draws what it is told, and each input moves the picture as its description says."""
+"""The demo model draws what it is told, and each input does what its description says."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from statistics import mean
 from typing import Any
 
@@ -33,9 +34,7 @@ def area(pictures: list[Image.Image], colour: str) -> float:
         ("a yellow star", "yellow"),
     ],
 )
-def test_a_thing_has_the_colour_that_is_asked_for(
-    studio: Studio, prompt: str, colour: str
-) -> None:
+def test_a_thing_has_the_colour_that_is_asked_for(studio: Studio, prompt: str, colour: str) -> None:
     colours = [colour_of(picture) for picture in drawn(studio, prompt=prompt)]
     assert colours.count(colour) >= 3
 
@@ -55,7 +54,7 @@ def test_the_more_strength_the_further_from_the_image(studio: Studio) -> None:
         for strength in (0, 0.3, 0.6, 1)
     ]
     assert distances[0] == 0
-    for less, more in zip(distances, distances[1:], strict=False):
+    for less, more in pairwise(distances):
         assert more > less + 3
 
 
@@ -74,9 +73,7 @@ def test_a_negative_prompt_takes_its_colour_away(studio: Studio) -> None:
 
 def test_a_weight_strengthens_its_word(studio: Studio) -> None:
     words = ("(red)0.3", "red", "red+++")
-    areas = [
-        area(drawn(studio, prompt=f"a {word} star", use_compel=True), "red") for word in words
-    ]
+    areas = [area(drawn(studio, prompt=f"a {word} star", use_compel=True), "red") for word in words]
     assert areas[0] < areas[1] < areas[2]
 
 

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 from scripts.train_demo.settings import PRESETS
+from stable_diffusion.models import WEIGHTS
+
+ROOT = Path(__file__).parents[2]
 
 
 def main() -> None:
@@ -26,15 +29,13 @@ def main() -> None:
     parser.add_argument(
         "--folder",
         type=Path,
-        default=Path("training"),
-        help="its working files, log and sample grids (default: training)",
+        help="its working files, log and sample grids (default: training/PRESET)",
     )
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FOLDER",
-        default=Path("weights/demo"),
-        help="where the trained model goes (default: weights/demo)",
+        help="where the trained model goes (default: weights/demo; with --smoke, in its folder)",
     )
     stages = parser.add_mutually_exclusive_group()
     stages.add_argument(
@@ -44,11 +45,6 @@ def main() -> None:
         "--evaluate", action="store_true", help="only measure the model in the output's folder"
     )
     options = parser.parse_args()
-    if options.start and not (options.start / "model_index.json").exists():
-        parser.error(f"--start: there is no model in {options.start}")
-    if options.evaluate and not (options.output / "model_index.json").exists():
-        parser.error(f"--evaluate: there is no model in {options.output}")
-
     import torch
     import transformers
 
@@ -56,10 +52,18 @@ def main() -> None:
 
     transformers.utils.logging.disable_progress_bar()
     preset = options.preset or ("gpu" if torch.cuda.is_available() else "cpu")
-    settings = PRESETS["smoke" if options.smoke else preset]
+    if options.smoke:
+        preset = "smoke"
+    folder = options.folder or ROOT / "training" / preset
+    output = options.output or (folder / "demo" if options.smoke else WEIGHTS / "demo")
+    if options.start and not (options.start / "model_index.json").exists():
+        parser.error(f"--start: there is no model in {options.start}")
+    if options.evaluate and not (output / "model_index.json").exists():
+        parser.error(f"--evaluate: there is no model in {output}")
+    settings = PRESETS[preset]
     if options.minutes:
         settings = dataclasses.replace(settings, minutes=options.minutes)
-    training = Training(settings, options.folder, options.output, options.start)
+    training = Training(settings, folder, output, options.start)
     try:
         if options.prepare:
             training.prepare()

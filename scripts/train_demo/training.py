@@ -43,7 +43,7 @@ class Training:
         self.log(f"trains on {len(learned.subjects)} pictures, on {self.device.type}")
 
         def at_grid(averaged: Denoiser, minute: str) -> None:
-            self._export(averaged, vae, self.folder / "demo")
+            self._export(averaged, vae, self.folder / "latest")
             self._sample(minute)
 
         averaged = denoiser.train(
@@ -117,7 +117,7 @@ class Training:
 
     def _sample(self, minute: str) -> None:
         """Draws a grid of what it can by now, at each size."""
-        artist = Artist(self.folder / "demo")
+        artist = Artist(self.folder / "latest")
         for size in self.settings.batch:
             asked = [{"prompt": text, "width": size, "height": size, "seed": 1} for text in SHOWN]
             pictures = artist.draw(asked)

@@ -22,7 +22,7 @@ needs_npm = pytest.mark.skipif(not shutil.which("npm"), reason="fetches pictures
 
 def command(folder: Path, *options: str) -> list[str]:
     program = [sys.executable, "-m", "scripts.train_demo", "--smoke"]
-    return [*program, "--folder", str(folder), "--output", str(folder / "out"), *options]
+    return [*program, "--folder", str(folder), *options]
 
 
 def run(folder: Path, *options: str, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -53,7 +53,7 @@ def test_a_training_survives_being_killed_and_leaves_a_model_that_draws(tmp_path
     assert "encodes" not in after
     assert "minute" in done.stdout
 
-    folder = tmp_path / "out"
+    folder = tmp_path / "demo"
     figures = (folder / "EVALUATION.md").read_text()
     assert "## What is drawn at 256 px" in figures
     assert sorted(path.name for path in folder.glob("*.jpg"))[-1] == "trained-256.jpg"
@@ -70,7 +70,7 @@ def test_a_training_survives_being_killed_and_leaves_a_model_that_draws(tmp_path
     further.mkdir()
     shutil.copy(tmp_path / "pictograms.zip", further)
     assert run(further, "--start", str(folder)).returncode == 0
-    assert (further / "out" / "model_index.json").exists()
+    assert (further / "demo" / "model_index.json").exists()
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
