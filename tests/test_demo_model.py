@@ -41,7 +41,7 @@ def test_a_thing_has_the_colour_that_is_asked_for(studio: Studio, prompt: str, c
 
 def test_the_background_has_the_colour_that_is_asked_for(studio: Studio) -> None:
     on_blue = drawn(studio, prompt="a star on a blue background")
-    assert area(on_blue, "blue") > 10 * area(drawn(studio, prompt="a star"), "blue")
+    assert area(on_blue, "blue") > 0.1 + area(drawn(studio, prompt="a star"), "blue")
 
 
 def test_the_more_strength_the_further_from_the_image(studio: Studio) -> None:
@@ -74,7 +74,8 @@ def test_a_negative_prompt_takes_its_colour_away(studio: Studio) -> None:
 def test_a_weight_strengthens_its_word(studio: Studio) -> None:
     words = ("(red)0.3", "red", "red+++")
     areas = [area(drawn(studio, prompt=f"a {word} star", use_compel=True), "red") for word in words]
-    assert areas[0] < areas[1] < areas[2]
+    assert areas[0] < areas[1] - 0.01
+    assert areas[1] < areas[2] - 0.01
 
 
 def test_every_seed_draws_another_picture(studio: Studio) -> None:

@@ -18,10 +18,11 @@ def main() -> None:
         description="Trains the demo model from openly licensed pictograms, fetched by npm. "
         "Stopped at any moment, it goes on from its last checkpoint when it is started again.",
     )
-    parser.add_argument(
-        "--preset", choices=list(PRESETS), help="default: gpu where there is one, else cpu"
+    extent = parser.add_mutually_exclusive_group()
+    extent.add_argument(
+        "--preset", choices=("gpu", "cpu"), help="default: gpu where there is one, else cpu"
     )
-    parser.add_argument("--smoke", action="store_true", help="a minute's run: does it work at all?")
+    extent.add_argument("--smoke", action="store_true", help="a minute's run: does it work at all?")
     parser.add_argument("--minutes", type=float, help="of training the UNet")
     parser.add_argument(
         "--start", type=Path, metavar="FOLDER", help="train this model further: weights/demo"
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument(
         "--folder",
         type=Path,
-        help="its working files, log and sample grids (default: training/PRESET)",
+        help="its working files, log and sample grids (default: one in training/)",
     )
     parser.add_argument(
         "--output",
@@ -48,30 +49,32 @@ def main() -> None:
     import torch
     import transformers
 
+    from scripts.train_demo.progress import TrainingError
     from scripts.train_demo.training import Training
 
     transformers.utils.logging.disable_progress_bar()
     preset = options.preset or ("gpu" if torch.cuda.is_available() else "cpu")
     if options.smoke:
         preset = "smoke"
-    folder = options.folder or ROOT / "training" / preset
+    further = f"-from-{options.start.resolve().name}" if options.start else ""
+    folder = options.folder or ROOT / "training" / (preset + further)
     output = options.output or (folder / "demo" if options.smoke else WEIGHTS / "demo")
     if options.start and not (options.start / "model_index.json").exists():
         parser.error(f"--start: there is no model in {options.start}")
     if options.evaluate and not (output / "model_index.json").exists():
         parser.error(f"--evaluate: there is no model in {output}")
     settings = PRESETS[preset]
-    if options.minutes:
+    if options.minutes is not None:
         settings = dataclasses.replace(settings, minutes=options.minutes)
-    training = Training(settings, folder, output, options.start)
     try:
+        training = Training(settings, folder, output, options.start)
         if options.prepare:
             training.prepare()
         elif options.evaluate:
             training.evaluate()
         else:
             training.run()
-    except RuntimeError as error:
+    except TrainingError as error:
         sys.exit(f"scripts/train-demo: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on from the last checkpoint")

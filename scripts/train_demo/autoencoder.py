@@ -1,6 +1,6 @@
 """Trains the autoencoder on crops of the pictures."""
 
-import zipfile
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +9,9 @@ from diffusers import AutoencoderKL
 from torch import nn
 from torch.nn import functional
 
-from scripts.train_demo.pictograms import Pictogram, pictograms
+from scripts.train_demo.pictograms import pictograms, read
 from scripts.train_demo.progress import Clock, Log, write
 from scripts.train_demo.settings import Settings
-from scripts.train_demo.variants import WHITE, on
 
 CROP = 64  # pixels
 KL_WEIGHT = 1e-4
@@ -50,8 +49,8 @@ def train(
     vae: AutoencoderKL, pictures: Path, settings: Settings, checkpoint: Path, log: Log
 ) -> None:
     """Trains `vae` on the packed `pictures`, for the minutes that the settings give it."""
-    every = torch.from_numpy(read([p for p in pictograms(pictures) if p.is_learned], pictures))
-    every = every.to(vae.device)
+    shown = [each for each in pictograms(pictures) if each.is_learned]
+    every = torch.from_numpy(read(shown, pictures)).to(vae.device)
     optimizer = torch.optim.AdamW(
         vae.parameters(), betas=(0.9, 0.98), weight_decay=1e-3, fused=True
     )
@@ -72,7 +71,7 @@ def train(
     while not clock.over:
         rate = settings.autoencoder_rate * min(1, (step + 1) / 40)
         for group in optimizer.param_groups:
-            group["lr"] = rate * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * clock.share)))
+            group["lr"] = rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * clock.share)))
         loss = loss_of(vae, crops(every, settings.autoencoder_batch))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -87,12 +86,6 @@ def train(
     save()
     vae.eval()
     normalise(vae, every)
-
-
-def read(which: list[Pictogram], pictures: Path) -> np.ndarray:
-    """(pictures, 256, 256, 4) red, green, blue, opacity, uint8."""
-    with zipfile.ZipFile(pictures) as packed:
-        return np.stack([each.read(packed) for each in which])
 
 
 def crops(pictures: torch.Tensor, count: int) -> torch.Tensor:
@@ -129,14 +122,14 @@ def crops(pictures: torch.Tensor, count: int) -> torch.Tensor:
     return functional.avg_pool2d(rgb, scale) * 2 - 1
 
 
-def loss_of(vae: AutoencoderKL, crops: torch.Tensor) -> torch.Tensor:
+def loss_of(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
     """Absolute and squared error, those of the edges and of the coarse picture, and the KL term."""
-    with torch.autocast(crops.device.type, torch.bfloat16):
-        posterior = vae.encode(crops.contiguous(memory_format=torch.channels_last)).latent_dist
+    with torch.autocast(pixels.device.type, torch.bfloat16):
+        posterior = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist
         mean, variance = posterior.mean.float(), posterior.logvar.float()
         latents = mean + torch.randn_like(mean) * (0.5 * variance).exp()
         decoded = vae.decode(latents).sample
-    error = decoded.float() - crops
+    error = decoded.float() - pixels
     edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
     coarse = functional.avg_pool2d(error, 4).abs().mean()
     divergence = 0.5 * (mean.square() + variance.exp() - 1 - variance).mean()
@@ -173,11 +166,3 @@ def psnr(vae: AutoencoderKL, rgb: np.ndarray) -> np.ndarray:
         error = (vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1) - x) / 2
         ratios.append(-10 * error.square().mean((1, 2, 3)).log10().cpu().numpy())
     return np.concatenate(ratios)
-
-
-def unseen(pictures: Path, size: int) -> np.ndarray:
-    """Pictures of sets that nothing is trained on: (pictures, size, size, 3) uint8, on white."""
-    from scripts.train_demo.latents import resized
-
-    each = read([p for p in pictograms(pictures) if not p.is_learned], pictures)
-    return np.stack([resized(on(rgba, WHITE), size) for rgba in each])

@@ -25,22 +25,30 @@ def noun(name: str) -> str:
 
 
 def with_article(noun: str) -> str:
-    """`noun` with "a" or "an" before it."""
-    return ("an " if noun[0] in "aeiou" else "a ") + noun
+    """`noun` with "a" or "an" before it, or with none: "grapes"."""
+    if is_plural(noun):
+        return noun
+    vowel = noun.startswith(("a", "e", "i", "o", "u", "hour")) and not noun.startswith("uni")
+    return ("an " if vowel else "a ") + noun
+
+
+def is_plural(noun: str) -> bool:
+    """Whether it is more than one thing already: "cherries", not "bus"."""
+    return noun.endswith("s") and not noun.endswith(("ss", "us"))
 
 
 def plural(noun: str) -> str:
     """The plural: "cat face" -> "cat faces", "house with garden" -> "houses with garden"."""
-    head, separator, rest = noun.partition(" with")
-    if head.endswith("s") and not head.endswith(("ss", "us")):
+    head, rest = re.split(r"(?= with | of | in |$)", noun, maxsplit=1)
+    if is_plural(head):
         many = head
-    elif head.endswith(("s", "x", "ch", "sh")):
+    elif head.endswith(("s", "x", "ch", "sh", "tomato", "potato")):
         many = head + "es"
     elif head.endswith("y") and head[-2] not in "aeiou":
         many = head[:-1] + "ies"
     else:
         many = head + "s"
-    return many + separator + rest
+    return many + rest
 
 
 def held_out(name: str, *, colour: str = "", style: str = "") -> bool:
@@ -63,6 +71,11 @@ class Subject:
     background: str = ""
     company: str = ""
     count: int = 1
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is the pictogram as its maker drew it, on white."""
+        return not (self.colour or self.background or self.company) and self.count == 1
 
 
 def caption(subject: Subject, rng: random.Random) -> str:

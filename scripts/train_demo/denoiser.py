@@ -5,8 +5,10 @@ import dataclasses
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 
 import numpy as np
 import torch
@@ -110,12 +112,13 @@ class Denoiser:
         self.text_encoder.load_state_dict(state["text_encoder"])
         self.unet.load_state_dict(state["unet"])
 
-    def embeddings(self, texts: list[str]) -> torch.Tensor:
-        """(texts, 77, width)."""
-        tokens = self.tokenizer(
+    def tokens(self, texts: list[str]) -> torch.Tensor:
+        """(texts, 77), int64."""
+        encoded = self.tokenizer(
             texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
-        ).input_ids.to(self.text_encoder.device)
-        return self.text_encoder(tokens)[0]  # type: ignore[no-any-return]
+        )
+        tokens: torch.Tensor = encoded.input_ids
+        return tokens
 
 
 def train(
@@ -156,8 +159,10 @@ def train(
         optimizer.load_state_dict(saved["optimizer"])
         step, clock.minutes = saved["step"], saved["minutes"]
         log(f"goes on from step {step}, minute {clock.minutes:.1f}")
+    torch.backends.cudnn.benchmark = True
     alphas = noise_schedule().alphas_cumprod.to(device)
-    sampler = Sampler(latents, settings, seed=step)
+    sampler = Sampler(latents, denoiser.tokens, settings, seed=step)
+    batches = ahead(lambda: sampler.batch(clock.share, pinned=device.type == "cuda"))
     of_size = {size: each.to(device) for size, each in latents.of_size.items()}
     losses: dict[int, list[torch.Tensor]] = {size: [] for size in settings.batch}
 
@@ -175,9 +180,9 @@ def train(
     while not clock.over:
         for group in optimizer.param_groups:
             group["lr"] = settings.rate * pace(step, clock.share, settings.warm_up)
-        size, indices, captions, timesteps = sampler.batch(clock.share)
-        chosen = of_size[size][torch.from_numpy(indices).to(device)].float()
-        loss = loss_of(denoiser, chosen, captions, torch.from_numpy(timesteps).to(device), alphas)
+        batch = next(batches).to(device)
+        chosen = of_size[batch.size][batch.indices].float()
+        loss = loss_of(denoiser, chosen, batch.tokens, batch.timesteps, alphas)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -186,8 +191,8 @@ def train(
         decay = min(settings.average, (1 + step) / (10 + step))
         with torch.no_grad():
             torch._foreach_lerp_(averages, parameters, 1 - decay)
-        losses[size].append(loss.detach())
-        seen += len(indices)
+        losses[batch.size].append(loss.detach())
+        seen += len(batch.indices)
         clock.tick()
         if step % settings.steps_between_logs == 0:
             means = " ".join(
@@ -200,6 +205,7 @@ def train(
         if clock.due("checkpoint", settings.minutes_between_checkpoints):
             save()
         if clock.due("grid", settings.minutes_between_grids):
+            save()
             at_grid(averaged, f"{clock.minutes:.1f}")
             clock.skip()
             since, seen = time.monotonic(), 0
@@ -216,7 +222,7 @@ def pace(step: int, share: float, warm_up: int) -> float:
 def loss_of(
     denoiser: Denoiser,
     latents: torch.Tensor,
-    captions: list[str],
+    tokens: torch.Tensor,
     timesteps: torch.Tensor,
     alphas: torch.Tensor,
 ) -> torch.Tensor:
@@ -229,7 +235,7 @@ def loss_of(
         predicted = denoiser.unet(
             noisy.contiguous(memory_format=torch.channels_last),
             timesteps,
-            encoder_hidden_states=denoiser.embeddings(captions),
+            encoder_hidden_states=denoiser.text_encoder(tokens)[0],
         ).sample
     # min(SNR + 1, 6) / (SNR + 1): the plain form is zero where the noise is pure.
     weight = torch.clamp(1 / (1 - alpha), max=6) * (1 - alpha)
@@ -237,24 +243,62 @@ def loss_of(
     return loss
 
 
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Pictures of one size to learn from.
+
+    size: in pixels.
+    indices: of the pictures among the latents, (pictures,), int64.
+    tokens: of their captions, (pictures, 77), int64.
+    timesteps: (pictures,), int64.
+    """
+
+    size: int
+    indices: torch.Tensor
+    tokens: torch.Tensor
+    timesteps: torch.Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """Itself, on the device, without waiting for it."""
+        indices, tokens, timesteps = (
+            each.to(device, non_blocking=True)
+            for each in (self.indices, self.tokens, self.timesteps)
+        )
+        return Batch(self.size, indices, tokens, timesteps)
+
+
+def ahead(make: Callable[[], Batch]) -> Iterator[Batch]:
+    """What `make` makes, two before they are asked for, by a thread."""
+    made: Queue[Batch] = Queue(2)
+
+    def work() -> None:
+        while True:
+            made.put(make())
+
+    Thread(target=work, daemon=True).start()
+    while True:
+        yield made.get()
+
+
 class Sampler:
     """Draws batches: pictures of one size, their captions and timesteps."""
 
-    def __init__(self, latents: Latents, settings: Settings, seed: int) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        latents: Latents,
+        tokens: Callable[[list[str]], torch.Tensor],
+        settings: Settings,
+        seed: int,
+    ) -> None:
+        self.tokens, self.settings = tokens, settings
         self.subjects = latents.subjects
         self.rng = np.random.default_rng(seed)
         self.words = random.Random(seed)
-        weights = np.array(
-            [
-                PLAIN_WEIGHT if not (s.colour or s.background or s.company or s.count > 1) else 1
-                for s in self.subjects
-            ]
-        )
+        weights = np.array([PLAIN_WEIGHT if s.is_plain else 1 for s in self.subjects])
         self.weights = weights / weights.sum()
 
-    def batch(self, share: float) -> tuple[int, np.ndarray, list[str], np.ndarray]:
-        """The size in pixels, the pictures' indices, their captions, and a timestep for each."""
+    def batch(self, share: float, pinned: bool = False) -> Batch:
+        """The next batch, `share` of the training done; in pinned memory for a GPU."""
         shares = self.settings.shares[share >= 0.5]
         size = int(self.rng.choice(list(shares), p=list(shares.values())))
         count = self.settings.batch[size]
@@ -270,4 +314,8 @@ class Sampler:
         drawn = (self.rng.permutation(count) + self.rng.random(count)) / count
         shift = size / min(self.settings.batch)
         drawn = shift * drawn / (1 + (shift - 1) * drawn)
-        return size, indices, captions, np.minimum(drawn * 1000, 999).astype(np.int64)
+        timesteps = np.minimum(drawn * 1000, 999).astype(np.int64)
+        parts = (torch.from_numpy(indices), self.tokens(captions), torch.from_numpy(timesteps))
+        if pinned:
+            parts = tuple(part.pin_memory() for part in parts)  # type: ignore[assignment]
+        return Batch(size, *parts)

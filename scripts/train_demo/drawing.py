@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from stable_diffusion import models
-from stable_diffusion.engine import Engine, Event, Failed, Finished, Picture
+from stable_diffusion.engine import ROWS, Engine, Event, Failed, Finished, Picture
 from stable_diffusion.models import Weights
 from stable_diffusion.request import Request
 
@@ -17,29 +17,32 @@ class Artist:
     """Draws with the pipeline in `folder`, in float32 on a CPU and in fp16 on a GPU."""
 
     def __init__(self, folder: Path) -> None:
-        self.engine = Engine(models.load(Weights(folder.name, folder, 128)))
+        model = models.load(Weights(folder.name, folder, 128))
+        self.engine = Engine(model, rows=64 if model.device.type == "cuda" else ROWS)
 
     def close(self) -> None:
         """Ends the engine."""
         self.engine.close()
 
     def draw(self, asked: Sequence[Mapping[str, Any]]) -> list[Image.Image]:
-        """One picture for each set of inputs, as the contract names them."""
+        """One picture for each set of inputs, as the contract names them; black where none came."""
         queues: list[SimpleQueue[Event]] = []
         for inputs in asked:
             queues.append(SimpleQueue())
             self.engine.submit(Request.of(inputs), queues[-1].put)
-        return [_picture(queue) for queue in queues]
+        return [_picture(queue) or Image.new("RGB", (128, 128)) for queue in queues]
 
 
-def _picture(events: SimpleQueue[Event]) -> Image.Image:
+def _picture(events: SimpleQueue[Event]) -> Image.Image | None:
     picture = None
     while not isinstance(event := events.get(), Finished):
         if isinstance(event, Failed):
-            raise event.error
+            # Numbers that overflow make no picture: early in a training that is no surprise.
+            if not isinstance(event.error, ArithmeticError):
+                raise event.error
+            return None
         if isinstance(event, Picture):
             picture = event.image
-    assert picture is not None
     return picture
 
 

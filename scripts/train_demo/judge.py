@@ -35,10 +35,10 @@ class Judge:
     ) -> None:
         self.nouns = sorted({noun(each.name) for each in shown})
         labels = torch.tensor([self.nouns.index(noun(each.name)) for each in shown], device=device)
-        small = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float() / 255
-        # Multiplied by its opacity before it is made smaller, so that no hidden colour bleeds in.
-        small[:, :3] *= small[:, 3:]
-        small = functional.interpolate(small, (SIDE, SIDE), mode="area")
+        small = torch.cat(
+            [shrunk(each) for each in np.array_split(pictures, len(pictures) // 256 + 1)]
+        )
+        small = small.to(device)
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.network = network(width, len(self.nouns)).to(device)
@@ -73,6 +73,16 @@ class Judge:
             scores = self.network(standardised(x if in_colour else grey(x)))
             ranks += scores.argsort(1, descending=True).tolist()
         return [[self.nouns[index] for index in row] for row in ranks]
+
+
+def shrunk(pictures: np.ndarray) -> torch.Tensor:
+    """`pictures`, (pictures, 256, 256, 4) uint8, as (pictures, 4, SIDE, SIDE), 0 to 1.
+
+    Multiplied by their opacity first, so that no hidden colour bleeds in.
+    """
+    large = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    large[:, :3] *= large[:, 3:]
+    return functional.interpolate(large, (SIDE, SIDE), mode="area")
 
 
 def network(width: int, classes: int) -> nn.Sequential:

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from PIL import Image
 
 from scripts.train_demo.captions import Subject, held_out
-from scripts.train_demo.pictograms import Pictogram, pictograms
+from scripts.train_demo.pictograms import Pictogram, pictograms, resized
 from scripts.train_demo.variants import WHITE, on, variant
 
 
@@ -29,8 +28,8 @@ def subject(picture: Pictogram) -> Subject:
     return Subject(picture.name, picture.style, picture.keywords)
 
 
-def learned(path: Path) -> list[Pictogram]:
-    """The pictograms at `path` to train on: no unseen set, no pair of name and style held out."""
+def trained_on(path: Path) -> list[Pictogram]:
+    """The pictograms at `path` but for the unseen set and the held-out pairs of name and style."""
     return [
         each
         for each in pictograms(path)
@@ -39,65 +38,67 @@ def learned(path: Path) -> list[Pictogram]:
 
 
 class Painter:
-    """Makes the pictures of one pictogram in a worker process."""
+    """Makes the pictures of one pictogram, in a process of its own.
 
-    def __init__(self, path: Path, variants: int) -> None:
-        self.path, self.variants = path, variants
-        self.pictures = learned(path)
+    Args:
+        path: the packed pictograms.
+        variants: made of each besides itself.
+        sizes: in pixels.
+    """
 
-    def __call__(self, index: int) -> list[tuple[np.ndarray, Subject]]:
-        """The pictogram itself on white, and its variants: (256, 256, 3) uint8 each."""
+    def __init__(self, path: Path, variants: int, sizes: list[int]) -> None:
+        self.packed = zipfile.ZipFile(path)
+        self.variants, self.sizes = variants, sizes
+        self.pictures = trained_on(path)
+
+    def paint(self, index: int) -> tuple[dict[int, np.ndarray], list[Subject]]:
+        """The pictogram on white and its variants: (pictures, size, size, 3) uint8 of each size."""
         rng = np.random.default_rng(index)
         picture = self.pictures[index]
-        made = []
-        with zipfile.ZipFile(self.path) as packed:
-            rgba = picture.read(packed)
-            made.append((on(rgba, WHITE), subject(picture)))
-            for _ in range(self.variants):
-                other = self.pictures[rng.integers(len(self.pictures))]
-                company = (other.read(packed), other.name)
-                made.append(variant(rgba, subject(picture), company, rng))
-        return made
+        alike = [each for each in self.pictures if each.package == picture.package]
+        rgba = picture.read(self.packed)
+        made = [(on(rgba, WHITE), subject(picture))]
+        for _ in range(self.variants):
+            other = alike[rng.integers(len(alike))]
+            company = (other.read(self.packed), other.name)
+            made.append(variant(rgba, subject(picture), company, rng))
+        of_size = {size: np.stack([resized(each, size) for each, _ in made]) for size in self.sizes}
+        return of_size, [shown for _, shown in made]
 
 
-def encode(path: Path, vae: AutoencoderKL, sizes: list[int], variants: int, batch: int) -> Latents:
-    """The latents of all that is learned from, at each of `sizes`.
+_painter: Painter
+
+
+def _start(*arguments: object) -> None:
+    """Gives each process of the pool its painter."""
+    global _painter
+    _painter = Painter(*arguments)  # type: ignore[arg-type]
+
+
+def _paint(index: int) -> tuple[dict[int, np.ndarray], list[Subject]]:
+    return _painter.paint(index)
+
+
+def encode(path: Path, vae: AutoencoderKL, sizes: list[int], variants: int) -> Latents:
+    """The latents of all that is trained on, at each of `sizes`.
 
     Args:
         path: the packed pictograms.
         vae: on the device that encodes.
-        sizes: widths in pixels, 256 at most.
+        sizes: in pixels, 256 at most.
         variants: made of each pictogram besides itself.
-        batch: pictures encoded at a time.
     """
-    painter = Painter(path, variants)
     subjects: list[Subject] = []
     latents: dict[int, list[torch.Tensor]] = {size: [] for size in sizes}
-    waiting: list[np.ndarray] = []
-
-    def flush() -> None:
-        for size in sizes:
-            pictures = np.stack([resized(picture, size) for picture in waiting])
-            latents[size].append(encoded(vae, pictures).half().cpu())
-        waiting.clear()
-
-    with Pool() as pool:
-        for made in pool.imap(painter, range(len(painter.pictures)), 8):
-            for picture, shown in made:
-                waiting.append(picture)
-                subjects.append(shown)
-                if len(waiting) == batch:
-                    flush()
-    if waiting:
-        flush()
+    count = len(trained_on(path))
+    with Pool(initializer=_start, initargs=(path, variants, sizes)) as pool:
+        # By parts, since a pool paints on without waiting for who takes the pictures.
+        for start in range(0, count, 256):
+            for of_size, shown in pool.imap(_paint, range(start, min(start + 256, count)), 4):
+                subjects += shown
+                for size in sizes:
+                    latents[size].append(encoded(vae, of_size[size]).half().cpu())
     return Latents({size: torch.cat(each) for size, each in latents.items()}, subjects)
-
-
-def resized(picture: np.ndarray, size: int) -> np.ndarray:
-    """`picture`, (height, width, 3) uint8, at `size` × `size` pixels."""
-    if len(picture) == size:
-        return picture
-    return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS))
 
 
 @torch.no_grad()

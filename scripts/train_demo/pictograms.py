@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from scripts.train_demo.progress import TrainingError
 from scripts.train_demo.settings import NAMES_PACKAGE, SOURCES
 
 SIZE = 256  # pixels, of every picture
@@ -57,6 +58,19 @@ def pictograms(path: Path) -> list[Pictogram]:
         ]
 
 
+def read(which: list[Pictogram], pictures: Path) -> np.ndarray:
+    """(pictures, 256, 256, 4) red, green, blue, opacity, uint8."""
+    with zipfile.ZipFile(pictures) as packed:
+        return np.stack([each.read(packed) for each in which])
+
+
+def resized(rgb: np.ndarray, size: int) -> np.ndarray:
+    """`rgb`, (height, width, 3) uint8, at `size` × `size` pixels."""
+    if len(rgb) == size:
+        return rgb
+    return np.asarray(Image.fromarray(rgb).resize((size, size), Image.Resampling.LANCZOS))
+
+
 def pack(path: Path, folder: Path, names: tuple[str, ...]) -> None:
     """Render the pictures of `names`, () for all, from the packages in `folder`, into `path`."""
     pictures, sources = zip(*collect(folder / "node_modules", names), strict=True)
@@ -70,21 +84,19 @@ def fetch(folder: Path) -> None:
     """Install the packages of SOURCES and the names into `folder`/node_modules by npm.
 
     Raises:
-        RuntimeError: npm is missing or fails; the message says what to do.
+        TrainingError: npm is missing or fails; the message says what to do.
     """
     wanted = [(source.package, source.version) for source in SOURCES] + [NAMES_PACKAGE]
-    if all((folder / "node_modules" / package / "package.json").exists() for package, _ in wanted):
-        return
     npm = shutil.which("npm")
     if npm is None:
-        raise RuntimeError("npm is needed to fetch the pictures: install Node.js 18 or later")
+        raise TrainingError("npm is needed to fetch the pictures: install Node.js 18 or later")
     folder.mkdir(parents=True, exist_ok=True)
     options = ["--prefix", str(folder), "--no-save", "--no-package-lock", "--ignore-scripts"]
     packages = [f"{package}@{version}" for package, version in wanted]
     command = [npm, "install", *options, "--no-audit", "--no-fund", "--loglevel=error", *packages]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"npm could not fetch the pictures: {done.stderr.strip()}")
+        raise TrainingError(f"npm could not fetch the pictures: {done.stderr.strip()}")
 
 
 def collect(modules: Path, names: tuple[str, ...]) -> Iterator[tuple[Pictogram, str]]:

@@ -5,6 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 
+class TrainingError(Exception):
+    """The training can't go on; the message says what to do."""
+
+
 class Clock:
     """Minutes of work out of those given; `minutes` may be set from a checkpoint."""
 
@@ -55,7 +59,7 @@ class Log:
             file.write(line + "\n")
 
 
-def write(path: Path, save: Callable[[Path], None]) -> None:
+def write(path: Path, save: Callable[[Path], object]) -> None:
     """Lets `save` write `path` so that it is there whole or not at all."""
     partial = path.with_name(path.name + ".part")
     save(partial)

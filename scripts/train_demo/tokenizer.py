@@ -13,8 +13,9 @@ from pathlib import Path
 from transformers import CLIPTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from scripts.train_demo.captions import COLOURS, MORE_COLOURS, NUMBERS, plain
+from scripts.train_demo.captions import COLOURS, MORE_COLOURS, NUMBERS, noun, plain, plural
 from scripts.train_demo.pictograms import wanted
+from scripts.train_demo.progress import TrainingError
 from scripts.train_demo.settings import MERGES_PACKAGE, NAMES_PACKAGE, SOURCES
 
 CLIP_MERGES = 49152 - 256 - 2  # of the original vocabulary
@@ -27,7 +28,7 @@ def make(modules: Path) -> CLIPTokenizer:
     """The tokenizer for the captions of all names in `modules` (node_modules), trained on or not.
 
     Raises:
-        RuntimeError: pip can't fetch CLIP's merges.
+        TrainingError: pip can't fetch CLIP's merges.
     """
     merges = clip_merges()
     ranks = {merge: rank for rank, merge in enumerate(merges)}
@@ -49,7 +50,8 @@ def words(modules: Path) -> set[str]:
     texts += [phrase for source in SOURCES for phrase in source.style]
     for each in emoji:
         if wanted(each, ()):
-            texts += [each["label"], *each.get("tags", ())]
+            name = plain(each["label"])
+            texts += [name, plural(name), plural(noun(name)), *each.get("tags", ())]
     return {word for text in texts for word in plain(text).replace("-", " ").split()}
 
 
@@ -79,7 +81,7 @@ def clip_merges() -> list[tuple[str, str]]:
         wanted = ["--no-deps", "--dest", folder, f"{package}=={version}"]
         done = subprocess.run([*pip, *wanted], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(f"pip could not fetch {package}: {done.stderr.strip()}")
+            raise TrainingError(f"pip could not fetch {package}: {done.stderr.strip()}")
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             packed = archive.read("open_clip/bpe_simple_vocab_16e6.txt.gz")

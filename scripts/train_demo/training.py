@@ -1,6 +1,10 @@
 """The stages of a training, each kept when it is done: pictures, autoencoder, UNet, figures."""
 
 import copy
+import dataclasses
+import json
+import shutil
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,8 +16,11 @@ from scripts.train_demo.denoiser import Denoiser
 from scripts.train_demo.drawing import Artist, grid
 from scripts.train_demo.evaluation import Evaluation
 from scripts.train_demo.latents import Latents
-from scripts.train_demo.progress import Log, write
+from scripts.train_demo.progress import Log, TrainingError, write
 from scripts.train_demo.settings import SHOWN, Settings
+
+LASTING = ("names", "variants", "batch", "autoencoder_channels", "unet_channels", "text_width")
+"""The settings that the files of a training are shaped by."""
 
 
 class Training:
@@ -34,8 +41,25 @@ class Training:
         self.log = Log(folder / "log.txt")
         self.pictures = folder / "pictograms.zip"
 
+    def _keep_apart(self) -> None:
+        """Refuses to go on in the folder of another training."""
+        everything = dataclasses.asdict(self.settings)
+        lasting = {name: everything[name] for name in LASTING}
+        text = json.dumps(lasting | {"start": str(self.start)}, indent=1)
+        file = self.folder / "settings.json"
+        if file.exists() and file.read_text() != text:
+            raise TrainingError(
+                f"{self.folder} holds a training with other settings or from another start: "
+                "give another --folder, or delete it"
+            )
+        file.write_text(text)
+
     def run(self) -> None:
-        """Goes through all stages that are not done yet, and evaluates what came out."""
+        """Goes through all stages that are not done yet, and evaluates what came out.
+
+        Raises:
+            TrainingError: the folder holds another training, or the pictures can't be fetched.
+        """
         self.prepare()
         vae = self._autoencoder()
         model = Denoiser.of(self.start) if self.start else self._new_denoiser()
@@ -59,22 +83,31 @@ class Training:
 
     def prepare(self) -> None:
         """What needs the network: the pictures in one file, and the tokenizer."""
-        packages = self.folder / "npm"
-        if not self.pictures.exists():
-            self.log("fetches and renders the pictures")
-            pictograms.fetch(packages)
-            write(self.pictures, lambda p: pictograms.pack(p, packages, self.settings.names))
+        self._keep_apart()
+        self._pack()
         if not self.start and not (self.folder / "tokenizer").exists():
             self.log("cuts the tokenizer")
-            pictograms.fetch(packages)
-            made = tokenizer.make(packages / "node_modules")
+            made = tokenizer.make(self._packages() / "node_modules")
             write(self.folder / "tokenizer", made.save_pretrained)
 
     def evaluate(self) -> None:
         """Writes figures and grids beside the pipeline at `output`."""
-        self.prepare()
+        self._pack()
         Evaluation(self.output, self.pictures, self.settings).write(self.log)
         self.log(f"the figures are in {self.output / 'EVALUATION.md'}")
+
+    def _packages(self) -> Path:
+        folder = self.folder / "npm"
+        if not folder.exists():
+            self.log("fetches the pictures")
+            write(folder, pictograms.fetch)
+        return folder
+
+    def _pack(self) -> None:
+        if not self.pictures.exists():
+            packages = self._packages()
+            self.log("renders the pictures")
+            write(self.pictures, lambda p: pictograms.pack(p, packages, self.settings.names))
 
     def _autoencoder(self) -> AutoencoderKL:
         folder = self.start / "vae" if self.start else self.folder / "vae"
@@ -94,14 +127,13 @@ class Training:
         file = self.folder / "latents.pickle"
         if not file.exists():
             self.log("encodes the pictures and their variants")
-            made = latents.encode(
-                self.pictures, vae, list(self.settings.batch), self.settings.variants, 64
-            )
+            sizes = list(self.settings.batch)
+            made = latents.encode(self.pictures, vae, sizes, self.settings.variants)
             write(file, lambda path: latents.save(made, path))
         return latents.load(file)
 
     def _export(self, averaged: Denoiser, vae: AutoencoderKL, folder: Path) -> None:
-        """Writes the pipeline, in half precision."""
+        """Writes the pipeline, in half precision: beside it first, since it may be the start."""
         pipeline = StableDiffusionImg2ImgPipeline(
             vae=copy.deepcopy(vae),
             text_encoder=copy.deepcopy(averaged.text_encoder),
@@ -113,7 +145,12 @@ class Training:
             requires_safety_checker=False,
         )
         pipeline.unet.register_to_config(sample_size=self.settings.native_size // 8)
-        pipeline.to(torch.float16).save_pretrained(folder)
+        export = self.folder / "export"
+        pipeline.to(torch.float16).save_pretrained(export)
+        for file in [path for path in export.rglob("*") if path.is_file()]:
+            target = folder / file.relative_to(export)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write(target, partial(shutil.move, file))
 
     def _sample(self, minute: str) -> None:
         """Draws a grid of what it can by now, at each size."""

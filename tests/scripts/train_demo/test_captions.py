@@ -4,7 +4,16 @@ import random
 
 import pytest
 
-from scripts.train_demo.captions import COLOURS, Subject, caption, held_out, noun, plain, plural
+from scripts.train_demo.captions import (
+    COLOURS,
+    Subject,
+    caption,
+    held_out,
+    noun,
+    plain,
+    plural,
+    with_article,
+)
 
 
 @pytest.mark.parametrize(
@@ -17,10 +26,17 @@ from scripts.train_demo.captions import COLOURS, Subject, caption, held_out, nou
         ("monkey", "monkeys"),
         ("wrench", "wrenches"),
         ("cherries", "cherries"),
+        ("glass of milk", "glasses of milk"),
+        ("tomato", "tomatoes"),
     ],
 )
 def test_plurals(name: str, many: str) -> None:
     assert plural(name) == many
+
+
+@pytest.mark.parametrize("phrase", ["a bus", "an owl", "a unicorn", "an hourglass", "grapes"])
+def test_articles(phrase: str) -> None:
+    assert with_article(phrase.removeprefix("an ").removeprefix("a ")) == phrase
 
 
 def test_a_noun_has_no_colour_unless_it_is_one() -> None:

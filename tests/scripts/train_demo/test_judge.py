@@ -1,25 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
-from PIL import Image, ImageDraw
 
-from scripts.train_demo.evaluation import area_of, colour_of
+from scripts.train_demo.evaluation import area_of, colour_of, nearest
 from scripts.train_demo.judge import Judge
 from scripts.train_demo.pictograms import Pictogram
-
-
-def shape(name: str, fill: str, background: str | None = None) -> Image.Image:
-    picture = Image.new("RGBA", (256, 256), background)
-    pen = ImageDraw.Draw(picture)
-    if name == "disc":
-        pen.ellipse((40, 40, 216, 216), fill)
-    elif name == "bars":
-        for left in (30, 110, 190):
-            pen.rectangle((left, 30, left + 36, 226), fill)
-    else:
-        pen.polygon(((128, 30), (20, 220), (236, 220)), fill)
-    return picture
+from tests.scripts.train_demo.pictures import shape
 
 
 def test_it_tells_shapes_apart_that_it_learned_in_other_colours() -> None:
@@ -41,3 +29,9 @@ def test_colours_have_the_names_that_people_give_them() -> None:
         assert area_of(picture, colour) > 0.1
     assert colour_of(shape("disc", "gray", "white").convert("RGB")) == ""
     assert area_of(shape("disc", "blue", "white").convert("RGB"), "red") == 0
+
+
+def test_the_nearest_picture_is_found_with_its_distance() -> None:
+    known = np.stack([np.full((4, 4, 3), value) for value in (0, 100, 200)]).astype(np.uint8)
+    asked = np.stack([np.full((4, 4, 3), value) for value in (100, 190)]).astype(np.uint8)
+    assert nearest(asked, known).tolist() == pytest.approx([0, 10], abs=0.1)
