@@ -59,7 +59,7 @@ def test_a_training_survives_being_killed_and_leaves_a_model_that_draws(tmp_path
     folder = tmp_path / "demo"
     figures = (folder / "EVALUATION.md").read_text()
     assert "## What is drawn at 256 px" in figures
-    assert sorted(path.name for path in folder.glob("*.jpg"))[-1] == "trained-256.jpg"
+    assert sorted(path.name for path in folder.glob("*.jpg"))[-1] == "trained-512.jpg"
     assert list(tmp_path.glob("grid-256-*.png"))
     studio = Studio(models.load(Weights("smoke", folder, 256)))
     (picture,) = studio.draw(prompt="a disc")
