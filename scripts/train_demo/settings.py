@@ -167,8 +167,8 @@ PRESETS = {
         minutes_between_checkpoints=5,
         minutes_between_grids=15,
         judge_width=16,
-        judge_steps=1500,
-        evaluated=60,
+        judge_steps=900,
+        evaluated=48,
     ),
     # Whether everything works, in a minute; draws nothing.
     "smoke": Settings(

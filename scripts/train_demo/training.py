@@ -144,7 +144,11 @@ class Training:
             feature_extractor=None,
             requires_safety_checker=False,
         )
-        pipeline.unet.register_to_config(sample_size=self.settings.native_size // 8)
+        # Where the start lay is nobody's business.
+        pipeline.unet.register_to_config(
+            sample_size=self.settings.native_size // 8, _name_or_path=""
+        )
+        pipeline.vae.register_to_config(_name_or_path="")
         export = self.folder / "export"
         pipeline.to(torch.float16).save_pretrained(export)
         for file in [path for path in export.rglob("*") if path.is_file()]:
