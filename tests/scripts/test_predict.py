@@ -197,6 +197,8 @@ def test_stopping_it_leaves_nothing_and_says_so(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(schema.ROOT), "MODEL": "", "TMPDIR": str(tmp_path)},
         stderr=subprocess.PIPE,
         text=True,
+        # A shell starts what it runs in the background deaf to Ctrl-C; these tests may be that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     assert "demo model draws" in process.stderr.readline()  # its setup has begun
