@@ -1,0 +1,81 @@
+"""A server of ours as a subprocess, and a client of it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+class Server:
+    """A running server at `url`; `seconds_to_ready` counts from the start of its process."""
+
+    def __init__(self, model: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        start = time.perf_counter()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "scripts.serve", "--port", str(port), "--model", model],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while self._status() != "READY":
+            if self.process.poll() is not None:
+                raise RuntimeError("the server could not start; scripts/serve says why")
+            time.sleep(0.02)
+        self.seconds_to_ready = time.perf_counter() - start
+
+    def _status(self) -> str:
+        try:
+            with urllib.request.urlopen(f"{self.url}/health-check", timeout=5) as response:
+                return str(json.load(response)["status"])
+        except (OSError, ValueError):
+            return ""
+
+    def predict(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a prediction; asked again where the slot of the last is not free yet."""
+        body = json.dumps({"input": inputs}).encode()
+        request = urllib.request.Request(
+            f"{self.url}/predictions", body, {"Content-Type": "application/json"}
+        )
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=3600) as response:
+                    answer: dict[str, Any] = json.load(response)
+            except urllib.error.HTTPError as error:
+                if error.code != 409:
+                    raise
+                time.sleep(0.01)
+            else:
+                if answer["status"] != "succeeded":
+                    raise RuntimeError(f"a prediction failed: {answer.get('error')}")
+                return answer
+
+    def close(self) -> None:
+        """Ends it, and waits until it has."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+
+
+@contextmanager
+def serving(model: str) -> Iterator[Server]:
+    """A server for the time of a block."""
+    server = Server(model)
+    try:
+        yield server
+    finally:
+        server.close()
