@@ -62,11 +62,11 @@ def _serve(weights: Weights, host: str, port: int, folder: str) -> int:
         server = _start(host, port, folder)
         ready = False
         while server.poll() is None and not _stop.wait(0.5):
-            status = _status(health)
-            if status == "READY" and not ready:
+            state = status(health)
+            if state == "READY" and not ready:
                 ready = True
                 print(f"{weights.name} is ready at http://{host}:{port}", flush=True)
-            if status in ("SETUP_FAILED", "UNHEALTHY", "DEFUNCT"):
+            if state in ("SETUP_FAILED", "UNHEALTHY", "DEFUNCT"):
                 break
         asked = _stop.is_set() or server.returncode == 0  # the latter by a client's /shutdown
         _end(server)
@@ -141,7 +141,7 @@ def _readable(line: str) -> str | None:
     return " ".join([at, message, *details])
 
 
-def _status(url: str) -> str:
+def status(url: str) -> str:
     """What the server says of itself; empty while it says nothing."""
     try:
         with urllib.request.urlopen(url, timeout=5) as response:

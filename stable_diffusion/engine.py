@@ -238,6 +238,24 @@ class Engine:
                 job.over = True
 
 
+def until_finished(events: SimpleQueue[Event], timeout: float | None = None) -> Iterator[Event]:
+    """A request's events from the queue that it was submitted with, to the last.
+
+    Args:
+        timeout: seconds to wait for each; None waits as long as it takes.
+
+    Raises:
+        Exception: what the request failed of, or `queue.Empty` when no event came in time.
+    """
+    while True:
+        event = events.get(timeout=timeout)
+        if isinstance(event, Failed):
+            raise event.error
+        yield event
+        if isinstance(event, Finished):
+            return
+
+
 def _predict(model: Model, denoisings: list[Denoising]) -> list[torch.Tensor]:
     """What one call of the UNet predicts for each image, guidance included."""
     latents, timesteps, texts = [], [], []

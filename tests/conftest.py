@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from stable_diffusion import models
-from stable_diffusion.engine import ROWS, Engine, Event, Failed, Finished, Picture
+from stable_diffusion.engine import ROWS, Engine, Event, Picture, until_finished
 from stable_diffusion.models import Model
 from stable_diffusion.request import Request
 
@@ -63,13 +63,7 @@ def request(**inputs: Any) -> Request:
 
 
 def until_over(events: SimpleQueue[Event]) -> Iterator[Event]:
-    while True:
-        event = events.get(timeout=300)
-        if isinstance(event, Failed):
-            raise event.error
-        yield event
-        if isinstance(event, Finished):
-            return
+    yield from until_finished(events, timeout=300)
 
 
 def difference(one: Image.Image, other: Image.Image) -> tuple[float, float]:

@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from scripts.schema import ROOT
 from stable_diffusion import models
 
 PARTS = ("latency", "growth", "cold_start", "overhead", "load")
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 
 
 def main() -> None:

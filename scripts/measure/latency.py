@@ -12,7 +12,7 @@ from PIL import Image
 from scripts.measure.floor import floor_of
 from scripts.measure.machine import wait
 from scripts.measure.statistics import interleaved, ratios, spread
-from stable_diffusion.engine import Engine, Event, Failed, Finished
+from stable_diffusion.engine import Engine, Event, until_finished
 from stable_diffusion.models import Model
 from stable_diffusion.request import Request
 
@@ -61,9 +61,8 @@ def answer(engine: Engine, request: Request) -> None:
     """Runs a request to its end."""
     events: SimpleQueue[Event] = SimpleQueue()
     engine.submit(request, events.put)
-    while not isinstance(event := events.get(), Finished):
-        if isinstance(event, Failed):
-            raise event.error
+    for _ in until_finished(events):
+        pass
 
 
 def timed(model: Model, run: Callable[[], Any]) -> float:

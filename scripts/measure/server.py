@@ -11,10 +11,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from scripts.schema import ROOT
+from scripts.serve import status
 
 
 class Server:
@@ -33,18 +33,11 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        while self._status() != "READY":
+        while status(f"{self.url}/health-check") != "READY":
             if self.process.poll() is not None:
                 raise RuntimeError("the server could not start; scripts/serve says why")
             time.sleep(0.02)
         self.seconds_to_ready = time.perf_counter() - start
-
-    def _status(self) -> str:
-        try:
-            with urllib.request.urlopen(f"{self.url}/health-check", timeout=5) as response:
-                return str(json.load(response)["status"])
-        except (OSError, ValueError):
-            return ""
 
     def predict(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The answer to a prediction; asked again where the slot of the last is not free yet."""

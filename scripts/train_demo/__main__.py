@@ -5,10 +5,9 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from scripts.schema import ROOT
 from scripts.train_demo.settings import PRESETS
 from stable_diffusion.models import WEIGHTS
-
-ROOT = Path(__file__).parents[2]
 
 
 def main() -> None:

@@ -88,6 +88,11 @@ def train(
     normalise(vae, every)
 
 
+def pixels(rgb: np.ndarray, device: torch.device) -> torch.Tensor:
+    """`rgb`, (pictures, height, width, 3) uint8, as (pictures, 3, height, width), -1 to 1."""
+    return torch.from_numpy(rgb).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
 def crops(pictures: torch.Tensor, count: int) -> torch.Tensor:
     """Random crops, (count, 3, CROP, CROP), -1 to 1, half of them from pictures of half the size.
 
@@ -122,14 +127,14 @@ def crops(pictures: torch.Tensor, count: int) -> torch.Tensor:
     return functional.avg_pool2d(rgb, scale) * 2 - 1
 
 
-def loss_of(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
+def loss_of(vae: AutoencoderKL, originals: torch.Tensor) -> torch.Tensor:
     """Absolute and squared error, those of the edges and of the coarse picture, and the KL term."""
-    with torch.autocast(pixels.device.type, torch.bfloat16):
-        posterior = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist
+    with torch.autocast(originals.device.type, torch.bfloat16):
+        posterior = vae.encode(originals.contiguous(memory_format=torch.channels_last)).latent_dist
         mean, variance = posterior.mean.float(), posterior.logvar.float()
         latents = mean + torch.randn_like(mean) * (0.5 * variance).exp()
         decoded = vae.decode(latents).sample
-    error = decoded.float() - pixels
+    error = decoded.float() - originals
     edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
     coarse = functional.avg_pool2d(error, 4).abs().mean()
     divergence = 0.5 * (mean.square() + variance.exp() - 1 - variance).mean()
@@ -161,8 +166,7 @@ def psnr(vae: AutoencoderKL, rgb: np.ndarray) -> np.ndarray:
     """The peak signal-to-noise ratio in dB of each of `rgb`, (pictures, height, width, 3) uint8."""
     ratios = []
     for start in range(0, len(rgb), 16):
-        x = torch.from_numpy(rgb[start : start + 16]).to(vae.device).permute(0, 3, 1, 2)
-        x = x.float() / 127.5 - 1
+        x = pixels(rgb[start : start + 16], vae.device)
         error = (vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1) - x) / 2
         ratios.append(-10 * error.square().mean((1, 2, 3)).log10().cpu().numpy())
     return np.concatenate(ratios)

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from stable_diffusion import models
-from stable_diffusion.engine import ROWS, Engine, Event, Failed, Finished, Picture
+from stable_diffusion.engine import ROWS, Engine, Event, Picture, until_finished
 from stable_diffusion.models import Weights
 from stable_diffusion.request import Request
 
@@ -34,16 +34,12 @@ class Artist:
 
 
 def _picture(events: SimpleQueue[Event]) -> Image.Image | None:
-    picture = None
-    while not isinstance(event := events.get(), Finished):
-        if isinstance(event, Failed):
-            # Numbers that overflow make no picture: early in a training that is no surprise.
-            if not isinstance(event.error, ArithmeticError):
-                raise event.error
-            return None
-        if isinstance(event, Picture):
-            picture = event.image
-    return picture
+    try:
+        pictures = [e.image for e in until_finished(events) if isinstance(e, Picture)]
+    except ArithmeticError:
+        # Numbers that overflow make no picture: early in a training that is no surprise.
+        return None
+    return pictures[-1]
 
 
 def grid(pictures: Sequence[Image.Image], titles: Sequence[str], columns: int = 10) -> Image.Image:

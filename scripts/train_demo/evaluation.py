@@ -11,15 +11,16 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
+from scripts.schema import ROOT
 from scripts.train_demo import autoencoder
 from scripts.train_demo.captions import held_out, noun, plain, with_article
 from scripts.train_demo.drawing import Artist, grid
 from scripts.train_demo.judge import Judge
 from scripts.train_demo.pictograms import Pictogram, pictograms, read, resized
 from scripts.train_demo.settings import Settings
-from scripts.train_demo.variants import HUES, WHITE, hue_of, on, to_hsv, with_hue
+from scripts.train_demo.variants import HUES, WHITE, hue_distance, hue_of, on, to_hsv, with_hue
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = ROOT / "examples"
 ASKED = {"num_inference_steps": 16, "guidance_scale": 5.0, "scheduler": "DPMSolverMultistep"}
 EFFECTS = 32  # prompts for each figure on the effect of an input
 LARGE = {384: 12, 512: 6}  # sizes beyond the trained ones, and how many names are drawn there
@@ -111,12 +112,22 @@ class Evaluation:
     def _some(self, prompts: list[Prompt]) -> list[Prompt]:
         return self.random.sample(prompts, min(len(prompts), self.settings.evaluated))
 
-    def _draw(self, prompts: Sequence[Prompt], size: int = 128, **inputs: Any) -> list[Image.Image]:
+    def _draw(
+        self,
+        prompts: Sequence[Prompt],
+        size: int = 128,
+        own: Sequence[dict[str, Any]] | None = None,
+        **inputs: Any,
+    ) -> list[Image.Image]:
+        """A picture of each prompt, with `inputs` and, where given, each with some of its own."""
         return self.artist.draw(
             [
                 {**ASKED, "seed": seed, "prompt": prompt.text, "width": size, "height": size}
                 | inputs
-                for seed, prompt in enumerate(prompts)
+                | more
+                for seed, (prompt, more) in enumerate(
+                    zip(prompts, own or [{}] * len(prompts), strict=True)
+                )
             ]
         )
 
@@ -162,13 +173,14 @@ class Evaluation:
             pictures = self._draw(prompts, size)
             shuffled = prompts[1:] + prompts[:1]
             in_colour = prompts is not self.colours
-            first, five = self._right(pictures, prompts, in_colour)
-            chance, _ = self._right(pictures, shuffled, in_colour)
+            rankings = self.judge.ranking(pictures, in_colour)
+            (first, five), (chance, _) = right(rankings, prompts), right(rankings, shuffled)
             cells = [title, str(len(prompts)), *(f"{x:.0%}" for x in (first, five, chance))]
             if in_colour:
                 cells += ["", ""]
             else:
-                cells += [f"{self._coloured(pictures, p):.0%}" for p in (prompts, shuffled)]
+                colours = [colour_of(picture) for picture in pictures]
+                cells += [f"{share_coloured(colours, p):.0%}" for p in (prompts, shuffled)]
             yield f"| {' | '.join(cells)} |"
             if prompts is self.names:
                 drawn = np.stack([resized(np.asarray(picture), 32) for picture in pictures])
@@ -196,15 +208,7 @@ class Evaluation:
     def _right(
         self, pictures: Sequence[Image.Image], prompts: Sequence[Prompt], in_colour: bool = True
     ) -> tuple[float, float]:
-        """The share of pictures with the asked noun first, and among the first five."""
-        rankings = self.judge.ranking(pictures, in_colour)
-        ranks = np.array([r.index(p.noun) for r, p in zip(rankings, prompts, strict=True)])
-        return float(np.mean(ranks == 0)), float(np.mean(ranks < 5))
-
-    def _coloured(self, pictures: Sequence[Image.Image], prompts: Sequence[Prompt]) -> float:
-        """The share of pictures whose dominant hue is nearest to the asked colour's."""
-        colours = [colour_of(picture) for picture in pictures]
-        return float(np.mean([c == p.colour for c, p in zip(colours, prompts, strict=True)]))
+        return right(self.judge.ranking(pictures, in_colour), prompts)
 
     def _strength(self) -> Iterator[str]:
         prompts = self.names[:EFFECTS]
@@ -218,13 +222,8 @@ class Evaluation:
         yield "| strength | mean distance to the sketch | the prompt's noun first |\n|---|---|---|"
         rows = [images]
         for strength in (0.2, 0.4, 0.6, 0.8, 1.0):
-            pictures = self.artist.draw(
-                [
-                    {**ASKED, "seed": seed, "prompt": prompt.text, "strength": strength}
-                    | {"image": image, "width": 128, "height": 128}
-                    for seed, (prompt, image) in enumerate(zip(prompts, images, strict=True))
-                ]
-            )
+            own = [{"image": image} for image in images]
+            pictures = self._draw(prompts, own=own, strength=strength)
             distance = np.mean(
                 [
                     abs(np.asarray(picture).astype(float) - np.asarray(image)).mean()
@@ -259,12 +258,8 @@ class Evaluation:
         area = area_of_all(before, prompts)
         left = []
         for turned in (0.0, 0.5):  # the colour itself, and for comparison the opposite one
-            asked = [
-                {**ASKED, "seed": seed, "prompt": prompt.text, "width": 128, "height": 128}
-                | {"negative_prompt": nearest_colour(HUES[prompt.colour] + turned)}
-                for seed, prompt in enumerate(prompts)
-            ]
-            left.append(area_of_all(self.artist.draw(asked), prompts) / max(area, 1e-6))
+            own = [{"negative_prompt": nearest_colour(HUES[p.colour] + turned)} for p in prompts]
+            left.append(area_of_all(self._draw(prompts, own=own), prompts) / max(area, 1e-6))
         yield (
             f"\nA **negative prompt** that names the colour of what came without it leaves "
             f"{left[0]:.0%} of that colour's area; one that names the opposite colour "
@@ -281,6 +276,17 @@ class Evaluation:
             yield f"| `a {written.format('red')} …` | {area:.1%} |"
 
 
+def right(rankings: Sequence[list[str]], prompts: Sequence[Prompt]) -> tuple[float, float]:
+    """The share of rankings with the asked noun first, and among the first five."""
+    ranks = np.array([r.index(p.noun) for r, p in zip(rankings, prompts, strict=True)])
+    return float(np.mean(ranks == 0)), float(np.mean(ranks < 5))
+
+
+def share_coloured(colours: Sequence[str], prompts: Sequence[Prompt]) -> float:
+    """The share of pictures whose colour, by `colour_of`, is the one asked for."""
+    return float(np.mean([c == p.colour for c, p in zip(colours, prompts, strict=True)]))
+
+
 def nearest(rgb: np.ndarray, known: np.ndarray) -> np.ndarray:
     """The distance of each of `rgb` to the nearest of `known`, as the root of the mean square."""
     one, other = (x.reshape(len(x), -1).astype(np.float32) for x in (rgb, known))
@@ -291,7 +297,7 @@ def nearest(rgb: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 def nearest_colour(hue: float) -> str:
     """The colour word for a hue in turns."""
-    return min(HUES, key=lambda colour: abs((hue - HUES[colour] + 0.5) % 1 - 0.5))
+    return min(HUES, key=lambda colour: hue_distance(hue, colour))
 
 
 def colour_of(picture: Image.Image) -> str:
@@ -304,7 +310,7 @@ def colour_of(picture: Image.Image) -> str:
 def area_of(picture: Image.Image, colour: str) -> float:
     """The share of the picture's pixels that have the colour, weighted by how strongly."""
     hue, saturation, value = to_hsv(np.asarray(picture).astype(np.float32) / 255)
-    near = abs((hue - HUES[colour] + 0.5) % 1 - 0.5) < 0.07
+    near = hue_distance(hue, colour) < 0.07
     return float((saturation * value * near * (saturation > 0.25)).mean())
 
 

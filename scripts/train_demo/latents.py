@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
+from scripts.train_demo.autoencoder import pixels
 from scripts.train_demo.captions import Subject, held_out
 from scripts.train_demo.pictograms import Pictogram, pictograms, resized
 from scripts.train_demo.variants import WHITE, on, variant
@@ -104,7 +105,7 @@ def encode(path: Path, vae: AutoencoderKL, sizes: list[int], variants: int) -> L
 @torch.no_grad()
 def encoded(vae: AutoencoderKL, pictures: np.ndarray) -> torch.Tensor:
     """The scaled latents, float32, of `pictures`: (pictures, height, width, 3) uint8."""
-    x = torch.from_numpy(pictures).to(vae.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    x = pixels(pictures, vae.device)
     with torch.autocast(vae.device.type, torch.bfloat16):
         latents = vae.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist.mean
     scaled: torch.Tensor = latents.float() * vae.config.scaling_factor

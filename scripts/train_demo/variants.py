@@ -112,6 +112,11 @@ def with_hue(rgba: np.ndarray, hue: float, pale: bool) -> np.ndarray | None:
     return np.dstack([(rgb * 255).round().astype(np.uint8), rgba[..., 3]])
 
 
+def hue_distance(hue: np.ndarray | float, colour: str) -> np.ndarray:
+    """How far hues are from a colour word's, the short way round: 0 to 0.5 turns."""
+    return np.abs((np.asarray(hue) - HUES[colour] + 0.5) % 1 - 0.5)
+
+
 def to_hsv(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Hue in turns, saturation and value of `rgb`, all 0 to 1: `colorsys` for arrays."""
     high, low = rgb.max(-1), rgb.min(-1)
