@@ -71,9 +71,9 @@ class Inputs:
 
 class Predictor(BasePredictor):
     def setup(self) -> None:
-        from stable_diffusion.engine import Engine
-
-        model = os.environ.get("MODEL")
+        model, rows = os.environ.get("MODEL"), os.environ.get("ROWS")
+        if rows and not (rows.isdecimal() and int(rows) > 1):
+            raise models.SetupError(f"ROWS is {rows!r}; give a whole number from 2 on, or nothing")
         weights = models.find(model)
         if not model and weights.name == models.DEMO:
             print(
@@ -81,7 +81,11 @@ class Predictor(BasePredictor):
                 "scripts/download-weights gets them.",
                 file=sys.stderr,
             )
-        self.engine = Engine(models.load(weights))
+        loaded = models.load(weights, os.environ.get("DTYPE") or None)
+
+        from stable_diffusion.engine import Engine
+
+        self.engine = Engine(loaded, int(rows) if rows else None)
 
     @cog.streaming
     @cog.concurrent(max=8)

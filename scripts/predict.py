@@ -29,7 +29,7 @@ def main() -> int:
     if arguments.model:
         os.environ["MODEL"] = arguments.model
 
-    from stable_diffusion.models import WeightsError
+    from stable_diffusion.models import SetupError
     from stable_diffusion.request import InputError
 
     with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +39,7 @@ def main() -> int:
         except InputError as error:
             print(error, file=sys.stderr)
             return 2
-        except (WeightsError, ArithmeticError, RuntimeError, OSError) as error:
+        except (SetupError, ArithmeticError, RuntimeError, OSError) as error:
             print(error, file=sys.stderr)
             return 1
         except KeyboardInterrupt:
@@ -75,10 +75,12 @@ async def _predict(request: Request, output: Path | None) -> None:
     from tqdm import tqdm
 
     from predict import Predictor, files
-    from stable_diffusion.engine import Cut, Progress
 
     predictor = Predictor()
     predictor.setup()
+
+    from stable_diffusion.engine import Cut, Progress
+
     bar = tqdm(desc=str(predictor.engine.model), unit="step", disable=None, leave=False)
     with bar, closing(predictor.engine):
 

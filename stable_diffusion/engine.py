@@ -2,14 +2,17 @@
 
 The loop has a thread of its own. Each turn it puts the images of one size and one length of
 prompt into common UNet calls, one timestep a row, and gives each image's rows to its own sampler.
-A request joins at the next step; a cancelled one leaves at the next.
+A request joins at the next step; a cancelled one leaves at the next. On a GPU a turn is queued
+while the one before it runs.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
-from collections import defaultdict
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,14 +21,11 @@ from queue import SimpleQueue
 import torch
 from PIL import Image
 
-from stable_diffusion import tasks
+from stable_diffusion import batches, tasks
 from stable_diffusion.models import Model
 from stable_diffusion.prompts import Prompts
 from stable_diffusion.request import Request, quote
 from stable_diffusion.tasks import Denoising
-
-ROWS = 8
-"""Latents in one UNet call at the most: four images with guidance."""
 
 
 @dataclass(frozen=True)
@@ -98,20 +98,36 @@ class Job:
         self.over = True
 
 
+@dataclass(frozen=True)
+class Turn:
+    """A step that the device was given: of which jobs, and the how manyth of each.
+
+    done: happens when the device has taken it; None where it has already.
+    """
+
+    steps: list[tuple[Job, int]]
+    done: torch.cuda.Event | None
+
+
 class Engine:
     """Runs requests on one model until it is closed.
 
+    A GPU that has failed for good (an illegal access, say) ends the process with status 1: nothing
+    else helps, and whoever started it can start it again.
+
     Args:
         model: on its device.
-        rows: latents in one UNet call at the most; 2 or more.
+        rows: latents of the native size in one UNet call at the most. None takes as many as the
+            device's free memory has room for.
     """
 
-    def __init__(self, model: Model, rows: int = ROWS) -> None:
+    def __init__(self, model: Model, rows: int | None = None) -> None:
         self.model = model
-        self._rows = rows
+        self._room = batches.room_for(model, rows)
         self._prompts = Prompts(model.pipeline)
         self._submitted: SimpleQueue[Job | None] = SimpleQueue()
         self._jobs: list[Job] = []
+        self._turns: deque[Turn] = deque()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -167,6 +183,7 @@ class Engine:
 
     def _hand_out(self, job: Job) -> None:
         """Gives the next picture of a request whose steps are all taken."""
+        self._wait(turns=0)
         index = job.handed_out
         image = tasks.finish(job.denoisings[index], self.model)
         self._tell(job, Picture(index, job.request.seed_of(index), image))
@@ -178,50 +195,45 @@ class Engine:
     def _step(self) -> None:
         """Takes one step with every running image."""
         running = [job for job in self._jobs if not job.over and not job.done]
-        for call in self._calls(running):
-            self._call(call)
-        for job in running:
-            if not job.over:
-                step, steps = job.denoisings[0].step, len(job.denoisings[0].schedule.timesteps)
-                pace = (time.monotonic() - job.started) / step
-                self._tell(job, Progress(step, steps, pace * (steps - step)))
+        owners = {denoising: job for job in running for denoising in job.denoisings}
+        for batch in batches.divide(owners, self._room):
+            self._call(batch, owners)
+        done = _reached(self.model.device)
+        steps = [(job, job.denoisings[0].step) for job in running if not job.over]
+        self._turns.append(Turn(steps, done))
+        # The GPU goes on with the next turn while this thread prepares the one after it. Further
+        # ahead, progress would be a lie, and whoever joins would wait for what is queued already.
+        self._wait(turns=1 if done and running else 0)
 
-    def _calls(self, jobs: list[Job]) -> Iterator[list[tuple[Job, Denoising]]]:
-        """Who goes into which UNet call: equal shapes together, the oldest first."""
-        groups = defaultdict[tuple[torch.Size, torch.Size], list[tuple[Job, Denoising]]](list)
-        for job in jobs:
-            for denoising in job.denoisings:
-                key = denoising.latents.shape, denoising.embeddings.positive.shape
-                groups[key].append((job, denoising))
-        for group in groups.values():
-            call: list[tuple[Job, Denoising]] = []
-            rows = 0
-            for job, denoising in group:
-                if rows + denoising.rows > self._rows:
-                    yield call
-                    call, rows = [], 0
-                call.append((job, denoising))
-                rows += denoising.rows
-            yield call
-
-    def _call(self, call: list[tuple[Job, Denoising]]) -> None:
+    def _call(self, batch: list[Denoising], owners: dict[Denoising, Job]) -> None:
         """Takes one step with some images in one UNet call, or in two where memory is short."""
-        with self._confined(*(job for job, _ in call)):
-            denoisings = [denoising for _, denoising in call]
+        with self._confined(*(owners[denoising] for denoising in batch)):
             try:
-                predictions = _predict(self.model, denoisings)
+                predictions = batches.predict(self.model, batch)
             except torch.OutOfMemoryError:
-                if len(call) == 1:
+                if len(batch) == 1:
                     raise
             else:
-                for denoising, prediction in zip(denoisings, predictions, strict=True):
+                for denoising, prediction in zip(batch, predictions, strict=True):
                     denoising.advance(prediction)
                 return
             torch.cuda.empty_cache()
-            half = len(call) // 2
-            self._rows = max(2, sum(denoising.rows for _, denoising in call[half:]))
-            self._call(call[:half])
-            self._call(call[half:])
+            half = len(batch) // 2
+            self._room = batches.pixels(batch[half:])
+            self._call(batch[:half], owners)
+            self._call(batch[half:], owners)
+
+    def _wait(self, turns: int) -> None:
+        """Waits until the device is no more than some turns behind, and tells what it has done."""
+        while len(self._turns) > turns:
+            turn = self._turns.popleft()
+            with self._confined(*(job for job, _ in turn.steps)):
+                if turn.done:
+                    turn.done.synchronize()
+                for job, step in turn.steps:
+                    steps = len(job.denoisings[0].timesteps)
+                    pace = (time.monotonic() - job.started) / step
+                    self._tell(job, Progress(step, steps, pace * (steps - step)))
 
     def _tell(self, job: Job, event: Event) -> None:
         if not job.over:
@@ -233,9 +245,30 @@ class Engine:
         try:
             yield
         except Exception as error:
+            if isinstance(error, torch.AcceleratorError) and self._is_lost():
+                print(f"the GPU has failed, and this process with it: {error}", file=sys.stderr)
+                sys.stderr.flush()
+                os._exit(1)
             for job in jobs:
                 self._tell(job, Failed(error))
                 job.over = True
+
+    def _is_lost(self) -> bool:
+        """Whether the device can't do the least thing any more."""
+        try:
+            torch.ones(1, device=self.model.device).item()
+        except torch.AcceleratorError:
+            return True
+        return False
+
+
+def _reached(device: torch.device) -> torch.cuda.Event | None:
+    """Happens when the device has done all that it was given so far; None where it has already."""
+    if device.type != "cuda":
+        return None
+    event = torch.cuda.Event(blocking=True)
+    event.record()
+    return event
 
 
 def until_finished(events: SimpleQueue[Event], timeout: float | None = None) -> Iterator[Event]:
@@ -254,27 +287,3 @@ def until_finished(events: SimpleQueue[Event], timeout: float | None = None) -> 
         yield event
         if isinstance(event, Finished):
             return
-
-
-def _predict(model: Model, denoisings: list[Denoising]) -> list[torch.Tensor]:
-    """What one call of the UNet predicts for each image, guidance included."""
-    latents, timesteps, texts = [], [], []
-    for denoising in denoisings:
-        embeddings, scaled = denoising.embeddings, denoising.unet_input()
-        for text in (embeddings.negative, embeddings.positive):
-            if text is not None:
-                latents.append(scaled)
-                timesteps.append(denoising.timestep.float())
-                texts.append(text)
-    rows: torch.Tensor = model.pipeline.unet(
-        torch.cat(latents).to(model.dtype),
-        torch.stack(timesteps).to(model.device),
-        encoder_hidden_states=torch.cat(texts),
-        return_dict=False,
-    )[0].float()
-    predictions = list(torch.split(rows, [denoising.rows for denoising in denoisings]))
-    for index, denoising in enumerate(denoisings):
-        if denoising.rows == 2:
-            negative, positive = predictions[index].chunk(2)
-            predictions[index] = negative + denoising.guidance_scale * (positive - negative)
-    return predictions

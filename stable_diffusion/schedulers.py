@@ -10,6 +10,8 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers.schedulers import scheduling_euler_ancestral_discrete
+from diffusers.utils.torch_utils import randn_tensor
 
 CLASSES = {
     "DDIM": "DDIMScheduler",
@@ -32,6 +34,15 @@ class Schedule:
 
     scheduler: Any
     timesteps: torch.Tensor
+
+    def add_noise(self, index: int, latents: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Latents with as much noise as those have that step `index`, the next one, starts from."""
+        # What each is multiplied with comes from the CPU, as a number: asked for the sum itself,
+        # the scheduler would copy its tables to the device, and wait for them.
+        one, none = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+        kept, added = self.scheduler.add_noise(one, none, self.timesteps[index : index + 1])
+        noisy: torch.Tensor = kept * latents + added * noise
+        return noisy
 
     def step(
         self,
@@ -75,6 +86,21 @@ class Schedule:
         if timesteps[index] == timesteps[index + 1]:  # PNDM's second look at its first step
             index -= 1
         return int(timesteps[index] - timesteps[index + 1])
+
+
+def _randn_tensor(
+    shape: torch.Size, generator: Any = None, device: Any = None, dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    """As diffusers has it; but to a GPU, what was drawn goes without a wait for what runs there."""
+    on_cpu = isinstance(generator, torch.Generator) and generator.device.type == "cpu"
+    if on_cpu and device.type == "cuda":
+        noise = torch.randn(shape, generator=generator, dtype=dtype, pin_memory=True)
+        return noise.to(device, non_blocking=True)
+    drawn: torch.Tensor = randn_tensor(shape, generator=generator, device=device, dtype=dtype)
+    return drawn
+
+
+scheduling_euler_ancestral_discrete.randn_tensor = _randn_tensor
 
 
 def make(name: str, config: Mapping[str, Any], steps: int, strength: float = 1) -> Schedule:

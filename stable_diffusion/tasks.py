@@ -36,28 +36,25 @@ class Canvas:
     mask_latents: torch.Tensor | None
 
 
-@dataclass
+@dataclass(eq=False)
 class Denoising:
     """One image on its way from noise to picture.
 
-    latents: (1, 4, height/8, width/8), float32: as they are after `step` steps.
-    noise: what they began with, in the same shape.
+    timesteps: (steps,), float32, on the device: those of the schedule, for the UNet.
     generator: where the noise of ancestral samplers comes from.
+    noise: what the latents began with, in their shape.
+    latents: (1, 4, height/8, width/8), float32: as they are after `step` steps.
     """
 
     canvas: Canvas
     embeddings: Embeddings
     guidance_scale: float
     schedule: Schedule
+    timesteps: torch.Tensor
     generator: torch.Generator
     noise: torch.Tensor
     latents: torch.Tensor
     step: int = 0
-
-    @property
-    def timestep(self) -> torch.Tensor:
-        """That of the next step."""
-        return self.schedule.timesteps[self.step]
 
     @property
     def rows(self) -> int:
@@ -67,12 +64,12 @@ class Denoising:
     @property
     def done(self) -> bool:
         """Whether there is no next step."""
-        return self.step == len(self.schedule.timesteps)
+        return self.step == len(self.timesteps)
 
     def unet_input(self) -> torch.Tensor:
         """(1, 4, height/8, width/8), float32: the latents in the scale the UNet knows."""
         scaled: torch.Tensor = self.schedule.scheduler.scale_model_input(
-            self.latents, self.timestep
+            self.latents, self.schedule.timesteps[self.step]
         )
         return scaled
 
@@ -87,8 +84,7 @@ class Denoising:
         mask, preserved = self.canvas.mask_latents, self.canvas.picture_latents
         if mask is not None and preserved is not None:
             if not self.done:
-                timestep = self.timestep.reshape(1)
-                preserved = self.schedule.scheduler.add_noise(preserved, self.noise, timestep)
+                preserved = self.schedule.add_noise(self.step, preserved, self.noise)
             self.latents = (1 - mask) * preserved + mask * self.latents
 
 
@@ -127,12 +123,18 @@ def begin(
     shape = (1, model.pipeline.vae.config.latent_channels, canvas.size[1] // 8, canvas.size[0] // 8)
     noise = torch.randn(shape, generator=generator).to(model.device)
     if strength < 1 and canvas.picture_latents is not None:
-        first = schedule.timesteps[:1]
-        latents = schedule.scheduler.add_noise(canvas.picture_latents, noise, first)
+        latents = schedule.add_noise(0, canvas.picture_latents, noise)
     else:
         latents = noise * schedule.scheduler.init_noise_sigma
     return Denoising(
-        canvas, embeddings, request.guidance_scale, schedule, generator, noise, latents
+        canvas,
+        embeddings,
+        request.guidance_scale,
+        schedule,
+        schedule.timesteps.to(model.device, torch.float32),
+        generator,
+        noise,
+        latents,
     )
 
 

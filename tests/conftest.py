@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from stable_diffusion import models
-from stable_diffusion.engine import ROWS, Engine, Event, Picture, until_finished
+from stable_diffusion.engine import Engine, Event, Picture, until_finished
 from stable_diffusion.models import Model
 from stable_diffusion.request import Request
 
@@ -32,7 +32,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 class Studio:
     """An engine that is asked and answers, for tests."""
 
-    def __init__(self, model: Model, rows: int = ROWS) -> None:
+    def __init__(self, model: Model, rows: int | None = None) -> None:
         self.model = model
         self.engine = Engine(model, rows)
 

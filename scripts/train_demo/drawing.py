@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from stable_diffusion import models
-from stable_diffusion.engine import ROWS, Engine, Event, Picture, until_finished
+from stable_diffusion.engine import Engine, Event, Picture, until_finished
 from stable_diffusion.models import Weights
 from stable_diffusion.request import Request
 
@@ -18,7 +18,7 @@ class Artist:
 
     def __init__(self, folder: Path) -> None:
         model = models.load(Weights(folder.name, folder, 128))
-        self.engine = Engine(model, rows=64 if model.device.type == "cuda" else ROWS)
+        self.engine = Engine(model)
 
     def close(self) -> None:
         """Ends the engine."""

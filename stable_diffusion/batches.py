@@ -1,0 +1,91 @@
+"""Batches: which images share a call of the UNet, how many there is room for, what it predicts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+import psutil
+import torch
+
+from stable_diffusion.models import Model
+from stable_diffusion.tasks import Denoising
+
+LIVE = 26
+"""Numbers that a call holds at once for each latent pixel and each channel of the UNet's first
+block, counted for Stable Diffusion 2.1; the demo model's holds 25."""
+SHARE = 0.5
+"""Of the free memory; the rest is for what a convolution works in, and for what counting misses."""
+ROWS_ON_CPU = 8
+"""There more rows of the native size gain nothing (docs/performance.md)."""
+
+
+def room_for(model: Model, rows: int | None = None) -> int:
+    """Latent pixels, of all rows together, that one call of the UNet may have.
+
+    Args:
+        rows: as many as fit into so many rows of the model's native size. None measures the
+            memory that the device has free now.
+    """
+    native = (model.weights.native_size // 8) ** 2
+    if rows is not None:
+        return rows * native
+    each = LIVE * model.pipeline.unet.config.block_out_channels[0] * model.dtype.itemsize
+    if model.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(model.device)
+        return int(SHARE * free / each)
+    free = psutil.virtual_memory().available
+    return min(ROWS_ON_CPU * native, int(SHARE * free / each))
+
+
+def pixels(batch: Iterable[Denoising]) -> int:
+    """Latent pixels of all rows that the images take in a call."""
+    return sum(denoising.rows * denoising.latents[0, 0].numel() for denoising in batch)
+
+
+def divide(denoisings: Iterable[Denoising], room: int) -> Iterator[list[Denoising]]:
+    """Batches of images of one size and one length of prompt, the oldest first.
+
+    Args:
+        denoisings: the oldest first.
+        room: latent pixels in a batch at the most; one image has always room.
+    """
+    groups = defaultdict[tuple[torch.Size, torch.Size], list[Denoising]](list)
+    for denoising in denoisings:
+        groups[denoising.latents.shape, denoising.embeddings.positive.shape].append(denoising)
+    for group in groups.values():
+        batch: list[Denoising] = []
+        for denoising in group:
+            if batch and pixels([*batch, denoising]) > room:
+                yield batch
+                batch = []
+            batch.append(denoising)
+        yield batch
+
+
+def predict(model: Model, batch: Iterable[Denoising]) -> list[torch.Tensor]:
+    """What one call of the UNet predicts for each image, guidance included.
+
+    Each is (1, 4, height/8, width/8), float32. Nothing is copied to the device, or waited for.
+    """
+    batch = list(batch)
+    latents, timesteps, texts = [], [], []
+    for denoising in batch:
+        embeddings, scaled = denoising.embeddings, denoising.unet_input()
+        for text in (embeddings.negative, embeddings.positive):
+            if text is not None:
+                latents.append(scaled)
+                timesteps.append(denoising.timesteps[denoising.step])
+                texts.append(text)
+    rows: torch.Tensor = model.pipeline.unet(
+        torch.cat(latents).to(model.dtype),
+        torch.stack(timesteps),
+        encoder_hidden_states=torch.cat(texts),
+        return_dict=False,
+    )[0].float()
+    predictions = list(torch.split(rows, [denoising.rows for denoising in batch]))
+    for index, denoising in enumerate(batch):
+        if denoising.rows == 2:
+            negative, positive = predictions[index].chunk(2)
+            predictions[index] = negative + denoising.guidance_scale * (positive - negative)
+    return predictions
