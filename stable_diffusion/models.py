@@ -138,15 +138,18 @@ def load(weights: Weights, dtype: str | None = None) -> Model:
     variant = "fp16" if half else None
     reading = threading.Thread(target=_read, args=(weights.folder, variant), daemon=True)
     reading.start()
-    with _without_collection(), _module("torch._dynamo", _compiler()):
+    with (
+        _without_collection(),
+        _module("torch._dynamo", _compiler()),
+        _module("scipy.stats", ModuleType("scipy.stats")),
+    ):
         import torch
 
         with _module("scipy", None):
             import transformers
             from transformers import CLIPTextModel, CLIPTokenizer  # noqa: F401 see _module
-        with _module("scipy.stats", ModuleType("scipy.stats")):
-            import diffusers
-            from diffusers import StableDiffusionImg2ImgPipeline
+        import diffusers
+        from diffusers import StableDiffusionImg2ImgPipeline
 
         diffusers.utils.logging.disable_progress_bar()
         transformers.utils.logging.disable_progress_bar()

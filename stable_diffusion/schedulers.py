@@ -37,12 +37,12 @@ class Schedule:
 
     def add_noise(self, index: int, latents: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Latents with as much noise as those have that step `index`, the next one, starts from."""
-        # What each is multiplied with comes from the CPU, as a number: asked for the sum itself,
-        # the scheduler would copy its tables to the device, and wait for them.
+        # It is asked on the CPU what each is multiplied with: asked for the sum itself, it would
+        # copy its tables to the device, and wait for them.
         one, none = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
-        kept, added = self.scheduler.add_noise(one, none, self.timesteps[index : index + 1])
-        noisy: torch.Tensor = kept * latents + added * noise
-        return noisy
+        timesteps = self.timesteps[index : index + 1]
+        factors: list[float] = self.scheduler.add_noise(one, none, timesteps).tolist()
+        return latents * factors[0] + noise * factors[1]
 
     def step(
         self,

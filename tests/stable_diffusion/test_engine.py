@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from queue import SimpleQueue
 from typing import Any
 
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stable_diffusion import images, schedulers
+from stable_diffusion import engine, images, models, schedulers
 from stable_diffusion.engine import Cut, Engine, Event, Failed, Finished, Picture, Progress
 from stable_diffusion.models import Model
 from stable_diffusion.request import SCHEDULERS, InputError
@@ -408,6 +410,72 @@ def test_when_memory_is_short_the_call_is_split_and_nobody_is_lost(
     studio.close()
 
 
+def test_a_gpu_gets_the_next_step_while_it_runs_one_and_progress_tells_what_it_has_done(
+    demo: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    forward = demo.pipeline.unet.forward
+
+    def given(*arguments: Any, **options: Any) -> Any:
+        happened.append("given")
+        return forward(*arguments, **options)
+
+    class Reached:
+        """As the event of a GPU that is behind: it happens when it is waited for."""
+
+        def synchronize(self) -> None:
+            happened.append("done")
+
+    monkeypatch.setattr(demo.pipeline.unet, "forward", given)
+    monkeypatch.setattr(engine, "_reached", lambda device: Reached())
+    studio = Studio(demo)
+    events: SimpleQueue[Event] = SimpleQueue()
+
+    def listen(event: Event) -> None:
+        happened.append(f"{type(event).__name__} {getattr(event, 'step', '')}".strip())
+        events.put(event)
+
+    studio.engine.submit(request(num_inference_steps=3), listen)
+    list(until_over(events))
+    studio.close()
+    first_two = ["given", "given", "done", "Progress 1"]
+    assert happened[:8] == [*first_two, "given", "done", "Progress 2", "done"]
+    assert happened[8:11] == ["Progress 3", "Picture", "Finished"]
+
+
+LOST = """
+import sys, torch
+from stable_diffusion import models
+model = models.load(models.find("demo"))
+from stable_diffusion.engine import Engine, until_finished
+from stable_diffusion.request import Request
+from queue import SimpleQueue
+
+def failing(*arguments, **options):
+    raise torch.AcceleratorError("an illegal memory access was encountered")
+
+if sys.argv[1] == "for good":
+    torch.ones = failing
+model.pipeline.unet.forward = failing
+engine, events = Engine(model), SimpleQueue()
+engine.submit(Request.of({"prompt": "a cat", "num_inference_steps": 1}), events.put)
+try:
+    list(until_finished(events))
+except torch.AcceleratorError:
+    print("the request failed")
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "told"),
+    [("for good", 1, "the GPU has failed"), ("once", 0, "the request failed")],
+)
+def test_a_gpu_that_has_failed_for_good_ends_the_process(how: str, status: int, told: str) -> None:
+    command = [sys.executable, "-c", LOST, how]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (ended.returncode, told in ended.stdout + ended.stderr) == (status, True)
+
+
 def test_a_call_that_fails_ends_its_requests_and_no_other(
     demo: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -485,6 +553,18 @@ def test_an_overflow_is_an_error_and_not_a_black_picture(demo: Model) -> None:
 
 
 def test_a_closed_engine_has_no_thread_left(demo: Model) -> None:
-    engine = Engine(dataclasses.replace(demo))
-    engine.close()
-    assert not engine._thread.is_alive()
+    closed = Engine(dataclasses.replace(demo))
+    closed.close()
+    assert not closed._thread.is_alive()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", (90, 3)), ("float16", (8, 0.3))])
+def test_half_precision_draws_the_same_picture_within_its_tolerance(
+    studio: Studio, dtype: str, tolerance: tuple[float, float]
+) -> None:
+    rough = Studio(models.load(studio.model.weights, dtype))
+    for options in ({}, {"image": FLOWER}, {"image": FLOWER, "mask": half_mask()}):
+        largest, mean = difference(rough.draw(**options)[0], studio.draw(**options)[0])
+        assert 0 < mean < tolerance[1]
+        assert largest < tolerance[0]
+    rough.close()

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from stable_diffusion import models
-from stable_diffusion.models import Model, WeightsError
+from stable_diffusion.models import Model, SetupError, WeightsError
 from tests.conftest import Studio, difference, same
 
 
@@ -103,3 +105,24 @@ def test_a_model_in_the_hubs_layout_draws_the_same(tmp_path: Path, demo: Model) 
     assert difference(from_hub.draw()[0], from_hub.draw(prompt="a blue heart")[0])[1] > 5
     from_hub.close()
     ours.close()
+
+
+def test_an_unknown_precision_is_refused_with_those_there_are(demo: Model) -> None:
+    with pytest.raises(SetupError, match="'int4' is not known; give one of float32, float16"):
+        models.load(demo.weights, "int4")
+
+
+def test_what_was_left_out_of_the_start_is_there_when_asked_for() -> None:
+    program = """
+import gc, sys
+from stable_diffusion import models
+models.load(models.find("demo"))
+assert gc.isenabled()
+print([name for name in ("torch._dynamo", "scipy.stats") if name in sys.modules])
+import scipy, torch
+from diffusers import LMSDiscreteScheduler
+print(scipy.stats.norm.cdf(0), torch.compile(len, backend="eager")("abc"))
+"""
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert ended.stdout.splitlines() == ["[]", "0.5 3"]

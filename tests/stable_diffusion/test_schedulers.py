@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from stable_diffusion import schedulers
 
@@ -96,3 +97,43 @@ def test_every_step_leaves_just_the_noise_that_the_next_timestep_tells_the_model
             missing = (scaled - (1 - alpha).sqrt() * noise) / alpha.sqrt() - picture
         latents = schedule.step(index, noise, latents, torch.Generator())
     assert torch.allclose(latents, picture + missing, atol=0.1)
+
+
+class Copies(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the tensors that are copied to the meta device, which stands for a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = {each.device.type for each in args if isinstance(each, torch.Tensor)}
+        # Beside a tensor of the device a number of the CPU is no copy: it goes with the call.
+        self.count += given == {"cpu"} and str(getattr(result, "device", "")) == "meta"
+        return result
+
+
+@pytest.mark.parametrize("steps", [2, 20])
+def test_a_step_copies_nothing_to_the_device_but_ancestral_noise_and_waits_for_nothing(
+    name: str, steps: int
+) -> None:
+    schedule = schedulers.make(name, SD, steps, 0.8)
+    latents = torch.zeros(1, 4, 8, 8, device="meta")
+    generator = torch.Generator()
+    with Copies() as copies:
+        # The meta device has no numbers: whatever waits for one fails.
+        for index in range(len(schedule.timesteps)):
+            noisy = schedule.add_noise(index, latents, latents)
+            schedule.scheduler.scale_model_input(latents, schedule.timesteps[index])
+            latents = schedule.step(index, noisy, latents, generator)
+    assert copies.count == (len(schedule.timesteps) if name == "K_EULER_ANCESTRAL" else 0)
+
+
+def test_added_noise_is_the_librarys(name: str) -> None:
+    generator = torch.Generator().manual_seed(1)
+    latents, noise = torch.randn(2, 1, 4, 8, 8, generator=generator)
+    schedule = schedulers.make(name, SD, 12, 0.5)
+    ours = schedule.add_noise(0, latents, noise)
+    theirs = schedule.scheduler.add_noise(latents, noise, schedule.timesteps[:1])
+    assert torch.allclose(ours, theirs, atol=1e-6)

@@ -1,0 +1,63 @@
+"""How far a result may be from what it is alone, when others run beside it."""
+
+import random
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from stable_diffusion.engine import Engine, Event, Picture, until_finished
+from stable_diffusion.models import Model
+from stable_diffusion.request import SCHEDULERS, Request
+
+BESIDE = 4  # requests that run together
+
+
+def measure(model: Model, count: int) -> dict[str, Any]:
+    """The largest and the mean difference, of 255, of pictures drawn alone and beside others."""
+    rng = random.Random(0)
+    native = model.weights.native_size
+    image = Image.effect_mandelbrot((native, native), (-2, -1.5, 1, 1.5), 30).convert("RGB")
+    requests = [
+        Request.of(
+            {
+                "prompt": rng.choice(["a red apple", "a bus", "a castle", "a panda"]),
+                "image": rng.choice([None, image]),
+                "strength": rng.choice([0.3, 0.8, 1]),
+                "num_inference_steps": rng.randint(1, 30),
+                "guidance_scale": rng.choice([1, 4, 7.5, 12]),
+                "num_images": rng.randint(1, 3),
+                "scheduler": SCHEDULERS[number % len(SCHEDULERS)],
+                "width": native,
+                "height": native,
+                "seed": number,
+            }
+        )
+        for number in range(count)
+    ]
+    engine = Engine(model)
+    largest, means = 0.0, []
+    for first in range(0, count, BESIDE):
+        group = requests[first : first + BESIDE]
+        together = [submit(engine, request) for request in group]
+        for request, events in zip(group, together, strict=True):
+            for one, other in zip(pictures(events), pictures(submit(engine, request)), strict=True):
+                difference = np.abs(one - other)
+                largest = max(largest, float(difference.max()))
+                means.append(float(difference.mean()))
+    engine.close()
+    return {"pictures": len(means), "largest": largest, "means": means}
+
+
+def submit(engine: Engine, request: Request) -> SimpleQueue[Event]:
+    """Where the events of a request will be."""
+    events: SimpleQueue[Event] = SimpleQueue()
+    engine.submit(request, events.put)
+    return events
+
+
+def pictures(events: SimpleQueue[Event]) -> list[np.ndarray]:
+    """The pictures of a request as numbers."""
+    found = [event.image for event in until_finished(events) if isinstance(event, Picture)]
+    return [np.asarray(image).astype(float) for image in found]
