@@ -7,6 +7,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -123,7 +124,7 @@ def _in_folder(folder: Path) -> Weights:
 def load(weights: Weights, dtype: str | None = None) -> Model:
     """Brings a model to the GPU, or to the CPU where there is none.
 
-    It imports the libraries, in half the time that they take if imported before.
+    It imports the libraries, in two thirds of the time that they take if imported before.
 
     Args:
         dtype: one of `DTYPES`. None takes half precision on a GPU and float32 on a CPU.
@@ -136,8 +137,15 @@ def load(weights: Weights, dtype: str | None = None) -> Model:
         raise SetupError(f"the precision {dtype!r} is not known; give one of {', '.join(DTYPES)}")
     half = (weights.folder / "unet" / "diffusion_pytorch_model.fp16.safetensors").exists()
     variant = "fp16" if half else None
-    reading = threading.Thread(target=_read, args=(weights.folder, variant), daemon=True)
-    reading.start()
+    threading.Thread(target=_read, args=(weights.folder, variant), daemon=True).start()
+    # Each thread that computes has helpers of its own, and those of two are more than the
+    # processor has cores: waiting for each other, they took twice as long for every step.
+    with ThreadPoolExecutor(1) as thread:
+        pipeline = thread.submit(_load, weights.folder, variant, dtype).result()
+    return Model(weights, pipeline)
+
+
+def _load(folder: Path, variant: str | None, dtype: str | None) -> Any:
     with (
         _without_collection(),
         _module("torch._dynamo", _compiler()),
@@ -156,7 +164,7 @@ def load(weights: Weights, dtype: str | None = None) -> Model:
         gpu = torch.cuda.is_available()
         try:
             pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(
-                weights.folder,
+                folder,
                 dtype=getattr(torch, dtype or ("float16" if gpu else "float32")),
                 variant=variant,
                 local_files_only=True,
@@ -168,12 +176,12 @@ def load(weights: Weights, dtype: str | None = None) -> Model:
             )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            raise WeightsError(f"the model in {weights.folder} can't be read: {reason}") from error
+            raise WeightsError(f"the model in {folder} can't be read: {reason}") from error
     if gpu:
         pipeline.to("cuda")
         pipeline.unet.to(memory_format=torch.channels_last)
         pipeline.vae.to(memory_format=torch.channels_last)
-    return Model(weights, pipeline)
+    return pipeline
 
 
 def _read(folder: Path, variant: str | None) -> None:

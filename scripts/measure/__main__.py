@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -9,60 +10,83 @@ from typing import Any
 
 from scripts.schema import ROOT
 from stable_diffusion import models
+from stable_diffusion.models import DTYPES, Weights
 
-PARTS = ("latency", "growth", "cold_start", "overhead", "load")
+PARTS = ("latency", "calls", "growth", "equality", "cold_start", "overhead", "load")
 BENCHMARKS = ROOT / "benchmarks"
+RANDOM = ("stable-diffusion-2-1",)
 
 
 def main() -> None:
     """Reads the flags, measures, prints the tables and writes the numbers."""
     options = parser().parse_args()
-    import torch
+    if options.dtype:
+        os.environ["DTYPE"] = options.dtype
 
-    from scripts.measure import growth, latency, load, machine, random_weights, report, service
-    from scripts.measure.server import serving
+    from scripts.measure import machine, random_weights, report
+    from scripts.measure.process import alone
 
     with tempfile.TemporaryDirectory() as folder:
         if options.random_weights:
-            weights = random_weights.make(options.random_weights, Path(folder))
-            name = folder
+            weights = alone(random_weights.make, options.random_weights, Path(folder))
         else:
             weights = models.find(options.model)
-            name = options.model
-        parts = options.only or PARTS
-        results: dict[str, Any] = {"machine": machine.facts(), "model": weights.name}
-        native = weights.native_size
-        if "latency" in parts or "growth" in parts:
-            model = models.load(weights)
-            rate = machine.matrix_rate(model.device, model.dtype)
-            results["machine"]["matrix_rate"] = rate
-            results["dtype"] = str(model.dtype).removeprefix("torch.")
-            if "latency" in parts:
-                results["latency"] = [
-                    latency.measure(model, size, options.steps, options.rounds, rate)
-                    for size in options.size or [native]
-                ]
-            if "growth" in parts:
-                results["growth"] = growth.measure(model, max(1, options.rounds // 2))
-            results["memory"] = growth.peak_memory(model)
-            del model
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-        if "cold_start" in parts:
-            rounds = max(1, options.rounds // 2)
-            results["cold_start"] = service.cold_start(name, weights.folder, rounds)
-        if "overhead" in parts or "load" in parts:
-            with serving(name) as server:
-                if "overhead" in parts:
-                    results["overhead"] = service.overhead(server, native, options.rounds)
-                if "load" in parts:
-                    results["load"] = load.measure(server, native, options.requests)
+        start = time.strftime("%Y-%m-%d %H:%M")
+        results = {"started": start, "model": weights.name, "machine": machine.facts()}
+        results.update(measured(options, weights))
     print("\n".join(report.table(results)))
-    place = "gpu" if torch.cuda.is_available() else "cpu"
-    file = options.output or BENCHMARKS / f"{weights.name}-{place}-{time.strftime('%Y-%m-%d')}.json"
+    place = "gpu" if results["machine"]["gpu"] else "cpu"
+    name = f"{weights.name}-{place}-{results['machine']['precision']}.json"
+    file = options.output or BENCHMARKS / name
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(results, indent=1) + "\n")
+    file.write_text(json.dumps(rounded(results), indent=1) + "\n")
     print(f"\nall numbers: {file}")
+
+
+def measured(options: argparse.Namespace, weights: Weights) -> dict[str, Any]:
+    """The results of the parts that are asked for."""
+    import torch
+
+    from scripts.measure import calls, equality, growth, latency, load, machine, service
+    from scripts.measure.process import alone
+    from scripts.measure.server import serving
+
+    parts = options.only or PARTS
+    native, few = weights.native_size, max(1, options.rounds // 2)
+    results: dict[str, Any] = {}
+    if "latency" in parts:
+        rate = results["matrix_rate"] = alone(machine.matrix_rate)
+        results["latency"] = [
+            latency.measure(weights, size, options.steps, options.rounds, rate)
+            for size in options.size or [native]
+        ]
+    if "calls" in parts:
+        results["calls"] = {"rows": alone(calls.by_rows, weights, options.rounds)}
+        if not torch.cuda.is_available():
+            results["calls"] |= alone(calls.by_way, weights, options.rounds)
+    if "growth" in parts:
+        results["growth"] = alone(growth.measure, weights, few)
+    if "equality" in parts:
+        results["equality"] = alone(equality.measure, weights, options.requests)
+    model = str(weights.folder)
+    if "cold_start" in parts:
+        results["cold_start"] = service.cold_start(model, weights.folder, few)
+    if "overhead" in parts or "load" in parts:
+        with serving(model) as server:
+            if "overhead" in parts:
+                results["overhead"] = service.overhead(server, native, options.rounds)
+            if "load" in parts:
+                results["load"] = load.measure(server, native, options.requests)
+    return results
+
+
+def rounded(results: Any) -> Any:
+    """The same with five significant digits, more than any of them has."""
+    if isinstance(results, dict):
+        return {name: rounded(each) for name, each in results.items()}
+    if isinstance(results, list):
+        return [rounded(each) for each in results]
+    return float(f"{results:.5g}") if isinstance(results, float) else results
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,20 +101,17 @@ def parser() -> argparse.ArgumentParser:
     chosen.add_argument(
         "--random-weights",
         metavar="NAME",
-        choices=["stable-diffusion-2-1"],
-        help="the full architecture of stable-diffusion-2-1 with random weights instead",
+        choices=RANDOM,
+        help=f"instead, the architecture of {' or '.join(RANDOM)} with random weights",
     )
-    parser.add_argument(
-        "--size",
-        type=int,
-        nargs="+",
-        metavar="PIXELS",
-        help="of the latency, default the native one",
-    )
-    parser.add_argument("--steps", type=int, default=25, help="of the latency (default: 25)")
-    parser.add_argument("--rounds", type=int, default=10, help="of each figure (default: 10)")
-    parser.add_argument("--requests", type=int, default=40, help="of the load (default: 40)")
+    parser.add_argument("--dtype", choices=DTYPES, help="the precision, as DTYPE for the server")
     parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts alone")
+    parser.add_argument(
+        "--size", type=int, nargs="+", metavar="PIXELS", help="of latency (default: native)"
+    )
+    parser.add_argument("--steps", type=int, default=25, help="of latency (default: 25)")
+    parser.add_argument("--rounds", type=int, default=10, help="of each figure (default: 10)")
+    parser.add_argument("--requests", type=int, default=40, help="of load and equality (40)")
     parser.add_argument("--output", type=Path, help="the JSON file (default: in benchmarks/)")
     return parser
 

@@ -7,17 +7,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from scripts.measure.machine import precision
+from stable_diffusion import models
 from stable_diffusion.engine import Engine, Event, Picture, until_finished
-from stable_diffusion.models import Model
+from stable_diffusion.models import Weights
 from stable_diffusion.request import SCHEDULERS, Request
 
 BESIDE = 4  # requests that run together
 
 
-def measure(model: Model, count: int) -> dict[str, Any]:
+def measure(weights: Weights, count: int) -> dict[str, Any]:
     """The largest and the mean difference, of 255, of pictures drawn alone and beside others."""
     rng = random.Random(0)
-    native = model.weights.native_size
+    native = weights.native_size
     image = Image.effect_mandelbrot((native, native), (-2, -1.5, 1, 1.5), 30).convert("RGB")
     requests = [
         Request.of(
@@ -36,7 +38,7 @@ def measure(model: Model, count: int) -> dict[str, Any]:
         )
         for number in range(count)
     ]
-    engine = Engine(model)
+    engine = Engine(models.load(weights, precision()))
     largest, means = 0.0, []
     for first in range(0, count, BESIDE):
         group = requests[first : first + BESIDE]

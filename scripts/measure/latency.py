@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from queue import SimpleQueue
 from typing import Any
@@ -10,80 +11,74 @@ import torch
 from PIL import Image
 
 from scripts.measure.floor import floor_of
-from scripts.measure.machine import wait
+from scripts.measure.machine import precision, wait
+from scripts.measure.process import Contender
 from scripts.measure.statistics import interleaved, ratios, spread
+from stable_diffusion import models
 from stable_diffusion.engine import Engine, Event, until_finished
-from stable_diffusion.models import Model
+from stable_diffusion.models import Weights
 from stable_diffusion.request import Request
 
 PROMPT = "a house with a garden"
 
 
-def measure(model: Model, size: int, steps: int, rounds: int, matrix_rate: float) -> dict[str, Any]:
-    """A prediction with documented defaults, an image and guidance, at `size` × `size` pixels."""
-    image = Image.effect_noise((size, size), 80).convert("RGB")
-    request = Request.of(
-        {
-            "prompt": PROMPT,
-            "image": image,
-            "width": size,
-            "height": size,
-            "num_inference_steps": steps,
-            "seed": 1,
-        }
-    )
-    engine = Engine(model)
-    contenders: dict[str, Callable[[], float]] = {
-        "engine": lambda: timed(model, lambda: answer(engine, request)),
-        "library": library(model, request, image),
-    }
-    if model.device.type == "cpu" and find_spec("openvino"):
-        from scripts.measure import openvino_pipeline
+def measure(weights: Weights, size: int, steps: int, rounds: int, rate: float) -> dict[str, Any]:
+    """A prediction with documented defaults, an image and guidance, at `size` × `size` pixels.
 
-        contenders["openvino"] = openvino_pipeline.contender(model, request, image)
-    seconds = interleaved(rounds, **contenders)
-    engine.close()
-    floor = floor_of(model, request) / matrix_rate
-    result: dict[str, Any] = {
+    Args:
+        rate: floating-point operations a second that the device reaches in a matrix product.
+    """
+    setups: dict[str, Callable[..., Callable[[], float]]] = {"engine": engine, "library": library}
+    if not torch.cuda.is_available() and precision() == "float32" and find_spec("openvino"):
+        setups["openvino"] = openvino
+    with ExitStack() as ended:
+        contenders = {
+            name: ended.enter_context(closing(Contender(setup, weights, size, steps)))
+            for name, setup in setups.items()
+        }
+        seconds = interleaved(rounds, **contenders)
+        memory = {name: contender.memory() for name, contender in contenders.items()}
+    floor = floor_of(weights, default(size, steps)) / rate
+    return {
         "size": size,
         "steps": steps,
         "seconds": {name: spread(each) for name, each in seconds.items()},
-        "ratio_to_library": ratios(seconds["engine"], seconds["library"]),
+        "ratio_to": {
+            name: ratios(seconds["engine"], each)
+            for name, each in seconds.items()
+            if name != "engine"
+        },
         "floor_seconds": floor,
         "share_of_floor": floor / spread(seconds["engine"])["median"],
+        "peak_memory": memory,
     }
-    if "openvino" in seconds:
-        result["ratio_to_openvino"] = ratios(seconds["engine"], seconds["openvino"])
-    return result
 
 
-def answer(engine: Engine, request: Request) -> None:
-    """Runs a request to its end."""
-    events: SimpleQueue[Event] = SimpleQueue()
-    engine.submit(request, events.put)
-    for _ in until_finished(events):
-        pass
+def default(size: int, steps: int) -> Request:
+    """A request with the documented defaults, at a size."""
+    image = Image.effect_mandelbrot((size, size), (-2, -1.5, 1, 1.5), 50).convert("RGB")
+    asked = {"prompt": PROMPT, "image": image, "width": size, "height": size, "seed": 1}
+    return Request.of({**asked, "num_inference_steps": steps})
 
 
-def timed(model: Model, run: Callable[[], Any]) -> float:
-    """Seconds that `run` takes, the device's part included."""
-    wait(model.device)
-    start = time.perf_counter()
-    run()
-    wait(model.device)
-    return time.perf_counter() - start
+def engine(weights: Weights, size: int, steps: int) -> Callable[[], float]:
+    """Ours."""
+    model, request = models.load(weights, precision()), default(size, steps)
+    running = Engine(model)
+    return lambda: timed(lambda: answer(running, request))
 
 
-def library(model: Model, request: Request, image: Image.Image) -> Callable[[], float]:
-    """The library's pipeline as its documentation calls it, on weights of its own."""
+def library(weights: Weights, size: int, steps: int) -> Callable[[], float]:
+    """The library's pipeline as its documentation calls it."""
     from diffusers import DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipeline
 
+    request = default(size, steps)
     pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(
-        model.weights.folder,
-        dtype=model.dtype,
+        weights.folder,
+        dtype=getattr(torch, precision()),
         safety_checker=None,
         requires_safety_checker=False,
-    ).to(model.device)
+    ).to("cuda" if torch.cuda.is_available() else "cpu")
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
         pipeline.scheduler.config, timestep_spacing="trailing"
     )
@@ -92,11 +87,36 @@ def library(model: Model, request: Request, image: Image.Image) -> Callable[[], 
     def run() -> None:
         pipeline(
             request.prompt,
-            image=image,
+            image=request.image,
             strength=request.strength,
             num_inference_steps=request.num_inference_steps,
             guidance_scale=request.guidance_scale,
             generator=torch.Generator().manual_seed(request.seed),
         )
 
-    return lambda: timed(model, run)
+    return lambda: timed(run)
+
+
+def openvino(weights: Weights, size: int, steps: int) -> Callable[[], float]:
+    """The parts compiled by OpenVINO, in float32."""
+    from scripts.measure.openvino_pipeline import compiled
+
+    run = compiled(models.load(weights, "float32"), default(size, steps))
+    return lambda: timed(run)
+
+
+def answer(running: Engine, request: Request) -> None:
+    """Runs a request to its end."""
+    events: SimpleQueue[Event] = SimpleQueue()
+    running.submit(request, events.put)
+    for _ in until_finished(events):
+        pass
+
+
+def timed(run: Callable[[], Any]) -> float:
+    """Seconds that `run` takes, the GPU's part included."""
+    wait()
+    start = time.perf_counter()
+    run()
+    wait()
+    return time.perf_counter() - start

@@ -4,12 +4,14 @@ import os
 import platform
 import time
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
-LIBRARIES = ("torch", "diffusers", "transformers", "cog", "numpy")
+LIBRARIES = ("torch", "diffusers", "transformers", "cog", "numpy", "openvino")
 
 
 def facts() -> dict[str, Any]:
@@ -19,9 +21,11 @@ def facts() -> dict[str, Any]:
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
+        "memory": psutil.virtual_memory().total,
         "gpu": torch.cuda.get_device_name() if gpu else None,
+        "precision": precision(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in LIBRARIES},
+        "versions": {name: version(name) for name in LIBRARIES if find_spec(name)},
     }
 
 
@@ -33,21 +37,29 @@ def processor() -> str:
     return platform.processor()
 
 
-def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+def precision() -> str:
+    """What models are served in: DTYPE, or as `stable_diffusion.models.load` chooses."""
+    default = "float16" if torch.cuda.is_available() else "float32"
+    return os.environ.get("DTYPE") or default
+
+
+def matrix_rate() -> float:
     """The highest rate of a large matrix product in floating-point operations a second."""
-    size = 8192 if device.type == "cuda" else 2048
-    one, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    gpu = torch.cuda.is_available()
+    size = 8192 if gpu else 2048
+    kind = {"device": "cuda" if gpu else "cpu", "dtype": getattr(torch, precision())}
+    one, other = (torch.randn(size, size, **kind) for _ in range(2))
     best = 0.0
     for _ in range(12):
-        wait(device)
+        wait()
         start = time.perf_counter()
         one @ other
-        wait(device)
+        wait()
         best = max(best, 2 * size**3 / (time.perf_counter() - start))
     return best
 
 
-def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def wait() -> None:
+    """Until the GPU has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

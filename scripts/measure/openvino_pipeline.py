@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
+import warnings
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from stable_diffusion import schedulers
@@ -16,62 +14,40 @@ from stable_diffusion.models import Model
 from stable_diffusion.request import Request
 
 
-class Unet(nn.Module):
-    """The UNet as a function of three tensors, as OpenVINO converts it."""
+class Function(nn.Module):
+    """What a part of the pipeline makes of tensors alone, as OpenVINO converts it."""
 
-    def __init__(self, unet: nn.Module) -> None:
+    def __init__(self, part: nn.Module, function: Callable[..., torch.Tensor]) -> None:
         super().__init__()
-        self.unet = unet
+        self.part = part
+        self.function = function
 
-    def forward(
-        self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor
-    ) -> torch.Tensor:
-        """The prediction, in the shape of the latents."""
-        predicted: torch.Tensor = self.unet(latents, timestep, text, return_dict=False)[0]
-        return predicted
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        """The function's result for them."""
+        return self.function(self.part, *tensors)
 
 
-class Encoder(nn.Module):
-    """The mean of the autoencoder's posterior."""
-
-    def __init__(self, vae: Any) -> None:
-        super().__init__()
-        self.vae = vae
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Latents, not scaled."""
-        mean: torch.Tensor = self.vae.encode(pixels).latent_dist.mean
-        return mean
-
-
-class Decoder(nn.Module):
-    """The autoencoder's second half."""
-
-    def __init__(self, vae: Any) -> None:
-        super().__init__()
-        self.vae = vae
-
-    def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        """Pixels, -1 to 1."""
-        decoded: torch.Tensor = self.vae.decode(latents, return_dict=False)[0]
-        return decoded
-
-
-def contender(model: Model, request: Request, image: Image.Image) -> Callable[[], float]:
+def compiled(model: Model, request: Request) -> Callable[[], None]:
     """The same prediction by OpenVINO: UNet and autoencoder compiled for the CPU, in float32."""
     import openvino
 
+    assert request.image
+    image = request.image
     pipeline = model.pipeline
+    vae = pipeline.vae
     core = openvino.Core()
     core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     latents = torch.zeros(1, 4, image.height // 8, image.width // 8)
     text = torch.zeros(2, 77, pipeline.unet.config.cross_attention_dim)
     pixels = torch.zeros(1, 3, image.height, image.width)
 
-    def compiled(module: nn.Module, *inputs: torch.Tensor) -> Callable[..., torch.Tensor]:
-        with torch.no_grad():
-            converted = openvino.convert_model(module.eval(), example_input=inputs)
-        converted.reshape([list(each.shape) for each in inputs])
+    def compile_part(
+        part: nn.Module, function: Callable[..., torch.Tensor], *inputs: torch.Tensor
+    ) -> Callable[..., torch.Tensor]:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            converted = openvino.convert_model(Function(part, function), example_input=inputs)
+        converted.reshape({number: list(each.shape) for number, each in enumerate(inputs)})
         runner = core.compile_model(converted, "CPU")
 
         def run(*values: torch.Tensor) -> torch.Tensor:
@@ -80,12 +56,18 @@ def contender(model: Model, request: Request, image: Image.Image) -> Callable[[]
         return run
 
     two = latents.expand(2, -1, -1, -1).contiguous()
-    unet = compiled(Unet(pipeline.unet), two, torch.zeros(2), text)
-    encode, decode = (
-        compiled(Encoder(pipeline.vae), pixels),
-        compiled(Decoder(pipeline.vae), latents),
+    unet = compile_part(
+        pipeline.unet,
+        lambda unet, *given: unet(*given, return_dict=False)[0],
+        two,
+        torch.zeros(2),
+        text,
     )
-    scaling = pipeline.vae.config.scaling_factor
+    encode = compile_part(vae, lambda vae, given: vae.encode(given).latent_dist.mean, pixels)
+    decode = compile_part(
+        vae, lambda vae, latents: vae.decode(latents, return_dict=False)[0], latents
+    )
+    scaling = vae.config.scaling_factor
 
     @torch.inference_mode()
     def run() -> None:
@@ -109,9 +91,4 @@ def contender(model: Model, request: Request, image: Image.Image) -> Callable[[]
             moving = schedule.step(step, guided, moving, generator)
         pipeline.image_processor.postprocess(decode(moving / scaling))
 
-    def timed() -> float:
-        start = time.perf_counter()
-        run()
-        return time.perf_counter() - start
-
-    return timed
+    return run

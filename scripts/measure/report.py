@@ -3,53 +3,85 @@
 from collections.abc import Iterator
 from typing import Any
 
+GIB = 2**30
+
 
 def table(results: dict[str, Any]) -> Iterator[str]:
     """The lines of the tables of all that was measured."""
+    machine = results["machine"]
+    device = machine["gpu"] or machine["processor"]
+    yield f"{results['model']} in {machine['precision']} on {device}"
     for each in results.get("latency", []):
-        yield f"\nOne prediction, {each['size']} px, {each['steps']} steps"
-        for name, seconds in each["seconds"].items():
-            yield f"  {name:12} {span(seconds)} s"
-        for other in ("library", "openvino"):
-            if f"ratio_to_{other}" in each:
-                yield f"  engine / {other}: {span(each[f'ratio_to_{other}'])}"
-        yield (
-            f"  floor of the device: {each['floor_seconds']:.3g} s, "
-            f"{each['share_of_floor']:.0%} of which is reached"
-        )
+        yield from latency(each)
+    if "calls" in results:
+        yield from calls(results["calls"])
     if "growth" in results:
         yield "\nOne prediction, text to image"
         for name, seconds in results["growth"].items():
             yield f"  {name:12} {span(seconds)} s, {seconds['times']:.2f} ×"
-    if "memory" in results:
-        for name, taken in results["memory"].items():
-            yield f"  peak memory, {name}: {taken / 2**30:.2f} GiB"
-    if "cold_start" in results:
-        yield "\nCold start"
-        for name, seconds in results["cold_start"]["seconds"].items():
+    if "equality" in results:
+        each = results["equality"]
+        yield (
+            f"\n{each['pictures']} pictures beside others and alone: at most {each['largest']:.0f} "
+            f"of 255 apart, {max(each['means']):.2g} in the mean of the worst"
+        )
+    for until, each in results.get("cold_start", {}).items():
+        yield f"\nFrom process start: {until}"
+        for name, seconds in each["seconds"].items():
             yield f"  {name:12} {span(seconds)} s"
-        yield f"  server / library: {span(results['cold_start']['ratio'])}"
+        yield f"  server / library: {span(each['ratio'])}"
     if "overhead" in results:
         each = results["overhead"]
         yield f"\nHTTP around a prediction: {span(each['seconds'])} s, {span(each['share'])} of it"
     if "load" in results:
-        each = results["load"]
-        yield (
-            f"\n{each['requests']} mixed requests, arriving at random; "
-            f"one at a time {each['capacity_per_second']:.3g} a second can be served"
+        yield from load(results["load"])
+
+
+def latency(each: dict[str, Any]) -> Iterator[str]:
+    """One prediction alone."""
+    yield f"\nOne prediction, {each['size']} px, {each['steps']} steps"
+    for name, seconds in each["seconds"].items():
+        memory = ", ".join(
+            f"{n / GIB:.2f} GiB ({of})" for of, n in each["peak_memory"][name].items()
         )
-        for load, run in each["loads"].items():
-            yield f"  at {load} of that"
-            for name in ("together", "one_at_a_time"):
-                latency = ", ".join(f"p{p} {s:.1f} s" for p, s in run[name]["latency"].items())
-                yield (
-                    f"    {name:14} {run[name]['images_per_second']:.2f} images/s, {latency}, "
-                    f"short ones wait {run[name]['mean_wait_of_short']:.1f} s"
-                )
+        yield f"  {name:12} {span(seconds)} s; at most {memory}"
+    for name, ratio in each["ratio_to"].items():
+        yield f"  engine / {name}: {span(ratio)}"
+    yield (
+        f"  floor of the device: {each['floor_seconds']:.3g} s, "
+        f"{each['share_of_floor']:.0%} of the engine's time"
+    )
+
+
+def calls(each: dict[str, Any]) -> Iterator[str]:
+    """One call of the UNet."""
+    yield "\nOne call of the UNet"
+    for rows, seconds in each["rows"].items():
+        yield f"  {rows:>2} rows {span(seconds)} s, {seconds['seconds_a_row']:.3g} s a row"
+    for name, seconds in each.get("ways", {}).items():
+        yield f"  {name}: {span(seconds)} s, {span(seconds['ratio'])} of float32"
+    if "compiling_seconds" in each:
+        yield f"  (compiled in {each['compiling_seconds']:.0f} s)"
+
+
+def load(each: dict[str, Any]) -> Iterator[str]:
+    """Many clients."""
+    yield (
+        f"\n{each['requests']} mixed requests, arriving at random; "
+        f"one at a time {each['capacity_per_second']:.3g} a second can be served"
+    )
+    for share, run in each["loads"].items():
+        yield f"  at {share} of that"
+        for name in ("together", "one_at_a_time"):
+            latencies = ", ".join(f"p{p} {s:.1f} s" for p, s in run[name]["latency"].items())
             yield (
-                f"    ratios: throughput {run['throughput_ratio']:.2f}, "
-                f"wait of short ones {run['short_wait_ratio']:.2f}"
+                f"    {name:14} {run[name]['images_per_second']:.2f} images/s, {latencies}, "
+                f"short ones wait {run[name]['mean_wait_of_short']:.1f} s"
             )
+        yield (
+            f"    ratios: throughput {run['throughput_ratio']:.2f}, "
+            f"wait of short ones {run['short_wait_ratio']:.2f}"
+        )
 
 
 def span(each: dict[str, Any]) -> str:

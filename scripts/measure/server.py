@@ -25,7 +25,7 @@ class Server:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        start = time.perf_counter()
+        self._start = time.perf_counter()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "scripts.serve", "--port", str(port), "--model", model],
             cwd=ROOT,
@@ -37,7 +37,12 @@ class Server:
             if self.process.poll() is not None:
                 raise RuntimeError("the server could not start; scripts/serve says why")
             time.sleep(0.02)
-        self.seconds_to_ready = time.perf_counter() - start
+        self.seconds_to_ready = self.age
+
+    @property
+    def age(self) -> float:
+        """Seconds since the start of its process."""
+        return time.perf_counter() - self._start
 
     def predict(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The answer to a prediction; asked again where the slot of the last is not free yet."""

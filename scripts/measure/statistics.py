@@ -2,7 +2,9 @@
 
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+Measured = TypeVar("Measured")
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -24,14 +26,14 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
 
 
-def interleaved(rounds: int, **timed: Callable[[], float]) -> dict[str, list[float]]:
-    """Seconds of each of `timed` in each round, after a round that does not count.
+def interleaved(rounds: int, **timed: Callable[[], Measured]) -> dict[str, list[Measured]]:
+    """What each of `timed` gives in each round, after a round that does not count.
 
     They take turns, so that what else the machine does falls on all of them; the first of a round
     is another one each time.
     """
     names = list(timed)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[str, list[Measured]] = {name: [] for name in names}
     for turn in range(rounds + 1):
         for index in range(len(names)):
             name = names[(index + turn) % len(names)]

@@ -1,0 +1,60 @@
+"""Work in processes of its own, so that what is compared shares neither threads nor memory."""
+
+import resource
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+
+
+def alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function gives in a new process."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(function, *arguments).result()
+
+
+class Contender:
+    """A process that is set up once, and takes its turn when called.
+
+    Args:
+        setup: with its arguments, gives the function that is a turn: a new one each time.
+    """
+
+    def __init__(self, setup: Callable[..., Callable[[], Any]], *arguments: Any) -> None:
+        self._process = ProcessPoolExecutor(
+            1, get_context("spawn"), initializer=_set_up, initargs=(setup, *arguments)
+        )
+
+    def __call__(self) -> Any:
+        """What its turn gives."""
+        return self._process.submit(_take_turn).result()
+
+    def memory(self) -> dict[str, int]:
+        """Bytes that it has taken at the most, of the machine's memory and of the GPU's."""
+        memory: dict[str, int] = self._process.submit(_memory).result()
+        return memory
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.shutdown()
+
+
+_turn: Callable[[], Any]
+
+
+def _set_up(setup: Callable[..., Callable[[], Any]], *arguments: Any) -> None:
+    global _turn
+    _turn = setup(*arguments)
+
+
+def _take_turn() -> Any:
+    return _turn()
+
+
+def _memory() -> dict[str, int]:
+    taken = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    if torch.cuda.is_available():
+        taken["gpu"] = torch.cuda.max_memory_allocated()
+    return taken
