@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import psutil
 import torch
@@ -18,6 +19,9 @@ SHARE = 0.5
 """Of the free memory; the rest is for what a convolution works in, and for what counting misses."""
 ROWS_ON_CPU = 8
 """There more rows of the native size gain nothing (docs/performance.md)."""
+
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux tells a container its limits."""
 
 
 def room_for(model: Model, rows: int | None = None) -> int:
@@ -34,13 +38,22 @@ def room_for(model: Model, rows: int | None = None) -> int:
     if model.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(model.device)
         return int(SHARE * free / each)
-    free = psutil.virtual_memory().available
+    free = _free_memory()
     return min(ROWS_ON_CPU * native, int(SHARE * free / each))
+
+
+def _free_memory() -> int:
+    """Bytes of the machine's memory that this process can still have, in a container's limits."""
+    free: int = psutil.virtual_memory().available
+    limit, taken = CGROUP / "memory.max", CGROUP / "memory.current"
+    if limit.exists() and limit.read_text().strip() != "max":
+        free = min(free, max(0, int(limit.read_text()) - int(taken.read_text())))
+    return free
 
 
 def pixels(batch: Iterable[Denoising]) -> int:
     """Latent pixels of all rows that the images take in a call."""
-    return sum(denoising.rows * denoising.latents[0, 0].numel() for denoising in batch)
+    return sum(each.rows * each.latents.shape[-2] * each.latents.shape[-1] for each in batch)
 
 
 def divide(denoisings: Iterable[Denoising], room: int) -> Iterator[list[Denoising]]:
@@ -55,10 +68,12 @@ def divide(denoisings: Iterable[Denoising], room: int) -> Iterator[list[Denoisin
         groups[denoising.latents.shape, denoising.embeddings.positive.shape].append(denoising)
     for group in groups.values():
         batch: list[Denoising] = []
+        taken = 0
         for denoising in group:
-            if batch and pixels([*batch, denoising]) > room:
+            taken += pixels([denoising])
+            if batch and taken > room:
                 yield batch
-                batch = []
+                batch, taken = [], pixels([denoising])
             batch.append(denoising)
         yield batch
 

@@ -100,7 +100,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Turn:
-    """A step that the device was given: of which jobs, and the how manyth of each.
+    """A step that the device was given: of which jobs, and which step of each.
 
     done: happens when the device has taken it; None where it has already.
     """
@@ -150,15 +150,21 @@ class Engine:
 
     @torch.inference_mode()
     def _run(self) -> None:
+        decoded_last = False
         while True:
             self._jobs = [job for job in self._jobs if not job.over]
             finished = next((job for job in self._jobs if job.done), None)
+            submitted = not self._submitted.empty()
             # Between two steps there is one picture to decode, or one to encode, and no more:
-            # the steps of others don't wait.
-            if finished:
+            # the steps of others don't wait. Who leaves and who joins take turns.
+            if finished and not (submitted and decoded_last):
+                decoded_last = True
                 with self._confined(finished):
                     self._hand_out(finished)
-            elif not self._jobs or not self._submitted.empty():
+            elif submitted or not self._jobs:
+                decoded_last = False
+                if not self._jobs:
+                    self._wait(turns=0)
                 job = self._submitted.get()
                 if job is None:
                     return
@@ -169,6 +175,8 @@ class Engine:
 
     def _begin(self, job: Job) -> None:
         request = job.request
+        if job.over:
+            return
         # Nobody reads the negative prompt where guidance is off.
         negative_prompt = request.negative_prompt if request.guidance_scale > 1 else None
         embeddings = self._prompts.encode(request.prompt, negative_prompt, request.use_compel)
@@ -184,6 +192,8 @@ class Engine:
     def _hand_out(self, job: Job) -> None:
         """Gives the next picture of a request whose steps are all taken."""
         self._wait(turns=0)
+        if job.over:
+            return
         index = job.handed_out
         image = tasks.finish(job.denoisings[index], self.model)
         self._tell(job, Picture(index, job.request.seed_of(index), image))
@@ -198,7 +208,9 @@ class Engine:
         owners = {denoising: job for job in running for denoising in job.denoisings}
         for batch in batches.divide(owners, self._room):
             self._call(batch, owners)
-        done = _reached(self.model.device)
+        done = None
+        with self._confined(*running):
+            done = _reached(self.model.device)
         steps = [(job, job.denoisings[0].step) for job in running if not job.over]
         self._turns.append(Turn(steps, done))
         # The GPU goes on with the next turn while this thread prepares the one after it. Further
@@ -206,7 +218,10 @@ class Engine:
         self._wait(turns=1 if done and running else 0)
 
     def _call(self, batch: list[Denoising], owners: dict[Denoising, Job]) -> None:
-        """Takes one step with some images in one UNet call, or in two where memory is short."""
+        """Takes one step with some images in one UNet call, or in two where memory is short.
+
+        What is too large for the memory alone fails.
+        """
         with self._confined(*(owners[denoising] for denoising in batch)):
             try:
                 predictions = batches.predict(self.model, batch)
@@ -220,6 +235,7 @@ class Engine:
             torch.cuda.empty_cache()
             half = len(batch) // 2
             self._room = batches.pixels(batch[half:])
+            print(f"memory is short: a call has {self._room} latent pixels from now on, no more")
             self._call(batch[:half], owners)
             self._call(batch[half:], owners)
 
@@ -230,9 +246,10 @@ class Engine:
             with self._confined(*(job for job, _ in turn.steps)):
                 if turn.done:
                     turn.done.synchronize()
-                for job, step in turn.steps:
-                    steps = len(job.denoisings[0].timesteps)
-                    pace = (time.monotonic() - job.started) / step
+            for job, step in turn.steps:
+                steps = len(job.denoisings[0].timesteps)
+                pace = (time.monotonic() - job.started) / step
+                with self._confined(job):
                     self._tell(job, Progress(step, steps, pace * (steps - step)))
 
     def _tell(self, job: Job, event: Event) -> None:
@@ -259,6 +276,8 @@ class Engine:
             torch.ones(1, device=self.model.device).item()
         except torch.AcceleratorError:
             return True
+        except torch.OutOfMemoryError:
+            return False
         return False
 
 

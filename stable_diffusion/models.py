@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+from stable_diffusion import imports
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +43,18 @@ class Weights:
     name: str
     folder: Path
     native_size: int
+
+    @property
+    def variant(self) -> str | None:
+        """What the hub's names of its files have before their suffix: fp16 where it has those."""
+        fp16 = self.folder / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+        return "fp16" if fp16.exists() else None
+
+    def files(self) -> list[Path]:
+        """Those that are loaded, of all components."""
+        ending = f".{self.variant}.safetensors" if self.variant else ".safetensors"
+        found = [path for name in COMPONENTS for path in self.folder.glob(f"{name}/*{ending}")]
+        return [path for path in found if self.variant or ".fp16." not in path.name]
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,7 @@ def _in_folder(folder: Path) -> Weights:
 def load(weights: Weights, dtype: str | None = None) -> Model:
     """Brings a model to the GPU, or to the CPU where there is none.
 
-    It imports the libraries, in two thirds of the time that they take if imported before.
+    It imports the libraries, quickly where nothing else has imported them.
 
     Args:
         dtype: one of `DTYPES`. None takes half precision on a GPU and float32 on a CPU.
@@ -135,38 +144,28 @@ def load(weights: Weights, dtype: str | None = None) -> Model:
     """
     if dtype not in (None, *DTYPES):
         raise SetupError(f"the precision {dtype!r} is not known; give one of {', '.join(DTYPES)}")
-    half = (weights.folder / "unet" / "diffusion_pytorch_model.fp16.safetensors").exists()
-    variant = "fp16" if half else None
-    threading.Thread(target=_read, args=(weights.folder, variant), daemon=True).start()
+    threading.Thread(target=_read, args=(weights,), daemon=True).start()
     # Each thread that computes has helpers of its own, and those of two are more than the
-    # processor has cores: waiting for each other, they took twice as long for every step.
+    # processor has cores: waiting for each other, they take nearly twice as long for every step.
     with ThreadPoolExecutor(1) as thread:
-        pipeline = thread.submit(_load, weights.folder, variant, dtype).result()
+        pipeline = thread.submit(_load, weights, dtype).result()
     return Model(weights, pipeline)
 
 
-def _load(folder: Path, variant: str | None, dtype: str | None) -> Any:
-    with (
-        _without_collection(),
-        _module("torch._dynamo", _compiler()),
-        _module("scipy.stats", ModuleType("scipy.stats")),
-    ):
-        import torch
-
-        with _module("scipy", None):
-            import transformers
-            from transformers import CLIPTextModel, CLIPTokenizer  # noqa: F401 see _module
+def _load(weights: Weights, dtype: str | None) -> Any:
+    with imports.quick():
         import diffusers
-        from diffusers import StableDiffusionImg2ImgPipeline
+        import torch
+        import transformers
 
         diffusers.utils.logging.disable_progress_bar()
         transformers.utils.logging.disable_progress_bar()
         gpu = torch.cuda.is_available()
         try:
-            pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(
-                folder,
+            pipeline = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(
+                weights.folder,
                 dtype=getattr(torch, dtype or ("float16" if gpu else "float32")),
-                variant=variant,
+                variant=weights.variant,
                 local_files_only=True,
                 use_safetensors=True,
                 safety_checker=None,
@@ -176,7 +175,7 @@ def _load(folder: Path, variant: str | None, dtype: str | None) -> Any:
             )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            raise WeightsError(f"the model in {folder} can't be read: {reason}") from error
+            raise WeightsError(f"the model in {weights.folder} can't be read: {reason}") from error
     if gpu:
         pipeline.to("cuda")
         pipeline.unet.to(memory_format=torch.channels_last)
@@ -184,57 +183,11 @@ def _load(folder: Path, variant: str | None, dtype: str | None) -> Any:
     return pipeline
 
 
-def _read(folder: Path, variant: str | None) -> None:
+def _read(weights: Weights) -> None:
     """Reads the weights for the system's cache, where they are mapped from, during the imports."""
     buffer = bytearray(2**24)
-    suffix = f".{variant}.safetensors" if variant else ".safetensors"
-    for path in folder.glob("*/*" + suffix):
-        with path.open("rb", buffering=0) as file:
+    for path in weights.files():
+        # What can't be read is told by whoever needs it.
+        with suppress(OSError), path.open("rb", buffering=0) as file:
             while file.readinto(buffer):
                 pass
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Looks for no garbage: imports make a million objects to look through, which all stay."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.freeze()
-
-
-@contextmanager
-def _module(name: str, module: ModuleType | None) -> Iterator[None]:
-    """Lets imports find another module under a name; None makes it one that is not installed.
-
-    transformers imports scipy for the losses of object detectors, diffusers scipy.stats for a
-    schedule that no model here has. Whoever imports them later gets them.
-    """
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = module  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-
-
-def _compiler() -> ModuleType:
-    """Stands for `torch._dynamo`, which the libraries import only to mark what it is to leave out.
-
-    Whoever calls `torch.compile` later gets the real one.
-    """
-    module = ModuleType("torch._dynamo")
-    spec = find_spec(module.__name__)
-    module.__path__ = spec.submodule_search_locations if spec else None  # type: ignore[assignment]
-    module.eval_frame = SimpleNamespace(OptimizedModule=())  # type: ignore[attr-defined]
-
-    def mark(function: Any = None, *_: Any, **__: Any) -> Any:
-        return function or mark
-
-    for name in ("allow_in_graph", "assume_constant_result", "disable"):
-        setattr(module, name, mark)
-    return module

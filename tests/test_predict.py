@@ -5,14 +5,17 @@ import inspect
 import os
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import predict
 from scripts import schema
 from stable_diffusion import images, request
+from stable_diffusion.models import SetupError
 from stable_diffusion.request import InputError, Request
 from tests.conftest import EXAMPLES, Studio, difference, opened
 
@@ -52,6 +55,23 @@ def test_the_signature_takes_what_a_request_takes() -> None:
     assert list(parameters)[1:] == list(Request.__dataclass_fields__)
     assert tuple(predict.SIZES) == request.SIZES
     assert tuple(predict.SCHEDULERS) == request.SCHEDULERS
+
+
+def test_rows_and_precision_are_set_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"MODEL": "demo", "ROWS": "4", "DTYPE": "bfloat16"}.items():
+        monkeypatch.setenv(name, value)
+    predictor = predict.Predictor()
+    predictor.setup()
+    with closing(predictor.engine) as engine:
+        assert engine.model.dtype == torch.bfloat16
+        assert engine._room == 4 * 16 * 16
+
+
+@pytest.mark.parametrize("rows", ["1", "many", "-2", "2.5"])
+def test_rows_that_make_no_sense_are_refused(rows: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROWS", rows)
+    with pytest.raises(SetupError, match=f"ROWS is '{rows}'; give a whole number from 2 on"):
+        predict.Predictor().setup()
 
 
 def test_a_prediction_yields_files_with_their_making_and_tells_the_metrics(

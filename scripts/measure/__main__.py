@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from scripts.schema import ROOT
 from stable_diffusion import models
-from stable_diffusion.models import DTYPES, Weights
+from stable_diffusion.models import DTYPES, Weights, WeightsError
 
 PARTS = ("latency", "calls", "growth", "equality", "cold_start", "overhead", "load")
 BENCHMARKS = ROOT / "benchmarks"
@@ -30,54 +31,57 @@ def main() -> None:
         if options.random_weights:
             weights = alone(random_weights.make, options.random_weights, Path(folder))
         else:
-            weights = models.find(options.model)
-        start = time.strftime("%Y-%m-%d %H:%M")
-        results = {"started": start, "model": weights.name, "machine": machine.facts()}
-        results.update(measured(options, weights))
+            try:
+                weights = models.find(options.model)
+            except WeightsError as error:
+                sys.exit(str(error))
+        results = {"model": weights.name, "machine": machine.facts()}
+        place = "gpu" if results["machine"]["gpu"] else "cpu"
+        name = f"{weights.name}-{place}-{results['machine']['precision']}"
+        file = options.output or BENCHMARKS / f"{name}-{time.strftime('%Y-%m-%d-%H%M')}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        for part in options.only or PARTS:
+            print(f"measuring {part} ...", file=sys.stderr)
+            results[part] = rounded(measured(part, options, weights))
+            file.write_text(json.dumps(results, indent=1) + "\n")
     print("\n".join(report.table(results)))
-    place = "gpu" if results["machine"]["gpu"] else "cpu"
-    name = f"{weights.name}-{place}-{results['machine']['precision']}.json"
-    file = options.output or BENCHMARKS / name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(rounded(results), indent=1) + "\n")
     print(f"\nall numbers: {file}")
 
 
-def measured(options: argparse.Namespace, weights: Weights) -> dict[str, Any]:
-    """The results of the parts that are asked for."""
+def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
+    """The results of a part."""
     import torch
 
     from scripts.measure import calls, equality, growth, latency, load, machine, service
     from scripts.measure.process import alone
     from scripts.measure.server import serving
 
-    parts = options.only or PARTS
-    native, few = weights.native_size, max(1, options.rounds // 2)
-    results: dict[str, Any] = {}
-    if "latency" in parts:
-        rate = results["matrix_rate"] = alone(machine.matrix_rate)
-        results["latency"] = [
-            latency.measure(weights, size, options.steps, options.rounds, rate)
-            for size in options.size or [native]
-        ]
-    if "calls" in parts:
-        results["calls"] = {"rows": alone(calls.by_rows, weights, options.rounds)}
-        if not torch.cuda.is_available():
-            results["calls"] |= alone(calls.by_way, weights, options.rounds)
-    if "growth" in parts:
-        results["growth"] = alone(growth.measure, weights, few)
-    if "equality" in parts:
-        results["equality"] = alone(equality.measure, weights, options.requests)
-    model = str(weights.folder)
-    if "cold_start" in parts:
-        results["cold_start"] = service.cold_start(model, weights.folder, few)
-    if "overhead" in parts or "load" in parts:
-        with serving(model) as server:
-            if "overhead" in parts:
-                results["overhead"] = service.overhead(server, native, options.rounds)
-            if "load" in parts:
-                results["load"] = load.measure(server, native, options.requests)
-    return results
+    model, native, rounds = str(weights.folder), weights.native_size, options.rounds
+    match part:
+        case "latency":
+            rate, sizes = alone(machine.matrix_rate), options.size or [native]
+            return [latency.measure(weights, size, options.steps, rounds, rate) for size in sizes]
+        case "calls":
+            return {"rows": alone(calls.by_rows, weights, rounds)} | (
+                {}
+                if torch.cuda.is_available()
+                else {
+                    "ways": alone(calls.by_way, weights, rounds),
+                    "threads": alone(calls.by_threads, weights, rounds),
+                }
+            )
+        case "growth":
+            return alone(growth.measure, weights, max(1, rounds // 2))
+        case "equality":
+            return alone(equality.measure, weights, options.requests)
+        case "cold_start":
+            return service.cold_start(weights, max(1, rounds // 2))
+        case "overhead":
+            with serving(model) as server:
+                return service.overhead(server, native, rounds)
+        case "load":
+            with serving(model) as server:
+                return load.measure(server, native, options.requests)
 
 
 def rounded(results: Any) -> Any:
@@ -111,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--steps", type=int, default=25, help="of latency (default: 25)")
     parser.add_argument("--rounds", type=int, default=10, help="of each figure (default: 10)")
-    parser.add_argument("--requests", type=int, default=40, help="of load and equality (40)")
+    parser.add_argument("--requests", type=int, default=16, help="of load and equality (16)")
     parser.add_argument("--output", type=Path, help="the JSON file (default: in benchmarks/)")
     return parser
 

@@ -42,9 +42,11 @@ def measure(weights: Weights, count: int) -> dict[str, Any]:
     largest, means = 0.0, []
     for first in range(0, count, BESIDE):
         group = requests[first : first + BESIDE]
-        together = [submit(engine, request) for request in group]
-        for request, events in zip(group, together, strict=True):
-            for one, other in zip(pictures(events), pictures(submit(engine, request)), strict=True):
+        listening = [submit(engine, request) for request in group]
+        # All of them, before the first is drawn again: only then is it alone.
+        together = [pictures(events) for events in listening]
+        for request, beside in zip(group, together, strict=True):
+            for one, other in zip(beside, pictures(submit(engine, request)), strict=True):
                 difference = np.abs(one - other)
                 largest = max(largest, float(difference.max()))
                 means.append(float(difference.mean()))

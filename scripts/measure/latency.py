@@ -1,9 +1,10 @@
 """One prediction alone: the engine against the library's own pipeline, and against OpenVINO."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from importlib.util import find_spec
+from itertools import count
 from queue import SimpleQueue
 from typing import Any
 
@@ -54,37 +55,46 @@ def measure(weights: Weights, size: int, steps: int, rounds: int, rate: float) -
     }
 
 
-def default(size: int, steps: int) -> Request:
+def default(size: int, steps: int, prompt: str = PROMPT) -> Request:
     """A request with the documented defaults, at a size."""
     image = Image.effect_mandelbrot((size, size), (-2, -1.5, 1, 1.5), 50).convert("RGB")
-    asked = {"prompt": PROMPT, "image": image, "width": size, "height": size, "seed": 1}
+    asked = {"prompt": prompt, "image": image, "width": size, "height": size, "seed": 1}
     return Request.of({**asked, "num_inference_steps": steps})
+
+
+def defaults(size: int, steps: int) -> Iterator[Request]:
+    """The same with a new prompt each time, whose embeddings nobody can have kept."""
+    for turn in count():
+        yield default(size, steps, f"{PROMPT} {turn}")
 
 
 def engine(weights: Weights, size: int, steps: int) -> Callable[[], float]:
     """Ours."""
-    model, request = models.load(weights, precision()), default(size, steps)
-    running = Engine(model)
-    return lambda: timed(lambda: answer(running, request))
+    running, requests = Engine(models.load(weights, precision())), defaults(size, steps)
+    return lambda: timed(answer, running, next(requests))
 
 
 def library(weights: Weights, size: int, steps: int) -> Callable[[], float]:
     """The library's pipeline as its documentation calls it."""
-    from diffusers import DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipeline
+    import diffusers
+    import transformers
 
-    request = default(size, steps)
-    pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    pipeline = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(
         weights.folder,
         dtype=getattr(torch, precision()),
+        variant=weights.variant,
         safety_checker=None,
         requires_safety_checker=False,
     ).to("cuda" if torch.cuda.is_available() else "cpu")
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
+    pipeline.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(
         pipeline.scheduler.config, timestep_spacing="trailing"
     )
     pipeline.set_progress_bar_config(disable=True)
+    requests = defaults(size, steps)
 
-    def run() -> None:
+    def run(request: Request) -> None:
         pipeline(
             request.prompt,
             image=request.image,
@@ -94,15 +104,15 @@ def library(weights: Weights, size: int, steps: int) -> Callable[[], float]:
             generator=torch.Generator().manual_seed(request.seed),
         )
 
-    return lambda: timed(run)
+    return lambda: timed(run, next(requests))
 
 
 def openvino(weights: Weights, size: int, steps: int) -> Callable[[], float]:
     """The parts compiled by OpenVINO, in float32."""
     from scripts.measure.openvino_pipeline import compiled
 
-    run = compiled(models.load(weights, "float32"), default(size, steps))
-    return lambda: timed(run)
+    run, requests = compiled(models.load(weights, "float32"), size), defaults(size, steps)
+    return lambda: timed(run, next(requests))
 
 
 def answer(running: Engine, request: Request) -> None:
@@ -113,10 +123,10 @@ def answer(running: Engine, request: Request) -> None:
         pass
 
 
-def timed(run: Callable[[], Any]) -> float:
-    """Seconds that `run` takes, the GPU's part included."""
+def timed(run: Callable[..., Any], *arguments: Any) -> float:
+    """Seconds that a call takes, the GPU's part included."""
     wait()
     start = time.perf_counter()
-    run()
+    run(*arguments)
     wait()
     return time.perf_counter() - start

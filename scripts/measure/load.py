@@ -1,5 +1,6 @@
 """Many clients: requests that arrive at random, served together or one at a time."""
 
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -9,10 +10,11 @@ from threading import Semaphore
 from typing import Any
 
 from scripts.measure.server import Server
-from scripts.measure.statistics import percentile
+from scripts.measure.statistics import percentile, ratios
 
 SHORT_STEPS = 20  # a request of so many steps at the most, for one image, is a short one
-LOADS = (0.5, 0.8, 1.1)  # arrivals, as a share of what the server can do one at a time
+LOADS = (0.5, 0.8, 1.1, math.inf)  # arrivals, as a share of what is served one at a time
+TURNS = 3  # of each load, with other times of arrival
 SLOTS = 8  # predictions that Cog's server takes at once
 
 
@@ -39,7 +41,7 @@ def mixed(count: int, size: int) -> list[Asked]:
             {
                 "prompt": rng.choice(["a red apple", "a bus", "a castle", "a panda"]),
                 "num_inference_steps": rng.randint(10, SHORT_STEPS if number % 3 == 0 else 100),
-                "num_images": 1 if number % 3 == 0 else rng.choice((1, 2, 4)),
+                "num_images": 1 if number % 3 == 0 else rng.randint(1, 4),
                 "width": size,
                 "height": size,
                 "seed": number,
@@ -59,23 +61,25 @@ def measure(server: Server, size: int, count: int) -> dict[str, Any]:
         server.predict(each.inputs)
         alone.append(time.perf_counter() - start)
     capacity = count / sum(alone)
-    results: dict[str, Any] = {"requests": count, "capacity_per_second": capacity, "loads": {}}
+    loads = {}
     for load in LOADS:
-        rng = random.Random(1)
-        arrival = 0.0
-        timed = []
-        for each, seconds in zip(asked, alone, strict=True):
-            arrival += rng.expovariate(load * capacity)
-            timed.append(Asked(each.inputs, arrival, seconds))
-        together = run(server, timed, SLOTS)
-        single = run(server, timed, 1)
-        results["loads"][str(load)] = {
-            "together": together,
-            "one_at_a_time": single,
-            "throughput_ratio": together["images_per_second"] / single["images_per_second"],
-            "short_wait_ratio": together["mean_wait_of_short"] / single["mean_wait_of_short"],
-        }
-    return results
+        runs: dict[str, list[dict[str, Any]]] = {"together": [], "one at a time": []}
+        for turn in range(TURNS):
+            arriving = arrivals(asked, alone, load * capacity, seed=turn)
+            # The first is another one each turn.
+            for name in sorted(runs, reverse=turn % 2 == 0):
+                runs[name].append(run(server, arriving, SLOTS if name == "together" else 1))
+        loads[f"{load:g}" if load < math.inf else "all at once"] = compared(runs)
+    return {"requests": count, "turns": TURNS, "capacity_per_second": capacity, "loads": loads}
+
+
+def arrivals(asked: Sequence[Asked], alone: Sequence[float], rate: float, seed: int) -> list[Asked]:
+    """The requests with the times at which they come: at random, `rate` a second in the mean."""
+    rng, now, arriving = random.Random(seed), 0.0, []
+    for each, seconds in zip(asked, alone, strict=True):
+        now += rng.expovariate(rate) if rate < math.inf else 0
+        arriving.append(Asked(each.inputs, now, seconds))
+    return arriving
 
 
 def run(server: Server, asked: Sequence[Asked], slots: int) -> dict[str, Any]:
@@ -98,14 +102,30 @@ def run(server: Server, asked: Sequence[Asked], slots: int) -> dict[str, Any]:
             sent.append(pool.submit(send, each))
         latencies = [future.result() for future in sent]
     seconds = time.perf_counter() - start
-    waits = [
-        latency - each.alone
-        for latency, each in zip(latencies, asked, strict=True)
-        if each.is_short
-    ]
     return {
         "images_per_second": sum(each.inputs["num_images"] for each in asked) / seconds,
-        "latency": {str(p): percentile(latencies, p) for p in (50, 90, 99)},
-        "mean_wait_of_short": sum(waits) / len(waits),
         "latencies": latencies,
+        "waits_of_short": [
+            latency - each.alone
+            for latency, each in zip(latencies, asked, strict=True)
+            if each.is_short
+        ],
     }
+
+
+def compared(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """The runs of a load taken together, and the ratios of what is served together."""
+    result: dict[str, Any] = {}
+    for name, each in runs.items():
+        latencies = [latency for one in each for latency in one["latencies"]]
+        waits = [wait for one in each for wait in one["waits_of_short"]]
+        result[name] = {
+            "images_per_second": [one["images_per_second"] for one in each],
+            "latency": {str(percent): percentile(latencies, percent) for percent in (50, 90)},
+            "mean_wait_of_short": sum(waits) / len(waits),
+            "latencies": latencies,
+        }
+    together, single = result.values()
+    result["throughput_ratio"] = ratios(together["images_per_second"], single["images_per_second"])
+    result["short_wait_ratio"] = together["mean_wait_of_short"] / single["mean_wait_of_short"]
+    return result

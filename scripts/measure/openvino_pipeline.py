@@ -27,19 +27,17 @@ class Function(nn.Module):
         return self.function(self.part, *tensors)
 
 
-def compiled(model: Model, request: Request) -> Callable[[], None]:
-    """The same prediction by OpenVINO: UNet and autoencoder compiled for the CPU, in float32."""
+def compiled(model: Model, size: int) -> Callable[[Request], None]:
+    """Draws by OpenVINO, at a size: UNet and autoencoder compiled for the CPU, in float32."""
     import openvino
 
-    assert request.image
-    image = request.image
     pipeline = model.pipeline
     vae = pipeline.vae
     core = openvino.Core()
     core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    latents = torch.zeros(1, 4, image.height // 8, image.width // 8)
+    latents = torch.zeros(1, 4, size // 8, size // 8)
     text = torch.zeros(2, 77, pipeline.unet.config.cross_attention_dim)
-    pixels = torch.zeros(1, 3, image.height, image.width)
+    pixels = torch.zeros(1, 3, size, size)
 
     def compile_part(
         part: nn.Module, function: Callable[..., torch.Tensor], *inputs: torch.Tensor
@@ -70,7 +68,7 @@ def compiled(model: Model, request: Request) -> Callable[[], None]:
     scaling = vae.config.scaling_factor
 
     @torch.inference_mode()
-    def run() -> None:
+    def run(request: Request) -> None:
         positive, negative = pipeline.encode_prompt(request.prompt, model.device, 1, True)
         embeddings = torch.cat([negative, positive])
         schedule = schedulers.make(
@@ -81,7 +79,7 @@ def compiled(model: Model, request: Request) -> Callable[[], None]:
         )
         generator = torch.Generator().manual_seed(request.seed)
         noise = torch.randn(latents.shape, generator=generator)
-        picture = encode(pipeline.image_processor.preprocess(image)) * scaling
+        picture = encode(pipeline.image_processor.preprocess(request.image)) * scaling
         moving = schedule.scheduler.add_noise(picture, noise, schedule.timesteps[:1])
         for step, timestep in enumerate(schedule.timesteps):
             scaled = schedule.scheduler.scale_model_input(moving, timestep)

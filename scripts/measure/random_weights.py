@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from diffusers import AutoencoderKL, StableDiffusionImg2ImgPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -43,6 +44,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 def make(name: str, folder: Path) -> Weights:
     """Writes a model of the architecture `name` into `folder`, in the serving precision."""
+    transformers.utils.logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     architecture = ARCHITECTURES[name]
     with torch.device(device):

@@ -60,26 +60,27 @@ def calls(each: dict[str, Any]) -> Iterator[str]:
         yield f"  {rows:>2} rows {span(seconds)} s, {seconds['seconds_a_row']:.3g} s a row"
     for name, seconds in each.get("ways", {}).items():
         yield f"  {name}: {span(seconds)} s, {span(seconds['ratio'])} of float32"
-    if "compiling_seconds" in each:
-        yield f"  (compiled in {each['compiling_seconds']:.0f} s)"
+    for name, seconds in each.get("threads", {}).items():
+        yield f"  in a thread, {name}: {span(seconds)} s"
 
 
 def load(each: dict[str, Any]) -> Iterator[str]:
     """Many clients."""
     yield (
-        f"\n{each['requests']} mixed requests, arriving at random; "
-        f"one at a time {each['capacity_per_second']:.3g} a second can be served"
+        f"\n{each['requests']} mixed requests, {each['turns']} times, arriving at random; "
+        f"one at a time {each['capacity_per_second']:.3g} a second are served"
     )
     for share, run in each["loads"].items():
-        yield f"  at {share} of that"
-        for name in ("together", "one_at_a_time"):
+        yield f"  {share}" if share == "all at once" else f"  at {share} of that"
+        for name in ("together", "one at a time"):
             latencies = ", ".join(f"p{p} {s:.1f} s" for p, s in run[name]["latency"].items())
+            rates = run[name]["images_per_second"]
             yield (
-                f"    {name:14} {run[name]['images_per_second']:.2f} images/s, {latencies}, "
-                f"short ones wait {run[name]['mean_wait_of_short']:.1f} s"
+                f"    {name:13} {sum(rates) / len(rates):.2f} images/s, {latencies}, "
+                f"short ones wait {run[name]['mean_wait_of_short']:.2f} s"
             )
         yield (
-            f"    ratios: throughput {run['throughput_ratio']:.2f}, "
+            f"    ratios: throughput {span(run['throughput_ratio'])}, "
             f"wait of short ones {run['short_wait_ratio']:.2f}"
         )
 

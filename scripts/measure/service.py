@@ -1,64 +1,86 @@
 """What the server adds: its start, and HTTP around a prediction."""
 
+import base64
+import io
 import os
 import subprocess
 import sys
 import time
-from pathlib import Path
+from functools import partial
 from typing import Any
+
+import torch
+from PIL import Image
 
 from scripts.measure.server import Server, serving
 from scripts.measure.statistics import interleaved, ratios, spread
+from stable_diffusion.models import Weights
 
 NAIVE = """
 import sys
+import torch
 from diffusers import StableDiffusionImg2ImgPipeline
 from PIL import Image
-pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(sys.argv[1], safety_checker=None)
+folder, variant, device = sys.argv[1:]
+pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(
+    folder, dtype=torch.float32, variant=variant or None, safety_checker=None
+).to(device)
 print("loaded", flush=True)
 image = Image.new("RGB", (128, 128))
-pipeline("a red apple", image=image, num_inference_steps=1, strength=1)
+pipeline("a red apple", image=image, num_inference_steps=2, strength=0.5)
 print("answered", flush=True)
 """
-FIRST = {"prompt": "a red apple", "num_inference_steps": 1, "width": 128, "height": 128}
 
 
-def cold_start(model: str, folder: Path, rounds: int) -> dict[str, Any]:
-    """Seconds from process start to READY, and to the first answer, a picture of one step.
+def cold_start(weights: Weights, rounds: int) -> dict[str, Any]:
+    """Seconds from process start to READY, and to the first answer: one step at 128 px.
 
     Against importing and loading the library in float32; with the weights in the system's cache of
-    files, as after a restart, and not there, as on a machine that has just started.
+    files, as after a restart, and not there. (The libraries themselves are, each time.)
     """
     results = {}
     for cached in (True, False):
-
-        def ours(cached: bool = cached) -> tuple[float, float]:
-            if not cached:
-                evict(folder)
-            with serving(model) as server:
-                server.predict(FIRST)
-                return server.seconds_to_ready, server.age
-
-        def theirs(cached: bool = cached) -> tuple[float, float]:
-            if not cached:
-                evict(folder)
-            return naive(folder)
-
-        seconds = interleaved(rounds, server=ours, library=theirs)
+        seconds = interleaved(
+            rounds, server=partial(ours, weights, cached), library=partial(naive, weights, cached)
+        )
         for index, until in enumerate(("ready", "first answer")):
             times = {name: [one[index] for one in each] for name, each in seconds.items()}
-            results[f"{until}, weights {'cached' if cached else 'on disk'}"] = {
+            results[f"{until}, weights {'cached' if cached else 'not cached'}"] = {
                 "seconds": {name: spread(each) for name, each in times.items()},
                 "ratio": ratios(times["server"], times["library"]),
             }
     return results
 
 
-def naive(folder: Path) -> tuple[float, float]:
+def ours(weights: Weights, cached: bool) -> tuple[float, float]:
+    """Seconds until the server is ready, and until it has answered."""
+    if not cached:
+        evict(weights)
+    black = io.BytesIO()
+    Image.new("RGB", (128, 128)).save(black, "png")
+    url = f"data:image/png;base64,{base64.b64encode(black.getvalue()).decode()}"
+    with serving(str(weights.folder)) as server:
+        server.predict(
+            {
+                "prompt": "a red apple",
+                "image": url,
+                "num_inference_steps": 2,
+                "strength": 0.5,
+                "width": 128,
+                "height": 128,
+            }
+        )
+        return server.seconds_to_ready, server.age
+
+
+def naive(weights: Weights, cached: bool) -> tuple[float, float]:
     """Seconds until the library has loaded a model, and until it has answered."""
+    if not cached:
+        evict(weights)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     start = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-c", NAIVE, str(folder)],
+        [sys.executable, "-c", NAIVE, str(weights.folder), weights.variant or "", device],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -66,13 +88,13 @@ def naive(folder: Path) -> tuple[float, float]:
     assert process.stdout
     reached = [time.perf_counter() - start for line in process.stdout if line.strip()]
     if process.wait() or len(reached) != 2:
-        raise RuntimeError(f"the library could not draw with {folder}")
+        raise RuntimeError(f"the library could not draw with {weights.folder}")
     return reached[0], reached[1]
 
 
-def evict(folder: Path) -> None:
+def evict(weights: Weights) -> None:
     """Takes a model's weights out of the system's cache of files."""
-    for path in folder.glob("*/*.safetensors"):
+    for path in weights.files():
         with path.open("rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -177,6 +177,14 @@ def test_a_missing_model_is_told_with_the_command_that_gets_it(tmp_path: Path) -
     assert len(told.stderr.splitlines()) == 1
 
 
+def test_a_wrong_setting_is_told(tmp_path: Path) -> None:
+    told = predict(tmp_path, *inputs(prompt="a rose"), DTYPE="half")
+    assert told.returncode == 1
+    assert told.stderr == (
+        "the precision 'half' is not known; give one of float32, float16, bfloat16\n"
+    )
+
+
 def test_without_the_big_models_weights_a_line_says_that_the_demo_draws(tmp_path: Path) -> None:
     told = predict(tmp_path, *inputs(prompt="a rose"), *QUICK, MODEL="")
     assert told.returncode == 0

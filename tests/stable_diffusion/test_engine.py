@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 from queue import SimpleQueue
@@ -330,9 +331,13 @@ def test_a_result_does_not_depend_on_who_runs_beside_it(
     listeners: list[SimpleQueue[Event]] = [SimpleQueue() for _ in asked]
     for inputs, events in zip(asked, listeners, strict=True):
         studio.engine.submit(request(height=128, **inputs), events.put)
-    for inputs, events in zip(asked, listeners, strict=True):
-        together = [event.image for event in until_over(events) if isinstance(event, Picture)]
-        for picture, alone in zip(together, studio.draw(height=128, **inputs), strict=True):
+    # All of them, before the first is drawn again: only then is it alone.
+    together = [
+        [event.image for event in until_over(events) if isinstance(event, Picture)]
+        for events in listeners
+    ]
+    for inputs, pictures in zip(asked, together, strict=True):
+        for picture, alone in zip(pictures, studio.draw(height=128, **inputs), strict=True):
             assert same(picture, alone)
 
 
@@ -369,24 +374,70 @@ def test_a_long_request_advances_every_turn_beside_a_stream_of_short_ones(
 ) -> None:
     rows = count_calls(demo, monkeypatch)
     studio = Studio(demo, rows=2)
+    streams, steps = 4, 30
     long: SimpleQueue[Event] = SimpleQueue()
-    short: SimpleQueue[Event] = SimpleQueue()
+    calls_at_progress: list[int] = []
+    finished_beside = 0
+
+    def ask_for_a_short_one() -> None:
+        studio.engine.submit(request(num_inference_steps=2), listen_to_short)
+
+    def listen_to_short(event: Event) -> None:
+        nonlocal finished_beside
+        if isinstance(event, Finished) and len(calls_at_progress) < steps:
+            finished_beside += 1
+            ask_for_a_short_one()
 
     def listen(event: Event) -> None:
         if isinstance(event, Progress):
-            studio.engine.submit(request(num_inference_steps=2, width=128), short.put)
+            calls_at_progress.append(len(rows))
         long.put(event)
 
-    studio.engine.submit(request(num_inference_steps=20), listen)
+    for _ in range(streams):
+        ask_for_a_short_one()
+    studio.engine.submit(request(num_inference_steps=steps), listen)
     list(until_over(long))
-    finished = 0
-    while not short.empty():
-        finished += isinstance(short.get(), Finished)
-    # One short request comes with every step of the long one, and is done two steps later but for
-    # the turns in which pictures are decoded.
-    assert finished >= 7
-    assert len(rows) <= 20 * 4
     studio.close()
+    # Between two steps of the long one, each of the streams takes one step at the most.
+    between = [after - before for before, after in itertools.pairwise(calls_at_progress)]
+    assert max(between) <= streams + 1
+    assert finished_beside >= steps // 4
+
+
+def test_between_two_steps_no_more_than_one_picture_is_encoded_or_decoded(
+    demo: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+
+    def mark(part: Any, name: str) -> None:
+        do = getattr(part, name)
+
+        def marked(*given: Any, **options: Any) -> Any:
+            happened.append(name)
+            return do(*given, **options)
+
+        monkeypatch.setattr(part, name, marked)
+
+    mark(demo.pipeline.unet, "forward")
+    mark(demo.pipeline.vae, "encode")
+    mark(demo.pipeline.vae, "decode")
+    studio = Studio(demo, rows=64)
+    others: SimpleQueue[Event] = SimpleQueue()
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Progress) and event.step == 3:
+            for seed in range(4):
+                asked = request(image=FLOWER, num_images=4, num_inference_steps=2, seed=seed)
+                studio.engine.submit(asked, others.put)
+        long.put(event)
+
+    long: SimpleQueue[Event] = SimpleQueue()
+    studio.engine.submit(request(num_inference_steps=40), listen)
+    list(until_over(long))
+    studio.close()
+    assert happened.count("encode") == 4
+    assert happened.count("decode") == 4 * 4 + 1
+    assert all("forward" in pair for pair in itertools.pairwise(happened))
 
 
 def test_when_memory_is_short_the_call_is_split_and_nobody_is_lost(
@@ -454,9 +505,13 @@ from queue import SimpleQueue
 def failing(*arguments, **options):
     raise torch.AcceleratorError("an illegal memory access was encountered")
 
-if sys.argv[1] == "for good":
+if "for good" in sys.argv[1]:
     torch.ones = failing
-model.pipeline.unet.forward = failing
+if "later" in sys.argv[1]:
+    import stable_diffusion.engine
+    stable_diffusion.engine._reached = failing
+else:
+    model.pipeline.unet.forward = failing
 engine, events = Engine(model), SimpleQueue()
 engine.submit(Request.of({"prompt": "a cat", "num_inference_steps": 1}), events.put)
 try:
@@ -468,7 +523,11 @@ except torch.AcceleratorError:
 
 @pytest.mark.parametrize(
     ("how", "status", "told"),
-    [("for good", 1, "the GPU has failed"), ("once", 0, "the request failed")],
+    [
+        ("for good", 1, "the GPU has failed"),
+        ("for good, told later", 1, "the GPU has failed"),
+        ("once", 0, "the request failed"),
+    ],
 )
 def test_a_gpu_that_has_failed_for_good_ends_the_process(how: str, status: int, told: str) -> None:
     command = [sys.executable, "-c", LOST, how]
