@@ -81,7 +81,7 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
                 return service.overhead(server, native, rounds)
         case "load":
             with serving(model) as server:
-                return load.measure(server, native, options.requests)
+                return load.measure(server, native, options.requests, turns=max(1, rounds // 4))
 
 
 def rounded(results: Any) -> Any:
@@ -113,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--size", type=int, nargs="+", metavar="PIXELS", help="of latency (default: native)"
     )
-    parser.add_argument("--steps", type=int, default=25, help="of latency (default: 25)")
+    parser.add_argument("--steps", type=int, default=25, help="of latency, 2 or more (default: 25)")
     parser.add_argument("--rounds", type=int, default=10, help="of each figure (default: 10)")
     parser.add_argument("--requests", type=int, default=16, help="of load and equality (16)")
     parser.add_argument("--output", type=Path, help="the JSON file (default: in benchmarks/)")

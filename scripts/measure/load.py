@@ -14,7 +14,6 @@ from scripts.measure.statistics import percentile, ratios
 
 SHORT_STEPS = 20  # a request of so many steps at the most, for one image, is a short one
 LOADS = (0.5, 0.8, 1.1, math.inf)  # arrivals, as a share of what is served one at a time
-TURNS = 3  # of each load, with other times of arrival
 SLOTS = 8  # predictions that Cog's server takes at once
 
 
@@ -51,8 +50,12 @@ def mixed(count: int, size: int) -> list[Asked]:
     ]
 
 
-def measure(server: Server, size: int, count: int) -> dict[str, Any]:
-    """Throughput and latency of `count` requests at each load, together and one at a time."""
+def measure(server: Server, size: int, count: int, turns: int) -> dict[str, Any]:
+    """Throughput and latency of `count` requests at each load, together and one at a time.
+
+    Args:
+        turns: of each load, with other times of arrival.
+    """
     asked = mixed(count, size)
     server.predict(asked[0].inputs)
     alone = []
@@ -64,13 +67,13 @@ def measure(server: Server, size: int, count: int) -> dict[str, Any]:
     loads = {}
     for load in LOADS:
         runs: dict[str, list[dict[str, Any]]] = {"together": [], "one at a time": []}
-        for turn in range(TURNS):
+        for turn in range(turns):
             arriving = arrivals(asked, alone, load * capacity, seed=turn)
             # The first is another one each turn.
             for name in sorted(runs, reverse=turn % 2 == 0):
                 runs[name].append(run(server, arriving, SLOTS if name == "together" else 1))
         loads[f"{load:g}" if load < math.inf else "all at once"] = compared(runs)
-    return {"requests": count, "turns": TURNS, "capacity_per_second": capacity, "loads": loads}
+    return {"requests": count, "turns": turns, "capacity_per_second": capacity, "loads": loads}
 
 
 def arrivals(asked: Sequence[Asked], alone: Sequence[float], rate: float, seed: int) -> list[Asked]:

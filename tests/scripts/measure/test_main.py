@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from scripts.measure import calls, service
 from scripts.schema import ROOT
+from stable_diffusion import models
 
 
 def benchmark(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -30,8 +32,8 @@ def benchmark(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[s
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
     """The numbers and the tables of a run."""
     file = tmp_path_factory.mktemp("benchmark") / "results.json"
-    parts = ("latency", "calls", "growth", "equality", "cold_start", "overhead", "load")
-    counts = ("--rounds", "1", "--requests", "2", "--steps", "1", "--size", "128")
+    parts = ("latency", "growth", "equality", "overhead", "load")
+    counts = ("--rounds", "1", "--requests", "2", "--steps", "2", "--size", "128")
     told = benchmark("--only", *parts, *counts, "--output", str(file)).stdout
     return json.loads(file.read_text()), told
 
@@ -43,12 +45,8 @@ def test_every_part_has_its_numbers(run: tuple[dict[str, Any], str]) -> None:
     for name, each in latency["seconds"].items():
         assert len(each["values"]) == 1
         assert 2**27 < latency["peak_memory"][name]["process"] < 2**33
-    assert set(results["calls"]["rows"]) == {"1", "2", "4", "8", "16"}
-    assert {"float32", "bfloat16", "one thread"} <= set(results["calls"]["ways"])
     assert {"guidance 1", "100 steps", "4 images", "256 px"} < set(results["growth"])
     assert results["equality"]["largest"] <= 2
-    assert len(results["cold_start"]) == 4
-    assert all(each["ratio"]["median"] > 0 for each in results["cold_start"].values())
     assert 0 < results["overhead"]["share"]["median"] < 1
     assert set(results["load"]["loads"]) == {"0.5", "0.8", "1.1", "all at once"}
     assert results["machine"]["versions"]["torch"]
@@ -65,3 +63,15 @@ def test_a_model_that_is_not_there_is_told() -> None:
     ended = benchmark("--model", "nothing", status=1)
     assert "there is no model 'nothing'" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_start_is_measured_to_ready_and_to_the_first_answer() -> None:
+    weights = models.find("demo")
+    for ready, answered in (service.ours(weights, cached=False), service.naive(weights, True)):
+        assert 1 < ready < answered
+
+
+def test_calls_are_measured_by_rows_and_by_threads() -> None:
+    weights = models.find("demo")
+    assert set(calls.by_rows(weights, 1)) == {"1", "2", "4", "8", "16"}
+    assert set(calls.by_threads(weights, 1)) == {"alone", "a second has computed"}
