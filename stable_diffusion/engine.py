@@ -235,7 +235,8 @@ class Engine:
             torch.cuda.empty_cache()
             half = len(batch) // 2
             self._room = batches.pixels(batch[half:])
-            print(f"memory is short: a call has {self._room} latent pixels from now on, no more")
+            told = f"memory is short: from now on a call has {self._room} latent pixels at the most"
+            print(told, file=sys.stderr)
             self._call(batch[:half], owners)
             self._call(batch[half:], owners)
 
@@ -263,8 +264,8 @@ class Engine:
             yield
         except Exception as error:
             if isinstance(error, torch.AcceleratorError) and self._is_lost():
-                print(f"the GPU has failed, and this process with it: {error}", file=sys.stderr)
-                sys.stderr.flush()
+                told = f"the GPU has failed, and this process with it: {error}"
+                print(told, file=sys.stderr, flush=True)
                 os._exit(1)
             for job in jobs:
                 self._tell(job, Failed(error))
@@ -274,10 +275,8 @@ class Engine:
         """Whether the device can't do the least thing any more."""
         try:
             torch.ones(1, device=self.model.device).item()
-        except torch.AcceleratorError:
-            return True
-        except torch.OutOfMemoryError:
-            return False
+        except RuntimeError as error:  # as are torch's errors, that of short memory too
+            return isinstance(error, torch.AcceleratorError)
         return False
 
 

@@ -14,13 +14,14 @@ from typing import Any
 
 @contextmanager
 def quick() -> Iterator[None]:
-    """Imports of torch, transformers and diffusers in this block leave out three things.
+    """Imports and loads of torch, transformers and diffusers in this block leave out a third.
 
     Garbage collection: imports make a million objects to look through, which all stay.
     torch's compiler: the libraries mark with it what it is not to compile. Without the marks it
     still works for whoever asks for it later.
-    scipy: transformers has it for the losses of object detectors, and does without from then on;
-    diffusers has scipy.stats for a schedule that no model here has, and gets it when it asks.
+    torch's distribution over machines, and scipy for the losses of object detectors: transformers
+    does without them from then on. diffusers gets what it has of scipy when it asks.
+    Random numbers for weights that are read from a file right after.
 
     It changes nothing where transformers was imported before.
     """
@@ -30,10 +31,20 @@ def quick() -> Iterator[None]:
     collected = gc.isenabled()
     gc.disable()
     try:
-        with _standing("torch._dynamo", _compiler()), _standing("scipy.stats", _empty()):
-            with _standing("scipy", None):
+        with (
+            _standing("torch._dynamo", _compiler()),
+            _standing("scipy.stats", _postponed("scipy.stats")),
+            _standing("scipy.integrate", _postponed("scipy.integrate")),
+        ):
+            import torch
+
+            with (
+                _standing("scipy", None),
+                _attribute(torch.distributed, "is_available", lambda: False),
+            ):
                 from transformers import CLIPTextModel, CLIPTokenizer  # noqa: F401 loads them
-            yield
+            with _attribute(torch.nn.init, "normal_", lambda weights, *_, **__: weights):
+                yield
     finally:
         if collected:
             gc.enable()
@@ -54,27 +65,42 @@ def _standing(name: str, module: ModuleType | None) -> Iterator[None]:
             del sys.modules[name]
 
 
-def _empty() -> ModuleType:
-    return ModuleType("scipy.stats")
+@contextmanager
+def _attribute(owner: ModuleType, name: str, value: Any) -> Iterator[None]:
+    """Gives an attribute of a module another value."""
+    was = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, was)
+
+
+def _postponed(name: str) -> ModuleType:
+    """Stands for a module until something of it is asked for, which is the real one's."""
+    module = ModuleType(name)
+
+    def real(attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
+        return getattr(import_module(name), attribute)
+
+    vars(module)["__getattr__"] = real
+    return module
 
 
 def _compiler() -> ModuleType:
-    """Stands for `torch._dynamo`, and gives its place up when asked for more than marks."""
-    name = "torch._dynamo"
-    module, spec = ModuleType(name), find_spec(name)
+    """Stands for `torch._dynamo`: it has the marks, and is postponed."""
+    module = _postponed("torch._dynamo")
+    spec = find_spec(module.__name__)
     module.__spec__ = spec
     module.__path__ = (spec and spec.submodule_search_locations) or []
 
     def mark(function: Any = None, *_: Any, **__: Any) -> Any:
         return function or mark
 
-    def other(attribute: str) -> Any:
-        if attribute.startswith("__"):
-            raise AttributeError(attribute)
-        sys.modules.pop(name, None)
-        return getattr(import_module(name), attribute)
-
     marks = dict.fromkeys(("allow_in_graph", "assume_constant_result", "disable"), mark)
-    nothing_is_compiled = SimpleNamespace(OptimizedModule=())
-    vars(module).update(marks, eval_frame=nothing_is_compiled, __getattr__=other)
+    vars(module).update(marks, eval_frame=SimpleNamespace(OptimizedModule=()))
     return module

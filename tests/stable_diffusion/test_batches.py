@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -72,6 +73,20 @@ def test_the_room_follows_the_free_memory(demo: Model, monkeypatch: pytest.Monke
     assert first == 5 * 2**20 // (26 * 4 * 64)
     assert second == pytest.approx(10 * first, rel=0.01)
     assert third == pytest.approx(100 * first, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("limit", "taken", "free"),
+    [("max", 5, 900), ("800", 300, 500), ("2000", 300, 900), ("9", 10, 0)],
+)
+def test_a_containers_limit_is_kept(
+    limit: str, taken: int, free: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text(f"{taken}\n")
+    monkeypatch.setattr(batches, "CGROUP", tmp_path)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=900))
+    assert batches._free_memory() == free
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]

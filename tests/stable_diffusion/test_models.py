@@ -121,6 +121,11 @@ assert gc.isenabled()
 print([name for name in ("torch._dynamo", "scipy.stats") if name in sys.modules])
 import scipy, torch
 from diffusers import LMSDiscreteScheduler
+scheduler = LMSDiscreteScheduler()
+scheduler.set_timesteps(4)
+assert scheduler.get_lms_coefficient(order=2, t=1, current_order=0) < 0
+assert torch.distributed.is_available()
+assert torch.nn.Embedding(100, 100).weight.std() > 0.5
 print(scipy.stats.norm.cdf(0), torch.compile(len, backend="eager")("abc"))
 """
     command = [sys.executable, "-c", program]
