@@ -18,7 +18,7 @@ block, counted for Stable Diffusion 2.1; the demo model's holds 25."""
 SHARE = 0.5
 """Of the free memory; the rest is for what a convolution works in, and for what counting misses."""
 ROWS_ON_CPU = 8
-"""There more rows of the native size gain nothing (docs/performance.md)."""
+"""There more rows of the native size gain little (docs/performance.md)."""
 
 CGROUP = Path("/sys/fs/cgroup")
 """Where Linux tells a container its limits."""

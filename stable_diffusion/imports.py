@@ -14,7 +14,7 @@ from typing import Any
 
 @contextmanager
 def quick() -> Iterator[None]:
-    """Imports and loads of torch, transformers and diffusers in this block leave out a third.
+    """Imports and loads of torch, transformers and diffusers in this block leave something out.
 
     Garbage collection: imports make a million objects to look through, which all stay.
     torch's compiler: the libraries mark with it what it is not to compile. Without the marks it

@@ -13,7 +13,7 @@ CITED = sorted(set(re.findall(r"benchmarks/([\w.-]+\.json)", DOCUMENTATION)))
 
 
 def test_files_are_cited() -> None:
-    assert len(CITED) > 1
+    assert CITED
 
 
 @pytest.mark.parametrize("name", CITED)
