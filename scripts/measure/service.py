@@ -79,15 +79,15 @@ def naive(weights: Weights, cached: bool) -> tuple[float, float]:
         evict(weights)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     start = time.perf_counter()
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", NAIVE, str(weights.folder), weights.variant or "", device],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    )
-    assert process.stdout
-    reached = [time.perf_counter() - start for line in process.stdout if line.strip()]
-    if process.wait() or len(reached) != 2:
+    ) as process:
+        assert process.stdout
+        reached = [time.perf_counter() - start for line in process.stdout if line.strip()]
+    if process.returncode or len(reached) != 2:
         raise RuntimeError(f"the library could not draw with {weights.folder}")
     return reached[0], reached[1]
 
