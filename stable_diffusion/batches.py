@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -78,12 +78,11 @@ def divide(denoisings: Iterable[Denoising], room: int) -> Iterator[list[Denoisin
         yield batch
 
 
-def predict(model: Model, batch: Iterable[Denoising]) -> list[torch.Tensor]:
+def predict(model: Model, batch: Sequence[Denoising]) -> list[torch.Tensor]:
     """What one call of the UNet predicts for each image, guidance included.
 
     Each is (1, 4, height/8, width/8), float32. Nothing is copied to the device, or waited for.
     """
-    batch = list(batch)
     latents, timesteps, texts = [], [], []
     for denoising in batch:
         embeddings, scaled = denoising.embeddings, denoising.unet_input()

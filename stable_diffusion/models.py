@@ -152,6 +152,13 @@ def load(weights: Weights, dtype: str | None = None) -> Model:
     return Model(weights, pipeline)
 
 
+def default_dtype() -> str:
+    """The precision that a model is served in unless told otherwise."""
+    import torch
+
+    return "float16" if torch.cuda.is_available() else "float32"
+
+
 def _load(weights: Weights, dtype: str | None) -> Any:
     with imports.quick():
         import diffusers
@@ -160,11 +167,10 @@ def _load(weights: Weights, dtype: str | None) -> Any:
 
         diffusers.utils.logging.disable_progress_bar()
         transformers.utils.logging.disable_progress_bar()
-        gpu = torch.cuda.is_available()
         try:
             pipeline = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(
                 weights.folder,
-                dtype=getattr(torch, dtype or ("float16" if gpu else "float32")),
+                dtype=getattr(torch, dtype or default_dtype()),
                 variant=weights.variant,
                 local_files_only=True,
                 use_safetensors=True,
@@ -176,7 +182,7 @@ def _load(weights: Weights, dtype: str | None) -> Any:
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise WeightsError(f"the model in {weights.folder} can't be read: {reason}") from error
-    if gpu:
+    if torch.cuda.is_available():
         pipeline.to("cuda")
         pipeline.unet.to(memory_format=torch.channels_last)
         pipeline.vae.to(memory_format=torch.channels_last)

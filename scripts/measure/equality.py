@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from scripts.measure.latency import submit
 from scripts.measure.machine import precision
 from stable_diffusion import models
 from stable_diffusion.engine import Engine, Event, Picture, until_finished
@@ -52,13 +53,6 @@ def measure(weights: Weights, count: int) -> dict[str, Any]:
                 means.append(float(difference.mean()))
     engine.close()
     return {"pictures": len(means), "largest": largest, "means": means}
-
-
-def submit(engine: Engine, request: Request) -> SimpleQueue[Event]:
-    """Where the events of a request will be."""
-    events: SimpleQueue[Event] = SimpleQueue()
-    engine.submit(request, events.put)
-    return events
 
 
 def pictures(events: SimpleQueue[Event]) -> list[np.ndarray]:

@@ -115,11 +115,16 @@ def openvino(weights: Weights, size: int, steps: int) -> Callable[[], float]:
     return lambda: timed(run, next(requests))
 
 
-def answer(running: Engine, request: Request) -> None:
-    """Runs a request to its end."""
+def submit(running: Engine, request: Request) -> SimpleQueue[Event]:
+    """Where the events of a request will be."""
     events: SimpleQueue[Event] = SimpleQueue()
     running.submit(request, events.put)
-    for _ in until_finished(events):
+    return events
+
+
+def answer(running: Engine, request: Request) -> None:
+    """Runs a request to its end."""
+    for _ in until_finished(submit(running, request)):
         pass
 
 

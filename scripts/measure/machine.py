@@ -11,6 +11,8 @@ from typing import Any
 import psutil
 import torch
 
+from stable_diffusion.models import default_dtype
+
 LIBRARIES = ("torch", "diffusers", "transformers", "cog", "numpy", "openvino")
 
 
@@ -38,9 +40,8 @@ def processor() -> str:
 
 
 def precision() -> str:
-    """What models are served in: DTYPE, or as `stable_diffusion.models.load` chooses."""
-    default = "float16" if torch.cuda.is_available() else "float32"
-    return os.environ.get("DTYPE") or default
+    """What models are served in."""
+    return os.environ.get("DTYPE") or default_dtype()
 
 
 def matrix_rate() -> float:
