@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, AsyncGenerator, AsyncIterator, Optional
 
 import cog
@@ -68,17 +69,47 @@ class Inputs:
     )
     output_quality = Input(description="quality of webp and jpg files", ge=1, le=100, default=90)
 
+    # What the other predictors have instead, or more.
+    required_image = Input(description="starting image to use", accept="image/*")
+    required_mask = Input(
+        description="White pixels are inpainted and black pixels are preserved", accept="image/*"
+    )
+    full_strength = Input(
+        description="how much to follow the input image. 1 means ignore the image, 0 means follow the image exactly",
+        ge=0,
+        le=1,
+        default=1.0,
+    )
+    noise_level = Input(
+        description="how much noise to lay on the image before it is upscaled: more leaves more to the prompt",
+        ge=0,
+        le=350,
+        default=20,
+    )
+
 
 class Predictor(BasePredictor):
+    """Image to image, text to image, and with a mask the repainting of a part."""
+
+    task = "img2img"
+    serves: tuple[str, ...] = ("img2img",)
+    required: tuple[str, ...] = ()
+    largest_side: int | None = None
+
     def setup(self) -> None:
         model, rows = os.environ.get("MODEL"), os.environ.get("ROWS")
         if rows and not (rows.isdecimal() and int(rows) > 1):
             raise models.SetupError(f"ROWS is {rows!r}; give a whole number from 2 on, or nothing")
-        weights = models.find(model)
+        weights = models.find(model, self.task)
+        if weights.task not in self.serves:
+            raise models.SetupError(
+                f"{weights.name} is a model for {weights.task}, which {type(self).__name__} is not"
+            )
         if not model and weights.name == models.DEMO:
+            preferred = models.TASKS[self.task].preferred
             print(
-                f"The weights of {models.PREFERRED} are not here, so the small demo model draws; "
-                "scripts/download-weights gets them.",
+                f"The weights of {preferred} are not here, so the small demo model draws; "
+                f"scripts/download-weights {preferred} gets them.",
                 file=sys.stderr,
             )
         loaded = models.load(weights, os.environ.get("DTYPE") or None)
@@ -107,9 +138,19 @@ class Predictor(BasePredictor):
         output_format: str = Inputs.output_format,
         output_quality: int = Inputs.output_quality,
     ) -> AsyncIterator[Path]:
-        inputs = {name: value for name, value in locals().items() if name != "self"}
-        request = await asyncio.to_thread(read, inputs)
-        print(f"seed {request.seed}")
+        async with aclosing(self.answer(locals())) as paths:
+            async for path in paths:
+                yield path
+
+    async def answer(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
+        """Yields the files that predict() is asked for, and shows the client what happens.
+
+        Args:
+            inputs: the names and values that predict() has, itself among them.
+        """
+        values = {name: value for name, value in inputs.items() if name != "self"}
+        request = await asyncio.to_thread(self.read, values)
+        print(f"seed {request.seed}", *request.notes, sep="\n")
         made: list[dict[str, Any]] = []
         async with aclosing(files(self.engine, request, self.tell)) as pictures:
             async for picture, path in pictures:
@@ -129,35 +170,139 @@ class Predictor(BasePredictor):
                 print(f"step {step} of {steps}, {seconds_left:.0f} s left")
                 self.record_metric("progress", step / steps)
 
+    @classmethod
+    def read(cls, inputs: Mapping[str, Any], known: Sequence[str] = ()) -> Request:
+        """A request from the inputs as Cog, or the command line, hands them on.
 
-def read(inputs: Mapping[str, Any], known: Sequence[str] = ()) -> Request:
-    """A request from the inputs as Cog, or the command line, hands them on.
+        Args:
+            known: what was already found wrong with them.
 
-    Args:
-        known: what was already found wrong with them.
+        Raises:
+            InputError: naming everything that is wrong with them.
+        """
+        values, faults, notes = dict(inputs), list(known), list[str]()
 
-    Raises:
-        InputError: naming everything that is wrong with them.
-    """
-    values, faults = dict(inputs), list(known)
+        def attempt(reader: Callable[..., Any], *arguments: object) -> Any:
+            try:
+                return reader(*arguments)
+            except InputError as error:
+                faults.extend(error.faults)
 
-    def attempt(reader: Callable[..., Any], *arguments: object) -> Any:
-        try:
-            return reader(*arguments)
-        except InputError as error:
-            faults.extend(error.faults)
+        readers = {
+            "image": partial(images.read_image, largest_side=cls.largest_side),
+            "mask": partial(images.read_mask, notes=notes),
+        }
+        for name, reader in readers.items():
+            if values.get(name) is not None:
+                values[name] = attempt(reader, values[name])
+            elif name in cls.required and not any(f.startswith(f"{name}: ") for f in faults):
+                faults.append(f"{name}: is required")
+        no_image = inputs.get("image") is None and not any(f.startswith("image: ") for f in faults)
+        if inputs.get("mask") is not None and no_image:
+            faults.append("mask: there is no image to repaint; give one as image")
+        image, mask = values.get("image"), values.get("mask")
+        if image and mask and image.size != mask.size:
+            sizes = [f"{one.width} × {one.height}" for one in (mask, image)]
+            notes.append(f"mask: its {sizes[0]} pixels were fitted like the image's {sizes[1]}")
+        for name in ("prompt", "negative_prompt"):
+            text = values.get(name)
+            if values.get("use_compel") is True and isinstance(text, str):
+                attempt(prompts.parse, name, text)
+        return Request.of(values, faults, notes)
 
-    for name, reader in {"image": images.read_image, "mask": images.read_mask}.items():
-        if values.get(name) is not None:
-            values[name] = attempt(reader, values[name])
-    no_image = inputs.get("image") is None and not any(f.startswith("image: ") for f in faults)
-    if inputs.get("mask") is not None and no_image:
-        faults.append("mask: there is no image to repaint; give one as image")
-    for name in ("prompt", "negative_prompt"):
-        text = values.get(name)
-        if values.get("use_compel") is True and isinstance(text, str):
-            attempt(prompts.parse, name, text)
-    return Request.of(values, faults)
+
+class Inpainting(Predictor):
+    """The repainting of a part, by a model that was trained for it."""
+
+    task = "inpainting"
+    serves = ("inpainting", "img2img")
+    required = ("image", "mask")
+
+    @cog.streaming
+    @cog.concurrent(max=8)
+    async def predict(
+        self,
+        prompt: str = Inputs.prompt,
+        negative_prompt: str = Inputs.negative_prompt,
+        image: Path = Inputs.required_image,
+        num_images: int = Inputs.num_images,
+        num_inference_steps: int = Inputs.num_inference_steps,
+        guidance_scale: float = Inputs.guidance_scale,
+        strength: float = Inputs.full_strength,
+        width: Optional[int] = Inputs.width,
+        height: Optional[int] = Inputs.height,
+        seed: Optional[int] = Inputs.seed,
+        use_compel: bool = Inputs.use_compel,
+        mask: Path = Inputs.required_mask,
+        scheduler: str = Inputs.scheduler,
+        output_format: str = Inputs.output_format,
+        output_quality: int = Inputs.output_quality,
+    ) -> AsyncIterator[Path]:
+        async with aclosing(self.answer(locals())) as paths:
+            async for path in paths:
+                yield path
+
+
+class DepthToImage(Predictor):
+    """Image to image, where what is near and what is far stays so."""
+
+    task = "depth"
+    serves = ("depth",)
+    required = ("image",)
+
+    @cog.streaming
+    @cog.concurrent(max=8)
+    async def predict(
+        self,
+        prompt: str = Inputs.prompt,
+        negative_prompt: str = Inputs.negative_prompt,
+        image: Path = Inputs.required_image,
+        num_images: int = Inputs.num_images,
+        num_inference_steps: int = Inputs.num_inference_steps,
+        guidance_scale: float = Inputs.guidance_scale,
+        strength: float = Inputs.strength,
+        width: Optional[int] = Inputs.width,
+        height: Optional[int] = Inputs.height,
+        seed: Optional[int] = Inputs.seed,
+        use_compel: bool = Inputs.use_compel,
+        mask: Optional[Path] = Inputs.mask,
+        scheduler: str = Inputs.scheduler,
+        output_format: str = Inputs.output_format,
+        output_quality: int = Inputs.output_quality,
+    ) -> AsyncIterator[Path]:
+        async with aclosing(self.answer(locals())) as paths:
+            async for path in paths:
+                yield path
+
+
+class Upscaler(Predictor):
+    """Four times the image's width and height, with the detail that the prompt asks for."""
+
+    task = "upscale"
+    serves = ("upscale",)
+    required = ("image",)
+    largest_side = 512
+
+    @cog.streaming
+    @cog.concurrent(max=8)
+    async def predict(
+        self,
+        prompt: str = Inputs.prompt,
+        negative_prompt: str = Inputs.negative_prompt,
+        image: Path = Inputs.required_image,
+        num_images: int = Inputs.num_images,
+        num_inference_steps: int = Inputs.num_inference_steps,
+        guidance_scale: float = Inputs.guidance_scale,
+        seed: Optional[int] = Inputs.seed,
+        use_compel: bool = Inputs.use_compel,
+        scheduler: str = Inputs.scheduler,
+        output_format: str = Inputs.output_format,
+        output_quality: int = Inputs.output_quality,
+        noise_level: int = Inputs.noise_level,
+    ) -> AsyncIterator[Path]:
+        async with aclosing(self.answer(locals())) as paths:
+            async for path in paths:
+                yield path
 
 
 def fetched(url: str) -> Path:

@@ -35,6 +35,8 @@ WEIGHTS = {
     "text_encoder": "model",
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
+    "depth_estimator": "model",
+    "safety_checker": "model",
 }
 """The components with weights, and how their files are called."""
 
@@ -53,12 +55,15 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="models:\n"
         + "\n".join(
-            f"  {name:26}{entries[name]['native_size']} px, {entries[name]['licence']}"
-            for name in names
+            f"  {name:30}{entries[name]['task']:12}{entries[name]['licence']}" for name in names
         ),
     )
     parser.add_argument(
-        "models", nargs="*", metavar="MODEL", default=[models.PREFERRED], help="see below"
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        default=[models.TASKS["img2img"].preferred],
+        help="see below",
     )
     asked = parser.parse_args().models
     for name in asked:
@@ -96,7 +101,7 @@ def download(name: str) -> Path:
         assert info.sha is not None
         on_hub = {sibling.rfilename: sibling for sibling in info.siblings or []}
         files = {}
-        for file in wanted(on_hub):
+        for file in wanted(on_hub, entry["task"]):
             lfs = on_hub[file].lfs
             files[file] = {"size": on_hub[file].size, "sha256": lfs.sha256 if lfs else None}
             for record in (lock, entry):
@@ -134,20 +139,20 @@ def download(name: str) -> Path:
     return folder
 
 
-def wanted(files: Iterable[str]) -> list[str]:
-    """Which of a repository's files are loaded, the one that tells that all are there last.
+def wanted(files: Iterable[str], task: str) -> list[str]:
+    """Which of a repository's files are loaded for a task, the one that tells that all came last.
 
     Raises:
         DownloadError: when it has another layout, or no weights in the safe format.
     """
-    there = set(files)
+    there, components = set(files), models.components(task)
     if "model_index.json" not in there:
         raise DownloadError(
             "its repository has no model_index.json, so it has not the layout that is read here; "
             "put another source into weights/manifest.json"
         )
     for suffix in (".fp16.safetensors", ".safetensors"):
-        weights = {f"{component}/{file}{suffix}" for component, file in WEIGHTS.items()}
+        weights = {f"{name}/{WEIGHTS[name]}{suffix}" for name in components if name in WEIGHTS}
         if weights <= there:
             break
     else:
@@ -159,7 +164,7 @@ def wanted(files: Iterable[str]) -> list[str]:
         file
         for file in there
         if file.count("/") == 1
-        and file.partition("/")[0] in models.COMPONENTS
+        and file.partition("/")[0] in components
         and file.endswith((".json", ".txt"))
         and not file.endswith(".index.json")
     }

@@ -31,7 +31,7 @@ def room_for(model: Model, rows: int | None = None) -> int:
         rows: as many as fit into so many rows of the model's native size. None measures the
             memory that the device has free now.
     """
-    native = (model.weights.native_size // 8) ** 2
+    native = (model.weights.native_size // model.scale) ** 2
     if rows is not None:
         return rows * native
     each = LIVE * model.pipeline.unet.config.block_out_channels[0] * model.dtype.itemsize
@@ -78,26 +78,35 @@ def divide(denoisings: Iterable[Denoising], room: int) -> Iterator[list[Denoisin
         yield batch
 
 
-def predict(model: Model, batch: Sequence[Denoising]) -> list[torch.Tensor]:
-    """What one call of the UNet predicts for each image, guidance included.
+def predict(model: Model, batch: Sequence[Denoising], room: int) -> list[torch.Tensor]:
+    """What the UNet predicts for each image, guidance included.
 
-    Each is (1, 4, height/8, width/8), float32. Nothing is copied to the device, or waited for.
+    Each is (1, 4, height, width) of the latents, float32. Nothing is copied to the device, or
+    waited for. There is one call, or more where a single image has more latent pixels than room.
     """
-    latents, timesteps, texts = [], [], []
+    inputs, timesteps, texts, labels = [], [], [], []
     for denoising in batch:
         embeddings, scaled = denoising.embeddings, denoising.unet_input()
         for text in (embeddings.negative, embeddings.positive):
             if text is not None:
-                latents.append(scaled)
+                inputs.append(scaled)
                 timesteps.append(denoising.timesteps[denoising.step])
                 texts.append(text)
-    rows: torch.Tensor = model.pipeline.unet(
-        torch.cat(latents).to(model.dtype),
-        torch.stack(timesteps),
-        encoder_hidden_states=torch.cat(texts),
-        return_dict=False,
-    )[0].float()
-    predictions = list(torch.split(rows, [denoising.rows for denoising in batch]))
+                labels += [] if denoising.label is None else [denoising.label]
+    height, width = batch[0].latents.shape[-2:]
+    most = max(1, room // (height * width))
+    calls = []
+    for start in range(0, len(inputs), most):
+        some = slice(start, start + most)
+        called: torch.Tensor = model.pipeline.unet(
+            torch.cat(inputs[some]).to(model.dtype),
+            torch.stack(timesteps[some]),
+            encoder_hidden_states=torch.cat(texts[some]),
+            class_labels=torch.cat(labels[some]) if labels else None,
+            return_dict=False,
+        )[0]
+        calls.append(called.float())
+    predictions = list(torch.split(torch.cat(calls), [denoising.rows for denoising in batch]))
     for index, denoising in enumerate(batch):
         if denoising.rows == 2:
             negative, positive = predictions[index].chunk(2)

@@ -218,27 +218,27 @@ class Engine:
         self._wait(turns=1 if done and running else 0)
 
     def _call(self, batch: list[Denoising], owners: dict[Denoising, Job]) -> None:
-        """Takes one step with some images in one UNet call, or in two where memory is short.
+        """Takes one step with some images in one UNet call, or in several where memory is short.
 
-        What is too large for the memory alone fails.
+        What is too large for the memory alone, row by row, fails.
         """
         with self._confined(*(owners[denoising] for denoising in batch)):
             try:
-                predictions = batches.predict(self.model, batch)
+                predictions = batches.predict(self.model, batch, self._room)
             except torch.OutOfMemoryError:
-                if len(batch) == 1:
+                taken = min(self._room, batches.pixels(batch))
+                if taken // 2 < batches.pixels(batch[:1]) // batch[0].rows:
                     raise
             else:
                 for denoising, prediction in zip(batch, predictions, strict=True):
                     denoising.advance(prediction)
                 return
             torch.cuda.empty_cache()
-            half = len(batch) // 2
-            self._room = batches.pixels(batch[half:])
+            self._room = taken // 2
             told = f"memory is short: from now on a call has {self._room} latent pixels at the most"
             print(told, file=sys.stderr)
-            self._call(batch[:half], owners)
-            self._call(batch[half:], owners)
+            for part in batches.divide(batch, self._room):
+                self._call(part, owners)
 
     def _wait(self, turns: int) -> None:
         """Waits until the device is no more than some turns behind, and tells what it has done."""

@@ -27,42 +27,58 @@ LONGEST_EXIF = 60_000
 _decoding = threading.Lock()  # a picture of 64 megapixels takes a gigabyte while it is decoded
 
 
-def read_image(source: object) -> Image.Image:
+def read_image(source: object, largest_side: int | None = None) -> Image.Image:
     """A picture from an uploaded file: upright, RGB, transparency laid on white.
 
     Args:
         source: the path of the uploaded file. Cog hands on any text that is not a URL as it
             stands, so that a text is an attempt to read a file of the server, and refused.
+        largest_side: width and height that it may have, in pixels. None sets `LARGEST` alone.
 
     Raises:
-        InputError: when it is no readable picture of the formats taken.
+        InputError: when it is no readable picture of the formats taken, or too large.
     """
-    return _read("image", source, "RGB", "white")
+    return _read("image", source, "RGB", "white", largest_side)[0]
 
 
-def read_mask(source: object) -> Image.Image:
+def read_mask(source: object, notes: list[str]) -> Image.Image:
     """A mask from an uploaded file: upright, greyscale, transparency laid on black.
 
+    Args:
+        source: as that of an image.
+        notes: takes a sentence where the file is not greyscale.
+
     Raises:
         InputError: when it is no readable picture of the formats taken.
     """
-    return _read("mask", source, "L", "black")
+    picture, mode = _read("mask", source, "L", "black")
+    if mode not in ("1", "L"):
+        notes.append(
+            f"mask: its mode {mode} was read as greyscale, what is transparent in it as black"
+        )
+    return picture
 
 
-def _read(name: str, source: object, mode: str, background: str) -> Image.Image:
+def _read(
+    name: str, source: object, mode: str, background: str, largest_side: int | None = None
+) -> tuple[Image.Image, str]:
+    """The picture, and the mode that it has in its file."""
     if not isinstance(source, Path):
         raise InputError(f"{name}: {quote(source)} is no upload; give an http(s) or data URL")
     most = f"give at most {LARGEST // 1_000_000} megapixels"
     try:
         with _decoding, Image.open(source, formats=FORMATS) as picture:
+            size = f"{picture.width} × {picture.height} pixels"
             if picture.width * picture.height > LARGEST:
-                size = f"{picture.width} × {picture.height} pixels"
+                raise InputError(f"{name}: the picture of {size} is too large; {most}")
+            if largest_side and max(picture.size) > largest_side:
+                most = f"give at most {largest_side} × {largest_side} pixels"
                 raise InputError(f"{name}: the picture of {size} is too large; {most}")
             if picture.format == "JPEG" and source.read_bytes().count(START_OF_SCAN) > MOST_SCANS:
                 raise InputError(f"{name}: the JPEG file has more than {MOST_SCANS} scans")
             picture.load()
             upright = ImageOps.exif_transpose(picture)
-            return _flattened(_eight_bits(upright), background).convert(mode)
+            return _flattened(_eight_bits(upright), background).convert(mode), picture.mode
     except InputError:
         raise
     except Image.DecompressionBombError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +17,43 @@ if TYPE_CHECKING:
     import torch
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
-PREFERRED, DEMO = "stable-diffusion-2-1", "demo"
-COMPONENTS = ("scheduler", "tokenizer", "text_encoder", "unet", "vae")
-"""The parts of a model's folder that are loaded."""
+DEMO = "demo"
+LARGEST_LATENTS = 128
+"""Side up to which latents are decoded at once, larger ones in tiles: 1024 px of most models."""
 DTYPES = ("float32", "float16", "bfloat16")
 """The precisions that a model can be served in."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model was trained for.
+
+    channels: of its UNet's input: the four of the latents, and beside them those of the mask and
+        the masked image, of the depth, or of the small image.
+    pipeline: the library's class, whose parts are used.
+    preferred: the model that is taken where its weights are there and no other is named.
+    further: the components that it has beside those of all models.
+    """
+
+    channels: int
+    pipeline: str
+    preferred: str
+    further: tuple[str, ...] = ()
+
+
+TASKS = {
+    "img2img": Task(4, "StableDiffusionImg2ImgPipeline", "stable-diffusion-2-1"),
+    "inpainting": Task(9, "StableDiffusionInpaintPipeline", "stable-diffusion-2-inpainting"),
+    "depth": Task(
+        5,
+        "StableDiffusionDepth2ImgPipeline",
+        "stable-diffusion-2-depth",
+        ("depth_estimator", "feature_extractor"),
+    ),
+    "upscale": Task(
+        7, "StableDiffusionUpscalePipeline", "stable-diffusion-x4-upscaler", ("low_res_scheduler",)
+    ),
+}
 
 
 class SetupError(Exception):
@@ -38,11 +71,13 @@ class Weights:
     name: of the manifest, or of the folder.
     folder: in the library's layout: `model_index.json` and a folder for each component.
     native_size: side in pixels of the square that the model was trained on.
+    task: what it was trained for, of `TASKS`.
     """
 
     name: str
     folder: Path
     native_size: int
+    task: str = "img2img"
 
     @property
     def variant(self) -> str | None:
@@ -53,13 +88,14 @@ class Weights:
     def files(self) -> list[Path]:
         """Those that are loaded, of all components."""
         ending = f".{self.variant}.safetensors" if self.variant else ".safetensors"
-        found = [path for name in COMPONENTS for path in self.folder.glob(f"{name}/*{ending}")]
+        names = components(self.task)
+        found = [path for name in names for path in self.folder.glob(f"{name}/*{ending}")]
         return [path for path in found if self.variant or ".fp16." not in path.name]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model on the device; `pipeline` is diffusers' `StableDiffusionImg2ImgPipeline`."""
+    """A model on the device; `pipeline` is diffusers', of its task's class."""
 
     weights: Weights
     pipeline: Any
@@ -71,8 +107,13 @@ class Model:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Its precision."""
-        return self.pipeline.dtype  # type: ignore[no-any-return]
+        """Its UNet's precision."""
+        return self.pipeline.unet.dtype  # type: ignore[no-any-return]
+
+    @property
+    def scale(self) -> int:
+        """Pixels of the result to one of the latents, in width and height."""
+        return self.pipeline.vae_scale_factor  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
         return f"{self.weights.name} ({self.weights.native_size} px) on {self.device}"
@@ -89,19 +130,31 @@ def locked() -> dict[str, dict[str, Any]]:
     return json.loads(lock.read_text()) if lock.exists() else {}
 
 
-def find(model: str | None) -> Weights:
+def components(task: str) -> tuple[str, ...]:
+    """The parts of a model's folder that are loaded; of the task `safety`, the NSFW checker's."""
+    if task == "safety":
+        return "safety_checker", "feature_extractor"
+    return ("scheduler", "tokenizer", "text_encoder", "unet", "vae", *TASKS[task].further)
+
+
+def find(model: str | None, task: str = "img2img") -> Weights:
     """The weights of a model, checked for being there and whole.
 
     Args:
-        model: a name of the manifest, or a folder in the library's layout. None takes
-            Stable Diffusion 2.1 where its weights lie in `weights/`, else the demo model.
+        model: a name of the manifest, or a folder in the library's layout. None takes the task's
+            preferred one where its weights lie in `weights/`, else the demo model, which can do
+            image to image and inpainting.
+        task: what for, where no model is named.
 
     Raises:
         WeightsError: with the command that gets them.
     """
     entries = catalogue()
-    name = model or (PREFERRED if _is_complete(WEIGHTS / PREFERRED) else DEMO)
-    if name not in entries:
+    preferred = TASKS[task].preferred
+    if not model and task in ("img2img", "inpainting") and not _is_complete(WEIGHTS / preferred):
+        preferred = DEMO
+    name = model or preferred
+    if entries.get(name, {}).get("task") not in TASKS:
         return _in_folder(Path(name))
     folder, lock = WEIGHTS / name, locked().get(name)
     command = f"run: scripts/download-weights {name}"
@@ -113,7 +166,7 @@ def find(model: str | None) -> Weights:
             raise WeightsError(f"{path} is missing; {command}")
         if path.exists() and path.stat().st_size != known.get("size", path.stat().st_size):
             raise WeightsError(f"{path} has not the size on record; {command}")
-    return Weights(name, folder, entries[name]["native_size"])
+    return Weights(name, folder, entries[name]["native_size"], entries[name]["task"])
 
 
 def _is_complete(folder: Path) -> bool:
@@ -123,11 +176,28 @@ def _is_complete(folder: Path) -> bool:
 def _in_folder(folder: Path) -> Weights:
     config = folder / "unet" / "config.json"
     if not _is_complete(folder) or not config.exists():
+        names = [name for name, entry in catalogue().items() if entry["task"] in TASKS]
         raise WeightsError(
             f"there is no model {str(folder)!r}: give a folder in the library's layout or one of "
-            + ", ".join(catalogue())
+            + ", ".join(names)
         )
-    return Weights(folder.resolve().name, folder, 8 * json.loads(config.read_text())["sample_size"])
+    unet = json.loads(config.read_text())
+    vae = json.loads((folder / "vae" / "config.json").read_text())
+    task = task_of(unet["in_channels"])
+    native_size = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
+    return Weights(folder.resolve().name, folder, native_size, task)
+
+
+def task_of(channels: int) -> str:
+    """What a model was trained for whose UNet takes so many channels.
+
+    Raises:
+        WeightsError: when it is nothing that can be served.
+    """
+    for name, task in TASKS.items():
+        if task.channels == channels:
+            return name
+    raise WeightsError(f"no task is known for a UNet that takes {channels} channels")
 
 
 def load(weights: Weights, dtype: str | None = None) -> Model:
@@ -167,25 +237,44 @@ def _load(weights: Weights, dtype: str | None) -> Any:
 
         diffusers.utils.logging.disable_progress_bar()
         transformers.utils.logging.disable_progress_bar()
+        task, precision = TASKS[weights.task], getattr(torch, dtype or default_dtype())
+        kind = getattr(diffusers, task.pipeline)
+        left_out = {
+            "safety_checker": None,
+            "requires_safety_checker": False,
+            "feature_extractor": None,
+            "image_encoder": None,
+            "watermarker": None,
+        }
+        # What estimates depth has batch norms, and the upscaler's autoencoder overflows: both do
+        # not bear half precision.
+        whole = {"depth": "depth_estimator", "upscale": "vae"}.get(weights.task, "")
         try:
-            pipeline = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(
+            pipeline = kind.from_pretrained(
                 weights.folder,
-                dtype=getattr(torch, dtype or default_dtype()),
+                dtype={"default": precision, whole: torch.float32},
                 variant=weights.variant,
                 local_files_only=True,
                 use_safetensors=True,
-                safety_checker=None,
-                requires_safety_checker=False,
-                feature_extractor=None,
-                image_encoder=None,
+                **{k: v for k, v in left_out.items() if k in inspect.signature(kind).parameters},
             )
+            if weights.task == "depth":
+                # By name: the class in `model_index.json` is that of another time.
+                extractor = transformers.DPTImageProcessorPil.from_pretrained(
+                    weights.folder / "feature_extractor"
+                )
+                pipeline.register_modules(feature_extractor=extractor)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise WeightsError(f"the model in {weights.folder} can't be read: {reason}") from error
+    vae = pipeline.vae
+    vae.enable_tiling()
+    vae.tile_latent_min_size = LARGEST_LATENTS
+    vae.tile_sample_min_size = LARGEST_LATENTS * pipeline.vae_scale_factor
     if torch.cuda.is_available():
         pipeline.to("cuda")
         pipeline.unet.to(memory_format=torch.channels_last)
-        pipeline.vae.to(memory_format=torch.channels_last)
+        vae.to(memory_format=torch.channels_last)
     return pipeline
 
 

@@ -35,6 +35,7 @@ class Request:
 
     `image` and `mask` are upright pictures of any size, in mode RGB and L.
     `width` and `height` are in pixels; None leaves them to the image and the model.
+    `noise_level` is the upscaler's. `notes` are no input: sentences on how the others were read.
     """
 
     prompt: str
@@ -52,13 +53,17 @@ class Request:
     scheduler: str
     output_format: str
     output_quality: int
+    noise_level: int
+    notes: tuple[str, ...] = ()
 
     def seed_of(self, index: int) -> int:
         """The seed of image `index`: asked for alone, with this seed, it comes out the same."""
         return (self.seed + index) % SEEDS
 
     @classmethod
-    def of(cls, inputs: Mapping[str, Any], faults: Sequence[str] = ()) -> Request:
+    def of(
+        cls, inputs: Mapping[str, Any], faults: Sequence[str] = (), notes: Sequence[str] = ()
+    ) -> Request:
         """Checks all inputs by the contract's table; those left out take the defaults.
 
         Nothing is assumed of the values: Cog's schema lets through what it can't say, and the
@@ -67,6 +72,7 @@ class Request:
         Args:
             inputs: values by the names of the fields; `image` and `mask` as pictures.
             faults: what others found wrong with the same inputs, to be told in the same breath.
+            notes: what whoever asked should know of how they were read.
 
         Raises:
             InputError: with a sentence for each bad input, `faults` first.
@@ -88,6 +94,7 @@ class Request:
             "scheduler": reader.choice("scheduler", SCHEDULERS, "DPMSolverMultistep"),
             "output_format": reader.choice("output_format", FORMATS, "png"),
             "output_quality": reader.whole("output_quality", 1, 100, 90),
+            "noise_level": reader.whole("noise_level", 0, 350, 20),
         }
         for name in inputs.keys() - values.keys():
             reader.faults.append(f"{name}: there is no such input")
@@ -95,7 +102,7 @@ class Request:
             raise InputError(*reader.faults)
         if values["seed"] is None:
             values["seed"] = secrets.randbits(32)
-        return cls(**values)
+        return cls(**values, notes=tuple(notes))
 
 
 _REQUIRED: Any = object()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import socket
 import struct
 import zlib
@@ -15,7 +16,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from stable_diffusion import models
+from stable_diffusion import models, schedulers
 from stable_diffusion.engine import Engine, Event, Picture, until_finished
 from stable_diffusion.models import Model
 from stable_diffusion.request import Request
@@ -48,6 +49,16 @@ class Studio:
     def draw(self, **inputs: Any) -> list[Image.Image]:
         """The pictures of one request."""
         return [event.image for event in self.events(**inputs) if isinstance(event, Picture)]
+
+    def draw_together(self, asked: list[dict[str, Any]]) -> list[list[Image.Image]]:
+        """The pictures of several requests that run at once."""
+        listeners: list[SimpleQueue[Event]] = [SimpleQueue() for _ in asked]
+        for inputs, events in zip(asked, listeners, strict=True):
+            self.engine.submit(request(**inputs), events.put)
+        return [
+            [event.image for event in until_over(events) if isinstance(event, Picture)]
+            for events in listeners
+        ]
 
 
 def opened(path: Path) -> Image.Image:
@@ -87,6 +98,42 @@ def picture_of(
     ramp = numpy.linspace(0, 200, size[0] * size[1] * 3).reshape(size[1], size[0], 3)
     pixels = (ramp + generator.integers(0, 55, ramp.shape)).astype(numpy.uint8)
     return Image.fromarray(pixels).convert(colours)
+
+
+def library_pipeline(kind: str, model: Model, scheduler: str) -> Any:
+    """A pipeline of the library's own on the model's parts, with the scheduler by its own way."""
+    import diffusers
+
+    made = getattr(diffusers, kind)
+    safety = "requires_safety_checker" in inspect.signature(made).parameters
+    pipeline = made(
+        **model.pipeline.components, **({"requires_safety_checker": False} if safety else {})
+    )
+    # Set afterwards: the constructor would change its configuration.
+    pipeline.scheduler = getattr(diffusers, schedulers.CLASSES[scheduler]).from_config(
+        model.pipeline.scheduler.config,
+        timestep_spacing="trailing",
+        steps_offset=0,
+        skip_prk_steps=True,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def take_our_schedule(library: Any, scheduler: str, steps: int, strength: float) -> None:
+    """Gives a library's pipeline our schedule: a slice, its own way, PNDM and KLMS don't bear."""
+    made = schedulers.make(scheduler, library.scheduler.config, steps, strength)
+    made.scheduler.set_timesteps = lambda *_, **__: None
+    library.scheduler = made.scheduler
+    library.get_timesteps = lambda *_, **__: (made.timesteps, len(made.timesteps))
+
+
+def mean_latents(pipeline: Any, picture: Image.Image | torch.Tensor) -> torch.Tensor:
+    pixels = picture
+    if isinstance(picture, Image.Image):
+        pixels = pipeline.image_processor.preprocess(picture)
+    mean: torch.Tensor = pipeline.vae.encode(pixels).latent_dist.mean
+    return mean * float(pipeline.vae.config.scaling_factor)
 
 
 def free_port() -> int:

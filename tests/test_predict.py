@@ -145,7 +145,7 @@ def test_a_failure_on_the_way_leaves_no_file(predictor: Any, tmp_path: Path) -> 
 
 
 def test_cancelling_ends_the_work_and_leaves_no_file(predictor: Any, tmp_path: Path) -> None:
-    asked = predict.read({"prompt": "a red apple", "num_inference_steps": 500})
+    asked = predict.Predictor.read({"prompt": "a red apple", "num_inference_steps": 500})
 
     async def cancelled() -> None:
         told = asyncio.Event()
@@ -180,7 +180,9 @@ def test_strength_zero_comes_back_pixel_for_pixel_in_a_png(predictor: Any) -> No
 
 def test_several_predictions_run_at_once_and_keep_apart(predictor: Any) -> None:
     async def collect(seed: int) -> list[Path]:
-        asked = predict.read({"prompt": "a red apple", "seed": seed, "num_inference_steps": 4})
+        asked = predict.Predictor.read(
+            {"prompt": "a red apple", "seed": seed, "num_inference_steps": 4}
+        )
         return [path async for _, path in predict.files(predictor.engine, asked, lambda _: None)]
 
     async def together() -> list[list[Path]]:

@@ -44,7 +44,7 @@ from tests.scripts.hub import (
 )
 
 ROOT = Path(__file__).parent.parent.parent
-NAME, REPOSITORY = models.PREFERRED, "someone/tiny"
+NAME, REPOSITORY = models.TASKS["img2img"].preferred, "someone/tiny"
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def test_the_lock_keeps_what_it_says_of_other_models(weights: Path, download: Do
 
 def test_without_a_name_the_preferred_model_is_fetched(weights: Path, download: Download) -> None:
     assert download().status == 0
-    assert on_disk(weights / models.PREFERRED) == contents(*LOADED)
+    assert on_disk(weights / models.TASKS["img2img"].preferred) == contents(*LOADED)
 
 
 @pytest.mark.parametrize("half", [(), (UNET,)], ids=["none", "one of three"])

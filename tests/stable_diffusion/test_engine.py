@@ -16,11 +16,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stable_diffusion import engine, images, models, schedulers
+from stable_diffusion import engine, images, models
 from stable_diffusion.engine import Cut, Engine, Event, Failed, Finished, Picture, Progress
 from stable_diffusion.models import Model
 from stable_diffusion.request import SCHEDULERS, InputError
-from tests.conftest import EXAMPLES, Studio, difference, picture_of, request, same, until_over
+from tests.conftest import (
+    EXAMPLES,
+    Studio,
+    difference,
+    library_pipeline,
+    mean_latents,
+    picture_of,
+    request,
+    same,
+    take_our_schedule,
+    until_over,
+)
 
 FLOWER = images.read_image(EXAMPLES / "flower.png")
 CAR = images.read_image(EXAMPLES / "car.png")
@@ -182,28 +193,6 @@ def test_images_come_in_their_order_with_their_seeds(studio: Studio) -> None:
 # The library
 
 
-def library_pipeline(kind: str, model: Model, scheduler: str) -> Any:
-    """A pipeline of the library's own on the model's parts, with the scheduler by its own way."""
-    import diffusers
-
-    pipeline = getattr(diffusers, kind)(**model.pipeline.components, requires_safety_checker=False)
-    # Set afterwards: the constructor would change its configuration.
-    pipeline.scheduler = getattr(diffusers, schedulers.CLASSES[scheduler]).from_config(
-        model.pipeline.scheduler.config,
-        timestep_spacing="trailing",
-        steps_offset=0,
-        skip_prk_steps=True,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def mean_latents(pipeline: Any, picture: Image.Image) -> torch.Tensor:
-    pixels = pipeline.image_processor.preprocess(picture)
-    mean: torch.Tensor = pipeline.vae.encode(pixels).latent_dist.mean
-    return mean * float(pipeline.vae.config.scaling_factor)
-
-
 ASKED = {"negative_prompt": "blue", "guidance_scale": 5, "num_inference_steps": 20}
 
 
@@ -227,11 +216,7 @@ def test_image_to_image_is_the_librarys(
     studio: Studio = request.getfixturevalue(schedule)
     library = library_pipeline("StableDiffusionImg2ImgPipeline", studio.model, scheduler)
     if scheduler in ("PNDM", "KLMS"):
-        # The library would run a slice of their schedule, which they don't bear: it gets ours.
-        made = schedulers.make(scheduler, library.scheduler.config, 20, 0.8)
-        made.scheduler.set_timesteps = lambda *_, **__: None
-        library.scheduler = made.scheduler
-        library.get_timesteps = lambda *_: (made.timesteps, len(made.timesteps))
+        take_our_schedule(library, scheduler, steps=20, strength=0.8)
     latents = mean_latents(library, images.fit(FLOWER, NATIVE))
     generator = torch.Generator().manual_seed(5)
     theirs = library("a red apple", image=latents, strength=0.8, generator=generator, **ASKED)
@@ -328,14 +313,8 @@ def test_a_result_does_not_depend_on_who_runs_beside_it(
         }
     )
     asked = data.draw(st.lists(some, min_size=2, max_size=3))
-    listeners: list[SimpleQueue[Event]] = [SimpleQueue() for _ in asked]
-    for inputs, events in zip(asked, listeners, strict=True):
-        studio.engine.submit(request(height=128, **inputs), events.put)
     # All of them, before the first is drawn again: only then is it alone.
-    together = [
-        [event.image for event in until_over(events) if isinstance(event, Picture)]
-        for events in listeners
-    ]
+    together = studio.draw_together([{"height": 128, **inputs} for inputs in asked])
     for inputs, pictures in zip(asked, together, strict=True):
         for picture, alone in zip(pictures, studio.draw(height=128, **inputs), strict=True):
             assert same(picture, alone)
