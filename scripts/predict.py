@@ -13,9 +13,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts import schema
+from scripts import schema, selection
 
 if TYPE_CHECKING:
+    from predict import Predictor
     from stable_diffusion.engine import Event
     from stable_diffusion.request import Request
 
@@ -24,18 +25,25 @@ EXAMPLE = 'scripts/predict -i prompt="a panda" -i image=@examples/face.png -o pa
 
 def main() -> int:
     """The exit status: 0, or 2 for wrong input, 1 when the prediction failed, 130 for Ctrl-C."""
-    document = schema.schema(schema.PREDICT.read_text())
-    arguments = _parser(document).parse_args()
-    if arguments.model:
-        os.environ["MODEL"] = arguments.model
-
     from stable_diffusion.models import SetupError
     from stable_diffusion.request import InputError
+
+    choice = argparse.ArgumentParser(add_help=False)
+    selection.add_arguments(choice)
+    try:
+        predictor = selection.predictor_of(choice.parse_known_args()[0])
+    except SetupError as error:
+        print(error, file=sys.stderr)
+        return 1
+    document = schema.schema(schema.PREDICT.read_text(), predictor)
+    arguments = _parser(document, choice).parse_args()
+    if arguments.model:
+        os.environ["MODEL"] = arguments.model
 
     with tempfile.TemporaryDirectory() as folder:
         tempfile.tempdir = folder  # for what is fetched, and for pictures that nobody came to see
         try:
-            _run(arguments, document)
+            _run(arguments, document, predictor)
         except InputError as error:
             print(error, file=sys.stderr)
             return 2
@@ -48,10 +56,10 @@ def main() -> int:
     return 0
 
 
-def _run(arguments: argparse.Namespace, document: dict[str, Any]) -> None:
-    from predict import read
-    from stable_diffusion.models import find
+def _run(arguments: argparse.Namespace, document: dict[str, Any], name: str) -> None:
+    import predict
 
+    predictor = getattr(predict, name)()
     faults: list[str] = []
     inputs = _inputs(arguments, document, faults)
     output = Path(arguments.output) if arguments.output else None
@@ -66,17 +74,19 @@ def _run(arguments: argparse.Namespace, document: dict[str, Any]) -> None:
             faults.append(f"--output: {str(output)!r} is no picture; give .png, .webp or .jpg")
         elif inputs.setdefault("output_format", kind) != kind:
             faults.append(f"--output: {str(output)!r} contradicts output_format")
-    request = read(inputs, faults)
-    find(os.environ.get("MODEL"))
-    asyncio.run(_predict(request, output))
+    properties = document["components"]["schemas"]["Input"]["properties"].items()
+    defaults = {name: entry["default"] for name, entry in properties if entry.get("default")}
+    request = predictor.read(defaults | inputs, faults)
+    for note in request.notes:
+        print(note, file=sys.stderr)
+    asyncio.run(_predict(predictor, request, output))
 
 
-async def _predict(request: Request, output: Path | None) -> None:
+async def _predict(predictor: Predictor, request: Request, output: Path | None) -> None:
     from tqdm import tqdm
 
-    from predict import Predictor, files
+    from predict import files
 
-    predictor = Predictor()
     predictor.setup()
 
     from stable_diffusion.engine import Cut, Progress
@@ -118,7 +128,10 @@ def _inputs(
         else:
             faults.append(f"--input: {pair!r} is not allowed; give name=value")
     for name, value in list(inputs.items()):
-        if properties.get(name, {}).get("format") == "uri" and isinstance(value, str):
+        if name not in properties:
+            faults.append(f"{name}: there is no such input")
+            del inputs[name]
+        elif properties.get(name, {}).get("format") == "uri" and isinstance(value, str):
             try:
                 inputs[name] = _file(value)
             except ValueError as error:
@@ -168,12 +181,15 @@ def _text(value: str) -> str:
     return Path(value[1:]).read_text() if value.startswith("@") else value
 
 
-def _parser(document: dict[str, Any]) -> argparse.ArgumentParser:
+def _parser(document: dict[str, Any], choice: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/predict",
+        parents=[choice],
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="inputs:\n" + "\n".join(_help(document)) + f"\n\nexample:\n  {EXAMPLE}",
+        epilog="inputs, which depend on the model:\n"
+        + "\n".join(_help(document))
+        + f"\n\nexample:\n  {EXAMPLE}",
     )
     parser.add_argument(
         "-i",
@@ -191,9 +207,6 @@ def _parser(document: dict[str, Any]) -> argparse.ArgumentParser:
         "--output",
         metavar="FILE",
         help="where the picture goes, output.png unless given; several get a number each",
-    )
-    parser.add_argument(
-        "--model", help="a name of weights/manifest.json, or a folder in the library's layout"
     )
     return parser
 

@@ -22,6 +22,13 @@ TYPES = {
     "bool": {"type": "boolean"},
     "Path": {"type": "string", "format": "uri"},
 }
+PREDICTORS = {
+    "img2img": "Predictor",
+    "inpainting": "Inpainting",
+    "depth": "DepthToImage",
+    "upscale": "Upscaler",
+}
+"""The class of predict.py that each task's models are served by, unless another is asked for."""
 KEYWORDS = {"ge": "minimum", "le": "maximum", "accept": "x-cog-accept"}
 """What the keywords of `Input` are called in the schema, where they go over as they are."""
 ONE_STRING = re.compile(r"""description="(?:[^"\\\n]|\\.)*\"""")

@@ -19,7 +19,7 @@ import urllib.request
 from pathlib import Path
 from typing import IO
 
-from scripts import schema
+from scripts import schema, selection
 from stable_diffusion.models import Weights, WeightsError, catalogue, find
 
 GRACE = 30
@@ -33,33 +33,35 @@ _stop = threading.Event()
 def main() -> int:
     """Serves until it is stopped; the exit status."""
     arguments = _parser().parse_args()
-    if arguments.model:
-        os.environ["MODEL"] = arguments.model
     try:
-        weights = find(os.environ.get("MODEL"))
+        predictor = selection.predictor_of(arguments)
+        task = {name: task for task, name in schema.PREDICTORS.items()}[predictor]
+        weights = find(arguments.model, task)
     except WeightsError as error:
         print(error, file=sys.stderr)
         return 1
-    if weights.name not in catalogue():
-        os.environ["MODEL"] = str(weights.folder.resolve())  # the worker runs in another folder
+    if arguments.model:
+        # The worker runs in another folder.
+        known = weights.name in catalogue()
+        os.environ["MODEL"] = weights.name if known else str(weights.folder.resolve())
     if not _is_free(arguments.host, arguments.port):
         print(
             f"port {arguments.port} of {arguments.host} can't be had; give another --port",
             file=sys.stderr,
         )
         return 1
-    schema.write()
+    schema.write(predictor)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: _stop.set())
     with tempfile.TemporaryDirectory(prefix="stable-diffusion-") as folder:
-        return _serve(weights, arguments.host, arguments.port, folder)
+        return _serve(weights, predictor, arguments.host, arguments.port, folder)
 
 
-def _serve(weights: Weights, host: str, port: int, folder: str) -> int:
+def _serve(weights: Weights, predictor: str, host: str, port: int, folder: str) -> int:
     """Keeps a server running until it can't start, or someone stops it."""
     health = f"http://{host}:{port}/health-check"
     while True:
-        server = _start(host, port, folder)
+        server = _start(predictor, host, port, folder)
         ready = False
         while server.poll() is None and not _stop.wait(0.5):
             state = status(health)
@@ -78,14 +80,14 @@ def _serve(weights: Weights, host: str, port: int, folder: str) -> int:
         print("the server's worker has died; starting it again", file=sys.stderr, flush=True)
 
 
-def _start(host: str, port: int, folder: str) -> subprocess.Popen[str]:
+def _start(predictor: str, host: str, port: int, folder: str) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
         # Cog starts its worker as plain `python`, and keeps no house in the temporary folder.
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "TMPDIR": folder,
         "PORT": str(port),
-        "COG_PREDICT_TYPE_STUB": "predict.py:Predictor",
+        "COG_PREDICT_TYPE_STUB": f"predict.py:{predictor}",
         "COG_MAX_CONCURRENCY": str(schema.concurrency(schema.PREDICT.read_text())),
         # Cog calls predict(), which the whole world writes, by a new name: run().
         "PYTHONWARNINGS": "ignore::DeprecationWarning",
@@ -184,9 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/serve", description=__doc__)
     parser.add_argument("--host", type=_loopback, default="127.0.0.1", help="a loopback address")
     parser.add_argument("--port", type=_port, default=5000, help="1 to 65535; 5000 unless given")
-    parser.add_argument(
-        "--model", help="a name of weights/manifest.json, or a folder in the library's layout"
-    )
+    selection.add_arguments(parser)
     return parser
 
 

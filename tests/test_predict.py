@@ -51,8 +51,12 @@ def left_over(folder: Path) -> list[Path]:
 
 
 def test_the_signature_takes_what_a_request_takes() -> None:
-    parameters = inspect.signature(predict.Predictor.predict).parameters
-    assert list(parameters)[1:] == list(Request.__dataclass_fields__)
+    fields = [name for name in Request.__dataclass_fields__ if name != "notes"]
+    for predictor in (predict.Predictor, predict.Inpainting, predict.DepthToImage):
+        assert [*inspect.signature(predictor.predict).parameters][1:] == fields[:-1]
+    names = [*inspect.signature(predict.Upscaler.predict).parameters][1:]
+    assert names == [name for name in fields if name in names]
+    assert names[-1] == fields[-1] == "noise_level"
     assert tuple(predict.SIZES) == request.SIZES
     assert tuple(predict.SCHEDULERS) == request.SCHEDULERS
 

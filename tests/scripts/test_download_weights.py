@@ -24,7 +24,7 @@ from huggingface_hub import constants, file_download
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.download_weights import DownloadError, main, wanted
+from scripts.download_weights import WEIGHTS, DownloadError, main, wanted
 from stable_diffusion import models
 from tests.scripts.hub import (
     CONFIGURATIONS,
@@ -107,8 +107,9 @@ def download(
 
 def declare(**known: Any) -> None:
     """Writes the manifest; `known` is what it says of the model beside where it is."""
-    model = {"repository": REPOSITORY, "licence": "Apache-2.0", "native_size": 768} | known
-    manifest = {NAME: model, "demo": {"licence": "Apache-2.0", "native_size": 128}}
+    model = {"task": "img2img", "repository": REPOSITORY, "licence": "Apache-2.0"}
+    demo = {"task": "img2img", "licence": "Apache-2.0", "native_size": 128}
+    manifest = {NAME: model | {"native_size": 768} | known, "demo": demo}
     (models.WEIGHTS / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -207,14 +208,48 @@ def test_a_repository_without_what_is_loaded_is_refused(
 def test_what_is_wanted_is_there_and_is_one_safe_file_for_each_component(there: set[str]) -> None:
     if INDEX not in there or not ({*HALF} <= there or {*FULL} <= there):
         with pytest.raises(DownloadError):
-            wanted(there)
+            wanted(there, "img2img")
         return
-    files = wanted(there)
+    files = wanted(there, "img2img")
     assert {*files} <= there
     assert len({*files}) == len(files)
     assert {file for file in files if is_large(file)} in ({*HALF}, {*FULL})
     assert {*files} >= {*CONFIGURATIONS} & there
     assert files[-1] == INDEX
+
+
+@pytest.mark.parametrize(
+    ("task", "parts"),
+    [
+        ("inpainting", LOADED),
+        (
+            "depth",
+            (
+                *LOADED,
+                "depth_estimator/config.json",
+                "depth_estimator/model.fp16.safetensors",
+                "feature_extractor/preprocessor_config.json",
+            ),
+        ),
+        ("upscale", (*LOADED, "low_res_scheduler/scheduler_config.json")),
+        (
+            "safety",
+            (
+                "feature_extractor/preprocessor_config.json",
+                "safety_checker/config.json",
+                "safety_checker/model.fp16.safetensors",
+                INDEX,
+            ),
+        ),
+    ],
+)
+def test_each_task_gets_the_parts_that_it_needs(
+    task: str, parts: tuple[str, ...], hub: Hub, weights: Path, download: Download
+) -> None:
+    declare(task=task)
+    hub.commits[FIRST] = contents(*EVERYTHING, *parts, "depth_estimator/pytorch_model.bin")
+    assert download(NAME) == Outcome(0, "")
+    assert on_disk(weights / NAME) == contents(*parts)
 
 
 def test_nothing_is_fetched_twice(hub: Hub, weights: Path, download: Download) -> None:
@@ -243,7 +278,7 @@ def test_the_help_lists_what_can_be_had(
         download("--help")
     assert exit_.value.code == 0
     listed = capsys.readouterr().out.partition("models:\n")[2].splitlines()
-    assert [line.split() for line in listed] == [[NAME, "768", "px,", "Apache-2.0"]]
+    assert [line.split() for line in listed] == [[NAME, "img2img", "Apache-2.0"]]
 
 
 # Going on
@@ -566,10 +601,16 @@ def test_the_manifest_is_sound(name: str) -> None:
     entry = models.catalogue()[name]
     assert re.fullmatch(r"[\w.-]+/[\w.-]+", entry["repository"])
     assert entry["licence"]
-    assert entry["native_size"] in (512, 768)
+    assert entry["native_size"] in (224, 512, 768)
+    weights = [
+        f"{part}/{WEIGHTS[part]}{{}}.safetensors"
+        for part in models.components(entry["task"])
+        if part in WEIGHTS
+    ]
+    there = [{INDEX, *(file.format(kind) for file in weights)} for kind in ("", ".fp16")]
     assert re.fullmatch("[0-9a-f]{40}", entry.get("revision", FIRST))
     for file, known in entry.get("files", {}).items():
-        assert file in wanted({file, INDEX, *HALF}) or file in wanted({file, INDEX, *FULL})
+        assert any(file in wanted({file, *files}, entry["task"]) for files in there)
         assert known.keys() & {"size", "sha256"}
         assert re.fullmatch("[0-9a-f]{64}", known.get("sha256", "0" * 64))
         assert type(known.get("size", 1)) is int

@@ -93,6 +93,7 @@ def test_all_faults_are_told_at_once_a_line_each_and_nothing_is_written(tmp_path
     assert [line.partition(":")[0] for line in told.stderr.splitlines()] == [
         "--input",
         "mask",
+        "colour",
         "--output",
         "image",
         "prompt",
@@ -103,7 +104,6 @@ def test_all_faults_are_told_at_once_a_line_each_and_nothing_is_written(tmp_path
         "width",
         "seed",
         "use_compel",
-        "colour",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["text.png"]
 

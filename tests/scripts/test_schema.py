@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import predict
 from scripts import schema
 from scripts.schema import SchemaError
+from stable_diffusion import models
 
 SOURCE = schema.PREDICT.read_text()
 PRINTED_BY_COG = Path(__file__).parent / "cog_schema.json"
@@ -99,13 +102,65 @@ def test_the_schema_is_the_contracts_table() -> None:
         ("prompt: str = Inputs.prompt", 'prompt: str = cog.Input(description="x")'),
         ('prompt = Input(description="text prompt")', 'prompt = Input("text prompt")'),
         ("    @cog.streaming", "    @torch.inference_mode()\n    @cog.streaming"),
-        ("-> AsyncIterator[Path]:\n        inputs", "-> Optional[Path]:\n        inputs"),
+        ("-> AsyncIterator[Path]:\n        async", "-> Optional[Path]:\n        async"),
     ],
 )
 def test_what_cog_would_drop_in_silence_is_refused(good: str, bad: str) -> None:
     assert good in SOURCE
     with pytest.raises(SchemaError, match=r"predict.py, line \d+: "):
         schema.schema(SOURCE.replace(good, bad, 1))
+
+
+def inputs_of(predictor: str) -> tuple[dict[str, Any], list[str]]:
+    """The inputs of a predictor without their order, and which of them are required."""
+    entries = schema.schema(SOURCE, predictor)["components"]["schemas"]["Input"]
+    inputs = {
+        name: {key: value for key, value in entry.items() if key != "x-order"}
+        for name, entry in entries["properties"].items()
+    }
+    return inputs, entries["required"]
+
+
+def required(entry: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {k: v for k, v in entry.items() if k not in ("default", "nullable")} | changes
+
+
+def test_the_sibling_models_have_the_contracts_differences() -> None:
+    usual, _ = inputs_of("Predictor")
+    assert inputs_of("Inpainting") == (
+        usual
+        | {
+            "image": required(usual["image"]),
+            "mask": required(
+                usual["mask"],
+                description="White pixels are inpainted and black pixels are preserved",
+            ),
+            "strength": usual["strength"] | {"default": 1},
+        },
+        ["prompt", "image", "mask"],
+    )
+    assert inputs_of("DepthToImage") == (
+        usual | {"image": required(usual["image"])},
+        ["prompt", "image"],
+    )
+    inputs, needed = inputs_of("Upscaler")
+    level = inputs.pop("noise_level")
+    assert (level["type"], level["minimum"], level["maximum"]) == ("integer", 0, 350)
+    assert level["default"] == 20
+    assert needed == ["prompt", "image"]
+    gone = ("width", "height", "strength", "mask")
+    kept = {name: entry for name, entry in usual.items() if name not in gone}
+    assert inputs == kept | {"image": required(usual["image"])}
+
+
+def test_every_task_has_its_predictor() -> None:
+    assert schema.PREDICTORS.keys() == models.TASKS.keys()
+    for task, name in schema.PREDICTORS.items():
+        predictor = getattr(predict, name)
+        assert predictor.task == task
+        assert task in predictor.serves
+        names = list(inspect.signature(predictor.predict).parameters)[1:]
+        assert names == list(inputs_of(name)[0])
 
 
 def test_the_schema_is_written_to_where_cogs_server_looks(

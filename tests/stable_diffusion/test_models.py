@@ -19,9 +19,15 @@ from tests.conftest import Studio, difference, same
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of weights with a manifest and nothing else."""
     monkeypatch.setattr(models, "WEIGHTS", tmp_path)
-    entry: dict[str, Any] = {"repository": "a/b", "native_size": 768}
+    entry: dict[str, Any] = {"task": "img2img", "repository": "a/b", "native_size": 768}
     entry["files"] = {"vae/config.json": {"size": 3}}
-    manifest = {"demo": {"native_size": 128}, "stable-diffusion-2-1": entry}
+    manifest = {
+        "demo": {"task": "img2img", "native_size": 128},
+        "stable-diffusion-2-1": entry,
+        "stable-diffusion-2-inpainting": {"task": "inpainting", "native_size": 512},
+        "stable-diffusion-2-depth": {"task": "depth", "native_size": 512},
+        "safety-checker": {"task": "safety", "native_size": 224},
+    }
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     return tmp_path
 
@@ -43,6 +49,25 @@ def test_without_a_choice_stable_diffusion_21_is_taken_where_it_is_whole_else_th
     install(weights / "stable-diffusion-2-1")
     found = models.find("")
     assert (found.name, found.native_size) == ("stable-diffusion-2-1", 768)
+
+
+def test_without_a_choice_each_task_takes_its_own_model_or_the_demo_where_it_can(
+    weights: Path,
+) -> None:
+    install(weights / "demo")
+    assert models.find(None, "inpainting").name == "demo"
+    with pytest.raises(WeightsError, match="run: scripts/download-weights stable-diffusion-2-dep"):
+        models.find(None, "depth")
+    for task in ("inpainting", "depth"):
+        install(weights / f"stable-diffusion-2-{task}")
+        found = models.find(None, task)
+        assert (found.name, found.task) == (f"stable-diffusion-2-{task}", task)
+
+
+def test_the_safety_checker_is_no_model_to_draw_with(weights: Path) -> None:
+    install(weights / "safety-checker")
+    with pytest.raises(WeightsError, match="there is no model 'safety-checker'"):
+        models.find("safety-checker")
 
 
 def test_missing_weights_are_told_with_the_command_that_gets_them(weights: Path) -> None:
@@ -69,6 +94,15 @@ def test_a_file_that_was_downloaded_and_is_gone_is_told(weights: Path) -> None:
 def test_a_folder_is_a_model_with_the_native_size_of_its_unet() -> None:
     found = models.find(str(models.WEIGHTS / "demo"))
     assert (found.name, found.native_size) == ("demo", 128)
+
+
+def test_a_folder_whose_unet_is_for_nothing_known_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    shutil.copytree(models.WEIGHTS / "demo", folder)
+    config = json.loads((folder / "unet" / "config.json").read_text())
+    (folder / "unet" / "config.json").write_text(json.dumps(config | {"in_channels": 8}))
+    with pytest.raises(WeightsError, match="no task is known for a UNet that takes 8 channels"):
+        models.find(str(folder))
 
 
 @pytest.mark.parametrize("name", ["nonsense", "/nowhere", "tests"])
