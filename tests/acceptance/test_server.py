@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,110 +18,18 @@ from PIL import Image
 
 from scripts import schema
 from stable_diffusion import images
-from tests.conftest import EXAMPLES, difference, free_port, picture_of, png, same
+from tests.acceptance.server import Server, file_of, picture_in, start, until, url_of
+from tests.conftest import EXAMPLES, difference, picture_of, png, same
 
 FLOWER = EXAMPLES / "flower.png"
 NATIVE = (128, 128)
 
 
-@dataclass
-class Server:
-    """A running `scripts/serve`, and what it has printed so far."""
-
-    process: subprocess.Popen[str]
-    port: int
-    folder: Path
-    printed: list[str]
-
-    def ask(self, path: str, body: Any = None, **headers: str) -> Any:
-        """The open response to a GET, or to a POST where there is a body."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return urllib.request.urlopen(
-            urllib.request.Request(
-                f"http://127.0.0.1:{self.port}{path}",
-                data if body is not None else None,
-                {"Content-Type": "application/json", **headers},
-            ),
-            timeout=120,
-        )
-
-    def predict(self, body: Any = None, **inputs: Any) -> tuple[int, Any]:
-        """The status and the answer of one prediction, by its inputs or by a raw body."""
-        try:
-            with self.ask("/predictions", body or {"input": inputs}) as response:
-                return response.status, json.load(response)
-        except urllib.error.HTTPError as error:
-            with error:
-                text = error.read().decode()
-                return error.code, json.loads(text) if text.startswith("{") else text
-
-    def draw(self, **inputs: Any) -> list[Image.Image]:
-        status, answer = self.predict(**inputs)
-        assert (status, answer["status"]) == (200, "succeeded"), answer
-        return [picture_in(url) for url in answer["output"]]
-
-    @property
-    def health(self) -> str:
-        with self.ask("/health-check") as response:
-            return str(json.load(response)["status"])
-
-    def files(self) -> list[Path]:
-        """The results that lie on the server's disk."""
-        return [path for path in self.folder.rglob("stable-diffusion-*/*/*") if path.is_file()]
-
-
-def url_of(data: bytes, kind: str = "image/png") -> str:
-    return f"data:{kind};base64," + base64.b64encode(data).decode()
-
-
-def picture_in(url: str) -> Image.Image:
-    picture = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
-    picture.load()
-    return picture
-
-
-def file_of(picture: Image.Image, file_format: str = "PNG", **options: Any) -> str:
-    data = io.BytesIO()
-    picture.save(data, file_format, **options)
-    return url_of(data.getvalue(), Image.MIME[file_format])
-
-
-def until(condition: Callable[[], bool], seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.2)
-
-
-def start(folder: Path) -> Server:
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.serve", "--port", str(port), "--model", "demo"],
-        cwd=schema.ROOT,
-        env={**os.environ, "TMPDIR": str(folder)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    server = Server(process, port, folder, [])
-
-    def read() -> None:
-        assert process.stdout is not None
-        with process.stdout:
-            server.printed.extend(process.stdout)
-
-    threading.Thread(target=read, daemon=True).start()
-    until(lambda: process.poll() is not None or any("is ready at" in p for p in server.printed))
-    assert process.poll() is None, server.printed
-    return server
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = start(tmp_path_factory.mktemp("server"))
+    server = start(tmp_path_factory.mktemp("server"), "--model", "demo")
     yield server
-    server.process.send_signal(signal.SIGHUP)  # as when its terminal is closed
-    assert server.process.wait(60) == 0
+    server.stop()
 
 
 @pytest.fixture

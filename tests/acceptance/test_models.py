@@ -1,0 +1,127 @@
+"""Every predictor over the real server, with a small model of its task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from scripts.schema import PREDICTORS
+from stable_diffusion import images
+from stable_diffusion.models import Model
+from tests.acceptance.server import Server, file_of, start
+from tests.conftest import EXAMPLES, difference, picture_of
+from tests.stable_diffusion import random_models
+
+NATIVE = (128, 128)
+FLOWER = images.fit(images.read_image(EXAMPLES / "flower.png"), NATIVE)
+
+
+def half_mask() -> Image.Image:
+    """White on the right half."""
+    mask = Image.new("L", NATIVE, 0)
+    mask.paste(255, (64, 0, *NATIVE))
+    return mask
+
+
+@dataclass
+class Sibling:
+    """A server of one of the other predictors."""
+
+    task: str
+    server: Server
+
+    def draw(self, image: Image.Image, **inputs: Any) -> Image.Image:
+        """What it makes of an image, with a mask where it needs one."""
+        asked: dict[str, Any] = {"prompt": "a red apple", "image": file_of(image), "seed": 1}
+        if self.task == "inpainting":
+            asked["mask"] = file_of(half_mask())
+        (picture,) = self.server.draw(**asked | {"num_inference_steps": 2} | inputs)
+        return picture
+
+
+@pytest.fixture(scope="module", params=["inpainting", "depth", "upscale"])
+def sibling(
+    request: pytest.FixtureRequest, demo: Model, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Sibling]:
+    weights = random_models.make(request.param, demo, tmp_path_factory.mktemp("model"))
+    server = start(tmp_path_factory.mktemp("server"), "--model", str(weights.folder))
+    yield Sibling(request.param, server)
+    assert not any("Traceback" in line for line in server.printed)
+    server.stop()
+
+
+def test_its_schema_is_its_own(sibling: Sibling) -> None:
+    with sibling.server.ask("/openapi.json") as response:
+        served = json.load(response)["components"]["schemas"]["Input"]
+    upscales = sibling.task == "upscale"
+    assert ("noise_level" in served["properties"]) == upscales
+    assert ("strength" in served["properties"]) == (not upscales)
+    mask = ["mask"] if sibling.task == "inpainting" else []
+    assert served["required"] == ["prompt", "image", *mask]
+
+
+def test_it_draws_a_picture_of_its_size(sibling: Sibling) -> None:
+    scale = 4 if sibling.task == "upscale" else 1
+    picture = sibling.draw(FLOWER)
+    assert picture.size == (128 * scale, 128 * scale)
+    assert difference(picture, FLOWER.resize(picture.size))[1] > 5
+
+
+def test_it_draws_the_same_again_and_something_else_of_another_image(sibling: Sibling) -> None:
+    assert difference(sibling.draw(FLOWER), sibling.draw(FLOWER)) == (0, 0)
+    assert difference(sibling.draw(FLOWER), sibling.draw(picture_of()))[1] > 1
+
+
+def test_what_it_needs_is_required(sibling: Sibling) -> None:
+    status, answer = sibling.server.predict(prompt="a red apple")
+    assert status == 422
+    assert "image" in json.dumps(answer["detail"])
+
+
+def test_bad_inputs_are_told(sibling: Sibling) -> None:
+    text = file_of(FLOWER).replace("iVBOR", "AAAAA")
+    inputs = {"prompt": "", "image": text, "mask": text, "num_inference_steps": 2}
+    status, answer = sibling.server.predict(**inputs)
+    assert (status, answer["status"]) == (200, "failed")
+    assert "image: the file is no picture that can be read" in answer["error"]
+
+
+def test_the_inpainter_preserves_black(sibling: Sibling) -> None:
+    if sibling.task != "inpainting":
+        pytest.skip("it is about the inpainter")
+    picture, left = sibling.draw(FLOWER), (0, 0, 64, 128)
+    assert difference(picture.crop(left), FLOWER.crop(left)) == (0, 0)
+
+
+def test_the_upscaler_takes_up_to_512_pixels_a_side(sibling: Sibling) -> None:
+    if sibling.task != "upscale":
+        pytest.skip("it is about the upscaler")
+    assert sibling.draw(picture_of(size=(7, 30)), noise_level=350).size == (28, 120)
+    wide = file_of(picture_of(size=(520, 8)))
+    _, answer = sibling.server.predict(prompt="", image=wide)
+    assert answer["status"] == "failed"
+    assert (
+        "image: the picture of 520 × 8 pixels is too large; give at most 512 × 512 pixels"
+        in answer["error"]
+    )
+
+
+def test_the_demo_model_serves_the_inpainting_predictor(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    predictor = PREDICTORS["inpainting"]
+    arguments = ("--predictor", predictor, "--model", "demo")
+    server = start(tmp_path_factory.mktemp("server"), *arguments)
+    picture = Sibling("inpainting", server).draw(FLOWER)
+    left, right = (0, 0, 64, 128), (64, 0, *NATIVE)
+    assert difference(picture.crop(left), FLOWER.crop(left)) == (0, 0)
+    assert difference(picture.crop(right), FLOWER.crop(right))[1] > 5
+    with server.ask("/openapi.json") as response:
+        served = json.load(response)["components"]["schemas"]["Input"]
+    assert served["required"] == ["prompt", "image", "mask"]
+    server.stop()
