@@ -1,4 +1,4 @@
-"""cog.yaml agrees with what it names."""
+"""cog.yaml, and those of the siblings, agree with what they name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import predict
-from scripts.schema import ROOT
+from scripts.schema import PREDICTORS, ROOT
 
 
 @pytest.fixture
@@ -18,6 +18,13 @@ def build() -> dict[str, Any]:
     assert getattr(predict, config["predict"].removeprefix("predict.py:"))
     build: dict[str, Any] = config["build"]
     return build
+
+
+def test_every_predictor_has_a_container_that_differs_in_nothing_else() -> None:
+    configs = [yaml.safe_load(path.read_text()) for path in sorted(ROOT.glob("cog*.yaml"))]
+    predictors = [config.pop("predict").removeprefix("predict.py:") for config in configs]
+    assert sorted(predictors) == sorted(PREDICTORS.values())
+    assert all(config == configs[0] for config in configs)
 
 
 def test_the_container_installs_the_versions_that_are_tested(build: dict[str, Any]) -> None:

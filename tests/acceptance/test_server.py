@@ -283,7 +283,7 @@ def test_unknown_inputs_are_dropped_and_whole_floats_taken(server: Server) -> No
 
 
 def test_a_dead_worker_is_replaced_and_a_stopped_server_leaves_nothing(tmp_path: Path) -> None:
-    server = start(tmp_path)
+    server = start(tmp_path, "--model", "demo")
     try:
         server.draw(prompt="x", num_inference_steps=1)
         # The line of processes is scripts/serve, Cog's server, the worker with the model.
