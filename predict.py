@@ -22,6 +22,7 @@ from stable_diffusion.request import InputError, Request
 
 if TYPE_CHECKING:
     from stable_diffusion.engine import Engine, Event, Picture
+    from stable_diffusion.safety import SafetyChecker
 
 KEPT = 600
 """Seconds that finished files are kept: Cog reads them once, and nobody tells when."""
@@ -116,7 +117,7 @@ class Predictor(BasePredictor):
 
         from stable_diffusion.engine import Engine
 
-        self.engine = Engine(loaded, int(rows) if rows else None)
+        self.engine = Engine(loaded, int(rows) if rows else None, checker_beside(loaded))
 
     @cog.streaming
     @cog.concurrent(max=8)
@@ -151,24 +152,29 @@ class Predictor(BasePredictor):
         values = {name: value for name, value in inputs.items() if name != "self"}
         request = await asyncio.to_thread(self.read, values)
         print(f"seed {request.seed}", *request.notes, sep="\n")
+
+        from stable_diffusion.engine import Cut, Flagged, Progress
+
         made: list[dict[str, Any]] = []
-        async with aclosing(files(self.engine, request, self.tell)) as pictures:
+
+        def record(index: int, seed: int, nsfw: bool | None, file: str | None) -> None:
+            made.append({"index": index, "seed": seed, "nsfw": nsfw, "file": file})
+            self.record_metric("images", made)
+
+        def tell(event: "Event") -> None:
+            match event:
+                case Cut() | Flagged():
+                    print(event.warning)
+                case Progress(step, steps, seconds_left):
+                    print(f"step {step} of {steps}, {seconds_left:.0f} s left")
+                    self.record_metric("progress", step / steps)
+            if isinstance(event, Flagged):
+                record(event.index, event.seed, True, None)
+
+        async with aclosing(files(self.engine, request, tell)) as pictures:
             async for picture, path in pictures:
-                made.append({"index": picture.index, "seed": picture.seed, "nsfw": None})
-                made[-1]["file"] = path.name
-                self.record_metric("images", made)
+                record(picture.index, picture.seed, picture.nsfw, path.name)
                 yield path
-
-    def tell(self, event: "Event") -> None:
-        """Shows the client what happens, in the logs and as a metric."""
-        from stable_diffusion.engine import Cut, Progress
-
-        match event:
-            case Cut():
-                print(event.warning)
-            case Progress(step, steps, seconds_left):
-                print(f"step {step} of {steps}, {seconds_left:.0f} s left")
-                self.record_metric("progress", step / steps)
 
     @classmethod
     def read(cls, inputs: Mapping[str, Any], known: Sequence[str] = ()) -> Request:
@@ -303,6 +309,23 @@ class Upscaler(Predictor):
         async with aclosing(self.answer(locals())) as paths:
             async for path in paths:
                 yield path
+
+
+def checker_beside(model: models.Model) -> "SafetyChecker | None":
+    """The NSFW checker, unless it was turned off or is not there, which a line tells."""
+    from stable_diffusion.safety import SafetyChecker
+
+    setting = os.environ.get("SAFETY_CHECKER") or "on"
+    if setting not in ("on", "off"):
+        raise models.SetupError(f"SAFETY_CHECKER is {setting!r}; give on or off")
+    checker = SafetyChecker.beside(model) if setting == "on" else None
+    if setting == "on" and not checker:
+        print(
+            "The NSFW checker is not here, so no picture is checked; "
+            f"scripts/download-weights {models.CHECKER} gets it.",
+            file=sys.stderr,
+        )
+    return checker
 
 
 def fetched(url: str) -> Path:

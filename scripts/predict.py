@@ -27,6 +27,7 @@ def main() -> int:
     """The exit status: 0, or 2 for wrong input, 1 when the prediction failed, 130 for Ctrl-C."""
     from stable_diffusion.models import SetupError
     from stable_diffusion.request import InputError
+    from stable_diffusion.safety import NsfwError
 
     choice = argparse.ArgumentParser(add_help=False)
     selection.add_arguments(choice)
@@ -47,7 +48,7 @@ def main() -> int:
         except InputError as error:
             print(error, file=sys.stderr)
             return 2
-        except (SetupError, ArithmeticError, RuntimeError, OSError) as error:
+        except (SetupError, NsfwError, ArithmeticError, RuntimeError, OSError) as error:
             print(error, file=sys.stderr)
             return 1
         except KeyboardInterrupt:
@@ -89,14 +90,14 @@ async def _predict(predictor: Predictor, request: Request, output: Path | None) 
 
     predictor.setup()
 
-    from stable_diffusion.engine import Cut, Progress
+    from stable_diffusion.engine import Cut, Flagged, Progress
 
     bar = tqdm(desc=str(predictor.engine.model), unit="step", disable=None, leave=False)
     with bar, closing(predictor.engine):
 
         def tell(event: Event) -> None:
             match event:
-                case Cut():
+                case Cut() | Flagged():
                     bar.write(event.warning, file=sys.stderr)
                 case Progress(step, steps, _):
                     bar.total = steps

@@ -25,6 +25,7 @@ from stable_diffusion import batches, tasks
 from stable_diffusion.models import Model
 from stable_diffusion.prompts import Prompts
 from stable_diffusion.request import Request, quote
+from stable_diffusion.safety import NsfwError, SafetyChecker
 from stable_diffusion.tasks import Denoising
 
 
@@ -55,16 +56,33 @@ class Progress:
 
 @dataclass(frozen=True)
 class Picture:
-    """Image `index` of the request is finished."""
+    """Image `index` of the request is finished.
+
+    nsfw: False where the checker has seen it, None where there is none.
+    """
 
     index: int
     seed: int
     image: Image.Image
+    nsfw: bool | None = None
+
+
+@dataclass(frozen=True)
+class Flagged:
+    """Image `index` of the request is finished and left out: the NSFW checker has flagged it."""
+
+    index: int
+    seed: int
+
+    @property
+    def warning(self) -> str:
+        """The sentence for whoever asked for it."""
+        return f"image {self.index}, of seed {self.seed}, is left out: NSFW content detected"
 
 
 @dataclass(frozen=True)
 class Finished:
-    """All images were handed out."""
+    """All images were handed out, but for those left out."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +92,7 @@ class Failed:
     error: Exception
 
 
-Event = Cut | Progress | Picture | Finished | Failed
+Event = Cut | Progress | Picture | Flagged | Finished | Failed
 
 
 @dataclass(eq=False)
@@ -86,6 +104,7 @@ class Job:
     denoisings: list[Denoising] = field(default_factory=list)
     started: float = 0
     handed_out: int = 0
+    flagged: int = 0
     over: bool = False
 
     @property
@@ -119,10 +138,14 @@ class Engine:
         model: on its device.
         rows: latents of the native size in one UNet call at the most. None takes as many as the
             device's free memory has room for.
+        checker: flags pictures that are then left out; None lets all pass.
     """
 
-    def __init__(self, model: Model, rows: int | None = None) -> None:
+    def __init__(
+        self, model: Model, rows: int | None = None, checker: SafetyChecker | None = None
+    ) -> None:
         self.model = model
+        self._checker = checker
         self._room = batches.room_for(model, rows)
         self._prompts = Prompts(model.pipeline)
         self._submitted: SimpleQueue[Job | None] = SimpleQueue()
@@ -136,7 +159,8 @@ class Engine:
 
         Args:
             listener: takes the events: what was cut from the prompts, the progress after each
-                step, the pictures in their order and, last, `Finished` or `Failed`. It is called
+                step, in their order the pictures, or that they were flagged, and, last, `Finished`
+                or `Failed`. It is called
                 on the engine's thread and must neither block nor raise.
         """
         job = Job(request, listener)
@@ -190,14 +214,22 @@ class Engine:
         job.started = time.monotonic()
 
     def _hand_out(self, job: Job) -> None:
-        """Gives the next picture of a request whose steps are all taken."""
+        """Gives the next picture of a request whose steps are all taken.
+
+        Raises:
+            NsfwError: when it was the last one, and all were flagged.
+        """
         self._wait(turns=0)
         if job.over:
             return
-        index = job.handed_out
+        index, seed = job.handed_out, job.request.seed_of(job.handed_out)
         image = tasks.finish(job.denoisings[index], self.model)
-        self._tell(job, Picture(index, job.request.seed_of(index), image))
+        nsfw = self._checker.is_nsfw(image) if self._checker else None
+        self._tell(job, Flagged(index, seed) if nsfw else Picture(index, seed, image, nsfw))
         job.handed_out += 1
+        job.flagged += bool(nsfw)
+        if job.flagged == len(job.denoisings):
+            raise NsfwError
         if job.handed_out == len(job.denoisings):
             self._tell(job, Finished())
             job.over = True

@@ -5,19 +5,22 @@ from __future__ import annotations
 import inspect
 import json
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stable_diffusion import imports
 
 if TYPE_CHECKING:
     import torch
 
+Result = TypeVar("Result")
+
 WEIGHTS = Path(__file__).parent.parent / "weights"
-DEMO = "demo"
+DEMO, CHECKER = "demo", "safety-checker"
 LARGEST_LATENTS = 128
 """Side up to which latents are decoded at once, larger ones in tiles: 1024 px of most models."""
 DTYPES = ("float32", "float16", "bfloat16")
@@ -156,17 +159,31 @@ def find(model: str | None, task: str = "img2img") -> Weights:
     name = model or preferred
     if entries.get(name, {}).get("task") not in TASKS:
         return _in_folder(Path(name))
-    folder, lock = WEIGHTS / name, locked().get(name)
+    return Weights(name, _whole(name), entries[name]["native_size"], entries[name]["task"])
+
+
+def find_checker() -> Path | None:
+    """The folder of the NSFW checker's weights; None where they were not downloaded.
+
+    Raises:
+        WeightsError: when they are not whole.
+    """
+    return _whole(CHECKER) if _is_complete(WEIGHTS / CHECKER) else None
+
+
+def _whole(name: str) -> Path:
+    """The folder of a model of the manifest, where all is there and of the size on record."""
+    folder, entry, lock = WEIGHTS / name, catalogue()[name], locked().get(name)
     command = f"run: scripts/download-weights {name}"
     if not _is_complete(folder):
         raise WeightsError(f"the weights of {name} are not in {folder}; {command}")
-    for file, known in (lock or entries[name]).get("files", {}).items():
+    for file, known in (lock or entry).get("files", {}).items():
         path = folder / file
         if lock and not path.exists():
             raise WeightsError(f"{path} is missing; {command}")
         if path.exists() and path.stat().st_size != known.get("size", path.stat().st_size):
             raise WeightsError(f"{path} has not the size on record; {command}")
-    return Weights(name, folder, entries[name]["native_size"], entries[name]["task"])
+    return folder
 
 
 def _is_complete(folder: Path) -> bool:
@@ -215,11 +232,17 @@ def load(weights: Weights, dtype: str | None = None) -> Model:
     if dtype not in (None, *DTYPES):
         raise SetupError(f"the precision {dtype!r} is not known; give one of {', '.join(DTYPES)}")
     threading.Thread(target=_read, args=(weights,), daemon=True).start()
-    # Each thread that computes has helpers of its own, and those of two are more than the
-    # processor has cores: waiting for each other, they take nearly twice as long for every step.
+    return Model(weights, apart(_load, weights, dtype))
+
+
+def apart(function: Callable[..., Result], *arguments: Any) -> Result:
+    """What a function returns that computes in a thread of its own, which then ends.
+
+    Each thread that computes has helpers of its own, and those of two are more than the processor
+    has cores: waiting for each other, they take nearly twice as long for every step.
+    """
     with ThreadPoolExecutor(1) as thread:
-        pipeline = thread.submit(_load, weights, dtype).result()
-    return Model(weights, pipeline)
+        return thread.submit(function, *arguments).result()
 
 
 def default_dtype() -> str:

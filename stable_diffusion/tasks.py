@@ -15,7 +15,7 @@ import numpy
 import torch
 from PIL import Image
 
-from stable_diffusion import images, schedulers
+from stable_diffusion import images, schedulers, watermark
 from stable_diffusion.models import Model
 from stable_diffusion.prompts import Embeddings
 from stable_diffusion.request import Request
@@ -230,7 +230,7 @@ def finish(denoising: Denoising, model: Model) -> Image.Image:
     if not torch.isfinite(pixels).all():
         raise ArithmeticError("no picture came out: smaller weights or less guidance may help")
     picture: Image.Image = model.pipeline.image_processor.postprocess(pixels.float())[0]
-    picture = picture.crop((0, 0, *canvas.size))
+    picture = watermark.lay(picture.crop((0, 0, *canvas.size)))
     if canvas.picture and canvas.mask:
         # Full weight at white, none at the last preserved grey: feathering stays on the white side.
         weight = canvas.mask.point([max(0, 2 * (grey - WHITE) + 1) for grey in range(256)])

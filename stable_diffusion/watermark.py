@@ -1,0 +1,144 @@
+"""The invisible watermark that CompVis's scripts lay into their pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy
+from PIL import Image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Bytes = NDArray[numpy.uint8]
+    Ints = NDArray[numpy.int32]
+    Reals = NDArray[numpy.float32]
+
+MARK = b"StableDiffusionV1"
+"""What the watermark says: that of CompVis's `scripts/txt2img.py` and `img2img.py`."""
+SMALLEST = 256 * 256
+"""Pixels of a picture that is marked; `invisible-watermark` reads no smaller one."""
+STEP = 72
+"""Of the scale that coefficients are put on: those in the lower half of a step say 0, else 1."""
+MARGIN = 4
+"""How far from those that say the opposite a coefficient is put; rounding may take half of it."""
+BLUER = numpy.array([0, -0.395, 2.032], numpy.float32)
+"""What one more in OpenCV's U is in R, G and B."""
+LUMINANCE = numpy.array([0.299, 0.587, 0.114], numpy.float32)
+"""How much of R, G and B is seen as light."""
+
+
+def lay(picture: Image.Image) -> Image.Image:
+    """The picture with the invisible watermark of CompVis's scripts; a small one stays as it is.
+
+    The package `invisible-watermark` reads it from every picture of 256 × 256 pixels or more, as
+    long as no pixel changes. It is that package's method `dwtDct` (imwatermark/maxDct.py): in each
+    block of 8 × 8 pixels, the largest of fifteen coefficients is set to the middle of the half step
+    that says the block's bit; the bits of the mark take turns. Two things differ. No other pixels
+    change, where the package turns all of them to YUV and back. And a block that would be read
+    wrong is corrected: its colours were clipped, or another coefficient is the largest now.
+
+    Args:
+        picture: RGB, with at least eight pixels on each side.
+    """
+    if picture.width * picture.height < SMALLEST:
+        return picture
+    pixels = numpy.array(picture)
+    blocks = _blocks(pixels)
+    bits = numpy.unpackbits(numpy.frombuffer(MARK, numpy.uint8)).astype(numpy.int32)
+    bits = numpy.resize(bits, len(blocks))
+
+    values = _coefficients(blocks)
+    every, largest = numpy.arange(len(blocks)), 1 + values[:, 1:].argmax(1)
+    value = values[every, largest]
+    wanted = value // STEP * STEP + STEP // 4 + STEP // 2 * bits
+    squares = _clipped(_shifted(blocks[every, largest], wanted - value))
+    marked = blocks.copy()
+    marked[every, largest], values[every, largest] = squares, _coefficients(squares)
+
+    wrong = ~_says(values, bits)
+    marked[wrong] = _corrected(blocks[wrong], bits[wrong])
+    rows, columns = picture.height // 8, picture.width // 8
+    marked = marked.reshape(rows, columns, 4, 4, 2, 2, 3).transpose(0, 2, 4, 1, 3, 5, 6)
+    pixels[: rows * 8, : columns * 8] = marked.reshape(rows * 8, columns * 8, 3)
+    return Image.fromarray(pixels)
+
+
+def _blocks(pixels: Bytes) -> Bytes:
+    """(blocks, 16, 2, 2, 3): the squares of 2 × 2 pixels in each block of 8 × 8."""
+    rows, columns = pixels.shape[0] // 8, pixels.shape[1] // 8
+    grid = pixels[: rows * 8, : columns * 8].reshape(rows, 4, 2, columns, 4, 2, 3)
+    return grid.transpose(0, 3, 1, 4, 2, 5, 6).reshape(-1, 16, 2, 2, 3)
+
+
+def _coefficients(squares: Bytes) -> Ints:
+    """Four times the mean U of squares, (…, 2, 2, 3): twice what the Haar wavelet makes of them.
+
+    U is that of OpenCV's `COLOR_BGR2YUV`, to the bit (modules/imgproc/src/color_yuv.simd.hpp).
+    """
+    red, green, blue = numpy.moveaxis(squares, -1, 0).astype(numpy.int32)
+    luminance = (4899 * red + 9617 * green + 1868 * blue + 2**13) >> 14
+    u = ((blue - luminance) * 8061 + (128 << 14) + 2**13) >> 14
+    values: Ints = u.sum((-1, -2), dtype=numpy.int32)
+    return values
+
+
+def _says(values: Ints, bits: Ints) -> NDArray[numpy.bool_]:
+    """(blocks,): whether the package's decoder is sure to read the bits, (blocks,), from these.
+
+    Args:
+        values: (blocks, 16), of which it leaves out the first.
+    """
+    phase = (values[:, 1:].max(1) - STEP // 2 * bits) % STEP
+    says: NDArray[numpy.bool_] = abs(phase - STEP // 4) <= STEP // 4 - MARGIN // 2
+    return says
+
+
+def _shifted(squares: Bytes, more: Ints) -> Reals:
+    """Squares, (…, 2, 2, 3), with coefficients larger by `more`, (…); Y and V stay."""
+    return squares + (more / numpy.float32(4)).astype(numpy.float32)[..., None, None, None] * BLUER
+
+
+def _clipped(squares: Reals) -> Bytes:
+    return squares.round().clip(0, 255).astype(numpy.uint8)
+
+
+def _corrected(blocks: Bytes, bits: Ints) -> Bytes:
+    """Blocks that say their bits.
+
+    The largest coefficient is made larger until it does, or all the large ones are made smaller,
+    whichever is seen less.
+    """
+    values = _coefficients(blocks)
+    largest = 1 + values[:, 1:].argmax(1)[:, None]
+    value = numpy.take_along_axis(values, largest, 1)
+    room = STEP // 2 - 2 * MARGIN
+    above = (value - MARGIN - STEP // 2 * bits[:, None]) % STEP
+    higher = value + numpy.where(above > room, STEP - above, 0)
+    lower = value - numpy.where(above > room, above - room, 0)
+    raised, lowered = values.copy(), numpy.minimum(values, lower)
+    numpy.put_along_axis(raised, largest, higher, 1)
+    lowered[:, 0] = values[:, 0]  # which nobody reads
+
+    candidates = [_steered(blocks, values, wanted) for wanted in (raised, lowered)]
+    change = [
+        (numpy.square(candidate.astype(numpy.float32) - blocks) @ LUMINANCE).sum((1, 2, 3))
+        + numpy.where(_says(_coefficients(candidate), bits), 0, numpy.inf)
+        for candidate in candidates
+    ]
+    return numpy.where((change[0] <= change[1])[:, None, None, None, None], *candidates)
+
+
+def _steered(blocks: Bytes, values: Ints, wanted: Ints) -> Bytes:
+    """Blocks with coefficients near those wanted, and Y changed as far as colours need it."""
+    blocks, missing = blocks.copy(), wanted - values
+    for _ in range(8):  # as no colour is as blue or yellow as some would have to be
+        off = abs(missing) > MARGIN // 2
+        if not off.any():
+            break
+        squares = _shifted(blocks[off], missing[off])
+        squares -= (squares.max(-1, keepdims=True) - 255).clip(0)
+        squares -= squares.min(-1, keepdims=True).clip(None, 0)
+        blocks[off] = _clipped(squares)
+        missing[off] = wanted[off] - _coefficients(blocks[off])
+    return blocks
