@@ -1,0 +1,290 @@
+"""Original checkpoints: a model in one file, in the layout of CompVis and Stability AI."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+ORIGINAL = Path(__file__).parent.parent / "weights" / "original"
+"""The configurations, which such files don't hold."""
+SUFFIXES = (".ckpt", ".safetensors")
+UNET, VAE = "model.diffusion_model.", "first_stage_model."
+TEXT_ENCODERS = {"cond_stage_model.transformer.": "v1", "cond_stage_model.model.": "v2"}
+"""The architecture that each layout of the text encoder belongs to: CLIP's or OpenCLIP's."""
+CHANNELS = {"v1": (4, 9), "v2": (4, 9), "x4-upscaler": (7,)}
+FOREIGN = {
+    "lora_": "a LoRA, which needs a model to be added to",
+    "conditioner.embedders.": "Stable Diffusion XL",
+    "depth_model.": "the depth model of Stable Diffusion 2, whose depth estimator can't be read "
+    "from this layout: run scripts/download-weights stable-diffusion-2-depth",
+    UNET + "label_emb.0.": "Stable Diffusion unCLIP",
+    "control_model.": "a ControlNet",
+    "down_blocks.": "one part of a model in the library's layout: give the folder that has its "
+    "model_index.json",
+}
+"""What is told of a file that has names with these beginnings."""
+BAGGAGE = (
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+)
+"""Classes of the state of a training, which CompVis' files hold beside the weights."""
+UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError)
+"""What torch raises for files that are broken."""
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint that can be served; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """What an original checkpoint is, by the names and shapes of its tensors.
+
+    architecture: the name of a folder of `weights/original`: v1, v2 or x4-upscaler.
+    channels: of the UNet's input: 4 for drawing, 9 for inpainting (latents, mask and masked
+        latents), 7 for the upscaler (latents and picture).
+    """
+
+    architecture: str
+    channels: int
+
+
+class _Inert:
+    """Stands for whatever is not weights: it takes everything and does nothing."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __setstate__(self, state: Any) -> None: ...
+
+
+def examine(path: Path) -> Original:
+    """Tells what an original checkpoint is; of a .safetensors file it reads the header alone.
+
+    Raises:
+        CheckpointError: when it is none, or none that can be served.
+    """
+    if _is_safetensors(path):
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy") as file:
+                names = file.keys()
+                return _identify(path, {name: file.get_slice(name).get_shape() for name in names})
+        except (OSError, SafetensorError) as error:
+            raise _unreadable(path, error) from error
+    return _identify(path, {name: tensor.shape for name, tensor in _unpickle(path).items()})
+
+
+def load(path: Path, dtype: torch.dtype, device: str = "cpu") -> Any:
+    """Makes the library's pipeline of an original checkpoint, without a safety checker.
+
+    Args:
+        path: a file with one of `SUFFIXES`.
+        dtype: the precision to compute in.
+        device: where to compute.
+
+    Returns:
+        `StableDiffusionImg2ImgPipeline`, or `StableDiffusionInpaintPipeline` for 9 channels, or
+        `StableDiffusionUpscalePipeline`. Its scheduler has the prediction type of the UNet; the
+        UNet's `sample_size` is the side in latents of the square that the model was trained on.
+
+    Raises:
+        CheckpointError: when the file is no whole checkpoint that can be served.
+    """
+    import diffusers
+    from transformers import CLIPTokenizer
+
+    tensors = _read(path)
+    original = _identify(path, {name: tensor.shape for name, tensor in tensors.items()})
+    folder = ORIGINAL / original.architecture
+    models = _models(path, original, _used(tensors), dtype)
+    for model in models.values():
+        model.to(device)
+    tokenizer = CLIPTokenizer.from_pretrained(ORIGINAL / "tokenizer")
+    if original.architecture != "v1":
+        # OpenCLIP pads with zeros. As a token, "!", they would be taken for words of prompts too.
+        tokenizer.pad_token_id = 0
+    settings: dict[str, Any] = {}
+    if original.channels == 4:
+        epsilon = _predicts_noise(path, models["unet"], models["text_encoder"], tokenizer)
+        settings["prediction_type"] = "epsilon" if epsilon else "v_prediction"
+        if original.architecture == "v2":
+            models["unet"].register_to_config(sample_size=64 if epsilon else 96)
+    scheduler = diffusers.DDIMScheduler.from_pretrained(folder, subfolder="scheduler", **settings)
+    components = {**models, "tokenizer": tokenizer, "scheduler": scheduler}
+    if original.architecture == "x4-upscaler":
+        noise = diffusers.DDPMScheduler.from_pretrained(folder, subfolder="low_res_scheduler")
+        return diffusers.StableDiffusionUpscalePipeline(**components, low_res_scheduler=noise)
+    pipeline = (
+        diffusers.StableDiffusionInpaintPipeline
+        if original.channels == 9
+        else diffusers.StableDiffusionImg2ImgPipeline
+    )
+    return pipeline(
+        **components, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+    )
+
+
+def _is_safetensors(path: Path) -> bool:
+    if path.suffix.lower() not in SUFFIXES:
+        raise CheckpointError(f"{path} is no checkpoint: give a file with {' or '.join(SUFFIXES)}")
+    return path.suffix.lower() == ".safetensors"
+
+
+def _identify(path: Path, shapes: Mapping[str, Any]) -> Original:
+    for beginning, what in FOREIGN.items():
+        if _has(shapes, beginning):
+            raise CheckpointError(f"{path} is {what}")
+    found = {TEXT_ENCODERS[prefix] for prefix in TEXT_ENCODERS if _has(shapes, prefix)}
+    first = shapes.get(UNET + "input_blocks.0.0.weight", ())
+    if len(found) != 1 or len(first) != 4 or not _has(shapes, VAE):
+        raise CheckpointError(
+            f"{path} is no whole checkpoint of Stable Diffusion 1 or 2: give one that has a text "
+            f"encoder (cond_stage_model), a UNet ({UNET[:-1]}) and a VAE ({VAE[:-1]})"
+        )
+    architecture, channels = found.pop(), int(first[1])
+    if (architecture, channels) == ("v2", 7):
+        architecture = "x4-upscaler"
+    if channels not in CHANNELS[architecture]:
+        raise CheckpointError(
+            f"the UNet of {path} takes {channels} channels: give a checkpoint for drawing (4), "
+            "inpainting (9) or upscaling (7)"
+        )
+    return Original(architecture, channels)
+
+
+def _has(names: Iterable[str], beginning: str) -> bool:
+    return any(name.startswith(beginning) for name in names)
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file, mapped from the disk where its format allows."""
+    if not _is_safetensors(path):
+        return _unpickle(path)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unpickle(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a .ckpt file, of which nothing is run."""
+    import torch
+
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            torch.serialization.safe_globals([(_Inert, name) for name in BAGGAGE]),
+        ):
+            content = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
+    except pickle.UnpicklingError as error:
+        # torch's own message advises to run what is in the file.
+        if (asked := re.search(r"GLOBAL ([\w.]+)", str(error))) is None:
+            raise _unreadable(path, "it is no file of tensors") from error
+        raise CheckpointError(
+            f"{path} asks to run {asked[1]}, which weights don't need and may do harm; it was not "
+            "run. Get the model as .safetensors, or from its makers"
+        ) from error
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    content = content.get("state_dict", content) if isinstance(content, dict) else {}
+    tensors = content.items() if isinstance(content, dict) else ()
+    return {str(name): tensor for name, tensor in tensors if isinstance(tensor, torch.Tensor)}
+
+
+def _unreadable(path: Path, reason: object) -> CheckpointError:
+    return CheckpointError(f"{path} can't be read ({' '.join(str(reason).split())}): get it anew")
+
+
+def _used(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Those that make pictures.
+
+    Where a training kept the moving average of the UNet's weights beside the last ones, it is
+    the average, as in the files that the makers released for drawing.
+    """
+    used = {}
+    for name, tensor in tensors.items():
+        if name.startswith(UNET):
+            average = "model_ema." + name.removeprefix("model.").replace(".", "")
+            used[name] = tensors.get(average, tensor)
+        elif name.startswith((VAE, *TEXT_ENCODERS)):
+            used[name] = tensor
+    return used
+
+
+def _models(
+    path: Path, original: Original, tensors: dict[str, torch.Tensor], dtype: torch.dtype
+) -> dict[str, Any]:
+    """The models with these weights, by the names that pipelines have for them."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers.loaders.single_file_utils import (
+        SingleFileComponentError,
+        create_diffusers_clip_model_from_ldm,
+    )
+    from transformers import CLIPTextModel
+
+    options: dict[str, Any] = {
+        "config": str(ORIGINAL / original.architecture),
+        "local_files_only": True,
+        "torch_dtype": dtype,
+    }
+    lacking = f"{path} lacks weights of its %s: get it anew, or a checkpoint of the whole model"
+    models = {}
+    for name, read in {
+        "unet": partial(UNet2DConditionModel.from_single_file, in_channels=original.channels),
+        "vae": AutoencoderKL.from_single_file,
+        "text_encoder": partial(create_diffusers_clip_model_from_ldm, CLIPTextModel),
+    }.items():
+        try:
+            models[name] = read(tensors, subfolder=name, **options)
+        except NotImplementedError as error:  # of torch, for parameters without values
+            raise CheckpointError(lacking % name) from error
+        except (ValueError, SingleFileComponentError) as error:
+            raise _unreadable(path, error) from error
+        if any(parameter.is_meta for parameter in models[name].parameters()):
+            raise CheckpointError(lacking % name)
+    if len(models["unet"].state_dict()) != sum(name.startswith(UNET) for name in tensors):
+        raise CheckpointError(
+            f"the UNet of {path} has more weights than that of Stable Diffusion: give a checkpoint "
+            "of Stable Diffusion 1 or 2 as it was released"
+        )
+    return models
+
+
+def _predicts_noise(path: Path, unet: Any, text_encoder: Any, tokenizer: Any) -> bool:
+    """Whether the UNet predicts the noise (epsilon) and not the velocity v.
+
+    At the last timestep its input is hardly anything but noise. There epsilon is about that
+    noise, and v about the negative of a picture (https://arxiv.org/abs/2202.00512), which the
+    noise knows nothing of.
+    """
+    import torch
+
+    size = (1, unet.config.in_channels, 32, 32)
+    noise = torch.randn(size, generator=torch.Generator().manual_seed(0))
+    empty = tokenizer("", padding="max_length", max_length=77, return_tensors="pt").input_ids
+    with torch.inference_mode():
+        prompt = text_encoder(empty.to(unet.device))[0]
+        prediction = unet(noise.to(unet.device, unet.dtype), 999, prompt).sample
+    both = torch.stack([noise.flatten(), prediction.float().cpu().flatten()])
+    correlation = float(torch.corrcoef(both)[0, 1])
+    if correlation != correlation:
+        raise CheckpointError(f"{path} is broken: its UNet answers without a number")
+    return correlation > 0.5
