@@ -25,12 +25,12 @@ TEXT_ENCODERS = {"cond_stage_model.transformer.": "v1", "cond_stage_model.model.
 """The architecture that each layout of the text encoder belongs to: CLIP's or OpenCLIP's."""
 CHANNELS = {"v1": (4, 9), "v2": (4, 9), "x4-upscaler": (7,)}
 FOREIGN = {
-    "lora_": "a LoRA, which needs a model to be added to",
-    "conditioner.embedders.": "Stable Diffusion XL",
+    "lora_": "a LoRA: give a checkpoint of a whole model",
+    "conditioner.embedders.": "Stable Diffusion XL: give a checkpoint of version 1 or 2",
     "depth_model.": "the depth model of Stable Diffusion 2, whose depth estimator can't be read "
     "from this layout: run scripts/download-weights stable-diffusion-2-depth",
-    UNET + "label_emb.0.": "Stable Diffusion unCLIP",
-    "control_model.": "a ControlNet",
+    UNET + "label_emb.0.": "Stable Diffusion unCLIP: give a checkpoint that draws from words",
+    "control_model.": "a ControlNet: give a checkpoint of Stable Diffusion itself",
     "down_blocks.": "one part of a model in the library's layout: give the folder that has its "
     "model_index.json",
 }
@@ -251,7 +251,7 @@ def _models(
         "torch_dtype": dtype,
     }
     lacking = f"{path} lacks weights of its %s: get it anew, or a checkpoint of the whole model"
-    models = {}
+    models: dict[str, Any] = {}
     for name, read in {
         "unet": partial(UNet2DConditionModel.from_single_file, in_channels=original.channels),
         "vae": AutoencoderKL.from_single_file,
@@ -289,6 +289,6 @@ def _predicts_noise(path: Path, unet: Any, text_encoder: Any, tokenizer: Any) ->
         prompt = text_encoder(empty.to(unet.device))[0]
         prediction = unet(noise.to(unet.device, unet.dtype), 999, prompt).sample
     share = float((prediction.cpu() * noise).mean() / noise.square().mean())
-    if math.isnan(share):
+    if not math.isfinite(share):
         raise CheckpointError(f"{path} is broken, get it anew: its UNet answers without a number")
     return share > 0.5
