@@ -26,8 +26,6 @@ EXAMPLE = 'scripts/predict -i prompt="a panda" -i image=@examples/face.png -o pa
 def main() -> int:
     """The exit status: 0, or 2 for wrong input, 1 when the prediction failed, 130 for Ctrl-C."""
     from stable_diffusion.models import SetupError
-    from stable_diffusion.request import InputError
-    from stable_diffusion.safety import NsfwError
 
     choice = argparse.ArgumentParser(add_help=False)
     selection.add_arguments(choice)
@@ -41,6 +39,9 @@ def main() -> int:
     if arguments.model:
         os.environ["MODEL"] = arguments.model
 
+    from stable_diffusion.request import InputError
+    from stable_diffusion.safety import NsfwError
+
     with tempfile.TemporaryDirectory() as folder:
         tempfile.tempdir = folder  # for what is fetched, and for pictures that nobody came to see
         try:
@@ -48,7 +49,14 @@ def main() -> int:
         except InputError as error:
             print(error, file=sys.stderr)
             return 2
-        except (SetupError, NsfwError, ArithmeticError, RuntimeError, OSError) as error:
+        except (
+            SetupError,
+            NsfwError,
+            ArithmeticError,
+            MemoryError,
+            RuntimeError,
+            OSError,
+        ) as error:
             print(error, file=sys.stderr)
             return 1
         except KeyboardInterrupt:

@@ -14,7 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default=os.environ.get("MODEL"),
-        help="a name of weights/manifest.json, or a folder in the library's layout",
+        help="a name of weights/manifest.json, a folder in the library's layout, or an original "
+        "checkpoint (.ckpt or .safetensors)",
     )
     parser.add_argument(
         "--predictor",

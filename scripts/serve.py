@@ -43,7 +43,7 @@ def main() -> int:
     if arguments.model:
         # The worker runs in another folder.
         known = weights.name in catalogue()
-        os.environ["MODEL"] = weights.name if known else str(weights.folder.resolve())
+        os.environ["MODEL"] = weights.name if known else str(weights.path.resolve())
     if not _is_free(arguments.host, arguments.port):
         print(
             f"port {arguments.port} of {arguments.host} can't be had; give another --port",

@@ -14,7 +14,7 @@ from stable_diffusion.tasks import Denoising
 
 LIVE = 26
 """Numbers that a call holds at once for each latent pixel and each channel of the UNet's first
-block, counted for Stable Diffusion 2.1; the demo model's holds 25."""
+block, counted for Stable Diffusion 1 and 2; the demo model's holds 25, the upscaler's 15."""
 SHARE = 0.5
 """Of the free memory; the rest is for what a convolution works in, and for what counting misses."""
 ROWS_ON_CPU = 8

@@ -299,6 +299,10 @@ class Engine:
                 told = f"the GPU has failed, and this process with it: {error}"
                 print(told, file=sys.stderr, flush=True)
                 os._exit(1)
+            if isinstance(error, torch.OutOfMemoryError):
+                error = MemoryError(
+                    "there is not enough memory for a picture of this size; ask for a smaller one"
+                )
             for job in jobs:
                 self._tell(job, Failed(error))
                 job.over = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import threading
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from stable_diffusion import imports
+from stable_diffusion import checkpoints, imports
+from stable_diffusion.checkpoints import CheckpointError
 
 if TYPE_CHECKING:
     import torch
@@ -71,28 +73,32 @@ class WeightsError(SetupError):
 class Weights:
     """A model on the disk.
 
-    name: of the manifest, or of the folder.
-    folder: in the library's layout: `model_index.json` and a folder for each component.
-    native_size: side in pixels of the square that the model was trained on.
+    name: of the manifest, or of the folder or file.
+    path: a folder in the library's layout, with `model_index.json` and a folder for each
+        component; or an original checkpoint.
+    native_size: side in pixels of the square that the model was trained on; of an original
+        checkpoint it is 0 until it is loaded.
     task: what it was trained for, of `TASKS`.
     """
 
     name: str
-    folder: Path
+    path: Path
     native_size: int
     task: str = "img2img"
 
     @property
     def variant(self) -> str | None:
         """What the hub's names of its files have before their suffix: fp16 where it has those."""
-        fp16 = self.folder / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+        fp16 = self.path / "unet" / "diffusion_pytorch_model.fp16.safetensors"
         return "fp16" if fp16.exists() else None
 
     def files(self) -> list[Path]:
         """Those that are loaded, of all components."""
+        if self.path.is_file():
+            return [self.path]
         ending = f".{self.variant}.safetensors" if self.variant else ".safetensors"
         names = components(self.task)
-        found = [path for name in names for path in self.folder.glob(f"{name}/*{ending}")]
+        found = [path for name in names for path in self.path.glob(f"{name}/*{ending}")]
         return [path for path in found if self.variant or ".fp16." not in path.name]
 
 
@@ -144,9 +150,9 @@ def find(model: str | None, task: str = "img2img") -> Weights:
     """The weights of a model, checked for being there and whole.
 
     Args:
-        model: a name of the manifest, or a folder in the library's layout. None takes the task's
-            preferred one where its weights lie in `weights/`, else the demo model, which can do
-            image to image and inpainting.
+        model: a name of the manifest, a folder in the library's layout, or an original checkpoint
+            (.ckpt or .safetensors). None takes the task's preferred one where its weights lie in
+            `weights/`, else the demo model, which can do image to image and inpainting.
         task: what for, where no model is named.
 
     Raises:
@@ -158,7 +164,8 @@ def find(model: str | None, task: str = "img2img") -> Weights:
         preferred = DEMO
     name = model or preferred
     if entries.get(name, {}).get("task") not in TASKS:
-        return _in_folder(Path(name))
+        path = Path(name)
+        return _in_file(path) if path.suffix.lower() in checkpoints.SUFFIXES else _in_folder(path)
     return Weights(name, _whole(name), entries[name]["native_size"], entries[name]["task"])
 
 
@@ -195,7 +202,8 @@ def _in_folder(folder: Path) -> Weights:
     if not _is_complete(folder) or not config.exists():
         names = [name for name, entry in catalogue().items() if entry["task"] in TASKS]
         raise WeightsError(
-            f"there is no model {str(folder)!r}: give a folder in the library's layout or one of "
+            f"there is no model {str(folder)!r}: give a folder in the library's layout, an "
+            f"original checkpoint ({' or '.join(checkpoints.SUFFIXES)}) or one of "
             + ", ".join(names)
         )
     unet = json.loads(config.read_text())
@@ -203,6 +211,14 @@ def _in_folder(folder: Path) -> Weights:
     task = task_of(unet["in_channels"])
     native_size = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
     return Weights(folder.resolve().name, folder, native_size, task)
+
+
+def _in_file(path: Path) -> Weights:
+    try:
+        channels = checkpoints.examine(path).channels
+    except CheckpointError as error:
+        raise WeightsError(str(error)) from error
+    return Weights(path.stem, path, 0, task_of(channels))
 
 
 def task_of(channels: int) -> str:
@@ -232,7 +248,11 @@ def load(weights: Weights, dtype: str | None = None) -> Model:
     if dtype not in (None, *DTYPES):
         raise SetupError(f"the precision {dtype!r} is not known; give one of {', '.join(DTYPES)}")
     threading.Thread(target=_read, args=(weights,), daemon=True).start()
-    return Model(weights, apart(_load, weights, dtype))
+    pipeline = apart(_load, weights, dtype)
+    native_size = (
+        weights.native_size or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    )
+    return Model(dataclasses.replace(weights, native_size=native_size), pipeline)
 
 
 def apart(function: Callable[..., Result], *arguments: Any) -> Result:
@@ -260,44 +280,59 @@ def _load(weights: Weights, dtype: str | None) -> Any:
 
         diffusers.utils.logging.disable_progress_bar()
         transformers.utils.logging.disable_progress_bar()
-        task, precision = TASKS[weights.task], getattr(torch, dtype or default_dtype())
-        kind = getattr(diffusers, task.pipeline)
-        left_out = {
-            "safety_checker": None,
-            "requires_safety_checker": False,
-            "feature_extractor": None,
-            "image_encoder": None,
-            "watermarker": None,
-        }
-        # What estimates depth has batch norms, and the upscaler's autoencoder overflows: both do
-        # not bear half precision.
-        whole = {"depth": "depth_estimator", "upscale": "vae"}.get(weights.task, "")
+        precision = getattr(torch, dtype or default_dtype())
+        device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            pipeline = kind.from_pretrained(
-                weights.folder,
-                dtype={"default": precision, whole: torch.float32},
-                variant=weights.variant,
-                local_files_only=True,
-                use_safetensors=True,
-                **{k: v for k, v in left_out.items() if k in inspect.signature(kind).parameters},
-            )
-            if weights.task == "depth":
-                # By name: the class in `model_index.json` is that of another time.
-                extractor = transformers.DPTImageProcessorPil.from_pretrained(
-                    weights.folder / "feature_extractor"
-                )
-                pipeline.register_modules(feature_extractor=extractor)
+            if weights.path.is_file():
+                pipeline = checkpoints.load(weights.path, precision, device)
+            else:
+                pipeline = _load_folder(weights, precision)
+        except CheckpointError as error:
+            raise WeightsError(str(error)) from error
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            raise WeightsError(f"the model in {weights.folder} can't be read: {reason}") from error
+            raise WeightsError(f"the model in {weights.path} can't be read: {reason}") from error
     vae = pipeline.vae
+    if weights.task == "depth":
+        pipeline.depth_estimator.float()  # its batch norms don't bear half precision
+    if weights.task == "upscale":
+        vae.float()  # it overflows in half precision, as the library knows too
     vae.enable_tiling()
     vae.tile_latent_min_size = LARGEST_LATENTS
     vae.tile_sample_min_size = LARGEST_LATENTS * pipeline.vae_scale_factor
-    if torch.cuda.is_available():
-        pipeline.to("cuda")
+    if device == "cuda":
+        pipeline.to(device)
         pipeline.unet.to(memory_format=torch.channels_last)
         vae.to(memory_format=torch.channels_last)
+    return pipeline
+
+
+def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
+    import diffusers
+    import transformers
+
+    kind = getattr(diffusers, TASKS[weights.task].pipeline)
+    left_out = {
+        "safety_checker": None,
+        "requires_safety_checker": False,
+        "feature_extractor": None,
+        "image_encoder": None,
+        "watermarker": None,
+    }
+    pipeline = kind.from_pretrained(
+        weights.path,
+        dtype=precision,
+        variant=weights.variant,
+        local_files_only=True,
+        use_safetensors=True,
+        **{name: left_out[name] for name in left_out.keys() & inspect.signature(kind).parameters},
+    )
+    if weights.task == "depth":
+        # By name: the class that `model_index.json` names is no more.
+        extractor = transformers.DPTImageProcessorPil.from_pretrained(
+            weights.path / "feature_extractor"
+        )
+        pipeline.register_modules(feature_extractor=extractor)
     return pipeline
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
 from stable_diffusion.models import Model, WeightsError, apart, find_checker
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
 
 class NsfwError(Exception):

@@ -11,15 +11,20 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import predict
 from scripts import schema
-from stable_diffusion import images, request
-from stable_diffusion.models import SetupError
+from stable_diffusion import images, models, request, safety
+from stable_diffusion.engine import Engine
+from stable_diffusion.models import Model, SetupError, Weights
 from stable_diffusion.request import InputError, Request
-from tests.conftest import EXAMPLES, Studio, difference, opened
+from stable_diffusion.safety import NsfwError
+from tests.conftest import EXAMPLES, Studio, difference, opened, picture_of
+from tests.stable_diffusion import random_checker
 
 FLOWER = EXAMPLES / "flower.png"
+FLAGGED = picture_of(size=(256, 320))
 
 
 @pytest.fixture
@@ -69,6 +74,74 @@ def test_rows_and_precision_are_set_from_the_environment(monkeypatch: pytest.Mon
     with closing(predictor.engine) as engine:
         assert engine.model.dtype == torch.bfloat16
         assert engine._room == 4 * 16 * 16
+
+
+def test_the_checker_is_on_unless_it_is_turned_off_or_not_there(
+    demo: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict.checker_beside(demo) is None
+    missing = "The NSFW checker is not here, so no picture is checked; scripts/download-weights"
+    assert missing in capsys.readouterr().err
+    random_checker.write(tmp_path, FLAGGED)
+    monkeypatch.setattr(safety, "find_checker", lambda: tmp_path)
+    checker = predict.checker_beside(demo)
+    assert checker
+    assert checker.is_nsfw(FLAGGED)
+    assert not checker.is_nsfw(Image.new("RGB", (99, 99)))
+    monkeypatch.setenv("SAFETY_CHECKER", "off")
+    assert predict.checker_beside(demo) is None
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("SAFETY_CHECKER", "no")
+    with pytest.raises(SetupError, match="SAFETY_CHECKER is 'no'; give on or off"):
+        predict.checker_beside(demo)
+
+
+def test_flagged_images_are_left_out_and_told(
+    predictor: Any, demo: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Image.Image] = []
+
+    class Censor:
+        def is_nsfw(self, picture: Image.Image) -> bool:
+            seen.append(picture)
+            return len(seen) != 2
+
+    predictor.engine = Engine(demo, checker=Censor())  # type: ignore[arg-type]
+    (path,) = run(predictor, prompt="a rose", num_images=3, seed=4, num_inference_steps=1)
+    assert difference(opened(path), seen[1]) == (0, 0)
+    assert predictor.metrics["images"] == [
+        {"index": 0, "seed": 4, "nsfw": True, "file": None},
+        {"index": 1, "seed": 5, "nsfw": False, "file": path.name},
+        {"index": 2, "seed": 6, "nsfw": True, "file": None},
+    ]
+    assert "image 2, of seed 6, is left out: NSFW content detected" in capsys.readouterr().out
+    with pytest.raises(NsfwError, match="NSFW content detected. Try running it again, or try a"):
+        run(predictor, prompt="a rose", num_inference_steps=1)
+    predictor.engine.close()
+
+
+@pytest.mark.parametrize("given", ["inpainting", "upscale"])
+def test_a_model_of_another_task_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = Weights("some-model", Path("nowhere"), 512, given)
+    monkeypatch.setattr(models, "find", lambda *_: weights)
+    for kind in (predict.Predictor, predict.DepthToImage):
+        with pytest.raises(
+            SetupError, match=f"some-model is a model for {given}, which {kind.__name__}"
+        ):
+            kind().setup()
+
+
+def test_a_mask_that_was_fitted_is_told(
+    predictor: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = tmp_path / "mask.png"
+    Image.new("RGBA", (60, 40), "white").save(mask)
+    run(predictor, prompt="a rose", image=FLOWER, mask=mask, num_inference_steps=1)
+    told = capsys.readouterr().out.splitlines()
+    assert told[1:3] == [
+        "mask: its mode RGBA was read as greyscale, what is transparent in it as black",
+        "mask: its 60 × 40 pixels were fitted like the image's 512 × 512",
+    ]
 
 
 @pytest.mark.parametrize("rows", ["1", "many", "-2", "2.5"])

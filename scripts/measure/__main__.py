@@ -56,7 +56,7 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
     from scripts.measure.process import alone
     from scripts.measure.server import serving
 
-    model, native, rounds = str(weights.folder), weights.native_size, options.rounds
+    model, native, rounds = str(weights.path), weights.native_size, options.rounds
     match part:
         case "latency":
             rate, sizes = alone(machine.matrix_rate), options.size or [native]

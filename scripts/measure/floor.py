@@ -17,9 +17,9 @@ def floor_of(weights: Weights, request: Request) -> float:
     # The meta device knows shapes only: nothing is computed.
     with torch.device("meta"), torch.inference_mode():
         unet = UNet2DConditionModel.from_config(
-            UNet2DConditionModel.load_config(weights.folder / "unet")
+            UNet2DConditionModel.load_config(weights.path / "unet")
         )
-        vae = AutoencoderKL.from_config(AutoencoderKL.load_config(weights.folder / "vae"))
+        vae = AutoencoderKL.from_config(AutoencoderKL.load_config(weights.path / "vae"))
         latents = torch.zeros(1, 4, height // 8, width // 8)
         text = torch.zeros(1, 77, unet.config.cross_attention_dim)
         with FlopCounterMode(display=False) as step:
@@ -28,7 +28,7 @@ def floor_of(weights: Weights, request: Request) -> float:
             vae.encode(torch.zeros(1, 3, height, width))
         with FlopCounterMode(display=False) as decoding:
             vae.decode(latents)
-    config = weights.folder / "scheduler" / "scheduler_config.json"
+    config = weights.path / "scheduler" / "scheduler_config.json"
     schedule = schedulers.make(
         request.scheduler,
         json.loads(config.read_text()),

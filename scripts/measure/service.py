@@ -59,7 +59,7 @@ def ours(weights: Weights, cached: bool) -> tuple[float, float]:
     black = io.BytesIO()
     Image.new("RGB", (128, 128)).save(black, "png")
     url = f"data:image/png;base64,{base64.b64encode(black.getvalue()).decode()}"
-    with serving(str(weights.folder)) as server:
+    with serving(str(weights.path)) as server:
         server.predict(
             {
                 "prompt": "a red apple",
@@ -80,7 +80,7 @@ def naive(weights: Weights, cached: bool) -> tuple[float, float]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     start = time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, "-c", NAIVE, str(weights.folder), weights.variant or "", device],
+        [sys.executable, "-c", NAIVE, str(weights.path), weights.variant or "", device],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -88,7 +88,7 @@ def naive(weights: Weights, cached: bool) -> tuple[float, float]:
         assert process.stdout
         reached = [time.perf_counter() - start for line in process.stdout if line.strip()]
     if process.returncode or len(reached) != 2:
-        raise RuntimeError(f"the library could not draw with {weights.folder}")
+        raise RuntimeError(f"the library could not draw with {weights.path}")
     return reached[0], reached[1]
 
 

@@ -49,7 +49,7 @@ def sibling(
     request: pytest.FixtureRequest, demo: Model, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Sibling]:
     weights = random_models.make(request.param, demo, tmp_path_factory.mktemp("model"))
-    server = start(tmp_path_factory.mktemp("server"), "--model", str(weights.folder))
+    server = start(tmp_path_factory.mktemp("server"), "--model", str(weights.path))
     yield Sibling(request.param, server)
     assert not any("Traceback" in line for line in server.printed)
     server.stop()

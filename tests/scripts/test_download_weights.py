@@ -590,7 +590,7 @@ def test_a_damaged_model_is_found_so_until_it_is_downloaded_again(
     with pytest.raises(models.WeightsError, match=f"run: scripts/download-weights {NAME}$"):
         models.find(NAME)
     assert download(NAME) == Outcome(0, "")
-    assert models.find(NAME).folder == weights / NAME
+    assert models.find(NAME).path == weights / NAME
     assert on_disk(weights / NAME) == contents(*LOADED)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import subprocess
 import sys
+from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any
 
@@ -14,10 +15,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from imwatermark import WatermarkDecoder
 from PIL import Image
 
-from stable_diffusion import engine, images, models
-from stable_diffusion.engine import Cut, Engine, Event, Failed, Finished, Picture, Progress
+from stable_diffusion import engine, images, models, watermark
+from stable_diffusion.engine import Cut, Engine, Event, Failed, Finished, Flagged, Picture, Progress
 from stable_diffusion.models import Model
 from stable_diffusion.request import SCHEDULERS, InputError
 from tests.conftest import (
@@ -419,24 +421,35 @@ def test_between_two_steps_no_more_than_one_picture_is_encoded_or_decoded(
     assert all("forward" in pair for pair in itertools.pairwise(happened))
 
 
+@pytest.mark.parametrize(
+    ("images", "room", "expected_rows"),
+    [
+        # Split, and remembered for the second step.
+        (4, 3, [8, 4, 2, 2, 2, 2, *[2] * 4]),
+        (1, 1, [2, 1, 1, 1, 1]),
+    ],
+)
 def test_when_memory_is_short_the_call_is_split_and_nobody_is_lost(
-    demo: Model, monkeypatch: pytest.MonkeyPatch
+    images: int,
+    room: int,
+    expected_rows: list[int],
+    demo: Model,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     forward, rows = demo.pipeline.unet.forward, list[int]()
 
     def short(latents: torch.Tensor, *arguments: Any, **options: Any) -> Any:
         rows.append(len(latents))
-        if len(latents) > 3:
+        if len(latents) > room:
             raise torch.OutOfMemoryError("out of memory")
         return forward(latents, *arguments, **options)
 
     studio = Studio(demo)
-    expected = studio.draw(num_images=4, num_inference_steps=2)
+    expected = studio.draw(num_images=images, num_inference_steps=2)
     monkeypatch.setattr(demo.pipeline.unet, "forward", short)
-    pictures = studio.draw(num_images=4, num_inference_steps=2)
+    pictures = studio.draw(num_images=images, num_inference_steps=2)
     assert all(map(same, pictures, expected))
-    # Split twice, and remembered for the second step.
-    assert rows == [8, 4, 2, 2, 4, 2, 2] + [2] * 4
+    assert rows == expected_rows
     studio.close()
 
 
@@ -528,10 +541,92 @@ def test_a_call_that_fails_ends_its_requests_and_no_other(
     studio = Studio(demo)
     events: SimpleQueue[Event] = SimpleQueue()
     studio.engine.submit(request(num_inference_steps=5), events.put)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(MemoryError, match="not enough memory for a picture of this size"):
         studio.draw(width=256, num_images=2)
     assert any(isinstance(event, Picture) for event in until_over(events))
     studio.close()
+
+
+# The NSFW checker
+
+
+class Censor:
+    """A checker that flags what it is told to, and keeps what it has seen."""
+
+    def __init__(self, *flagged: int) -> None:
+        self.flagged = flagged
+        self.seen: list[Image.Image] = []
+
+    def is_nsfw(self, picture: Image.Image) -> bool:
+        self.seen.append(picture)
+        return len(self.seen) - 1 in self.flagged
+
+
+def checked_events(demo: Model, censor: Censor, **inputs: Any) -> list[Event]:
+    checked = Engine(demo, checker=censor)  # type: ignore[arg-type]
+    events: SimpleQueue[Event] = SimpleQueue()
+    checked.submit(request(num_inference_steps=1, **inputs), events.put)
+    told = [event for event in _until_over(events) if not isinstance(event, Progress)]
+    checked.close()
+    return told
+
+
+def _until_over(events: SimpleQueue[Event]) -> Iterator[Event]:
+    """All events of a request, failure included."""
+    while True:
+        event = events.get(timeout=300)
+        yield event
+        if isinstance(event, (Finished, Failed)):
+            return
+
+
+def test_a_flagged_image_is_left_out_and_costs_the_others_nothing(demo: Model) -> None:
+    censor = Censor(1)
+    told = checked_events(demo, censor, num_images=3, seed=5)
+    assert [type(event) for event in told] == [Picture, Flagged, Picture, Finished]
+    assert told[1] == Flagged(1, 6)
+    for event, seen in ((told[0], censor.seen[0]), (told[2], censor.seen[2])):
+        assert isinstance(event, Picture)
+        assert event.image is seen
+        assert event.nsfw is False
+
+
+def test_when_all_images_are_flagged_the_request_fails(demo: Model) -> None:
+    told = checked_events(demo, Censor(0, 1), num_images=2)
+    assert [type(event) for event in told] == [Flagged, Flagged, Failed]
+    assert isinstance(told[-1], Failed)
+    assert str(told[-1].error) == (
+        "NSFW content detected. Try running it again, or try a different prompt."
+    )
+
+
+def test_an_image_that_no_step_has_changed_is_checked_too(demo: Model) -> None:
+    told = checked_events(demo, Censor(0), image=FLOWER, strength=0)
+    assert [type(event) for event in told] == [Flagged, Failed]
+
+
+# The watermark
+
+
+def test_pictures_from_256_pixels_on_carry_the_watermark(studio: Studio) -> None:
+    decoder = WatermarkDecoder("bytes", 8 * len(watermark.MARK))
+
+    def mark(**inputs: Any) -> bytes:
+        (picture,) = studio.draw(num_inference_steps=4, **inputs)
+        decoded: bytes = decoder.decode(numpy.asarray(picture)[..., ::-1], "dwtDct")
+        return decoded
+
+    assert mark(width=256, height=256) == watermark.MARK
+    assert mark(width=256, height=384, image=FLOWER) == watermark.MARK
+    # Nothing was made there.
+    assert mark(width=256, height=256, image=FLOWER, strength=0) != watermark.MARK
+
+
+def test_the_watermark_is_laid_before_preserved_pixels_are_put_back(studio: Studio) -> None:
+    size = (256, 256)
+    (picture,) = studio.draw(image=FLOWER, mask=half_mask(size), width=256, height=256)
+    left = (0, 0, 128, 256)
+    assert difference(picture.crop(left), images.fit(FLOWER, size).crop(left)) == (0, 0)
 
 
 # Events

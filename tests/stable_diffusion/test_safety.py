@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,21 +15,10 @@ from safetensors.torch import load_file, save_file
 from stable_diffusion.models import WeightsError
 from stable_diffusion.safety import SafetyChecker
 from tests.conftest import picture_of
+from tests.stable_diffusion import random_checker
+from tests.stable_diffusion.random_checker import preprocessed
 
 CPU = torch.device("cpu")
-PREPROCESSING: dict[str, Any] = {
-    "crop_size": 224,
-    "do_center_crop": True,
-    "do_convert_rgb": True,
-    "do_normalize": True,
-    "do_resize": True,
-    "feature_extractor_type": "CLIPFeatureExtractor",
-    "image_mean": [0.48145466, 0.4578275, 0.40821073],
-    "image_std": [0.26862954, 0.26130258, 0.27577711],
-    "resample": 3,
-    "size": 224,
-}
-"""What the hub's `feature_extractor/preprocessor_config.json` says."""
 FLAGGED = picture_of(size=(256, 320))
 OTHERS = [
     picture_of(size=(256, 320), seed=1).transpose(Image.Transpose.FLIP_TOP_BOTTOM),
@@ -41,44 +29,9 @@ OTHERS = [
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A small random checker whose only concept is `FLAGGED`, as the library writes it."""
-    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-    from transformers import CLIPConfig
-
-    torch.manual_seed(0)
-    tower = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2}
-    tower |= {"num_attention_heads": 2, "patch_size": 32}
-    config = CLIPConfig(
-        vision_config=tower | {"initializer_factor": 10.0}, projection_dim=8, torch_dtype="float32"
-    )
-    checker = StableDiffusionSafetyChecker(config).eval()
-    checker.concept_embeds[:] = embedding(checker, FLAGGED)
-    checker.special_care_embeds[:] = -checker.concept_embeds[:3]
-    checker.concept_embeds_weights[:] = 0.99
-    checker.special_care_embeds_weights[:] = 0.5
-    checker.save_pretrained(tmp_path / "safety_checker")
-    (tmp_path / "feature_extractor").mkdir()
-    (tmp_path / "feature_extractor" / "preprocessor_config.json").write_text(
-        json.dumps(PREPROCESSING)
-    )
+    """A checker whose only concept is `FLAGGED`."""
+    random_checker.write(tmp_path, FLAGGED)
     return tmp_path
-
-
-def preprocessed(picture: Image.Image) -> torch.Tensor:
-    """(1, 3, 224, 224): what CLIP's original preprocessing makes of a picture."""
-    scale = 224 / min(picture.size)
-    size = int(picture.width * scale), int(picture.height * scale)
-    small = picture.resize(size, Image.Resampling.BICUBIC)
-    left, top = (size[0] - 224) // 2, (size[1] - 224) // 2
-    square = numpy.asarray(small.crop((left, top, left + 224, top + 224))) / 255
-    values = (square - PREPROCESSING["image_mean"]) / PREPROCESSING["image_std"]
-    return torch.from_numpy(values).float().permute(2, 0, 1)[None]
-
-
-def embedding(checker: Any, picture: Image.Image) -> torch.Tensor:
-    pooled = checker.vision_model(preprocessed(picture)).pooler_output
-    result: torch.Tensor = checker.visual_projection(pooled)
-    return result
 
 
 def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
