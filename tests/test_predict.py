@@ -125,9 +125,8 @@ def test_a_model_of_another_task_is_refused(given: str, monkeypatch: pytest.Monk
     weights = Weights("some-model", Path("nowhere"), 512, given)
     monkeypatch.setattr(models, "find", lambda *_: weights)
     for kind in (predict.Predictor, predict.DepthToImage):
-        with pytest.raises(
-            SetupError, match=f"some-model is a model for {given}, which {kind.__name__}"
-        ):
+        told = f"some-model is a model for {given}, which {kind.__name__} is not"
+        with pytest.raises(SetupError, match=told):
             kind().setup()
 
 

@@ -15,9 +15,10 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditi
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from stable_diffusion import checkpoints
+from stable_diffusion import checkpoints, models
 from stable_diffusion.checkpoints import CheckpointError, Original
 from stable_diffusion.models import Model
+from tests.conftest import Studio, picture_of, same
 from tests.stable_diffusion import original_layout
 from tests.stable_diffusion.original_layout import Tensors
 
@@ -96,6 +97,7 @@ def write(path: Path, tensors: Tensors) -> Path:
     module = ModuleType(name)
     vars(module)["ModelCheckpoint"] = callback
     best = {"monitor": "val/loss", "best_model_score": numpy.float64(0.1), "best": numpy.int64(3)}
+    best["scores"] = numpy.arange(3)
     state = {"epoch": 6, "global_step": 470000, "pytorch-lightning_version": "1.4.2"}
     with pytest.MonkeyPatch.context() as patch:
         for part in ("pytorch_lightning", "pytorch_lightning.callbacks", name):
@@ -136,6 +138,29 @@ def test_the_demo_model_comes_back_from_an_original_checkpoint_bit_for_bit(
     assert loaded.tokenizer.pad_token_id == (0 if architecture == "v2" else 9339)
     if architecture == "v2":
         assert loaded.unet.config.sample_size == 96
+
+
+def test_an_original_checkpoint_is_a_model_that_draws(
+    tmp_path: Path, demo: Model, studio: Studio, originals: Callable[[Any, str], Tensors]
+) -> None:
+    path = write(tmp_path / "sd-v1-demo.ckpt", originals(demo.pipeline, "v1"))
+    weights = models.find(str(path))
+    assert (weights.name, weights.task, weights.files()) == ("sd-v1-demo", "img2img", [path])
+    model = models.load(weights)
+    assert model.weights.native_size == 128
+    original = Studio(model)
+    asked = {"prompt": "a panda", "image": picture_of(), "use_compel": True}
+    assert same(original.draw(**asked)[0], studio.draw(**asked)[0])
+    original.close()
+
+
+def test_a_file_that_is_no_checkpoint_is_refused_as_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "text.safetensors"
+    path.write_text("hello")
+    with pytest.raises(models.WeightsError, match="text.safetensors can't be read"):
+        models.find(str(path))
+    with pytest.raises(models.WeightsError, match="nowhere.ckpt can't be read"):
+        models.find(str(tmp_path / "nowhere.ckpt"))
 
 
 @pytest.mark.parametrize(

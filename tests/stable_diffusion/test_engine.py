@@ -566,9 +566,9 @@ def checked_events(demo: Model, censor: Censor, **inputs: Any) -> list[Event]:
     checked = Engine(demo, checker=censor)  # type: ignore[arg-type]
     events: SimpleQueue[Event] = SimpleQueue()
     checked.submit(request(num_inference_steps=1, **inputs), events.put)
-    told = [event for event in _until_over(events) if not isinstance(event, Progress)]
+    told = list(_until_over(events))
     checked.close()
-    return told
+    return [event for event in told if not isinstance(event, Progress)]
 
 
 def _until_over(events: SimpleQueue[Event]) -> Iterator[Event]:
