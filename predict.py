@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, AsyncGenerator, AsyncIterator, Optional
 import cog
 from cog import BasePredictor, Input, Path
 
-from stable_diffusion import __version__, images, models, prompts
+from stable_diffusion import __version__, catalogue, images, models, prompts
 from stable_diffusion.request import InputError, Request
 
 if TYPE_CHECKING:
@@ -100,14 +100,16 @@ class Predictor(BasePredictor):
     def setup(self) -> None:
         model, rows = os.environ.get("MODEL"), os.environ.get("ROWS")
         if rows and not (rows.isdecimal() and int(rows) > 1):
-            raise models.SetupError(f"ROWS is {rows!r}; give a whole number from 2 on, or nothing")
-        weights = models.find(model, self.task)
+            raise catalogue.SetupError(
+                f"ROWS is {rows!r}; give a whole number from 2 on, or nothing"
+            )
+        weights = catalogue.find(model, self.task)
         if weights.task not in self.serves:
-            raise models.SetupError(
+            raise catalogue.SetupError(
                 f"{weights.name} is a model for {weights.task}, which {type(self).__name__} is not"
             )
-        if not model and weights.name == models.DEMO:
-            preferred = models.TASKS[self.task].preferred
+        if not model and weights.name == catalogue.DEMO:
+            preferred = catalogue.TASKS[self.task].preferred
             print(
                 f"The weights of {preferred} are not here, so the small demo model draws; "
                 f"scripts/download-weights {preferred} gets them.",
@@ -317,12 +319,12 @@ def checker_beside(model: models.Model) -> "SafetyChecker | None":
 
     setting = os.environ.get("SAFETY_CHECKER") or "on"
     if setting not in ("on", "off"):
-        raise models.SetupError(f"SAFETY_CHECKER is {setting!r}; give on or off")
+        raise catalogue.SetupError(f"SAFETY_CHECKER is {setting!r}; give on or off")
     checker = SafetyChecker.beside(model) if setting == "on" else None
     if setting == "on" and not checker:
         print(
             "The NSFW checker is not here, so no picture is checked; "
-            f"scripts/download-weights {models.CHECKER} gets it.",
+            f"scripts/download-weights {catalogue.CHECKER} gets it.",
             file=sys.stderr,
         )
     return checker

@@ -29,7 +29,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-from stable_diffusion import models
+from stable_diffusion import catalogue
 
 WEIGHTS = {
     "text_encoder": "model",
@@ -47,7 +47,7 @@ class DownloadError(Exception):
 
 def main() -> int:
     """Gets the models named on the command line; tells whether all came, as an exit status."""
-    entries = models.catalogue()
+    entries = catalogue.entries()
     names = [name for name, entry in entries.items() if "repository" in entry]
     parser = argparse.ArgumentParser(
         prog="scripts/download-weights",
@@ -62,7 +62,7 @@ def main() -> int:
         "models",
         nargs="*",
         metavar="MODEL",
-        default=[models.TASKS["img2img"].preferred],
+        default=[catalogue.TASKS["img2img"].preferred],
         help="see below",
     )
     asked = parser.parse_args().models
@@ -88,13 +88,13 @@ def download(name: str) -> Path:
     Raises:
         DownloadError: saying what to do about it.
     """
-    entry, lock = models.catalogue()[name], models.locked().get(name, {})
+    entry, lock = catalogue.entries()[name], catalogue.locked().get(name, {})
     source = {key: entry[key] for key in ("repository", "revision") if key in entry}
     if not source.items() <= lock.items():
         lock = {}  # There is none, or the manifest has come to name another source.
     repository = entry["repository"]
     revision = lock.get("revision") or entry.get("revision") or "main"
-    folder = models.WEIGHTS / name
+    folder = catalogue.WEIGHTS / name
     print(f"{name}: {repository} at {revision[:12]}, licence {entry['licence']}")
     try:
         info = HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=30)
@@ -145,7 +145,7 @@ def wanted(files: Iterable[str], task: str) -> list[str]:
     Raises:
         DownloadError: when it has another layout, or no weights in the safe format.
     """
-    there, components = set(files), models.components(task)
+    there, components = set(files), catalogue.components(task)
     if "model_index.json" not in there:
         raise DownloadError(
             "its repository has no model_index.json, so it has not the layout that is read here; "
@@ -203,14 +203,14 @@ def _download_file(url: str, path: Path, known: dict[str, Any]) -> dict[str, Any
                 file,
                 resume_size=file.tell(),
                 headers=build_hf_headers(),
-                displayed_filename=str(path.relative_to(models.WEIGHTS)),
+                displayed_filename=str(path.relative_to(catalogue.WEIGHTS)),
             )
     found = _measure(part)
     if difference := _difference(found, known):
         part.unlink()
         raise DownloadError(
-            f"{path.relative_to(models.WEIGHTS)} is not the file on record: {difference}. It was "
-            "removed; run this again, and if it stays so, don't trust the source"
+            f"{path.relative_to(catalogue.WEIGHTS)} is not the file on record: {difference}. It "
+            "was removed; run this again, and if it stays so, don't trust the source"
         )
     part.rename(path)
     return found
@@ -230,9 +230,9 @@ def _difference(found: dict[str, Any], known: dict[str, Any]) -> str | None:
 
 
 def _write_lock(name: str, entry: dict[str, Any]) -> None:
-    path = models.WEIGHTS / "lock.json"
+    path = catalogue.WEIGHTS / "lock.json"
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(models.locked() | {name: entry}, indent=2, sort_keys=True) + "\n")
+    part.write_text(json.dumps(catalogue.locked() | {name: entry}, indent=2, sort_keys=True) + "\n")
     part.rename(path)
 
 

@@ -25,7 +25,7 @@ EXAMPLE = 'scripts/predict -i prompt="a panda" -i image=@examples/face.png -o pa
 
 def main() -> int:
     """The exit status: 0, or 2 for wrong input, 1 when the prediction failed, 130 for Ctrl-C."""
-    from stable_diffusion.models import SetupError
+    from stable_diffusion.catalogue import SetupError
 
     choice = argparse.ArgumentParser(add_help=False)
     selection.add_arguments(choice)

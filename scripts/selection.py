@@ -6,7 +6,7 @@ import argparse
 import os
 
 from scripts.schema import PREDICTORS
-from stable_diffusion.models import catalogue, find
+from stable_diffusion.catalogue import entries, find
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,5 +34,5 @@ def predictor_of(arguments: argparse.Namespace) -> str:
         return str(arguments.predictor)
     if not arguments.model:
         return PREDICTORS["img2img"]
-    task = catalogue().get(arguments.model, {}).get("task")
+    task = entries().get(arguments.model, {}).get("task")
     return PREDICTORS[task if task in PREDICTORS else find(arguments.model).task]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from scripts import schema, selection
-from stable_diffusion.models import Weights, WeightsError, catalogue, find
+from stable_diffusion.catalogue import Weights, WeightsError, entries, find
 
 GRACE = 30
 """Seconds that running predictions get to finish after the first Ctrl-C; a second one is prompt."""
@@ -42,7 +42,7 @@ def main() -> int:
         return 1
     if arguments.model:
         # The worker runs in another folder.
-        known = weights.name in catalogue()
+        known = weights.name in entries()
         os.environ["MODEL"] = weights.name if known else str(weights.path.resolve())
     if not _is_free(arguments.host, arguments.port):
         print(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stable_diffusion.models import Model, WeightsError, apart, find_checker
+from stable_diffusion.catalogue import WeightsError, find_checker
+from stable_diffusion.models import Model, apart
 
 if TYPE_CHECKING:
     import torch

@@ -16,7 +16,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from stable_diffusion import models, schedulers
+from stable_diffusion import catalogue, models, schedulers
 from stable_diffusion.engine import Engine, Event, Picture, until_finished
 from stable_diffusion.models import Model
 from stable_diffusion.request import Request
@@ -158,7 +158,7 @@ def png(width: int, height: int, depth: int, colours: int, pixels: bytes) -> byt
 
 @pytest.fixture(scope="session")
 def demo() -> Model:
-    return models.load(models.find("demo"))
+    return models.load(catalogue.find("demo"))
 
 
 @pytest.fixture(scope="session")

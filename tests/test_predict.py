@@ -15,9 +15,10 @@ from PIL import Image
 
 import predict
 from scripts import schema
-from stable_diffusion import images, models, request, safety
+from stable_diffusion import catalogue, images, request, safety
+from stable_diffusion.catalogue import SetupError, Weights
 from stable_diffusion.engine import Engine
-from stable_diffusion.models import Model, SetupError, Weights
+from stable_diffusion.models import Model
 from stable_diffusion.request import InputError, Request
 from stable_diffusion.safety import NsfwError
 from tests.conftest import EXAMPLES, Studio, difference, opened, picture_of
@@ -123,7 +124,7 @@ def test_flagged_images_are_left_out_and_told(
 @pytest.mark.parametrize("given", ["inpainting", "upscale"])
 def test_a_model_of_another_task_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = Weights("some-model", Path("nowhere"), 512, given)
-    monkeypatch.setattr(models, "find", lambda *_: weights)
+    monkeypatch.setattr(catalogue, "find", lambda *_: weights)
     for kind in (predict.Predictor, predict.DepthToImage):
         told = f"some-model is a model for {given}, which {kind.__name__} is not"
         with pytest.raises(SetupError, match=told):

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from scripts.schema import ROOT
-from stable_diffusion import models
-from stable_diffusion.models import DTYPES, Weights, WeightsError
+from stable_diffusion import catalogue
+from stable_diffusion.catalogue import Weights, WeightsError
+from stable_diffusion.models import DTYPES
 
 PARTS = ("latency", "calls", "growth", "equality", "cold_start", "overhead", "load")
 BENCHMARKS = ROOT / "benchmarks"
@@ -32,7 +33,7 @@ def main() -> None:
             weights = alone(random_weights.make, options.random_weights, Path(folder))
         else:
             try:
-                weights = models.find(options.model)
+                weights = catalogue.find(options.model)
             except WeightsError as error:
                 sys.exit(str(error))
         results = {"model": weights.name, "machine": machine.facts()}

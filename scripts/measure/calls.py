@@ -12,7 +12,7 @@ from scripts.measure.latency import timed
 from scripts.measure.machine import precision
 from scripts.measure.statistics import interleaved, ratios, spread
 from stable_diffusion import models
-from stable_diffusion.models import Weights
+from stable_diffusion.catalogue import Weights
 
 ROWS = (1, 2, 4, 8, 16)
 

@@ -10,8 +10,8 @@ from PIL import Image
 from scripts.measure.latency import submit
 from scripts.measure.machine import precision
 from stable_diffusion import models
+from stable_diffusion.catalogue import Weights
 from stable_diffusion.engine import Engine, Event, Picture, until_finished
-from stable_diffusion.models import Weights
 from stable_diffusion.request import SCHEDULERS, Request
 
 BESIDE = 4  # requests that run together

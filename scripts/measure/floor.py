@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from stable_diffusion import schedulers
-from stable_diffusion.models import Weights
+from stable_diffusion.catalogue import Weights
 from stable_diffusion.request import Request
 
 

@@ -6,8 +6,8 @@ from scripts.measure.latency import PROMPT, answer, timed
 from scripts.measure.machine import precision
 from scripts.measure.statistics import interleaved, spread
 from stable_diffusion import models
+from stable_diffusion.catalogue import Weights
 from stable_diffusion.engine import Engine
-from stable_diffusion.models import Weights
 from stable_diffusion.request import SIZES, Request
 
 

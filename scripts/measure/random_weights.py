@@ -11,9 +11,9 @@ import diffusers
 import torch
 import transformers
 
-from stable_diffusion import models
+from stable_diffusion import catalogue
+from stable_diffusion.catalogue import TASKS, Weights
 from stable_diffusion.checkpoints import ORIGINAL
-from stable_diffusion.models import TASKS, Weights
 
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "stable-diffusion-2-1": ("v2", {"sample_size": 96}),
@@ -36,7 +36,7 @@ def make(name: str, folder: Path) -> Weights:
     transformers.utils.logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     architecture, _ = ARCHITECTURES[name]
-    task = TASKS[models.catalogue()[name]["task"]]
+    task = TASKS[catalogue.entries()[name]["task"]]
     kind = getattr(diffusers, task.pipeline)
     text = transformers.CLIPTextConfig(**_configuration(architecture, "text_encoder"))
     with torch.device(device):
@@ -60,7 +60,7 @@ def make(name: str, folder: Path) -> Weights:
     wanted = kind._get_signature_keys(kind)[0]
     pipeline = kind(**{part: parts[part] for part in wanted & parts.keys()})
     pipeline.to(torch.float16 if device == "cuda" else torch.float32).save_pretrained(folder)
-    return dataclasses.replace(models.find(str(folder)), name=name)
+    return dataclasses.replace(catalogue.find(str(folder)), name=name)
 
 
 def _configuration(architecture: str, part: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from scripts.measure.server import Server, serving
 from scripts.measure.statistics import interleaved, ratios, spread
-from stable_diffusion.models import Weights
+from stable_diffusion.catalogue import Weights
 
 NAIVE = """
 import sys

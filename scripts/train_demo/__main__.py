@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scripts.schema import ROOT
 from scripts.train_demo.settings import PRESETS
-from stable_diffusion.models import WEIGHTS
+from stable_diffusion.catalogue import WEIGHTS
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from stable_diffusion import models
+from stable_diffusion.catalogue import Weights
 from stable_diffusion.engine import Engine, Event, Picture, until_finished
-from stable_diffusion.models import Weights
 from stable_diffusion.request import Request
 
 

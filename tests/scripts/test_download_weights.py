@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.download_weights import WEIGHTS, DownloadError, main, wanted
-from stable_diffusion import models
+from stable_diffusion import catalogue
 from tests.scripts.hub import (
     CONFIGURATIONS,
     EVERYTHING,
@@ -44,7 +44,7 @@ from tests.scripts.hub import (
 )
 
 ROOT = Path(__file__).parent.parent.parent
-NAME, REPOSITORY = models.TASKS["img2img"].preferred, "someone/tiny"
+NAME, REPOSITORY = catalogue.TASKS["img2img"].preferred, "someone/tiny"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder of weights, with a manifest that knows of one model where it is."""
     folder = tmp_path / "weights"
     folder.mkdir()
-    monkeypatch.setattr(models, "WEIGHTS", folder)
+    monkeypatch.setattr(catalogue, "WEIGHTS", folder)
     declare()
     return folder
 
@@ -110,7 +110,7 @@ def declare(**known: Any) -> None:
     model = {"task": "img2img", "repository": REPOSITORY, "licence": "Apache-2.0"}
     demo = {"task": "img2img", "licence": "Apache-2.0", "native_size": 128}
     manifest = {NAME: model | {"native_size": 768} | known, "demo": demo}
-    (models.WEIGHTS / "manifest.json").write_text(json.dumps(manifest))
+    (catalogue.WEIGHTS / "manifest.json").write_text(json.dumps(manifest))
 
 
 def on_disk(folder: Path) -> dict[str, bytes]:
@@ -124,8 +124,8 @@ def assert_refused(outcome: Outcome, *told: str) -> None:
     assert outcome.status == 1
     assert re.fullmatch(f"{NAME}: .+\n", outcome.message)
     assert all(words in outcome.message for words in told), outcome.message
-    assert not (models.WEIGHTS / NAME / INDEX).exists()
-    assert not (models.WEIGHTS / "lock.json").exists()
+    assert not (catalogue.WEIGHTS / NAME / INDEX).exists()
+    assert not (catalogue.WEIGHTS / "lock.json").exists()
 
 
 def start(hub: Hub, folder: Path, **streams: Any) -> subprocess.Popen[bytes]:
@@ -169,13 +169,13 @@ def test_the_lock_says_where_each_file_is_from_and_what_it_is(
 def test_the_lock_keeps_what_it_says_of_other_models(weights: Path, download: Download) -> None:
     (weights / "lock.json").write_text('{"another": {"revision": "main"}}')
     download(NAME)
-    assert models.locked().keys() == {NAME, "another"}
-    assert models.locked()["another"] == {"revision": "main"}
+    assert catalogue.locked().keys() == {NAME, "another"}
+    assert catalogue.locked()["another"] == {"revision": "main"}
 
 
 def test_without_a_name_the_preferred_model_is_fetched(weights: Path, download: Download) -> None:
     assert download().status == 0
-    assert on_disk(weights / models.TASKS["img2img"].preferred) == contents(*LOADED)
+    assert on_disk(weights / catalogue.TASKS["img2img"].preferred) == contents(*LOADED)
 
 
 @pytest.mark.parametrize("half", [(), (UNET,)], ids=["none", "one of three"])
@@ -422,13 +422,13 @@ def test_a_later_download_gets_the_files_of_the_first(
     hub: Hub, weights: Path, download: Download
 ) -> None:
     download(NAME)
-    lock = models.locked()
+    lock = catalogue.locked()
     hub.main, hub.commits[SECOND] = SECOND, contents(*EVERYTHING, edition="second")
     shutil.rmtree(weights / NAME)
     assert download(NAME).status == 0
     assert hub.listed == [(REPOSITORY, "main"), (REPOSITORY, FIRST)]
     assert on_disk(weights / NAME) == contents(*LOADED)
-    assert models.locked() == lock
+    assert catalogue.locked() == lock
 
 
 @pytest.mark.parametrize("file", [UNET, "tokenizer/vocab.json"])
@@ -436,14 +436,14 @@ def test_a_later_download_refuses_what_the_hub_has_changed(
     file: str, hub: Hub, weights: Path, download: Download
 ) -> None:
     download(NAME)
-    lock = models.locked()
+    lock = catalogue.locked()
     hub.commits[FIRST] |= contents(file, edition="changed")
     shutil.rmtree(weights / NAME)
     outcome = download(NAME)
     assert outcome.status == 1
     assert f"{NAME}/{file} is not the file on record" in outcome.message
     assert not {file, f"{file}.part", INDEX} & on_disk(weights / NAME).keys()
-    assert models.locked() == lock
+    assert catalogue.locked() == lock
 
 
 @pytest.mark.parametrize("source", [{"revision": SECOND}, {"repository": "someone/else"}])
@@ -456,8 +456,8 @@ def test_a_new_source_in_the_manifest_replaces_the_files_of_the_old(
     declare(**source, files=files)
     assert download(NAME).status == 0
     assert on_disk(weights / NAME) == contents(*LOADED, edition="second")
-    assert models.locked()[NAME]["repository"] == source.get("repository", REPOSITORY)
-    assert models.locked()[NAME]["revision"] == SECOND
+    assert catalogue.locked()[NAME]["repository"] == source.get("repository", REPOSITORY)
+    assert catalogue.locked()[NAME]["revision"] == SECOND
 
 
 def test_the_manifest_outweighs_the_lock(weights: Path, download: Download) -> None:
@@ -559,21 +559,21 @@ def test_a_disk_that_fills_up_is_told(weights: Path, download: Download) -> None
 
 def test_a_downloaded_model_is_found(weights: Path, download: Download) -> None:
     download(NAME)
-    found = models.Weights(NAME, weights / NAME, 768)
-    assert models.find(NAME) == found
-    assert models.find(None) == found
+    found = catalogue.Weights(NAME, weights / NAME, 768)
+    assert catalogue.find(NAME) == found
+    assert catalogue.find(None) == found
 
 
 def test_a_model_that_is_not_all_downloaded_is_found_missing(
     hub: Hub, weights: Path, download: Download
 ) -> None:
     missing = f"not in {weights / NAME}; run: scripts/download-weights {NAME}"
-    with pytest.raises(models.WeightsError, match=re.escape(missing)):
-        models.find(NAME)
+    with pytest.raises(catalogue.WeightsError, match=re.escape(missing)):
+        catalogue.find(NAME)
     hub.refusals[f"/{REPOSITORY}/"] = 500, {}
     download(NAME)
-    with pytest.raises(models.WeightsError, match=re.escape(missing)):
-        models.find(NAME)
+    with pytest.raises(catalogue.WeightsError, match=re.escape(missing)):
+        catalogue.find(NAME)
 
 
 @pytest.mark.parametrize("file", LOADED)
@@ -587,24 +587,24 @@ def test_a_damaged_model_is_found_so_until_it_is_downloaded_again(
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:left])
-    with pytest.raises(models.WeightsError, match=f"run: scripts/download-weights {NAME}$"):
-        models.find(NAME)
+    with pytest.raises(catalogue.WeightsError, match=f"run: scripts/download-weights {NAME}$"):
+        catalogue.find(NAME)
     assert download(NAME) == Outcome(0, "")
-    assert models.find(NAME).path == weights / NAME
+    assert catalogue.find(NAME).path == weights / NAME
     assert on_disk(weights / NAME) == contents(*LOADED)
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, entry in models.catalogue().items() if "repository" in entry]
+    "name", [name for name, entry in catalogue.entries().items() if "repository" in entry]
 )
 def test_the_manifest_is_sound(name: str) -> None:
-    entry = models.catalogue()[name]
+    entry = catalogue.entries()[name]
     assert re.fullmatch(r"[\w.-]+/[\w.-]+", entry["repository"])
     assert entry["licence"]
     assert entry["native_size"] in (224, 512, 768)
     weights = [
         f"{part}/{WEIGHTS[part]}{{}}.safetensors"
-        for part in models.components(entry["task"])
+        for part in catalogue.components(entry["task"])
         if part in WEIGHTS
     ]
     there = [{INDEX, *(file.format(kind) for file in weights)} for kind in ("", ".fp16")]

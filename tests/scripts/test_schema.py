@@ -10,7 +10,7 @@ import pytest
 import predict
 from scripts import schema
 from scripts.schema import SchemaError
-from stable_diffusion import models
+from stable_diffusion import catalogue
 
 SOURCE = schema.PREDICT.read_text()
 PRINTED_BY_COG = Path(__file__).parent / "cog_schema.json"
@@ -154,7 +154,7 @@ def test_the_sibling_models_have_the_contracts_differences() -> None:
 
 
 def test_every_task_has_its_predictor() -> None:
-    assert schema.PREDICTORS.keys() == models.TASKS.keys()
+    assert schema.PREDICTORS.keys() == catalogue.TASKS.keys()
     for task, name in schema.PREDICTORS.items():
         predictor = getattr(predict, name)
         assert predictor.task == task

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts import schema
-from stable_diffusion import models
+from stable_diffusion import catalogue
 from tests.conftest import free_port
 
 
@@ -39,7 +39,7 @@ def test_a_port_that_is_none_is_refused() -> None:
 
 def test_a_model_that_cannot_be_read_is_told_and_nothing_started_again(tmp_path: Path) -> None:
     folder = tmp_path / "broken"
-    shutil.copytree(models.WEIGHTS / "demo", folder)
+    shutil.copytree(catalogue.WEIGHTS / "demo", folder)
     (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"nothing")
     told = serve("--port", str(free_port()), "--model", str(folder))
     assert told.returncode == 1

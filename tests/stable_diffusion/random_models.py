@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from stable_diffusion import models
-from stable_diffusion.models import TASKS, Model, Weights
+from stable_diffusion import catalogue
+from stable_diffusion.catalogue import TASKS, Weights
+from stable_diffusion.models import Model
 
 
 def make(task: str, demo: Model, folder: Path) -> Weights:
@@ -63,7 +64,7 @@ def make(task: str, demo: Model, folder: Path) -> Weights:
         index = json.loads((folder / "model_index.json").read_text())
         index["feature_extractor"] = ["transformers", "DPTFeatureExtractor"]
         (folder / "model_index.json").write_text(json.dumps(index))
-    return models.find(str(folder))
+    return catalogue.find(str(folder))
 
 
 def depth_estimator() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditi
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from stable_diffusion import checkpoints, models
+from stable_diffusion import catalogue, checkpoints, models
 from stable_diffusion.checkpoints import CheckpointError, Original
 from stable_diffusion.models import Model
 from tests.conftest import Studio, picture_of, same
@@ -144,7 +144,7 @@ def test_an_original_checkpoint_is_a_model_that_draws(
     tmp_path: Path, demo: Model, studio: Studio, originals: Callable[[Any, str], Tensors]
 ) -> None:
     path = write(tmp_path / "sd-v1-demo.ckpt", originals(demo.pipeline, "v1"))
-    weights = models.find(str(path))
+    weights = catalogue.find(str(path))
     assert (weights.name, weights.task, weights.files()) == ("sd-v1-demo", "img2img", [path])
     model = models.load(weights)
     assert model.weights.native_size == 128
@@ -157,10 +157,10 @@ def test_an_original_checkpoint_is_a_model_that_draws(
 def test_a_file_that_is_no_checkpoint_is_refused_as_a_model(tmp_path: Path) -> None:
     path = tmp_path / "text.safetensors"
     path.write_text("hello")
-    with pytest.raises(models.WeightsError, match="text.safetensors can't be read"):
-        models.find(str(path))
-    with pytest.raises(models.WeightsError, match="nowhere.ckpt can't be read"):
-        models.find(str(tmp_path / "nowhere.ckpt"))
+    with pytest.raises(catalogue.WeightsError, match="text.safetensors can't be read"):
+        catalogue.find(str(path))
+    with pytest.raises(catalogue.WeightsError, match="nowhere.ckpt can't be read"):
+        catalogue.find(str(tmp_path / "nowhere.ckpt"))
 
 
 @pytest.mark.parametrize(

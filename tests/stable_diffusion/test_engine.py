@@ -488,8 +488,8 @@ def test_a_gpu_gets_the_next_step_while_it_runs_one_and_progress_tells_what_it_h
 
 LOST = """
 import sys, torch
-from stable_diffusion import models
-model = models.load(models.find("demo"))
+from stable_diffusion import catalogue, models
+model = models.load(catalogue.find("demo"))
 from stable_diffusion.engine import Engine, until_finished
 from stable_diffusion.request import Request
 from queue import SimpleQueue

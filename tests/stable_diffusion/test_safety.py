@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from stable_diffusion.models import WeightsError
+from stable_diffusion.catalogue import WeightsError
 from stable_diffusion.safety import SafetyChecker
 from tests.conftest import picture_of
 from tests.stable_diffusion import random_checker

@@ -4,8 +4,8 @@ import pytest
 
 from scripts.measure.floor import floor_of
 from scripts.measure.latency import default
+from stable_diffusion.catalogue import Weights
 from stable_diffusion.checkpoints import ORIGINAL
-from stable_diffusion.models import Weights
 
 
 @pytest.mark.parametrize(("size", "tera"), [(512, 35.9), (768, 94.4)])

@@ -12,7 +12,7 @@ import pytest
 
 from scripts.measure import calls, service
 from scripts.schema import ROOT
-from stable_diffusion import models
+from stable_diffusion import catalogue
 
 
 def benchmark(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -66,12 +66,12 @@ def test_a_model_that_is_not_there_is_told() -> None:
 
 
 def test_a_start_is_measured_to_ready_and_to_the_first_answer() -> None:
-    weights = models.find("demo")
+    weights = catalogue.find("demo")
     for ready, answered in (service.ours(weights, cached=False), service.naive(weights, True)):
         assert 1 < ready < answered
 
 
 def test_calls_are_measured_by_rows_and_by_threads() -> None:
-    weights = models.find("demo")
+    weights = catalogue.find("demo")
     assert set(calls.by_rows(weights, 1)) == {"1", "2", "4", "8", "16"}
     assert set(calls.by_threads(weights, 1)) == {"alone", "a second has computed"}

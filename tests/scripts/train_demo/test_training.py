@@ -15,7 +15,7 @@ from transformers import CLIPTokenizer
 from scripts.train_demo.pictograms import pictograms, read
 from scripts.train_demo.settings import PRESETS, SOURCES
 from stable_diffusion import models
-from stable_diffusion.models import WEIGHTS, Weights
+from stable_diffusion.catalogue import WEIGHTS, Weights
 from tests.conftest import Studio
 from tests.scripts.train_demo.pictures import packed
 

@@ -1,0 +1,194 @@
+"""The catalogue of models: what each is for, where its weights come from and where they lie."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stable_diffusion import checkpoints
+from stable_diffusion.checkpoints import CheckpointError
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+DEMO, CHECKER = "demo", "safety-checker"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model was trained for.
+
+    channels: of its UNet's input: the four of the latents, and beside them those of the mask and
+        the masked image, of the depth, or of the small image.
+    pipeline: the library's class, whose parts are used.
+    preferred: the model that is taken where its weights are there and no other is named.
+    further: the components that it has beside those of all models.
+    """
+
+    channels: int
+    pipeline: str
+    preferred: str
+    further: tuple[str, ...] = ()
+
+
+TASKS = {
+    "img2img": Task(4, "StableDiffusionImg2ImgPipeline", "stable-diffusion-2-1"),
+    "inpainting": Task(9, "StableDiffusionInpaintPipeline", "stable-diffusion-2-inpainting"),
+    "depth": Task(
+        5,
+        "StableDiffusionDepth2ImgPipeline",
+        "stable-diffusion-2-depth",
+        ("depth_estimator", "feature_extractor"),
+    ),
+    "upscale": Task(
+        7, "StableDiffusionUpscalePipeline", "stable-diffusion-x4-upscaler", ("low_res_scheduler",)
+    ),
+}
+
+
+class SetupError(Exception):
+    """A model can't be served as asked; the message says what to do."""
+
+
+class WeightsError(SetupError):
+    """A model is not there, not whole or not readable."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model on the disk.
+
+    name: of the manifest, or of the folder or file.
+    path: a folder in the library's layout, with `model_index.json` and a folder for each
+        component; or an original checkpoint.
+    native_size: side in pixels of the square that the model was trained on; of an original
+        checkpoint it is 0 until it is loaded.
+    task: what it was trained for, of `TASKS`.
+    """
+
+    name: str
+    path: Path
+    native_size: int
+    task: str = "img2img"
+
+    @property
+    def variant(self) -> str | None:
+        """What the hub's names of its files have before their suffix: fp16 where it has those."""
+        fp16 = self.path / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+        return "fp16" if fp16.exists() else None
+
+    def files(self) -> list[Path]:
+        """Those that are loaded, of all components."""
+        if self.path.is_file():
+            return [self.path]
+        ending = f".{self.variant}.safetensors" if self.variant else ".safetensors"
+        names = components(self.task)
+        found = [path for name in names for path in self.path.glob(f"{name}/*{ending}")]
+        return [path for path in found if self.variant or ".fp16." not in path.name]
+
+
+def entries() -> dict[str, dict[str, Any]]:
+    """What `weights/manifest.json` says of each model, by name."""
+    return json.loads((WEIGHTS / "manifest.json").read_text())  # type: ignore[no-any-return]
+
+
+def locked() -> dict[str, dict[str, Any]]:
+    """What `weights/lock.json` says was downloaded of each model, by name."""
+    lock = WEIGHTS / "lock.json"
+    return json.loads(lock.read_text()) if lock.exists() else {}
+
+
+def components(task: str) -> tuple[str, ...]:
+    """The parts of a model's folder that are loaded; of the task `safety`, the NSFW checker's."""
+    if task == "safety":
+        return "safety_checker", "feature_extractor"
+    return ("scheduler", "tokenizer", "text_encoder", "unet", "vae", *TASKS[task].further)
+
+
+def find(model: str | None, task: str = "img2img") -> Weights:
+    """The weights of a model, checked for being there and whole.
+
+    Args:
+        model: a name of the manifest, a folder in the library's layout, or an original checkpoint
+            (.ckpt or .safetensors). None takes the task's preferred one where its weights lie in
+            `weights/`, else the demo model, which can do image to image and inpainting.
+        task: what for, where no model is named.
+
+    Raises:
+        WeightsError: with the command that gets them.
+    """
+    known = entries()
+    preferred = TASKS[task].preferred
+    if not model and task in ("img2img", "inpainting") and not _is_complete(WEIGHTS / preferred):
+        preferred = DEMO
+    name = model or preferred
+    if known.get(name, {}).get("task") not in TASKS:
+        path = Path(name)
+        return _in_file(path) if path.suffix.lower() in checkpoints.SUFFIXES else _in_folder(path)
+    return Weights(name, _whole(name), known[name]["native_size"], known[name]["task"])
+
+
+def find_checker() -> Path | None:
+    """The folder of the NSFW checker's weights; None where they were not downloaded.
+
+    Raises:
+        WeightsError: when they are not whole.
+    """
+    return _whole(CHECKER) if _is_complete(WEIGHTS / CHECKER) else None
+
+
+def _whole(name: str) -> Path:
+    """The folder of a model of the manifest, where all is there and of the size on record."""
+    folder, entry, lock = WEIGHTS / name, entries()[name], locked().get(name)
+    command = f"run: scripts/download-weights {name}"
+    if not _is_complete(folder):
+        raise WeightsError(f"the weights of {name} are not in {folder}; {command}")
+    for file, known in (lock or entry).get("files", {}).items():
+        path = folder / file
+        if lock and not path.exists():
+            raise WeightsError(f"{path} is missing; {command}")
+        if path.exists() and path.stat().st_size != known.get("size", path.stat().st_size):
+            raise WeightsError(f"{path} has not the size on record; {command}")
+    return folder
+
+
+def _is_complete(folder: Path) -> bool:
+    return (folder / "model_index.json").exists()  # the file that is downloaded last
+
+
+def _in_folder(folder: Path) -> Weights:
+    config = folder / "unet" / "config.json"
+    if not _is_complete(folder) or not config.exists():
+        names = [name for name, entry in entries().items() if entry["task"] in TASKS]
+        raise WeightsError(
+            f"there is no model {str(folder)!r}: give a folder in the library's layout, an "
+            f"original checkpoint ({' or '.join(checkpoints.SUFFIXES)}) or one of "
+            + ", ".join(names)
+        )
+    try:
+        unet = json.loads(config.read_text())
+        vae = json.loads((folder / "vae" / "config.json").read_text())
+        native_size = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
+        return Weights(folder.resolve().name, folder, native_size, task_of(unet["in_channels"]))
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise WeightsError(f"the configuration of {folder} can't be read ({error!r})") from error
+
+
+def _in_file(path: Path) -> Weights:
+    try:
+        channels = checkpoints.examine(path).channels
+    except CheckpointError as error:
+        raise WeightsError(str(error)) from error
+    return Weights(path.stem, path, 0, task_of(channels))
+
+
+def task_of(channels: int) -> str:
+    """What a model was trained for whose UNet takes so many channels.
+
+    Raises:
+        WeightsError: when it is nothing that can be served.
+    """
+    for name, task in TASKS.items():
+        if task.channels == channels:
+            return name
+    raise WeightsError(f"no task is known for a UNet that takes {channels} channels")
