@@ -93,7 +93,6 @@ class Predictor(BasePredictor):
     """Image to image, text to image, and with a mask the repainting of a part."""
 
     task = "img2img"
-    serves: tuple[str, ...] = ("img2img",)
     required: tuple[str, ...] = ()
     largest_side: int | None = None
 
@@ -104,10 +103,6 @@ class Predictor(BasePredictor):
                 f"ROWS is {rows!r}; give a whole number from 2 on, or nothing"
             )
         weights = catalogue.find(model, self.task)
-        if weights.task not in self.serves:
-            raise catalogue.SetupError(
-                f"{weights.name} is a model for {weights.task}, which {type(self).__name__} is not"
-            )
         if not model and weights.name == catalogue.DEMO:
             preferred = catalogue.TASKS[self.task].preferred
             print(
@@ -223,7 +218,6 @@ class Inpainting(Predictor):
     """The repainting of a part, by a model that was trained for it."""
 
     task = "inpainting"
-    serves = ("inpainting", "img2img")
     required = ("image", "mask")
 
     @cog.streaming
@@ -255,7 +249,6 @@ class DepthToImage(Predictor):
     """Image to image, where what is near and what is far stays so."""
 
     task = "depth"
-    serves = ("depth",)
     required = ("image",)
 
     @cog.streaming
@@ -287,7 +280,6 @@ class Upscaler(Predictor):
     """Four times the image's width and height, with the detail that the prompt asks for."""
 
     task = "upscale"
-    serves = ("upscale",)
     required = ("image",)
     largest_side = 512
 

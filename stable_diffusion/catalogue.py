@@ -23,17 +23,24 @@ class Task:
     pipeline: the library's class, whose parts are used.
     preferred: the model that is taken where its weights are there and no other is named.
     further: the components that it has beside those of all models.
+    others: tasks whose models can do this one too.
     """
 
     channels: int
     pipeline: str
     preferred: str
     further: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 TASKS = {
     "img2img": Task(4, "StableDiffusionImg2ImgPipeline", "stable-diffusion-2-1"),
-    "inpainting": Task(9, "StableDiffusionInpaintPipeline", "stable-diffusion-2-inpainting"),
+    "inpainting": Task(
+        9,
+        "StableDiffusionInpaintPipeline",
+        "stable-diffusion-2-inpainting",
+        others=("img2img",),
+    ),
     "depth": Task(
         5,
         "StableDiffusionDepth2ImgPipeline",
@@ -105,27 +112,35 @@ def components(task: str) -> tuple[str, ...]:
     return ("scheduler", "tokenizer", "text_encoder", "unet", "vae", *TASKS[task].further)
 
 
-def find(model: str | None, task: str = "img2img") -> Weights:
+def find(model: str | None, task: str | None = None) -> Weights:
     """The weights of a model, checked for being there and whole.
 
     Args:
         model: a name of the manifest, a folder in the library's layout, or an original checkpoint
             (.ckpt or .safetensors). None takes the task's preferred one where its weights lie in
             `weights/`, else the demo model, which can do image to image and inpainting.
-        task: what for, where no model is named.
+        task: what for. None takes any model, and image to image where none is named.
 
     Raises:
-        WeightsError: with the command that gets them.
+        WeightsError: with the command that gets them, or when they are for something else.
     """
-    known = entries()
-    preferred = TASKS[task].preferred
-    if not model and task in ("img2img", "inpainting") and not _is_complete(WEIGHTS / preferred):
-        preferred = DEMO
-    name = model or preferred
-    if known.get(name, {}).get("task") not in TASKS:
-        path = Path(name)
-        return _in_file(path) if path.suffix.lower() in checkpoints.SUFFIXES else _in_folder(path)
-    return Weights(name, _whole(name), known[name]["native_size"], known[name]["task"])
+    if not model:
+        wanted = TASKS[task or "img2img"]
+        can_be_demo = task in (None, "img2img") or "img2img" in wanted.others
+        here = _is_complete(WEIGHTS / wanted.preferred)
+        model = DEMO if can_be_demo and not here else wanted.preferred
+    weights = _find(model)
+    if task and weights.task not in (task, *TASKS[task].others):
+        raise WeightsError(f"{weights.name} is a model for {weights.task}, and not for {task}")
+    return weights
+
+
+def _find(model: str) -> Weights:
+    entry = entries().get(model, {})
+    if entry.get("task") in TASKS:
+        return Weights(model, _whole(model), entry["native_size"], entry["task"])
+    path = Path(model)
+    return _in_file(path) if path.suffix.lower() in checkpoints.SUFFIXES else _in_folder(path)
 
 
 def find_checker() -> Path | None:

@@ -148,6 +148,8 @@ def load(path: Path, dtype: torch.dtype, device: str = "cpu") -> Any:
 def _is_safetensors(path: Path) -> bool:
     if path.suffix.lower() not in SUFFIXES:
         raise CheckpointError(f"{path} is no checkpoint: give a file with {' or '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path}")
     return path.suffix.lower() == ".safetensors"
 
 

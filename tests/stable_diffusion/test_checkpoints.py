@@ -159,7 +159,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_as_a_model(tmp_path: Path) -> N
     path.write_text("hello")
     with pytest.raises(catalogue.WeightsError, match="text.safetensors can't be read"):
         catalogue.find(str(path))
-    with pytest.raises(catalogue.WeightsError, match="nowhere.ckpt can't be read"):
+    with pytest.raises(catalogue.WeightsError, match="there is no file .*nowhere.ckpt"):
         catalogue.find(str(tmp_path / "nowhere.ckpt"))
 
 
@@ -344,10 +344,9 @@ def test_a_file_that_was_cut_off_is_refused(
             read(path)
 
 
-@pytest.mark.parametrize("name", ["text.ckpt", "text.safetensors", "nowhere.ckpt"])
+@pytest.mark.parametrize("name", ["text.ckpt", "text.safetensors"])
 def test_what_is_no_file_of_tensors_is_refused(name: str, tmp_path: Path) -> None:
-    if name.startswith("text"):
-        (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\n")
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(CheckpointError, match=r"can't be read .*: get it anew"):
         checkpoints.examine(tmp_path / name)
 
