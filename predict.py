@@ -355,7 +355,7 @@ async def files(
                 case Picture(index, seed, image):
                     folder = folder or new_folder()
                     path = folder / f"{folder.name}-{index}.{request.output_format}"
-                    making = making_of(request, seed, engine.model.weights.name)
+                    making = making_of(request, seed, engine.model.weights)
                     # Not in a thread, which would go on writing when this is cancelled.
                     images.save(image, path, request.output_format, request.output_quality, making)
                     yield event, path
@@ -370,18 +370,19 @@ async def files(
         raise
 
 
-def making_of(request: Request, seed: int, model: str) -> dict[str, Any]:
+def making_of(request: Request, seed: int, weights: catalogue.Weights) -> dict[str, Any]:
     """What a picture was made from, as its file carries it."""
+    upscaled = weights.task == "upscale"
     return {
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
         "seed": seed,
         "num_inference_steps": request.num_inference_steps,
         "guidance_scale": request.guidance_scale,
-        "strength": request.strength,
+        **({"noise_level": request.noise_level} if upscaled else {"strength": request.strength}),
         "scheduler": request.scheduler,
         "use_compel": request.use_compel,
-        "model": model,
+        "model": weights.name,
         "version": __version__,
     }
 

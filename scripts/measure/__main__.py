@@ -33,7 +33,7 @@ def main() -> None:
             weights = alone(random_weights.make, options.random_weights, Path(folder))
         else:
             try:
-                weights = catalogue.find(options.model)
+                weights = catalogue.find(options.model, "img2img")
             except WeightsError as error:
                 sys.exit(str(error))
         results = {"model": weights.name, "machine": machine.facts()}
