@@ -5,27 +5,21 @@ Cog makes the API's schema from this file's text: what `Input(...)` holds must b
 
 import asyncio
 import os
-import shutil
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, AsyncGenerator, AsyncIterator, Optional
 
 import cog
 from cog import BasePredictor, Input, Path
 
-from stable_diffusion import __version__, catalogue, images, models, prompts
+from stable_diffusion import catalogue, images, models, prompts
 from stable_diffusion.request import InputError, Request
 
 if TYPE_CHECKING:
-    from stable_diffusion.engine import Engine, Event, Picture
+    from stable_diffusion.engine import Event
     from stable_diffusion.safety import SafetyChecker
-
-KEPT = 600
-"""Seconds that finished files are kept: Cog reads them once, and nobody tells when."""
 
 SIZES = [128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024]
 SCHEDULERS = ["DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM"]
@@ -151,6 +145,7 @@ class Predictor(BasePredictor):
         print(f"seed {request.seed}", *request.notes, sep="\n")
 
         from stable_diffusion.engine import Cut, Flagged, Progress
+        from stable_diffusion.results import files
 
         made: list[dict[str, Any]] = []
 
@@ -171,7 +166,7 @@ class Predictor(BasePredictor):
         async with aclosing(files(self.engine, request, tell)) as pictures:
             async for picture, path in pictures:
                 record(picture.index, picture.seed, picture.nsfw, path.name)
-                yield path
+                yield Path(path)
 
     @classmethod
     def read(cls, inputs: Mapping[str, Any], known: Sequence[str] = ()) -> Request:
@@ -306,17 +301,27 @@ class Upscaler(Predictor):
 
 
 def checker_beside(model: models.Model) -> "SafetyChecker | None":
-    """The NSFW checker, unless it was turned off or is not there, which a line tells."""
+    """The NSFW checker, unless it was turned off or is not there, which a line tells.
+
+    Raises:
+        SetupError: when it is not there and the environment insists on it.
+    """
     from stable_diffusion.safety import SafetyChecker
 
-    setting = os.environ.get("SAFETY_CHECKER") or "on"
-    if setting not in ("on", "off"):
-        raise catalogue.SetupError(f"SAFETY_CHECKER is {setting!r}; give on or off")
-    checker = SafetyChecker.beside(model) if setting == "on" else None
-    if setting == "on" and not checker:
+    setting, gets = (
+        os.environ.get("SAFETY_CHECKER"),
+        f"scripts/download-weights {catalogue.CHECKER}",
+    )
+    if setting not in (None, "", "on", "off"):
+        raise catalogue.SetupError(f"SAFETY_CHECKER is {setting!r}; give on, off or nothing")
+    if setting == "off":
+        return None
+    checker = SafetyChecker.beside(model)
+    if not checker and setting == "on":
+        raise catalogue.SetupError(f"SAFETY_CHECKER is on, and the checker not here; run: {gets}")
+    if not checker:
         print(
-            "The NSFW checker is not here, so no picture is checked; "
-            f"scripts/download-weights {catalogue.CHECKER} gets it.",
+            f"The NSFW checker is not here, so no picture is checked; {gets} gets it.",
             file=sys.stderr,
         )
     return checker
@@ -326,72 +331,3 @@ def fetched(url: str) -> Path:
     """The file that an http(s) or data URL leads to, got as Cog gets it."""
     path: Path = Path.validate(url).convert()
     return path
-
-
-async def files(
-    engine: "Engine", request: Request, tell: Callable[["Event"], None]
-) -> AsyncGenerator[tuple["Picture", Path], None]:
-    """Runs a request and yields its pictures, with their files, in their order.
-
-    When it fails or is cancelled no file is left.
-
-    Args:
-        tell: takes all other events of the engine.
-    """
-    from stable_diffusion.engine import Failed, Finished, Picture
-
-    loop = asyncio.get_running_loop()
-    events: asyncio.Queue[Event] = asyncio.Queue()
-    folder: Path | None = None
-
-    def listen(event: "Event") -> None:
-        with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
-            loop.call_soon_threadsafe(events.put_nowait, event)
-
-    job = engine.submit(request, listen)
-    try:
-        while not isinstance(event := await events.get(), Finished):
-            match event:
-                case Picture(index, seed, image):
-                    folder = folder or new_folder()
-                    path = folder / f"{folder.name}-{index}.{request.output_format}"
-                    making = making_of(request, seed, engine.model.weights)
-                    # Not in a thread, which would go on writing when this is cancelled.
-                    images.save(image, path, request.output_format, request.output_quality, making)
-                    yield event, path
-                case Failed(error):
-                    raise error
-                case _:
-                    tell(event)
-    except BaseException:
-        job.cancel()
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def making_of(request: Request, seed: int, weights: catalogue.Weights) -> dict[str, Any]:
-    """What a picture was made from, as its file carries it."""
-    upscaled = weights.task == "upscale"
-    return {
-        "prompt": request.prompt,
-        "negative_prompt": request.negative_prompt,
-        "seed": seed,
-        "num_inference_steps": request.num_inference_steps,
-        "guidance_scale": request.guidance_scale,
-        **({"noise_level": request.noise_level} if upscaled else {"strength": request.strength}),
-        "scheduler": request.scheduler,
-        "use_compel": request.use_compel,
-        "model": weights.name,
-        "version": __version__,
-    }
-
-
-def new_folder() -> Path:
-    """An empty folder for one prediction's files; those of old predictions are removed."""
-    root = Path(tempfile.gettempdir()) / f"stable-diffusion-{os.getuid()}"
-    root.mkdir(mode=0o700, exist_ok=True)
-    for folder in root.iterdir():
-        if folder.stat().st_mtime < time.time() - KEPT:
-            shutil.rmtree(folder, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix="", dir=root))

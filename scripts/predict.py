@@ -29,11 +29,13 @@ def main() -> int:
 
     choice = argparse.ArgumentParser(add_help=False)
     selection.add_arguments(choice)
+    predictor = "Predictor"
     try:
         predictor = selection.predictor_of(choice.parse_known_args()[0])
     except SetupError as error:
-        print(error, file=sys.stderr)
-        return 1
+        if not {"-h", "--help"} & set(sys.argv):
+            print(error, file=sys.stderr)
+            return 1
     document = schema.schema(schema.PREDICT.read_text(), predictor)
     arguments = _parser(document, choice).parse_args()
     if arguments.model:
@@ -94,11 +96,10 @@ def _run(arguments: argparse.Namespace, document: dict[str, Any], name: str) -> 
 async def _predict(predictor: Predictor, request: Request, output: Path | None) -> None:
     from tqdm import tqdm
 
-    from predict import files
-
     predictor.setup()
 
     from stable_diffusion.engine import Cut, Flagged, Progress
+    from stable_diffusion.results import files
 
     bar = tqdm(desc=str(predictor.engine.model), unit="step", disable=None, leave=False)
     with bar, closing(predictor.engine):

@@ -42,8 +42,8 @@ def main() -> int:
         return 1
     if arguments.model:
         # The worker runs in another folder.
-        known = weights.name in entries()
-        os.environ["MODEL"] = weights.name if known else str(weights.path.resolve())
+        known = arguments.model in entries()
+        os.environ["MODEL"] = arguments.model if known else str(weights.path.resolve())
     if not _is_free(arguments.host, arguments.port):
         print(
             f"port {arguments.port} of {arguments.host} can't be had; give another --port",

@@ -183,7 +183,7 @@ def _in_folder(folder: Path) -> Weights:
     try:
         unet = json.loads(config.read_text())
         vae = json.loads((folder / "vae" / "config.json").read_text())
-        native_size = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
+        native_size = int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
         return Weights(folder.resolve().name, folder, native_size, task_of(unet["in_channels"]))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise WeightsError(f"the configuration of {folder} can't be read ({error!r})") from error

@@ -196,15 +196,18 @@ def _unpickle(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a .ckpt file, of which nothing is run."""
     import torch
 
+    zipped = zipfile.is_zipfile(path)
     try:
+        if zipped and any(part.compress_type for part in zipfile.ZipFile(path).infolist()):
+            raise CheckpointError(f"{path} is compressed, as no checkpoint is: get it anew")
         with (
             warnings.catch_warnings(action="ignore"),
             torch.serialization.safe_globals([(_Inert, name) for name in BAGGAGE]),
         ):
-            content = torch.load(
-                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-            )
-    except OSError as error:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except CheckpointError:
+        raise
+    except (OSError, zipfile.BadZipFile) as error:
         raise _unreadable(path, error) from error
     except BROKEN as error:
         # torch's own message advises to run what is in the file.

@@ -28,6 +28,9 @@ from stable_diffusion.request import Request, quote
 from stable_diffusion.safety import NsfwError, SafetyChecker
 from stable_diffusion.tasks import Denoising
 
+PATIENCE = 100
+"""Turns after which more memory is tried again where it was short."""
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -58,13 +61,16 @@ class Progress:
 class Picture:
     """Image `index` of the request is finished.
 
+    image: RGB, without a watermark.
+    made: in its size, greyscale: 0 where its pixels are those of the input; None where all are.
     nsfw: False where the checker has seen it, None where there is none.
     """
 
     index: int
     seed: int
     image: Image.Image
-    nsfw: bool | None = None
+    made: Image.Image | None
+    nsfw: bool | None
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,8 @@ class Engine:
     ) -> None:
         self.model = model
         self._checker = checker
-        self._room = batches.room_for(model, rows)
+        self._most = self._room = batches.room_for(model, rows)
+        self._calm = 0
         self._prompts = Prompts(model.pipeline)
         self._submitted: SimpleQueue[Job | None] = SimpleQueue()
         self._jobs: list[Job] = []
@@ -159,9 +166,8 @@ class Engine:
 
         Args:
             listener: takes the events: what was cut from the prompts, the progress after each
-                step, in their order the pictures, or that they were flagged, and, last, `Finished`
-                or `Failed`. It is called
-                on the engine's thread and must neither block nor raise.
+                step, the pictures in their order, or that they were flagged, and, last, `Finished`
+                or `Failed`. It is called on the engine's thread and must neither block nor raise.
         """
         job = Job(request, listener)
         self._submitted.put(job)
@@ -179,8 +185,8 @@ class Engine:
             self._jobs = [job for job in self._jobs if not job.over]
             finished = next((job for job in self._jobs if job.done), None)
             submitted = not self._submitted.empty()
-            # Between two steps there is one picture to decode, or one to encode, and no more:
-            # the steps of others don't wait. Who leaves and who joins take turns.
+            # Between two steps there is one picture to decode, or what one request has to encode,
+            # and no more: the steps of others hardly wait. Who leaves and who joins take turns.
             if finished and not (submitted and decoded_last):
                 decoded_last = True
                 with self._confined(finished):
@@ -223,9 +229,9 @@ class Engine:
         if job.over:
             return
         index, seed = job.handed_out, job.request.seed_of(job.handed_out)
-        image = tasks.finish(job.denoisings[index], self.model)
+        image, made = tasks.finish(job.denoisings[index], self.model)
         nsfw = self._checker.is_nsfw(image) if self._checker else None
-        self._tell(job, Flagged(index, seed) if nsfw else Picture(index, seed, image, nsfw))
+        self._tell(job, Flagged(index, seed) if nsfw else Picture(index, seed, image, made, nsfw))
         job.handed_out += 1
         job.flagged += bool(nsfw)
         if job.flagged == len(job.denoisings):
@@ -237,6 +243,9 @@ class Engine:
     def _step(self) -> None:
         """Takes one step with every running image."""
         running = [job for job in self._jobs if not job.over and not job.done]
+        self._calm += 1
+        if self._calm > PATIENCE:  # whoever took the memory may have given it back
+            self._room, self._calm = min(2 * self._room, self._most), 0
         owners = {denoising: job for job in running for denoising in job.denoisings}
         for batch in batches.divide(owners, self._room):
             self._call(batch, owners)
@@ -266,8 +275,8 @@ class Engine:
                     denoising.advance(prediction)
                 return
             torch.cuda.empty_cache()
-            self._room = taken // 2
-            told = f"memory is short: from now on a call has {self._room} latent pixels at the most"
+            self._room, self._calm = taken // 2, 0
+            told = f"memory is short: for now a call has {self._room} latent pixels at the most"
             print(told, file=sys.stderr)
             for part in batches.divide(batch, self._room):
                 self._call(part, owners)

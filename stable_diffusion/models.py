@@ -22,6 +22,8 @@ Result = TypeVar("Result")
 
 LARGEST_LATENTS = 128
 """Side up to which latents are decoded at once, larger ones in tiles: 1024 px of most models."""
+NOT_USED = "neck.fusion_stage.layers.0.residual_layer1."
+"""Weights of a depth estimator that no file has: the first of its layers has nothing to add to."""
 DTYPES = ("float32", "float16", "bfloat16")
 """The precisions that a model can be served in."""
 
@@ -112,8 +114,6 @@ def _load(weights: Weights, dtype: str | None) -> Any:
             reason = " ".join(str(error).split())
             raise WeightsError(f"the model in {weights.path} can't be read: {reason}") from error
     vae = pipeline.vae
-    if weights.task == "depth":
-        pipeline.depth_estimator.float()  # its batch norms don't bear half precision
     if weights.task == "upscale":
         vae.float()  # it overflows in half precision, as the library knows too
     vae.enable_tiling()
@@ -128,24 +128,35 @@ def _load(weights: Weights, dtype: str | None) -> Any:
 
 def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
     import diffusers
+    import torch
     import transformers
 
     kind = getattr(diffusers, TASKS[weights.task].pipeline)
-    left_out = {
+    parts: dict[str, Any] = {
+        "text_encoder": _load_whole(transformers.CLIPTextModel, weights, "text_encoder", precision),
         "safety_checker": None,
         "requires_safety_checker": False,
         "feature_extractor": None,
         "image_encoder": None,
         "watermarker": None,
     }
+    if weights.task == "depth":
+        estimator = transformers.DPTForDepthEstimation
+        # Its batch norms don't bear half precision.
+        parts["depth_estimator"] = _load_whole(estimator, weights, "depth_estimator", torch.float32)
     pipeline = kind.from_pretrained(
         weights.path,
         dtype=precision,
         variant=weights.variant,
         local_files_only=True,
         use_safetensors=True,
-        **{name: left_out[name] for name in left_out.keys() & inspect.signature(kind).parameters},
+        **{name: parts[name] for name in parts.keys() & inspect.signature(kind).parameters},
     )
+    for name in ("unet", "vae"):
+        lacking = [
+            key for key, value in getattr(pipeline, name).named_parameters() if value.is_meta
+        ]
+        _refuse_lacking(weights, name, lacking)
     if weights.task == "depth":
         # By name: the class that `model_index.json` names is no more.
         extractor = transformers.DPTImageProcessorPil.from_pretrained(
@@ -153,6 +164,29 @@ def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
         )
         pipeline.register_modules(feature_extractor=extractor)
     return pipeline
+
+
+def _load_whole(kind: Any, weights: Weights, name: str, dtype: torch.dtype) -> Any:
+    """A model of transformers, which would make up weights that are missing."""
+    model, report = kind.from_pretrained(
+        weights.path / name,
+        dtype=dtype,
+        variant=weights.variant,
+        local_files_only=True,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    lacking = [key for key in report["missing_keys"] if not key.startswith(NOT_USED)]
+    _refuse_lacking(weights, name, lacking)
+    return model
+
+
+def _refuse_lacking(weights: Weights, name: str, lacking: list[str]) -> None:
+    if lacking:
+        some = ", ".join(sorted(lacking)[:5])
+        raise WeightsError(
+            f"{weights.path / name} lacks {len(lacking)} of its weights ({some}): get it anew"
+        )
 
 
 def _read(weights: Weights) -> None:

@@ -15,7 +15,7 @@ import numpy
 import torch
 from PIL import Image
 
-from stable_diffusion import images, schedulers, watermark
+from stable_diffusion import images, schedulers
 from stable_diffusion.models import Model
 from stable_diffusion.prompts import Embeddings
 from stable_diffusion.request import Request
@@ -215,24 +215,29 @@ def begin(
     )
 
 
-def finish(denoising: Denoising, model: Model) -> Image.Image:
-    """The finished picture, RGB, with the preserved pixels of a masked one put back exactly.
+def finish(denoising: Denoising, model: Model) -> tuple[Image.Image, Image.Image | None]:
+    """The finished picture, and where it was made.
+
+    Returns:
+        The picture, RGB, with the preserved pixels of a masked one put back exactly; and a mask in
+        its size, greyscale, which is 0 where the pixels are those of the input, or None where all
+        are.
 
     Raises:
         ArithmeticError: when numbers have overflowed, so that there is no picture.
     """
     canvas = denoising.canvas
     if canvas.picture and denoising.step == 0:
-        return canvas.picture.copy()
+        return canvas.picture.copy(), None
     vae = model.pipeline.vae
     latents = (denoising.latents / vae.config.scaling_factor).to(vae.dtype)
     pixels = vae.decode(latents, return_dict=False)[0]
     if not torch.isfinite(pixels).all():
         raise ArithmeticError("no picture came out: smaller weights or less guidance may help")
     picture: Image.Image = model.pipeline.image_processor.postprocess(pixels.float())[0]
-    picture = watermark.lay(picture.crop((0, 0, *canvas.size)))
-    if canvas.picture and canvas.mask:
-        # Full weight at white, none at the last preserved grey: feathering stays on the white side.
-        weight = canvas.mask.point([max(0, 2 * (grey - WHITE) + 1) for grey in range(256)])
-        picture = Image.composite(picture, canvas.picture, weight)
-    return picture
+    picture = picture.crop((0, 0, *canvas.size))
+    if not (canvas.picture and canvas.mask):
+        return picture, Image.new("L", picture.size, 255)
+    # Full weight at white, none at the last preserved grey: feathering stays on the white side.
+    weight = canvas.mask.point([max(0, 2 * (grey - WHITE) + 1) for grey in range(256)])
+    return Image.composite(picture, canvas.picture, weight), weight

@@ -28,7 +28,7 @@ LUMINANCE = numpy.array([0.299, 0.587, 0.114], numpy.float32)
 """How much of R, G and B is seen as light."""
 
 
-def lay(picture: Image.Image) -> Image.Image:
+def lay(picture: Image.Image, made: Image.Image | None = None) -> Image.Image:
     """The picture with the invisible watermark of CompVis's scripts; a small one stays as it is.
 
     The package `invisible-watermark` reads it from every picture of 256 × 256 pixels or more, as
@@ -40,6 +40,7 @@ def lay(picture: Image.Image) -> Image.Image:
 
     Args:
         picture: RGB, with at least eight pixels on each side.
+        made: in its size, greyscale: where it is 0, pixels stay as they are. None marks all.
     """
     if picture.width * picture.height < SMALLEST:
         return picture
@@ -61,7 +62,8 @@ def lay(picture: Image.Image) -> Image.Image:
     rows, columns = picture.height // 8, picture.width // 8
     marked = marked.reshape(rows, columns, 4, 4, 2, 2, 3).transpose(0, 2, 4, 1, 3, 5, 6)
     pixels[: rows * 8, : columns * 8] = marked.reshape(rows * 8, columns * 8, 3)
-    return Image.fromarray(pixels)
+    whole = Image.fromarray(pixels)
+    return Image.composite(whole, picture, made.point([0] + [255] * 255)) if made else whole
 
 
 def _blocks(pixels: Bytes) -> Bytes:

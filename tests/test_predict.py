@@ -9,13 +9,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
+from imwatermark import WatermarkDecoder
 from PIL import Image
 
 import predict
 from scripts import schema
-from stable_diffusion import images, request, safety
+from stable_diffusion import images, request, results, safety, watermark
 from stable_diffusion.catalogue import SetupError
 from stable_diffusion.engine import Engine
 from stable_diffusion.models import Model
@@ -77,24 +79,58 @@ def test_rows_and_precision_are_set_from_the_environment(monkeypatch: pytest.Mon
         assert engine._room == 4 * 16 * 16
 
 
-def test_the_checker_is_on_unless_it_is_turned_off_or_not_there(
+def test_the_checker_is_on_where_it_is_unless_it_is_turned_off(
     demo: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert predict.checker_beside(demo) is None
-    missing = "The NSFW checker is not here, so no picture is checked; scripts/download-weights"
-    assert missing in capsys.readouterr().err
+    monkeypatch.delenv("SAFETY_CHECKER")
     random_checker.write(tmp_path, FLAGGED)
     monkeypatch.setattr(safety, "find_checker", lambda: tmp_path)
-    checker = predict.checker_beside(demo)
-    assert checker
-    assert checker.is_nsfw(FLAGGED)
-    assert not checker.is_nsfw(Image.new("RGB", (99, 99)))
+    for setting in ("", "on"):
+        monkeypatch.setenv("SAFETY_CHECKER", setting)
+        checker = predict.checker_beside(demo)
+        assert checker
+        assert checker.is_nsfw(FLAGGED)
+        assert not checker.is_nsfw(Image.new("RGB", (99, 99)))
     monkeypatch.setenv("SAFETY_CHECKER", "off")
     assert predict.checker_beside(demo) is None
     assert capsys.readouterr().err == ""
     monkeypatch.setenv("SAFETY_CHECKER", "no")
-    with pytest.raises(SetupError, match="SAFETY_CHECKER is 'no'; give on or off"):
+    with pytest.raises(SetupError, match="SAFETY_CHECKER is 'no'; give on, off or nothing"):
         predict.checker_beside(demo)
+
+
+def test_a_checker_that_is_not_there_is_told_or_refused(
+    demo: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SAFETY_CHECKER")
+    monkeypatch.setattr(safety, "find_checker", lambda: None)
+    assert predict.checker_beside(demo) is None
+    assert capsys.readouterr().err == (
+        "The NSFW checker is not here, so no picture is checked; "
+        "scripts/download-weights safety-checker gets it.\n"
+    )
+    monkeypatch.setenv("SAFETY_CHECKER", "on")
+    with pytest.raises(SetupError, match="run: scripts/download-weights safety-checker"):
+        predict.checker_beside(demo)
+
+
+def test_what_a_predictor_needs_is_asked_for_in_the_same_breath(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        predict.Inpainting.read({"prompt": "", "num_images": 9})
+    assert [fault.partition(" ")[0] for fault in caught.value.faults] == [
+        "image:",
+        "mask:",
+        "num_images:",
+    ]
+    broken = tmp_path / "text.png"
+    broken.write_text("hello")
+    with pytest.raises(InputError) as caught:
+        predict.Inpainting.read({"prompt": "", "image": broken})
+    first, second = caught.value.faults
+    assert first.startswith("image: the file is no picture")
+    assert second == "mask: is required"
+    with pytest.raises(InputError, match="^image: is required$"):
+        predict.Upscaler.read({"prompt": ""})
 
 
 def test_flagged_images_are_left_out_and_told(
@@ -181,6 +217,34 @@ def test_a_prediction_yields_files_with_their_making_and_tells_the_metrics(
     assert lines[1].startswith("step 1 of 4, ")
 
 
+def test_pictures_from_256_pixels_on_carry_the_watermark(predictor: Any) -> None:
+    decoder = WatermarkDecoder("bytes", 8 * len(watermark.MARK))
+
+    def mark(**inputs: Any) -> bytes:
+        (path,) = run(predictor, prompt="a castle", width=256, num_inference_steps=4, **inputs)
+        decoded: bytes = decoder.decode(numpy.asarray(opened(path))[..., ::-1], "dwtDct")
+        return decoded
+
+    assert mark(height=256) == watermark.MARK
+    assert mark(height=384, image=FLOWER) == watermark.MARK
+    # Nothing was made there.
+    assert mark(height=256, image=FLOWER, strength=0) != watermark.MARK
+
+
+def test_the_watermark_spares_what_a_mask_preserves(predictor: Any, tmp_path: Path) -> None:
+    size, left, right = (256, 256), (0, 0, 128, 256), (128, 0, 256, 256)
+    mask = Image.new("L", size)
+    mask.paste(255, right)
+    mask.save(tmp_path / "mask.png")
+    inputs = {"image": FLOWER, "mask": tmp_path / "mask.png", "width": 256, "height": 256}
+    (path,) = run(predictor, prompt="a castle", num_inference_steps=2, seed=1, **inputs)
+    marked = opened(path)
+    fitted = images.fit(images.read_image(FLOWER), size)
+    assert difference(marked.crop(left), fitted.crop(left)) == (0, 0)
+    # The mark of a picture begins anew in every 17 rows of blocks; the right half has it still.
+    assert difference(marked.crop(right), fitted.crop(right))[1] > 5
+
+
 def test_the_output_format_is_that_of_the_file(predictor: Any) -> None:
     for kind, start in (("jpg", b"\xff\xd8"), ("webp", b"RIFF"), ("png", b"\x89PNG")):
         (path,) = run(predictor, prompt="", image=FLOWER, strength=0, output_format=kind)
@@ -223,7 +287,7 @@ def test_cancelling_ends_the_work_and_leaves_no_file(predictor: Any, tmp_path: P
 
     async def cancelled() -> None:
         told = asyncio.Event()
-        files = predict.files(predictor.engine, asked, lambda _: told.set())
+        files = results.files(predictor.engine, asked, lambda _: told.set())
         task = asyncio.ensure_future(anext(files))
         await told.wait()
         task.cancel()
@@ -235,12 +299,40 @@ def test_cancelling_ends_the_work_and_leaves_no_file(predictor: Any, tmp_path: P
     assert len(run(predictor, prompt="a red apple", num_inference_steps=1)) == 1
 
 
+def test_cancelling_while_a_file_is_written_leaves_none(
+    predictor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = predict.Predictor.read({"prompt": "", "image": FLOWER, "strength": 0})
+    save, loop_was_free = images.save, list[bool]()
+
+    async def cancelled() -> None:
+        loop, writing = asyncio.get_running_loop(), asyncio.Event()
+
+        def slowly(*arguments: Any) -> None:
+            loop.call_soon_threadsafe(writing.set)
+            time.sleep(0.5)
+            save(*arguments)
+
+        monkeypatch.setattr(images, "save", slowly)
+        files = results.files(predictor.engine, asked, lambda _: None)
+        task = asyncio.ensure_future(anext(files))
+        await writing.wait()
+        loop_was_free.append(not task.done())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert loop_was_free == [True]
+    assert left_over(tmp_path) == []
+
+
 def test_files_of_old_predictions_are_removed_and_newer_ones_kept(
     predictor: Any, tmp_path: Path
 ) -> None:
     options = {"prompt": "", "image": FLOWER, "strength": 0}
     (old,), (new,) = run(predictor, **options), run(predictor, **options)
-    past = time.time() - 2 * predict.KEPT
+    past = time.time() - 2 * results.KEPT
     os.utime(old.parent, (past, past))
     run(predictor, **options)
     assert not old.exists()
@@ -257,7 +349,7 @@ def test_several_predictions_run_at_once_and_keep_apart(predictor: Any) -> None:
         asked = predict.Predictor.read(
             {"prompt": "a red apple", "seed": seed, "num_inference_steps": 4}
         )
-        return [path async for _, path in predict.files(predictor.engine, asked, lambda _: None)]
+        return [path async for _, path in results.files(predictor.engine, asked, lambda _: None)]
 
     async def together() -> list[list[Path]]:
         return await asyncio.gather(*(collect(seed) for seed in range(3)))

@@ -15,10 +15,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from imwatermark import WatermarkDecoder
 from PIL import Image
 
-from stable_diffusion import engine, images, models, watermark
+from stable_diffusion import engine, images, models
 from stable_diffusion.engine import Cut, Engine, Event, Failed, Finished, Flagged, Picture, Progress
 from stable_diffusion.models import Model
 from stable_diffusion.request import SCHEDULERS, InputError
@@ -603,30 +602,6 @@ def test_when_all_images_are_flagged_the_request_fails(demo: Model) -> None:
 def test_an_image_that_no_step_has_changed_is_checked_too(demo: Model) -> None:
     told = checked_events(demo, Censor(0), image=FLOWER, strength=0)
     assert [type(event) for event in told] == [Flagged, Failed]
-
-
-# The watermark
-
-
-def test_pictures_from_256_pixels_on_carry_the_watermark(studio: Studio) -> None:
-    decoder = WatermarkDecoder("bytes", 8 * len(watermark.MARK))
-
-    def mark(**inputs: Any) -> bytes:
-        (picture,) = studio.draw(num_inference_steps=4, **inputs)
-        decoded: bytes = decoder.decode(numpy.asarray(picture)[..., ::-1], "dwtDct")
-        return decoded
-
-    assert mark(width=256, height=256) == watermark.MARK
-    assert mark(width=256, height=384, image=FLOWER) == watermark.MARK
-    # Nothing was made there.
-    assert mark(width=256, height=256, image=FLOWER, strength=0) != watermark.MARK
-
-
-def test_the_watermark_is_laid_before_preserved_pixels_are_put_back(studio: Studio) -> None:
-    size = (256, 256)
-    (picture,) = studio.draw(image=FLOWER, mask=half_mask(size), width=256, height=256)
-    left = (0, 0, 128, 256)
-    assert difference(picture.crop(left), images.fit(FLOWER, size).crop(left)) == (0, 0)
 
 
 # Events

@@ -1,0 +1,102 @@
+"""Results: the pictures of a request become files."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from stable_diffusion import __version__, images, watermark
+from stable_diffusion.catalogue import Weights
+from stable_diffusion.engine import Engine, Event, Failed, Finished, Picture
+from stable_diffusion.request import Request
+
+KEPT = 600
+"""Seconds that finished files are kept: Cog reads them once, and nobody tells when."""
+
+
+async def files(
+    engine: Engine, request: Request, tell: Callable[[Event], None]
+) -> AsyncGenerator[tuple[Picture, Path], None]:
+    """Runs a request and yields its pictures, with their files, in their order.
+
+    When it fails or is cancelled no file is left.
+
+    Args:
+        tell: takes all other events of the engine.
+    """
+    loop = asyncio.get_running_loop()
+    events: asyncio.Queue[Event] = asyncio.Queue()
+    folder: Path | None = None
+
+    def listen(event: Event) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+            loop.call_soon_threadsafe(events.put_nowait, event)
+
+    job = engine.submit(request, listen)
+    try:
+        while not isinstance(event := await events.get(), Finished):
+            match event:
+                case Picture() as picture:
+                    folder = folder or new_folder()
+                    path = folder / f"{folder.name}-{picture.index}.{request.output_format}"
+                    await _to_its_end(_write, picture, path, request, engine.model.weights)
+                    yield picture, path
+                case Failed(error):
+                    raise error
+                case _:
+                    tell(event)
+    except BaseException:
+        job.cancel()
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+async def _to_its_end(function: Callable[..., None], *arguments: Any) -> None:
+    """Calls a function in a thread. Whoever is cancelled waits for it: it would go on alone."""
+    call = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        await asyncio.shield(call)
+    except asyncio.CancelledError:
+        await asyncio.wait([call])
+        raise
+
+
+def _write(picture: Picture, path: Path, request: Request, weights: Weights) -> None:
+    image = watermark.lay(picture.image, picture.made) if picture.made else picture.image
+    making = making_of(request, picture.seed, weights)
+    images.save(image, path, request.output_format, request.output_quality, making)
+
+
+def making_of(request: Request, seed: int, weights: Weights) -> dict[str, Any]:
+    """What a picture was made from, as its file carries it."""
+    upscaled = weights.task == "upscale"
+    return {
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "seed": seed,
+        "num_inference_steps": request.num_inference_steps,
+        "guidance_scale": request.guidance_scale,
+        **({"noise_level": request.noise_level} if upscaled else {"strength": request.strength}),
+        "scheduler": request.scheduler,
+        "use_compel": request.use_compel,
+        "model": weights.name,
+        "version": __version__,
+    }
+
+
+def new_folder() -> Path:
+    """An empty folder for one prediction's files; those of old predictions are removed."""
+    root = Path(tempfile.gettempdir()) / f"stable-diffusion-{os.getuid()}"
+    root.mkdir(mode=0o700, exist_ok=True)
+    for folder in root.iterdir():
+        if folder.stat().st_mtime < time.time() - KEPT:
+            shutil.rmtree(folder, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix="", dir=root))
