@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +14,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from scripts.schema import PREDICTORS
-from stable_diffusion import images
+from scripts.schema import PREDICTORS, ROOT
+from stable_diffusion import catalogue, images
 from stable_diffusion.models import Model
 from tests.acceptance.server import Server, file_of, start
 from tests.conftest import EXAMPLES, difference, picture_of
@@ -125,6 +127,20 @@ def test_the_upscaler_takes_up_to_512_pixels_a_side(sibling: Sibling) -> None:
         "image: the picture of 520 × 8 pixels is too large; give at most 512 × 512 pixels"
         in answer["error"]
     )
+
+
+def test_a_folder_is_served_itself_whatever_its_name(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path / "demo"
+    shutil.copytree(catalogue.WEIGHTS / "demo", folder)
+    unet = folder / "unet" / "config.json"
+    unet.write_text(json.dumps(json.loads(unet.read_text()) | {"sample_size": 32}))
+    relative = os.path.relpath(folder, ROOT)
+    server = start(tmp_path_factory.mktemp("server"), "--model", relative)
+    (picture,) = server.draw(prompt="a rose", num_inference_steps=1)
+    assert picture.size == (256, 256)
+    server.stop()
 
 
 def test_the_demo_model_serves_the_inpainting_predictor(

@@ -13,7 +13,9 @@ import pytest
 
 from scripts import schema
 from stable_diffusion import images
-from tests.conftest import EXAMPLES, difference, opened
+from stable_diffusion.models import Model
+from tests.conftest import EXAMPLES, difference, opened, picture_of
+from tests.stable_diffusion import random_models
 
 FLOWER = EXAMPLES / "flower.png"
 QUICK = ("-i", "num_inference_steps=2", "-i", "seed=7")
@@ -235,3 +237,28 @@ def test_help_lists_every_input_without_loading_the_engine(tmp_path: Path) -> No
         assert f"  {name} " in told.stdout
         assert entry["description"] in told.stdout
     assert told.stdout.endswith("[]\n")
+
+
+def test_a_model_brings_its_own_inputs(
+    tmp_path: Path, demo: Model, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("model") / "demo"  # by a name of the manifest
+    random_models.make("upscale", demo, folder)
+    image = tmp_path / "small.png"
+    picture_of(size=(24, 16)).save(image)
+    asked = inputs(prompt="a rose", image=f"@{image}")
+    wrong = predict(tmp_path, *asked, "-i", "width=128", "--model", str(folder))
+    assert (wrong.returncode, wrong.stderr) == (2, "width: there is no such input\n")
+    for arguments, environment in ((["--model", str(folder)], {}), ([], {"MODEL": str(folder)})):
+        told = predict(tmp_path, *asked, *QUICK, "-o", "large.png", *arguments, **environment)
+        assert (told.returncode, told.stdout, told.stderr) == (0, "large.png  seed 7\n", "")
+        assert opened(tmp_path / "large.png").size == (96, 64)
+
+
+def test_help_is_given_for_a_model_that_is_not_downloaded_or_not_there(tmp_path: Path) -> None:
+    told = predict(tmp_path, "--help", "--model", "stable-diffusion-x4-upscaler")
+    assert (told.returncode, "noise_level" in told.stdout) == (0, True)
+    told = predict(tmp_path, "--help", "--model", "nonsense")
+    assert (told.returncode, "strength" in told.stdout) == (0, True)
+    told = predict(tmp_path, *inputs(prompt="x"), "--model", "nonsense")
+    assert (told.returncode, told.stderr[:28]) == (1, "there is no model 'nonsense'")

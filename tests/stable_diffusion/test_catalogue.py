@@ -109,7 +109,12 @@ def test_what_is_no_model_is_told_with_what_there_is(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("file", "text"),
-    [("unet/config.json", "{}"), ("unet/config.json", "["), ("vae/config.json", '"text"')],
+    [
+        ("unet/config.json", "{}"),
+        ("unet/config.json", "["),
+        ("unet/config.json", '{"sample_size": [16, 16], "in_channels": 4}'),
+        ("vae/config.json", '"text"'),
+    ],
 )
 def test_a_broken_configuration_is_told(file: str, text: str, tmp_path: Path) -> None:
     folder = tmp_path / "broken"

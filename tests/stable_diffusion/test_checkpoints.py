@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -349,6 +350,16 @@ def test_what_is_no_file_of_tensors_is_refused(name: str, tmp_path: Path) -> Non
     (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(CheckpointError, match=r"can't be read .*: get it anew"):
         checkpoints.examine(tmp_path / name)
+
+
+def test_a_compressed_file_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    plain, packed = tmp_path / "plain.ckpt", tmp_path / "packed.ckpt"
+    torch.save({"state_dict": {"x": torch.zeros(10**6)}}, plain)
+    with zipfile.ZipFile(plain) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    with pytest.raises(CheckpointError, match="packed.ckpt is compressed, as no checkpoint is"):
+        checkpoints.examine(packed)
 
 
 def test_other_suffixes_are_refused(tmp_path: Path) -> None:

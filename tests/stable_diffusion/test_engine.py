@@ -452,6 +452,30 @@ def test_when_memory_is_short_the_call_is_split_and_nobody_is_lost(
     studio.close()
 
 
+def test_memory_that_was_short_is_tried_again_later(
+    demo: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine, "PATIENCE", 2)
+    forward, rows, short = demo.pipeline.unet.forward, list[int](), [True]
+
+    def once_short(latents: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+        rows.append(len(latents))
+        if short.pop() if short else False:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(latents, *arguments, **options)
+
+    monkeypatch.setattr(demo.pipeline.unet, "forward", once_short)
+    studio = Studio(demo)
+    # A small picture is hit, and a large one is not to suffer from that for ever.
+    assert len(studio.draw(num_inference_steps=12)) == 1
+    assert "for now a call has 256 latent pixels" in capsys.readouterr().err
+    assert rows[:3] == [2, 1, 1]
+    rows.clear()
+    assert len(studio.draw(num_images=4, num_inference_steps=2)) == 4
+    assert rows == [8, 8]
+    studio.close()
+
+
 def test_a_gpu_gets_the_next_step_while_it_runs_one_and_progress_tells_what_it_has_done(
     demo: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

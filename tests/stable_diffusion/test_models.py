@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from stable_diffusion import catalogue, models
-from stable_diffusion.catalogue import SetupError
+from stable_diffusion.catalogue import SetupError, WeightsError
 from stable_diffusion.models import Model
 from tests.conftest import Studio, difference, same
 
@@ -43,6 +44,26 @@ def test_a_model_in_the_hubs_layout_draws_the_same(tmp_path: Path, demo: Model) 
     assert difference(from_hub.draw()[0], from_hub.draw(prompt="a blue heart")[0])[1] > 5
     from_hub.close()
     ours.close()
+
+
+@pytest.mark.parametrize(
+    ("part", "weight"),
+    [
+        ("text_encoder", "encoder.layers.0.mlp.fc1.weight"),
+        ("unet", "conv_in.weight"),
+        ("vae", "decoder.conv_in.weight"),
+    ],
+)
+def test_a_folder_that_lacks_weights_is_refused(part: str, weight: str, tmp_path: Path) -> None:
+    folder = tmp_path / "lacking"
+    shutil.copytree(catalogue.WEIGHTS / "demo", folder)
+    (file,) = (folder / part).glob("*.safetensors")
+    tensors = load_file(file)
+    (name,) = [name for name in tensors if name.endswith(weight)]
+    del tensors[name]
+    save_file(tensors, file, {"format": "pt"})
+    with pytest.raises(WeightsError, match=rf"lacking/{part} lacks 1 of its weights \(.*{weight}"):
+        models.load(catalogue.find(str(folder)))
 
 
 def test_an_unknown_precision_is_refused_with_those_there_are(demo: Model) -> None:

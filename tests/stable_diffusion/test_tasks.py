@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -176,6 +177,21 @@ def test_a_white_mask_is_a_full_repaint(inpainting: Studio) -> None:
     assert same(*pictures)
 
 
+def test_a_latent_is_repainted_when_any_of_its_pixels_is(
+    studio: Studio, inpainting: Studio
+) -> None:
+    mask = Image.new("L", NATIVE, 127)
+    mask.putpixel((41, 7), 128)
+    expected = torch.zeros(16, 16)
+    expected[0, 5] = 1
+    blended = tasks.prepare(request(image=FLOWER, mask=mask), studio.model)
+    assert blended.mask_latents is not None
+    assert torch.equal(blended.mask_latents[0, 0], expected)
+    seen = tasks.prepare(request(image=FLOWER, mask=mask), inpainting.model)
+    assert seen.condition is not None
+    assert torch.equal(seen.condition[0, 0], expected)
+
+
 # Depth
 
 
@@ -185,8 +201,12 @@ def test_the_depth_is_seen_at_full_strength_too(depth: Studio) -> None:
     assert not same(*pictures)
 
 
-def test_a_flat_image_has_a_depth_and_gives_a_picture(depth: Studio) -> None:
+def test_a_flat_image_has_a_depth_and_gives_a_picture(
+    depth: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
     grey = Image.new("RGB", NATIVE, "grey")
+    flat = SimpleNamespace(predicted_depth=torch.full((1, 64, 64), 7.0))
+    monkeypatch.setattr(depth.model.pipeline.depth_estimator, "forward", lambda _: flat)
     canvas = tasks.prepare(request(image=grey), depth.model)
     assert canvas.condition is not None
     assert torch.isfinite(canvas.condition).all()
@@ -246,6 +266,30 @@ def test_large_latents_are_decoded_in_tiles(
         assert picture.size == (4 * width, 32)
         assert max(sides) == 128
         assert len(sides) == (1 if width == 128 else 2)
+
+
+# Half precision
+
+
+@pytest.mark.parametrize("task", ["inpainting", "depth", "upscaler"])
+def test_half_precision_draws_nearly_the_same_with_what_does_not_bear_it_in_full(
+    task: str, request: pytest.FixtureRequest
+) -> None:
+    studio: Studio = request.getfixturevalue(task)
+    half = Studio(models.load(studio.model.weights, "float16"))
+    pipeline = half.model.pipeline
+    assert half.model.dtype == pipeline.text_encoder.dtype == torch.float16
+    assert pipeline.vae.dtype == (torch.float32 if task == "upscaler" else torch.float16)
+    if task == "depth":
+        assert pipeline.depth_estimator.dtype == torch.float32
+    small = images.fit(FLOWER, (16, 16) if task == "upscaler" else NATIVE)
+    inputs: dict[str, Any] = {"image": small, "num_inference_steps": 2}
+    if task == "inpainting":
+        inputs["mask"] = block_mask()
+    largest, mean = difference(half.draw(**inputs)[0], studio.draw(**inputs)[0])
+    half.close()
+    assert largest <= 8
+    assert mean <= 0.5
 
 
 # Sharing
