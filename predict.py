@@ -84,7 +84,11 @@ class Inputs:
 
 
 class Predictor(BasePredictor):
-    """Image to image, text to image, and with a mask the repainting of a part."""
+    """Image to image, text to image, and with a mask the repainting of a part.
+
+    Its siblings differ in what they serve (`task`), in the files that they need (`required`), in
+    the width and height that an image may have (`largest_side`), and in their inputs.
+    """
 
     task = "img2img"
     required: tuple[str, ...] = ()
@@ -308,10 +312,8 @@ def checker_beside(model: models.Model) -> "SafetyChecker | None":
     """
     from stable_diffusion.safety import SafetyChecker
 
-    setting, gets = (
-        os.environ.get("SAFETY_CHECKER"),
-        f"scripts/download-weights {catalogue.CHECKER}",
-    )
+    setting = os.environ.get("SAFETY_CHECKER")
+    gets = f"scripts/download-weights {catalogue.CHECKER}"
     if setting not in (None, "", "on", "off"):
         raise catalogue.SetupError(f"SAFETY_CHECKER is {setting!r}; give on, off or nothing")
     if setting == "off":
