@@ -198,7 +198,7 @@ def _unpickle(path: Path) -> dict[str, torch.Tensor]:
 
     zipped = zipfile.is_zipfile(path)
     try:
-        if zipped and any(part.compress_type for part in zipfile.ZipFile(path).infolist()):
+        if zipped and _is_compressed(path):
             raise CheckpointError(f"{path} is compressed, as no checkpoint is: get it anew")
         with (
             warnings.catch_warnings(action="ignore"),
@@ -220,6 +220,12 @@ def _unpickle(path: Path) -> dict[str, torch.Tensor]:
     content = content.get("state_dict", content) if isinstance(content, dict) else {}
     tensors = content.items() if isinstance(content, dict) else ()
     return {str(name): tensor for name, tensor in tensors if isinstance(tensor, torch.Tensor)}
+
+
+def _is_compressed(path: Path) -> bool:
+    """Whether a zip file may be of any size when it is unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        return any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist())
 
 
 def _unreadable(path: Path, reason: object) -> CheckpointError:

@@ -109,16 +109,14 @@ def test_bad_inputs_are_told(sibling: Sibling) -> None:
     assert "image: the file is no picture that can be read" in answer["error"]
 
 
+@pytest.mark.parametrize("sibling", ["inpainting"], indirect=True)
 def test_the_inpainter_preserves_black(sibling: Sibling) -> None:
-    if sibling.task != "inpainting":
-        pytest.skip("it is about the inpainter")
     picture, left = sibling.draw(FLOWER), (0, 0, 64, 128)
     assert difference(picture.crop(left), FLOWER.crop(left)) == (0, 0)
 
 
+@pytest.mark.parametrize("sibling", ["upscale"], indirect=True)
 def test_the_upscaler_takes_up_to_512_pixels_a_side(sibling: Sibling) -> None:
-    if sibling.task != "upscale":
-        pytest.skip("it is about the upscaler")
     assert sibling.draw(picture_of(size=(7, 30)), noise_level=350).size == (28, 120)
     wide = file_of(picture_of(size=(520, 8)))
     _, answer = sibling.server.predict(prompt="", image=wide)
