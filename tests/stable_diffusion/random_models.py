@@ -60,10 +60,14 @@ def make(task: str, demo: Model, folder: Path) -> Weights:
     wanted = {name: parts.get(name) for name in kind._get_signature_keys(kind)[0]}
     safety = {} if task in ("depth", "upscale") else {"requires_safety_checker": False}
     kind(**wanted, **safety).save_pretrained(folder)
-    if task == "depth":  # The hub's names a class that is no more.
+    if task == "depth":  # The hub's folder is of 2022, and names a class that is no more.
         index = json.loads((folder / "model_index.json").read_text())
         index["feature_extractor"] = ["transformers", "DPTFeatureExtractor"]
         (folder / "model_index.json").write_text(json.dumps(index))
+        file = folder / "feature_extractor" / "preprocessor_config.json"
+        old = {"feature_extractor_type": "DPTFeatureExtractor", "size": 64, "resample": 2}
+        mean = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_normalize": True}
+        file.write_text(json.dumps(old | mean | {"do_resize": True, "keep_aspect_ratio": False}))
     return catalogue.find(str(folder))
 
 
