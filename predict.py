@@ -190,6 +190,9 @@ class Predictor(BasePredictor):
             except InputError as error:
                 faults.extend(error.faults)
 
+        def missing(name: str) -> bool:
+            return inputs.get(name) is None and not any(f.startswith(f"{name}: ") for f in faults)
+
         readers = {
             "image": partial(images.read_image, largest_side=cls.largest_side),
             "mask": partial(images.read_mask, notes=notes),
@@ -197,10 +200,9 @@ class Predictor(BasePredictor):
         for name, reader in readers.items():
             if values.get(name) is not None:
                 values[name] = attempt(reader, values[name])
-            elif name in cls.required and not any(f.startswith(f"{name}: ") for f in faults):
+            elif name in cls.required and missing(name):
                 faults.append(f"{name}: is required")
-        no_image = inputs.get("image") is None and not any(f.startswith("image: ") for f in faults)
-        if inputs.get("mask") is not None and no_image:
+        if inputs.get("mask") is not None and missing("image"):
             faults.append("mask: there is no image to repaint; give one as image")
         image, mask = values.get("image"), values.get("mask")
         if image and mask and image.size != mask.size:

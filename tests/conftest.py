@@ -140,6 +140,27 @@ def mean_latents(pipeline: Any, picture: Image.Image | torch.Tensor) -> torch.Te
     return mean * float(pipeline.vae.config.scaling_factor)
 
 
+def half_mask(size: tuple[int, int] = (128, 128)) -> Image.Image:
+    """White on the right half."""
+    mask = Image.new("L", size, 0)
+    mask.paste(255, (size[0] // 2, 0, *size))
+    return mask
+
+
+def count_calls(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of rows of each UNet call from now on."""
+    rows: list[int] = []
+    unet = model.pipeline.unet
+    forward = unet.forward
+
+    def counted(latents: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+        rows.append(len(latents))
+        return forward(latents, *arguments, **options)
+
+    monkeypatch.setattr(unet, "forward", counted)
+    return rows
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as free:

@@ -23,7 +23,7 @@ from stable_diffusion.engine import Engine
 from stable_diffusion.models import Model
 from stable_diffusion.request import InputError, Request
 from stable_diffusion.safety import NsfwError
-from tests.conftest import EXAMPLES, Studio, difference, opened, picture_of
+from tests.conftest import EXAMPLES, Studio, difference, half_mask, opened, picture_of
 from tests.stable_diffusion import random_checker
 
 FLOWER = EXAMPLES / "flower.png"
@@ -233,9 +233,7 @@ def test_pictures_from_256_pixels_on_carry_the_watermark(predictor: Any) -> None
 
 def test_the_watermark_spares_what_a_mask_preserves(predictor: Any, tmp_path: Path) -> None:
     size, left, right = (256, 256), (0, 0, 128, 256), (128, 0, 256, 256)
-    mask = Image.new("L", size)
-    mask.paste(255, right)
-    mask.save(tmp_path / "mask.png")
+    half_mask(size).save(tmp_path / "mask.png")
     inputs = {"image": FLOWER, "mask": tmp_path / "mask.png", "width": 256, "height": 256}
     (path,) = run(predictor, prompt="a castle", num_inference_steps=2, seed=1, **inputs)
     marked = opened(path)

@@ -18,18 +18,11 @@ from scripts.schema import PREDICTORS, ROOT
 from stable_diffusion import catalogue, images
 from stable_diffusion.models import Model
 from tests.acceptance.server import Server, file_of, start
-from tests.conftest import EXAMPLES, difference, picture_of
+from tests.conftest import EXAMPLES, difference, half_mask, picture_of
 from tests.stable_diffusion import random_models
 
 NATIVE = (128, 128)
 FLOWER = images.fit(images.read_image(EXAMPLES / "flower.png"), NATIVE)
-
-
-def half_mask() -> Image.Image:
-    """White on the right half."""
-    mask = Image.new("L", NATIVE, 0)
-    mask.paste(255, (64, 0, *NATIVE))
-    return mask
 
 
 @dataclass

@@ -24,7 +24,9 @@ from stable_diffusion.request import SCHEDULERS, InputError
 from tests.conftest import (
     EXAMPLES,
     Studio,
+    count_calls,
     difference,
+    half_mask,
     library_pipeline,
     mean_latents,
     picture_of,
@@ -37,20 +39,6 @@ from tests.conftest import (
 FLOWER = images.read_image(EXAMPLES / "flower.png")
 CAR = images.read_image(EXAMPLES / "car.png")
 NATIVE = (128, 128)
-
-
-def count_calls(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of rows of each UNet call from now on."""
-    rows: list[int] = []
-    unet = model.pipeline.unet
-    forward = unet.forward
-
-    def counted(latents: torch.Tensor, *arguments: Any, **options: Any) -> Any:
-        rows.append(len(latents))
-        return forward(latents, *arguments, **options)
-
-    monkeypatch.setattr(unet, "forward", counted)
-    return rows
 
 
 # Size
@@ -248,13 +236,6 @@ def test_a_repainted_part_is_the_librarys(studio: Studio, scheduler: str) -> Non
 
 
 # Masks
-
-
-def half_mask(size: tuple[int, int] = NATIVE) -> Image.Image:
-    """White on the right half."""
-    mask = Image.new("L", size, 0)
-    mask.paste(255, (size[0] // 2, 0, *size))
-    return mask
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

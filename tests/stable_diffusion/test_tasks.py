@@ -19,6 +19,7 @@ from stable_diffusion.request import SCHEDULERS
 from tests.conftest import (
     EXAMPLES,
     Studio,
+    count_calls,
     difference,
     library_pipeline,
     mean_latents,
@@ -309,15 +310,7 @@ def test_every_task_shares_its_steps_and_comes_out_the_same(
     for inputs in asked if task == "inpainting" else []:
         inputs["mask"] = block_mask()
     alone = [studio.draw(num_inference_steps=4, **inputs) for inputs in asked]
-    rows: list[int] = []
-    unet = studio.model.pipeline.unet
-    forward = unet.forward
-
-    def watched(latents: torch.Tensor, *rest: Any, **options: Any) -> Any:
-        rows.append(len(latents))
-        return forward(latents, *rest, **options)
-
-    monkeypatch.setattr(unet, "forward", watched)
+    rows = count_calls(studio.model, monkeypatch)
     together = studio.draw_together([{"num_inference_steps": 4, **inputs} for inputs in asked])
     assert max(rows) == 2 + 1 + 4
     for ours, theirs in zip(together, alone, strict=True):
