@@ -1,0 +1,270 @@
+"""A client's inputs become those of a Cog endpoint, or every fault is named."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+RENAMED = {
+    "num_outputs": "num_images",
+    "prompt_strength": "strength",
+    "init_image": "image",
+    "input_image": "image",
+}
+"""Inputs of the originals, and what the endpoints call them."""
+RENAMED_VALUES = {"K-LMS": "KLMS"}
+"""Choices of the originals, and what the endpoints call them."""
+SIZE_NAMES = ("size", "image_dimensions")
+SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", re.ASCII | re.IGNORECASE)
+RATIO = re.compile(r"\s*(\d{1,5}(?:\.\d{1,5})?)\s*:\s*(\d{1,5}(?:\.\d{1,5})?)\s*", re.ASCII)
+BASE = 768
+"""Side in pixels of the square whose area an `aspect_ratio` aims at: the native one of SD 2.1."""
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+FILE_SCHEMES = ("http://", "https://", "data:")
+LONGEST_QUOTE = 50
+"""Characters of a value that a fault quotes."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one input.
+
+    type: required, invalid_type, enum, number_gte, number_lte, format or conflict, most of which
+        are Replicate's.
+    field: as the client named it: input.num_images, or input.num_outputs.
+    description: a sentence for the person who gave it.
+    """
+
+    type: str
+    field: str
+    description: str
+
+
+class InvalidInputs(ValueError):
+    """Some inputs can't be used; `faults` has all, and the text a line for each."""
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__("\n".join(f"- {fault.field}: {fault.description}" for fault in faults))
+        self.faults = faults
+
+
+class _Refused(Exception):
+    """One value can't be used; what its fault will say."""
+
+    def __init__(self, type: str, description: str) -> None:  # noqa: A002 - the fault's name
+        super().__init__(description)
+        self.type = type
+        self.description = description
+
+
+def read(
+    inputs: Mapping[str, Any], schema: Mapping[str, Any], defaults: Mapping[str, Any] = {}
+) -> dict[str, Any]:
+    """The inputs as the endpoint's schema names and types them.
+
+    Nulls and names that the schema lacks are dropped, the originals' names become the schema's,
+    `size` and `aspect_ratio` become width and height, and numbers and booleans may be given as
+    text. What is left out and has no default here is left to the endpoint.
+
+    Args:
+        inputs: whatever JSON has; nothing is assumed of the values.
+        schema: the endpoint's OpenAPI document.
+        defaults: by the schema's names, for what is left out.
+
+    Raises:
+        InvalidInputs: naming everything that is wrong with them, in the schema's order.
+    """
+    properties = _properties(schema)
+    given = {name: value for name, value in inputs.items() if value is not None}
+    names = {name: name for name in properties}
+    found: list[tuple[str, Fault]] = []
+
+    def refuse(name: str, as_given: str, refused: _Refused) -> None:
+        found.append((name, Fault(refused.type, f"input.{as_given}", refused.description)))
+
+    for old, new in RENAMED.items():
+        if old not in given or new not in properties:
+            continue
+        value = given.pop(old)
+        if new not in given:
+            given[new], names[new] = value, old
+        # Lists and objects are refused anyway, and may be too deep to be compared.
+        elif isinstance(value, list | dict) or given[new] != value:
+            refuse(new, old, _conflict(old, names[new]))
+    if {"width", "height"} <= properties.keys():
+        for as_given in (*SIZE_NAMES, "aspect_ratio"):
+            if as_given not in given:
+                continue
+            try:
+                size = _size(as_given, given[as_given], properties)
+                for name, side in zip(("width", "height"), size, strict=True):
+                    if name not in given:
+                        given[name], names[name] = side, as_given
+                    elif as_given == "aspect_ratio" or given[name] != side:
+                        raise _conflict(as_given, names[name])
+            except _Refused as refused:
+                refuse("width", as_given, refused)
+
+    given = {**defaults, **given}
+    values = {}
+    for name, wanted in properties.items():
+        if name in given:
+            try:
+                values[name] = _value(given[name], wanted)
+            except _Refused as refused:
+                refuse(name, names[name], refused)
+        elif wanted["required"]:
+            refuse(name, name, _Refused("required", f"{name} is required"))
+    if found:
+        order = list(properties)
+        found.sort(key=lambda one: order.index(one[0]))
+        raise InvalidInputs(*dict.fromkeys(fault for _, fault in found))
+    return values
+
+
+def file_inputs(schema: Mapping[str, Any]) -> set[str]:
+    """The names of the inputs that are files.
+
+    Args:
+        schema: the endpoint's OpenAPI document.
+    """
+    return {name for name, wanted in _properties(schema).items() if wanted.get("format") == "uri"}
+
+
+def _properties(schema: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the schema says of each input, in its order, with its choices and `required`."""
+    schemas = schema["components"]["schemas"]
+    inputs = schemas["Input"]
+    resolved = {}
+    for name, entry in inputs["properties"].items():
+        # Cog writes the choices of an input beside it, and a reference to them into it.
+        referred = [schemas[part["$ref"].rpartition("/")[2]] for part in entry.get("allOf", ())]
+        resolved[name] = {"required": name in inputs.get("required", ())}
+        for part in (*referred, entry):
+            resolved[name] |= part
+    return dict(sorted(resolved.items(), key=lambda item: item[1].get("x-order", 0)))
+
+
+def _conflict(one: str, other: str) -> _Refused:
+    return _Refused("conflict", f"{one} and {other} contradict each other; give only one of them")
+
+
+def _size(
+    as_given: str, value: object, properties: Mapping[str, Mapping[str, Any]]
+) -> tuple[int, int]:
+    """Width and height that a size or an aspect ratio stands for."""
+    is_ratio = as_given == "aspect_ratio"
+    pattern, example = (RATIO, "16:9") if is_ratio else (SIZE, "512x768")
+    match = pattern.fullmatch(value) if isinstance(value, str) else None
+    if not match or not all(float(side) > 0 for side in match.groups()):
+        raise _refused("format", value, f"give width and height, such as {example}")
+    if not is_ratio:
+        return int(match[1]), int(match[2])
+    ratio = float(match[1]) / float(match[2])
+
+    def distance(size: tuple[int, int]) -> tuple[float, float]:
+        width, height = size
+        return abs(math.log(width / height / ratio)), abs(math.log(width * height / BASE**2))
+
+    choices = (properties[name]["enum"] for name in ("width", "height"))
+    return min(itertools.product(*choices), key=distance)
+
+
+def _value(value: object, wanted: Mapping[str, Any]) -> Any:
+    """A value as the schema wants it.
+
+    Raises:
+        _Refused: when it is not to be had.
+    """
+    kind, allowed = wanted["type"], _allowed(wanted)
+    read_as: Any = _READERS[kind](value)
+    if kind == "integer" and isinstance(read_as, float):
+        read_as = int(read_as) if read_as.is_integer() else None
+    if kind == "string" and "enum" in wanted:
+        read_as = RENAMED_VALUES.get(read_as, read_as)
+    if read_as is None:
+        raise _refused("invalid_type", value, allowed)
+    if "enum" in wanted and read_as not in wanted["enum"]:
+        raise _refused("enum", value, allowed)
+    if "minimum" in wanted and read_as < wanted["minimum"]:
+        raise _refused("number_gte", value, allowed)
+    if "maximum" in wanted and read_as > wanted["maximum"]:
+        raise _refused("number_lte", value, allowed)
+    is_file = wanted.get("format") == "uri"
+    if is_file and not read_as[:8].lower().startswith(FILE_SCHEMES):
+        raise _refused("format", value, allowed)
+    return read_as
+
+
+def _text(value: object) -> str | None:
+    if not isinstance(value, str):
+        return None
+    if _encodable(value) != value:
+        raise _refused("format", value, "give valid Unicode: a part of it is half a character")
+    return value
+
+
+def _number(value: object) -> int | float | None:
+    if isinstance(value, str):
+        text = value.strip()
+        if not NUMBER.fullmatch(text):
+            return None
+        # As a float, so many digits are infinite; as an integer, they would cost too much.
+        is_whole = text.lstrip("+-").isdecimal() and len(text) < 400
+        value = int(text) if is_whole else float(text)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if isinstance(value, int) or math.isfinite(value) else None
+
+
+def _boolean(value: object) -> bool | None:
+    if isinstance(value, str):
+        return BOOLEANS.get(value.strip().lower())
+    return value if isinstance(value, bool) else None
+
+
+_READERS: Mapping[str, Callable[[object], Any]] = {
+    "string": _text,
+    "integer": _number,
+    "number": _number,
+    "boolean": _boolean,
+}
+
+
+def _allowed(wanted: Mapping[str, Any]) -> str:
+    """What the schema takes, as advice."""
+    if "enum" in wanted:
+        return "give one of " + ", ".join(map(str, wanted["enum"]))
+    if wanted.get("format") == "uri":
+        return f"give a file as {', '.join(FILE_SCHEMES[:-1])} or {FILE_SCHEMES[-1]} URL"
+    kinds = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
+    limits = {"minimum": "from", "maximum": "to"}
+    words = [f"{word} {wanted[limit]}" for limit, word in limits.items() if limit in wanted]
+    return " ".join(["give", kinds.get(wanted["type"], "a text"), *words])
+
+
+def _refused(type: str, value: object, allowed: str) -> _Refused:  # noqa: A002 - the fault's name
+    return _Refused(type, f"{_quote(value)} is not allowed; {allowed}")
+
+
+def _quote(value: object) -> str:
+    """`value` as a reader of JSON knows it, cut to a length that fits a sentence."""
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    if isinstance(value, int) and value.bit_length() > 3 * LONGEST_QUOTE:
+        return "a number of so many digits"
+    if isinstance(value, str):
+        cut = value if len(value) <= LONGEST_QUOTE else value[: LONGEST_QUOTE - 1] + "…"
+        return json.dumps(_encodable(cut), ensure_ascii=False)
+    return json.dumps(value)
+
+
+def _encodable(text: str) -> str:
+    """`text` with a question mark for each half of a character, which UTF-8 can't have."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
