@@ -1,1 +1,1 @@
-"""The hosted front: API, queue, safe downloads. It speaks Cog's HTTP and never imports the engine."""
+"""The hosted front: API, queue, safe downloads. It speaks Cog's HTTP and knows no engine."""

@@ -31,7 +31,8 @@ def main() -> int:
     selection.add_arguments(choice)
     predictor = "Predictor"
     try:
-        predictor = selection.predictor_of(choice.parse_known_args()[0])
+        chosen = choice.parse_known_args()[0]
+        predictor = selection.predictor_of(chosen.model, chosen.predictor)
     except SetupError as error:
         if not {"-h", "--help"} & set(sys.argv):
             print(error, file=sys.stderr)

@@ -9,13 +9,19 @@ from scripts.schema import PREDICTORS
 from stable_diffusion.catalogue import entries, find
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--model` and `--predictor`."""
+def add_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Adds `--model` and `--predictor`.
+
+    Args:
+        several: whether `--model` may be given more than once, and is a list.
+    """
+    model = os.environ.get("MODEL") or None
+    more = "; once for each model that is to run" if several else ""
     parser.add_argument(
         "--model",
-        default=os.environ.get("MODEL"),
+        **({"nargs": "+", "action": "extend"} if several else {"default": model}),
         help="a name of weights/manifest.json, a folder in the library's layout, or an original "
-        "checkpoint (.ckpt or .safetensors)",
+        f"checkpoint (.ckpt or .safetensors){more}",
     )
     parser.add_argument(
         "--predictor",
@@ -24,15 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def predictor_of(arguments: argparse.Namespace) -> str:
+def predictor_of(model: str | None, predictor: str | None) -> str:
     """The class of predict.py that is to run. The model need not be downloaded yet.
+
+    Args:
+        model, predictor: what the command line has for them.
 
     Raises:
         WeightsError: when the model is no name and can't be read.
     """
-    if arguments.predictor:
-        return str(arguments.predictor)
-    if not arguments.model:
+    if predictor:
+        return predictor
+    if not model:
         return PREDICTORS["img2img"]
-    task = entries().get(arguments.model, {}).get("task")
-    return PREDICTORS[task if task in PREDICTORS else find(arguments.model).task]
+    task = entries().get(model, {}).get("task")
+    return PREDICTORS[task if task in PREDICTORS else find(model).task]

@@ -6,15 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from scripts.schema import ROOT
-from scripts.serve import status
 
 
 class Server:
@@ -25,15 +24,16 @@ class Server:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
+        self._data = tempfile.TemporaryDirectory()
         self._start = time.perf_counter()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "scripts.serve", "--port", str(port), "--model", model],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "DATA": self._data.name},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        while status(f"{self.url}/health-check") != "READY":
+        while not self._is_ready():
             if self.process.poll() is not None:
                 raise RuntimeError("the server could not start; scripts/serve says why")
             time.sleep(0.02)
@@ -45,28 +45,29 @@ class Server:
         return time.perf_counter() - self._start
 
     def predict(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a prediction; asked again where the slot of the last is not free yet."""
+        """The answer to a prediction."""
         body = json.dumps({"input": inputs}).encode()
         request = urllib.request.Request(
             f"{self.url}/predictions", body, {"Content-Type": "application/json"}
         )
-        while True:
-            try:
-                with urllib.request.urlopen(request, timeout=3600) as response:
-                    answer: dict[str, Any] = json.load(response)
-            except urllib.error.HTTPError as error:
-                if error.code != 409:
-                    raise
-                time.sleep(0.01)
-            else:
-                if answer["status"] != "succeeded":
-                    raise RuntimeError(f"a prediction failed: {answer.get('error')}")
-                return answer
+        with urllib.request.urlopen(request, timeout=3600) as response:
+            answer: dict[str, Any] = json.load(response)
+        if answer["status"] != "succeeded":
+            raise RuntimeError(f"a prediction failed: {answer.get('error')}")
+        return answer
 
     def close(self) -> None:
         """Ends it, and waits until it has."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait()
+        self._data.cleanup()
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/health-check", timeout=5) as response:
+                return bool(json.load(response)["status"] == "READY")
+        except OSError:
+            return False
 
 
 @contextmanager

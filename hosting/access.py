@@ -1,0 +1,127 @@
+"""Who asks, how they reached the front, and what they may: what every route begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from hosting import tokens
+from hosting.database import Token
+from hosting.dispatch import Dispatcher
+from hosting.limits import Limits
+from hosting.models import MODELS, Model
+from hosting.problems import Problem
+from hosting.settings import Settings
+
+_Bearer = Annotated[
+    HTTPAuthorizationCredentials | None,
+    Security(HTTPBearer(auto_error=False, description="made by scripts/tokens")),
+]
+"""Only tells the documentation of it; the header is read here, as it may say Token too."""
+
+
+@dataclass(frozen=True)
+class Front:
+    """What the routes work with."""
+
+    settings: Settings
+    dispatcher: Dispatcher
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class View:
+    """How the front was reached, and so how its answers name it."""
+
+    front: Front
+    base: str
+    """The front's URL, without a path."""
+    hosts: frozenset[str]
+    """The names and ports under which links to the front are its own."""
+    takes_data: bool
+    """Whether outputs go to the client as data URLs: Replicate's own clients make files of them
+    and of https URLs, not of plain http ones."""
+
+    def link(self, path: str) -> str:
+        """The URL of a path of ours, signed."""
+        return self.front.dispatcher.links.to(self.base, path)
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Someone who may ask."""
+
+    view: View
+    token: Token
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """What runs the predictions."""
+        return self.view.front.dispatcher
+
+
+def front_of(request: Request) -> Front:
+    """What the application was made with."""
+    front: Front = request.app.state.front
+    return front
+
+
+def view_of(request: Request) -> View:
+    """How a request reached the front."""
+    front = front_of(request)
+    public = front.settings.public_url
+    base = public or f"{request.url.scheme}://{request.headers['host']}"
+    hosts = frozenset(urlsplit(url).netloc.lower() for url in (base, public) if url)
+    agent = request.headers.get("user-agent", "")
+    is_replicate = agent.startswith(("replicate-python/", "replicate-javascript/"))
+    return View(front, base, hosts, is_replicate and base.startswith("http:"))
+
+
+async def visitor_of(request: Request, _: _Bearer = None) -> Visitor:
+    """Lets in who has a token, or who is on this machine as long as none was ever made.
+
+    Raises:
+        Problem: when it is neither, or has asked too often.
+    """
+    front = front_of(request)
+    authorization = request.headers.get("authorization")
+    token = await front.dispatcher.database(tokens.of_header, authorization)
+    if token is None:
+        raise Problem(
+            401,
+            "You did not pass a valid token; send it as the header Authorization: Bearer …",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    if seconds := front.limits.seconds_to_wait(token.id):
+        raise Problem(
+            429,
+            f"You may make {front.settings.requests_per_minute} requests a minute; "
+            f"try again in {seconds} s",
+            headers={"Retry-After": str(seconds)},
+        )
+    return Visitor(view_of(request), token)
+
+
+Admitted = Annotated[Visitor, Depends(visitor_of)]
+"""What a route takes that only those who may ask can use."""
+
+
+def running_schema(dispatcher: Dispatcher, model: Model) -> Mapping[str, Any]:
+    """The schema of what serves a model.
+
+    Raises:
+        Problem: when nothing does, or none knows yet.
+    """
+    for endpoint in dispatcher.endpoints_of(model.task):
+        if endpoint.schema is not None:
+            return endpoint.schema
+    if any(endpoint.schema is None for endpoint in dispatcher.endpoints):
+        raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})
+    tasks = {endpoint.task for endpoint in dispatcher.endpoints}
+    names = ", ".join(sorted(one.id for one in MODELS if one.task in tasks))
+    raise Problem(404, f"{model.id} does not run here; there run {names}")

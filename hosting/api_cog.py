@@ -1,0 +1,231 @@
+"""Cog's own HTTP API, through the queue: what a container of the model would answer.
+
+Source: https://github.com/replicate/cog, docs/http.md. There is no `/shutdown`; a busy model is no
+409, since predictions queue; and webhooks are the front's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from pydantic import BaseModel, ConfigDict, Field
+
+from hosting import models, predictions
+from hosting.access import Admitted, Visitor, front_of, running_schema
+from hosting.changes import within
+from hosting.database import Prediction
+from hosting.dispatch import Dispatcher
+from hosting.inputs import InvalidInputs
+from hosting.intake import Ask, accept
+from hosting.models import Model
+from hosting.predictions import EVENTS, FINISHED
+from hosting.problems import Problem
+
+PING = 15.0
+"""Seconds of silence after which a stream shows that it is there."""
+
+routes = APIRouter(tags=["Cog"])
+
+
+class CogAsked(BaseModel):
+    """The body that asks for a prediction. What else Cog takes in it is left alone."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="to cancel it by")
+    input: dict[str, Any] = Field(default_factory=dict, description="the model's inputs")
+    webhook: str | None = Field(None, description="a URL that is told of the prediction by POST")
+    webhook_events_filter: list[str] | None = Field(
+        None, description="what the webhook is told of; all unless given"
+    )
+
+
+GivenId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Prefer = Annotated[str | None, Header(description="`respond-async`: don't wait for the result")]
+Accept = Annotated[str, Header(description="`text/event-stream`: tell what happens as it does")]
+
+
+@routes.post("/predictions", response_model=None)
+async def predict(
+    request: Request,
+    asked: CogAsked,
+    visitor: Admitted,
+    prefer: Prefer = None,
+    accept: Accept = "application/json",
+) -> Response:
+    """Runs a prediction and answers with its result. Whoever hangs up cancels it."""
+    return await _predict(request, asked, visitor, asked.id, prefer, accept)
+
+
+@routes.put("/predictions/{prediction_id}", response_model=None)
+async def predict_by_id(
+    request: Request,
+    prediction_id: GivenId,
+    asked: CogAsked,
+    visitor: Admitted,
+    prefer: Prefer = None,
+    accept: Accept = "application/json",
+) -> Response:
+    """The same, by an id of your own. An id that you used before gives that prediction back."""
+    return await _predict(request, asked, visitor, prediction_id, prefer, accept)
+
+
+@routes.post("/predictions/{prediction_id}/cancel", response_model=None)
+async def cancel(prediction_id: str, visitor: Admitted) -> Response:
+    """Ends a prediction, between two steps if it runs."""
+    dispatcher = visitor.dispatcher
+    found = await dispatcher.database(predictions.find, prediction_id, visitor.token.id)
+    if found is None or found.status in FINISHED:
+        return JSONResponse({}, 404)
+    await dispatcher.cancel(found.id)
+    return JSONResponse({})
+
+
+@routes.get("/openapi.json", response_model=None)
+async def schema(request: Request, model: str | None = None) -> Response:
+    """The OpenAPI document of the model that Cog's API runs here, or of one of `/v1/models`."""
+    dispatcher = front_of(request).dispatcher
+    one = _main(dispatcher) if model is None else models.find(model)
+    if one is None:
+        raise Problem(404, f"There is no model {model}")
+    document = dict(models.openapi_schema(one, running_schema(dispatcher, one)))
+    document["paths"] = {
+        path: what for path, what in document.get("paths", {}).items() if path != "/shutdown"
+    }
+    return JSONResponse(document)
+
+
+@routes.get("/health-check", response_model=None)
+async def health_check(request: Request) -> Response:
+    """Whether a model is ready: READY, or STARTING."""
+    ready = any(one.status == "READY" for one in front_of(request).dispatcher.endpoints)
+    return JSONResponse({"status": "READY" if ready else "STARTING"})
+
+
+async def _predict(
+    request: Request,
+    asked: CogAsked,
+    visitor: Visitor,
+    given_id: str | None,
+    prefer: str | None,
+    accepts: str,
+) -> Response:
+    dispatcher = visitor.dispatcher
+    model = _main(dispatcher)
+    known = None
+    if given_id is not None:
+        known = await dispatcher.database(predictions.find, given_id, visitor.token.id)
+    events = [event for event in asked.webhook_events_filter or EVENTS if event in EVENTS]
+    ask = Ask(
+        token=visitor.token,
+        model=model,
+        version=models.version_of(model),
+        schema=running_schema(dispatcher, model),
+        inputs=asked.input,
+        base=visitor.view.base,
+        hosts=visitor.view.hosts,
+        given_id=given_id,
+        webhook=asked.webhook,
+        webhook_events=events,
+    )
+    try:
+        prediction = known or await accept(dispatcher, ask)
+    except InvalidInputs as error:
+        faults = [
+            {"loc": ["body", *one.field.split(".")], "msg": one.description, "type": "value_error"}
+            for one in error.faults
+        ]
+        return JSONResponse({"detail": faults}, 422)
+    if "respond-async" in (prefer or ""):
+        shown = {"id": given_id or prediction.id, "status": prediction.status}
+        return JSONResponse(shown, 202)
+    if "text/event-stream" in accepts:
+        events_ = _stream(dispatcher, prediction)
+        return StreamingResponse(events_, media_type="text/event-stream")
+    while prediction.status not in FINISHED:
+        prediction = await dispatcher.finished(prediction, 0.5)
+        if dispatcher.gives_up(prediction):
+            raise Problem(503, f"The server stops; it will run prediction {prediction.id} later")
+        if await request.is_disconnected():
+            await dispatcher.cancel(prediction.id)
+    return JSONResponse(await _shown(dispatcher, prediction))
+
+
+async def _stream(dispatcher: Dispatcher, prediction: Prediction) -> AsyncIterator[bytes]:
+    """The events of a prediction, as Cog sends them. Whoever hangs up cancels it."""
+
+    def event(kind: str, data: dict[str, Any]) -> bytes:
+        return format_sse_event(data_str=json.dumps(data), event=kind)
+
+    given_id = prediction.given_id or prediction.id
+    outputs = characters = 0
+    metrics: dict[str, Any] = {}
+    silent = 0.0
+    try:
+        yield event("start", {"id": given_id, "status": "processing"})
+        while True:
+            change = dispatcher.changes.next(prediction.id)
+            prediction = await dispatcher.current(prediction.id) or prediction
+            if len(prediction.output) < outputs or len(prediction.logs) < characters:
+                outputs = characters = 0  # it was begun again
+            if text := prediction.logs[characters:]:
+                yield event("log", {"data": text, "source": "stdout"})
+            characters = len(prediction.logs)
+            for name, value in prediction.metrics.items():
+                if metrics.get(name) != value and name != "predict_time":
+                    yield event("metric", {"mode": "replace", "name": name, "value": value})
+            metrics = prediction.metrics
+            if len(prediction.output) > outputs:
+                urls = await asyncio.to_thread(dispatcher.output_urls, prediction)
+                for url in urls[outputs:]:
+                    yield event("output", {"chunk": url})
+                outputs = len(urls)
+            if prediction.status in FINISHED:
+                yield event("completed", await _shown(dispatcher, prediction))
+                return
+            if dispatcher.gives_up(prediction):
+                return
+            silent = 0.0 if await within(change, 0.5) else silent + 0.5
+            if silent >= PING:
+                yield KEEPALIVE_COMMENT
+                silent = 0.0
+    except (asyncio.CancelledError, GeneratorExit):
+        # The client hung up.
+        if prediction.status not in FINISHED and not dispatcher.stopping.is_set():
+            await asyncio.shield(dispatcher.cancel(prediction.id))
+        raise
+
+
+async def _shown(dispatcher: Dispatcher, prediction: Prediction) -> dict[str, Any]:
+    """A prediction that is over, as Cog shows it: the pictures in it."""
+    shown: dict[str, Any] = {
+        "id": prediction.given_id or prediction.id,
+        "status": prediction.status,
+        "logs": prediction.logs,
+        "metrics": prediction.metrics,
+    }
+    if prediction.error:
+        shown["error"] = prediction.error
+    if prediction.status == "succeeded":
+        shown["output"] = await asyncio.to_thread(dispatcher.output_urls, prediction)
+    return shown
+
+
+def _main(dispatcher: Dispatcher) -> Model:
+    """The model that Cog's API runs: of the first endpoint, with the defaults of its schema.
+
+    Raises:
+        Problem: when nobody knows it yet.
+    """
+    task = dispatcher.endpoints[0].task
+    if task is None:
+        raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})
+    one = next(model for model in models.MODELS if model.task == task)
+    return dataclasses.replace(one, defaults={})

@@ -1,0 +1,130 @@
+"""Files: those that clients upload, by Replicate's API, and the links to all that lie here."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi.responses import FileResponse
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from hosting import shapes
+from hosting.access import Admitted, Visitor, front_of
+from hosting.database import Upload, new_id
+from hosting.files import OUTPUT, TYPES
+from hosting.inputs import Fault
+from hosting.problems import Problem, invalid
+
+SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'none'"
+
+routes = APIRouter()
+
+
+@routes.post("/v1/files", status_code=201, tags=["files"])
+async def create_file(
+    visitor: Admitted,
+    content: Annotated[UploadFile, File(description="the file")],
+    metadata: Annotated[str, Form(description="a JSON object of your own")] = "{}",
+    filename: Annotated[str | None, Form(description="its name, if not that of the part")] = None,
+) -> dict[str, Any]:
+    """Keeps a file for a day; its `urls.get` can be given as an input."""
+    try:
+        details = json.loads(metadata)
+    except (ValueError, RecursionError):
+        details = None
+    if not isinstance(details, dict) or len(metadata) > 2**16:
+        raise invalid([Fault("invalid_type", "metadata", "Give a JSON object of up to 64 KiB")])
+    dispatcher = visitor.dispatcher
+    data = await content.read()
+    now = time.time()
+    record = Upload(
+        id=new_id(),
+        token_id=visitor.token.id,
+        name=(filename or content.filename or "file")[:255],
+        content_type=(content.content_type or "application/octet-stream")[:255],
+        size=len(data),
+        sha256=await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest()),
+        details=details,
+        created_at=now,
+        expires_at=now + dispatcher.settings.upload_hours * 3600,
+    )
+    await asyncio.to_thread(dispatcher.files.write, f"uploads/{record.id}", data)
+    await dispatcher.database(lambda session: session.add(record))
+    return shapes.upload(record, visitor.view.base, visitor.view.link)
+
+
+@routes.get("/v1/files", tags=["files"])
+async def list_files(visitor: Admitted) -> dict[str, Any]:
+    """Your files, the newest first."""
+    own = await visitor.dispatcher.database(_own_uploads, visitor.token.id)
+    results = [shapes.upload(one, visitor.view.base, visitor.view.link) for one in own]
+    return {"previous": None, "next": None, "results": results}
+
+
+@routes.get("/v1/files/{file_id}", tags=["files"])
+async def get_file(file_id: str, visitor: Admitted) -> dict[str, Any]:
+    """What is known of a file; `urls.download` leads to what is in it."""
+    record = await _own_upload(visitor, file_id)
+    return shapes.upload(record, visitor.view.base, visitor.view.link)
+
+
+@routes.delete("/v1/files/{file_id}", status_code=204, tags=["files"])
+async def delete_file(file_id: str, visitor: Admitted) -> Response:
+    """Removes a file. Predictions that were asked for with it have their own copy."""
+    record = await _own_upload(visitor, file_id)
+    dispatcher = visitor.dispatcher
+    await dispatcher.database(lambda session: session.delete(record))
+    await asyncio.to_thread(dispatcher.files.remove, f"uploads/{record.id}")
+    return Response(status_code=204)
+
+
+@routes.get("/files/{name:path}", tags=["files"])
+async def get_file_content(name: str, request: Request) -> Response:
+    """What is in a file; the link to it, in other answers, needs no token for a time.
+
+    Pictures that we encoded are shown; what a client sent is given back as an attachment.
+    """
+    front = front_of(request)
+    gone = Problem(404, "The link's time is over, or it is not complete, or the file is removed")
+    if not front.dispatcher.links.is_good(str(request.url)):
+        raise gone
+    try:
+        path = front.dispatcher.files.path(name)
+    except ValueError:
+        raise gone from None
+    if not path.is_file():
+        raise gone
+    ours = OUTPUT.fullmatch(name)
+    headers = {"cross-origin-resource-policy": "cross-origin"}
+    if ours:
+        headers["cache-control"] = "private, max-age=3600, immutable"
+    else:
+        headers["content-security-policy"] = SANDBOX
+    return FileResponse(
+        path,
+        headers=headers,
+        media_type=TYPES[ours[1]] if ours else "application/octet-stream",
+        content_disposition_type="inline" if ours else "attachment",
+        filename=f"{path.parent.name}-{path.name}" if ours else path.name,
+    )
+
+
+def _own_uploads(session: Session, token_id: str) -> list[Upload]:
+    own = select(Upload).where(Upload.token_id == token_id, Upload.expires_at > time.time())
+    return list(session.scalars(own.order_by(Upload.created_at.desc())))
+
+
+def _upload(session: Session, file_id: str) -> Upload | None:
+    return session.get(Upload, file_id)
+
+
+async def _own_upload(visitor: Visitor, file_id: str) -> Upload:
+    record = await visitor.dispatcher.database(_upload, file_id)
+    if record is None or record.token_id != visitor.token.id:
+        raise Problem(404, f"There is no file {file_id[:100]}")
+    return record

@@ -1,0 +1,337 @@
+"""Replicate's HTTP API, as its public clients use it.
+
+Source: https://replicate.com/docs/reference/http, and the packages `replicate` of PyPI and npm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from pydantic import BaseModel, ConfigDict, Field
+
+from hosting import models, predictions, shapes
+from hosting.access import (
+    Admitted,
+    View,
+    Visitor,
+    front_of,
+    running_schema,
+    view_of,
+    visitor_of,
+)
+from hosting.changes import within
+from hosting.database import Prediction
+from hosting.dispatch import Dispatcher
+from hosting.inputs import Fault
+from hosting.intake import Ask, accept
+from hosting.models import MODELS, Model
+from hosting.predictions import FINISHED
+from hosting.problems import Problem, invalid
+
+PAGE = 100
+LONGEST_WAIT = 60
+"""Seconds that a client may ask to be kept waiting."""
+PING = 15.0
+"""Seconds of silence after which a stream shows that it is there."""
+
+routes = APIRouter(prefix="/v1")
+
+
+class Asked(BaseModel):
+    """The body that asks for a prediction of a model that the path names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    input: dict[str, Any] = Field(description="the model's inputs; files as URLs or data URLs")
+    webhook: str | None = Field(None, description="a URL that is told of the prediction by POST")
+    webhook_events_filter: list[Literal["start", "output", "logs", "completed"]] | None = Field(
+        None, description="what the webhook is told of; all unless given"
+    )
+    webhook_completed: str | None = Field(
+        None, deprecated=True, description="as `webhook`, at the end"
+    )
+    stream: bool | None = Field(None, description="not needed: every prediction can be streamed")
+
+
+class AskedByName(Asked):
+    """The body that asks for a prediction."""
+
+    version: str | None = Field(
+        None, description="a version's id, `owner/name`, or both as `owner/name:id`"
+    )
+    model: str | None = Field(None, description="`owner/name`, instead of a version")
+
+
+Prefer = Annotated[
+    str | None,
+    Header(description="`wait` or `wait=5`: answer when it is finished, or after 60 or 5 s"),
+]
+
+
+@routes.post("/predictions", status_code=201, tags=["predictions"])
+async def create_prediction(
+    asked: AskedByName, visitor: Admitted, prefer: Prefer = None
+) -> dict[str, Any]:
+    """Asks for a prediction, of a version or a model."""
+    reference = asked.version or asked.model
+    if reference is None:
+        raise invalid([Fault("required", "version", "Version is required, or model")])
+    if "/" not in reference and models.find(reference) is None:
+        raise invalid(
+            [Fault("invalid_version", "version", f"There is no version {reference[:100]}")]
+        )
+    return await _create(visitor, _model(reference), reference, asked, prefer)
+
+
+@routes.post("/models/{owner}/{name}/predictions", status_code=201, tags=["predictions"])
+async def create_prediction_of_model(
+    owner: str, name: str, asked: Asked, visitor: Admitted, prefer: Prefer = None
+) -> dict[str, Any]:
+    """Asks for a prediction of a model."""
+    reference = f"{owner}/{name}"
+    return await _create(visitor, _model(reference), reference, asked, prefer)
+
+
+@routes.get("/predictions", tags=["predictions"])
+async def list_predictions(visitor: Admitted, cursor: str | None = None) -> dict[str, Any]:
+    """Your predictions, the newest first, in pages of 100."""
+    older, newer = _cursor(cursor)
+    database = visitor.dispatcher.database
+    page, has_newer, has_older = await database(
+        predictions.newest, visitor.token.id, PAGE, older, newer
+    )
+    url = f"{visitor.view.base}/v1/predictions?cursor="
+    return {
+        "previous": f"{url}n{page[0].number}" if has_newer else None,
+        "next": f"{url}o{page[-1].number}" if has_older else None,
+        "results": [shapes.prediction(one, visitor.view.link) for one in page],
+    }
+
+
+@routes.get("/predictions/{prediction_id}", tags=["predictions"])
+async def get_prediction(prediction_id: str, visitor: Admitted) -> dict[str, Any]:
+    """A prediction as it is now; `queue` has the place and estimated wait of one that waits."""
+    return await _answer(visitor.view, await _own(visitor, prediction_id))
+
+
+@routes.post("/predictions/{prediction_id}/cancel", tags=["predictions"])
+async def cancel_prediction(prediction_id: str, visitor: Admitted) -> dict[str, Any]:
+    """Ends a prediction, between two steps if it runs. One that is over stays as it is."""
+    prediction = await _own(visitor, prediction_id)
+    await visitor.dispatcher.cancel(prediction.id)
+    return await _answer(visitor.view, await _own(visitor, prediction_id))
+
+
+@routes.get("/predictions/{prediction_id}/stream", tags=["predictions"])
+async def stream_prediction(
+    request: Request, prediction_id: str, last_event_id: Annotated[str | None, Header()] = None
+) -> StreamingResponse:
+    """A prediction's outputs and logs as they come: server-sent events `output`, `logs`, `done`.
+
+    Its URL, in the prediction's `urls`, needs no token for a time.
+    """
+    front = front_of(request)
+    if not front.dispatcher.links.is_good(str(request.url)):
+        prediction_id = (await _own(await visitor_of(request), prediction_id)).id
+    events = _stream(view_of(request), prediction_id, *_place(last_event_id))
+    return StreamingResponse(events, media_type="text/event-stream")
+
+
+@routes.get("/models", tags=["models"])
+async def list_models(visitor: Admitted) -> dict[str, Any]:
+    """The models that run here."""
+    running = [one for one in MODELS if visitor.dispatcher.endpoints_of(one.task)]
+    return {
+        "previous": None,
+        "next": None,
+        "results": [await _shown_model(visitor, one) for one in running],
+    }
+
+
+@routes.get("/models/{owner}/{name}", tags=["models"])
+async def get_model(owner: str, name: str, visitor: Admitted) -> dict[str, Any]:
+    """A model, and its newest version with the schema of its inputs and outputs."""
+    return await _shown_model(visitor, _model(f"{owner}/{name}"))
+
+
+@routes.get("/models/{owner}/{name}/versions", tags=["models"])
+async def list_versions(owner: str, name: str, visitor: Admitted) -> dict[str, Any]:
+    """A model's versions: ours, and those that the original's clients may have in their code."""
+    one = _model(f"{owner}/{name}")
+    schema = running_schema(visitor.dispatcher, one)
+    ids = [models.version_of(one), *one.versions]
+    results = [shapes.version(models.find(i) or one, i, schema) for i in ids]
+    return {"previous": None, "next": None, "results": results}
+
+
+@routes.get("/models/{owner}/{name}/versions/{version_id}", tags=["models"])
+async def get_version(owner: str, name: str, version_id: str, visitor: Admitted) -> dict[str, Any]:
+    """A version of a model."""
+    one = models.find(version_id)
+    if one is None or one.id != f"{owner}/{name}":
+        raise Problem(404, f"{owner}/{name} has no version {version_id[:100]}")
+    return shapes.version(one, version_id, running_schema(visitor.dispatcher, one))
+
+
+@routes.get("/account", tags=["account"])
+async def get_account(visitor: Admitted) -> dict[str, Any]:
+    """Whose token it is."""
+    name = visitor.token.name
+    return {"type": "user", "username": name, "name": name, "github_url": None, "avatar_url": None}
+
+
+@routes.get("/webhooks/default/secret", tags=["webhooks"])
+async def get_webhook_secret(visitor: Admitted) -> dict[str, Any]:
+    """What your webhooks are signed with."""
+    return {"key": visitor.token.webhook_secret}
+
+
+async def _create(
+    visitor: Visitor, model: Model, reference: str, asked: Asked, prefer: str | None
+) -> dict[str, Any]:
+    dispatcher = visitor.dispatcher
+    version = reference.rpartition(":")[2]
+    events: list[str] = list(asked.webhook_events_filter or [])
+    ask = Ask(
+        token=visitor.token,
+        model=model,
+        version=models.version_of(model) if "/" in version else version,
+        schema=running_schema(dispatcher, model),
+        inputs=asked.input,
+        base=visitor.view.base,
+        hosts=visitor.view.hosts,
+        webhook=asked.webhook or asked.webhook_completed,
+        webhook_events=events if asked.webhook else ["completed"],
+    )
+    prediction = await accept(dispatcher, ask)
+    wanted = re.search(r"\bwait(?:=(\d{1,4}))?\b", prefer or "")
+    if wanted:
+        seconds = min(max(int(wanted[1] or LONGEST_WAIT), 1), LONGEST_WAIT)
+        prediction = await dispatcher.finished(prediction, seconds)
+    shown = await _answer(visitor.view, prediction)
+    if shown["status"] == "processing":
+        # Replicate says so too: its clients take anything else for the end.
+        shown["status"] = "starting"
+    return shown
+
+
+async def _answer(view: View, prediction: Prediction) -> dict[str, Any]:
+    """A prediction as its client is to see it."""
+    dispatcher = view.front.dispatcher
+    link = view.link
+    if view.takes_data:
+        urls = await asyncio.to_thread(dispatcher.output_urls, prediction)
+        paths = (f"/files/predictions/{prediction.id}/{name}" for name in prediction.output)
+        data = dict(zip(paths, urls, strict=True))
+
+        def link(path: str) -> str:
+            return data.get(path) or view.link(path)
+
+    return shapes.prediction(prediction, link, await _queue(dispatcher, prediction))
+
+
+async def _queue(dispatcher: Dispatcher, prediction: Prediction) -> dict[str, Any] | None:
+    """The place and the estimated wait, in seconds, of a prediction that waits."""
+    if prediction.status != "starting":
+        return None
+    place = await dispatcher.database(predictions.position, prediction)
+    seconds = await dispatcher.database(predictions.typical_seconds, prediction.task)
+    slots = sum(one.slots for one in dispatcher.endpoints_of(prediction.task))
+    estimate = round(seconds * place / slots, 1) if seconds is not None and slots else None
+    return {"position": place, "estimated_wait": estimate}
+
+
+async def _stream(
+    view: View, prediction_id: str, outputs: int, characters: int
+) -> AsyncIterator[bytes]:
+    """The events of a prediction, from an output and a character of its logs on."""
+    dispatcher = view.front.dispatcher
+    silent_since = time.monotonic()
+    while True:
+        change = dispatcher.changes.next(prediction_id)
+        prediction = await dispatcher.current(prediction_id)
+        if prediction is None:
+            return
+        if len(prediction.output) < outputs or len(prediction.logs) < characters:
+            outputs = characters = 0  # it was begun again
+        shown = await _answer(view, prediction)
+        sent: list[tuple[str, str]] = []
+        if len(prediction.logs) > characters:
+            sent.append(("logs", prediction.logs[characters:]))
+            characters = len(prediction.logs)
+        sent += [("output", url) for url in (shown["output"] or [])[outputs:]]
+        outputs = len(prediction.output)
+        if prediction.status == "failed":
+            sent.append(("error", json.dumps({"detail": prediction.error})))
+        if prediction.status in FINISHED:
+            reason = {} if prediction.status == "succeeded" else {"reason": prediction.status}
+            sent.append(("done", json.dumps(reason)))
+        for event, data in sent:
+            yield format_sse_event(data_str=data, event=event, id=f"{outputs}-{characters}")
+            silent_since = time.monotonic()
+        if prediction.status in FINISHED or dispatcher.gives_up(prediction):
+            return
+        if not await within(change, 0.5) and time.monotonic() - silent_since > PING:
+            yield KEEPALIVE_COMMENT
+            silent_since = time.monotonic()
+
+
+def _model(reference: str) -> Model:
+    """A model by `owner/name`, with or without a version.
+
+    Raises:
+        Problem: when there is none.
+    """
+    found = models.find(reference)
+    if found is None:
+        names = ", ".join(sorted(one.id for one in MODELS))
+        raise Problem(404, f"There is no model {reference[:100]}; there are {names}")
+    return found
+
+
+async def _shown_model(visitor: Visitor, one: Model) -> dict[str, Any]:
+    dispatcher = visitor.dispatcher
+    count = await dispatcher.database(predictions.runs, one.id)
+    return shapes.model(one, visitor.view.base, running_schema(dispatcher, one), count)
+
+
+async def _own(visitor: Visitor, prediction_id: str) -> Prediction:
+    """The visitor's prediction, as it is now.
+
+    Raises:
+        Problem: when the visitor has none of the id.
+    """
+    dispatcher = visitor.dispatcher
+    kept = await dispatcher.database(predictions.find, prediction_id, visitor.token.id)
+    if kept is None:
+        raise Problem(404, f"There is no prediction {prediction_id[:100]}")
+    return await dispatcher.current(kept.id) or kept
+
+
+def _cursor(text: str | None) -> tuple[int | None, int | None]:
+    """The numbers of predictions before and after which a page begins.
+
+    Raises:
+        Problem: when it is no cursor of ours.
+    """
+    if text is None:
+        return None, None
+    read = re.fullmatch(r"([on])(\d{1,18})", text)
+    if read is None:
+        raise invalid([Fault("invalid_cursor", "cursor", "It is none that a page has given")])
+    number = int(read[2])
+    return (number, None) if read[1] == "o" else (None, number)
+
+
+def _place(event_id: str | None) -> tuple[int, int]:
+    """How far a stream was read, by the id of its last event."""
+    read = re.fullmatch(r"(\d{1,4})-(\d{1,9})", event_id or "")
+    return (int(read[1]), int(read[2])) if read else (0, 0)

@@ -1,0 +1,274 @@
+"""The application: routes, start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import ipaddress
+import logging
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import IO, Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+
+from hosting import (
+    api_cog,
+    api_files,
+    api_replicate,
+    database,
+    documentation,
+    log,
+    predictions,
+    tokens,
+)
+from hosting.access import Front, front_of
+from hosting.database import Database
+from hosting.dispatch import Dispatcher
+from hosting.endpoints import Endpoint, SetupFailed
+from hosting.files import Files
+from hosting.guard import Guard
+from hosting.inputs import Fault, InvalidInputs
+from hosting.limits import Limits
+from hosting.links import Links
+from hosting.predictions import QueueFull
+from hosting.problems import Problem, invalid
+from hosting.servers import Launch
+from hosting.settings import LOOPBACK_NAMES, Settings, SettingsError
+
+DESCRIPTION = """
+Stable Diffusion 1 and 2 by Replicate's API (`/v1`) and by Cog's (`/predictions`).
+Predictions queue, and none is lost. Where tokens were made, send one as `Authorization: Bearer …`.
+"""
+
+
+async def serve(settings: Settings, launches: list[Launch], host: str, port: int) -> int:
+    """Serves until it is asked to stop; the exit status.
+
+    Args:
+        launches: the Cog servers to start, where the settings name none that run.
+        host: the address to listen on.
+
+    Raises:
+        SettingsError: when it may not listen there, or another front has the folder.
+    """
+    store = Database(settings.database)
+    with _lock(settings):
+        _check_open(settings, store, host)
+        application = create(settings, store, launches, host)
+        dispatcher: Dispatcher = application.state.front.dispatcher
+        server = _Server(
+            uvicorn.Config(
+                application,
+                host=host,
+                port=port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=round(settings.stop_seconds) + 5,
+            )
+        )
+        hurry = asyncio.Event()
+        stops: list[asyncio.Task[None]] = []
+
+        def stop() -> None:
+            if stops:
+                hurry.set()
+            else:
+                stops.append(asyncio.create_task(dispatcher.stop(hurry)))
+            server.should_exit = True
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, stop)
+        application.state.stop = stop
+        log.info(f"listening at http://{f'[{host}]' if ':' in host else host}:{port}")
+        await server.serve()
+        await asyncio.gather(*stops)
+        store.close()
+        return 1 if application.state.failed or not server.started else 0
+
+
+def create(
+    settings: Settings, store: Database, launches: list[Launch], host: str = "127.0.0.1"
+) -> FastAPI:
+    """The application. It runs the queue as long as its lifespan lasts.
+
+    Args:
+        launches: as for `serve`.
+        host: the address that it is reached at.
+    """
+    endpoints = [Endpoint(url, settings.cog_slots) for url in settings.cog_urls]
+    if not endpoints:
+        endpoints = [Endpoint(launch, launch.slots) for launch in launches]
+    links = Links(store.now(database.secret, "links"), settings.link_hours * 3600)
+    dispatcher = Dispatcher(settings, store, Files(settings.data), links, endpoints)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        running = asyncio.create_task(dispatcher.run())
+        running.add_done_callback(ended)
+        yield
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    def ended(running: asyncio.Task[None]) -> None:
+        if running.cancelled() or (error := running.exception()) is None:
+            return
+        reasons = error.exceptions if isinstance(error, BaseExceptionGroup) else [error]
+        for reason in reasons:
+            known = isinstance(reason, (SetupFailed, OperationalError, OSError))
+            log.info("can't go on", reason=str(reason))
+            if not known:
+                logging.getLogger(__name__).error("the queue stopped", exc_info=reason)
+        application.state.failed = True
+        application.state.stop()
+
+    application = FastAPI(
+        title="Stable Diffusion",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        openapi_url=documentation.OPENAPI,
+        docs_url=None,
+        redoc_url=None,
+        max_body_size=settings.upload_megabytes * 2**20,
+        telemetry={"tracing": False, "metrics": False},
+        exception_handlers=_HANDLERS,
+    )
+    application.state.front = Front(settings, dispatcher, Limits(settings.requests_per_minute))
+    application.state.failed = False
+    application.state.stop = lambda: None
+    for routes in (api_replicate, api_cog, api_files, documentation):
+        application.include_router(routes.routes)
+    application.get("/health", tags=["operations"], response_model=None)(health)
+    if settings.allowed_origins:
+        application.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["authorization", "content-type", "prefer", "last-event-id"],
+        )
+    application.add_middleware(Guard, settings=settings, listens_on=host)
+    return application
+
+
+async def health(request: Request) -> Response:
+    """How the front, its database and each Cog endpoint are; 503 if nothing can be drawn."""
+    dispatcher = front_of(request).dispatcher
+    queue: dict[str, int] | None = None
+    try:
+        queue = {
+            status: await dispatcher.database(predictions.count, status)
+            for status in ("starting", "processing")
+        }
+    except OperationalError as error:
+        log.info("the database does not answer", fault=str(error.orig))
+    endpoints = [
+        {
+            "name": one.name,
+            "task": one.task,
+            "status": one.status or "UNREACHABLE",
+            "slots": one.slots,
+            "running": len(one.running),
+        }
+        for one in dispatcher.endpoints
+    ]
+    is_well = queue is not None and any(one.status == "READY" for one in dispatcher.endpoints)
+    document = {
+        "status": "ok" if is_well else "unavailable",
+        "front": "stopping" if dispatcher.stopping.is_set() else "ok",
+        "database": "ok" if queue is not None else "unavailable",
+        "queue": queue,
+        "endpoints": endpoints,
+    }
+    return JSONResponse(document, 200 if is_well else 503)
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's, which leaves the signals to us: it would die of them in the end."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextmanager
+def _lock(settings: Settings) -> Iterator[IO[str]]:
+    """Keeps a second front out of the folder: it would take our predictions for forsaken."""
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (settings.data / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SettingsError(f"another front uses {settings.data}; give another DATA") from None
+        yield file
+
+
+def _check_open(settings: Settings, store: Database, host: str) -> None:
+    """Raises SettingsError where whoever comes by could use the front."""
+    if store.now(tokens.are_needed):
+        return
+    where = None if _is_loopback(host) else host
+    where = where or next(iter(sorted(settings.hosts - set(LOOPBACK_NAMES))), None)
+    if where:
+        raise SettingsError(
+            f"{where} can be reached from elsewhere, and anyone could use the models: make a token "
+            "first, by scripts/tokens create NAME"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _problem(_: Request, error: Exception) -> Response:
+    """The answer to what went wrong."""
+    match error:
+        case Problem():
+            return error.response()
+        case InvalidInputs():
+            return invalid(error.faults).response()
+        case RequestValidationError():
+            return invalid([_fault(one) for one in error.errors()]).response()
+        case QueueFull():
+            return Problem(429, str(error), headers={"Retry-After": "5"}).response()
+        case HTTPException():
+            return Problem(error.status_code, str(error.detail), headers=error.headers).response()
+        case OperationalError() | OSError():
+            log.info("not taken", fault=str(getattr(error, "orig", error)))
+            detail = "The server can't keep anything now; try again"
+            return Problem(503, detail, headers={"Retry-After": "5"}).response()
+        case _:
+            return Problem(500, "Something went wrong here; the log says what").response()
+
+
+_HANDLERS: Any = dict.fromkeys(
+    (
+        Problem,
+        InvalidInputs,
+        RequestValidationError,
+        QueueFull,
+        HTTPException,
+        OperationalError,
+        OSError,
+        Exception,
+    ),
+    _problem,
+)
+
+
+def _fault(error: Any) -> Fault:
+    """What pydantic found wrong with a request, as a fault."""
+    place = [str(part) for part in error["loc"] if part not in ("body", "query", "path", "header")]
+    kinds = {"missing": "required", "extra_forbidden": "additional_property_not_allowed"}
+    return Fault(kinds.get(error["type"], error["type"]), ".".join(place), error["msg"])

@@ -1,0 +1,35 @@
+"""News of predictions, for those who wait for them in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from weakref import WeakValueDictionary
+
+
+class Changes:
+    """An event for the next change of each prediction; it lives as long as someone waits."""
+
+    def __init__(self) -> None:
+        self._next: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
+
+    def next(self, prediction_id: str) -> asyncio.Event:
+        """The event that the next change sets. Ask for it before looking at the prediction."""
+        event = self._next.get(prediction_id)
+        if event is None:
+            event = self._next[prediction_id] = asyncio.Event()
+        return event
+
+    def tell(self, prediction_id: str) -> None:
+        """Something about the prediction is new."""
+        event = self._next.pop(prediction_id, None)
+        if event is not None:
+            event.set()
+
+
+async def within(event: asyncio.Event, seconds: float) -> bool:
+    """Waits for an event; whether it came in time."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True

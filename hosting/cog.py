@@ -1,0 +1,141 @@
+"""The client of one Cog endpoint: HTTP and server-sent events."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import httpx2
+
+LARGEST_EVENT = 256 * 1024 * 1024
+"""Bytes of one event: a picture of 2048 × 2048 px is a tenth of it."""
+PREFIXES = re.compile(
+    r"^(?:Prediction failed: |Async prediction failed: )+(?:(?:Input|Nsfw)Error: )?"
+)
+"""What Cog puts before the sentence that the predictor says."""
+FAILED = "Prediction failed: "
+"""What the errors of the predictor itself begin with; those of Cog's server don't."""
+
+
+class Busy(Exception):
+    """All slots of the endpoint are taken."""
+
+
+class Unreachable(Exception):
+    """The endpoint can't take the prediction now: it is not there, or not ready."""
+
+
+class Died(Exception):
+    """The endpoint, or its worker, went down while it ran the prediction."""
+
+
+class Refused(Exception):
+    """The endpoint does not take the inputs. The message is for the client."""
+
+
+class Cog:
+    """One Cog endpoint.
+
+    Args:
+        url: of Cog's server, without a path.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        # Nothing of the environment: a proxy must not see what goes to the endpoint.
+        self._http = httpx2.AsyncClient(
+            base_url=url, trust_env=False, timeout=httpx2.Timeout(10, read=None, pool=None)
+        )
+
+    async def status(self) -> str:
+        """What the endpoint says of itself, such as READY; empty while it says nothing."""
+        try:
+            answer = await self._http.get("/health-check", timeout=5)
+            return str(answer.json()["status"])
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+            return ""
+
+    async def schema(self) -> dict[str, Any]:
+        """The endpoint's OpenAPI document.
+
+        Raises:
+            Unreachable: when it gives none.
+        """
+        try:
+            answer = await self._http.get("/openapi.json", timeout=10)
+            document: dict[str, Any] = answer.raise_for_status().json()
+        except (httpx2.HTTPError, ValueError) as error:
+            raise Unreachable(f"{self.url} gives no schema: {error}") from None
+        return document
+
+    async def predict(
+        self, prediction_id: str, inputs: Mapping[str, Any]
+    ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        """Runs a prediction; yields the events' kinds and data, `completed` the last.
+
+        Kinds are start, log, metric, output and completed. Who stops listening cancels it.
+
+        Raises:
+            Busy, Unreachable: when it was not begun.
+            Died: when it was, and won't end.
+            Refused: when its inputs are none.
+        """
+        begun = False
+        try:
+            async with self._http.stream(
+                "PUT",
+                f"/predictions/{prediction_id}",
+                json={"input": dict(inputs)},
+                headers={"Accept": "text/event-stream"},
+            ) as answer:
+                if answer.status_code != 200:
+                    await answer.aread()
+                    raise _refusal(answer)
+                begun = True
+                events = httpx2.EventSource(answer, max_event_size=LARGEST_EVENT)
+                async for event in events:
+                    data = event.json()
+                    if not isinstance(data, dict):
+                        raise Died(f"it sent {event.event} without data")
+                    if event.event == "completed":
+                        yield event.event, _completed(data)
+                        return
+                    yield event.event, data
+        except ValueError:
+            raise Died("it sent what is no JSON") from None
+        except httpx2.HTTPError as error:
+            told = f"{type(error).__name__}: {error}".rstrip(": ")
+            raise (Died if begun else Unreachable)(told) from None
+        raise Died("it ended without a result")
+
+    async def cancel(self, prediction_id: str) -> None:
+        """Stops a prediction, if it runs there."""
+        with suppress(httpx2.HTTPError):  # then its stream ends too
+            await self._http.post(f"/predictions/{prediction_id}/cancel", timeout=10)
+
+    async def close(self) -> None:
+        """Hangs up."""
+        await self._http.aclose()
+
+
+def _completed(data: dict[str, Any]) -> dict[str, Any]:
+    """The last event, its error as a sentence for the client.
+
+    Raises:
+        Died: when the error is not the prediction's but the endpoint's.
+        Unreachable: when the prediction never came to the worker.
+    """
+    error = data.get("error") or ""
+    if data.get("status") != "failed" or error.startswith(FAILED):
+        return {**data, "error": PREFIXES.sub("", error) or None}
+    raise (Unreachable if error.startswith("Failed to send") else Died)(error)
+
+
+def _refusal(answer: httpx2.Response) -> Exception:
+    if answer.status_code == 409:
+        return Busy()
+    if answer.status_code in (400, 413, 422):
+        return Refused(answer.text[:1000])
+    return Unreachable(f"it answered {answer.status_code}")

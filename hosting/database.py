@@ -1,0 +1,184 @@
+"""The tables that outlive the process, and transactions on them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import JSON, ForeignKey, Index, create_engine, event, make_url, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+Result = TypeVar("Result")
+
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def new_id() -> str:
+    """An id that nobody can guess: 26 letters and digits, 134 bits."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(26))
+
+
+class Base(DeclarativeBase):
+    """What all tables are made from. Times are seconds since 1970, UTC."""
+
+
+class Token(Base):
+    """Who may ask. Without tokens there is one without a hash, for whoever is on this machine."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(unique=True)
+    hash: Mapped[str | None] = mapped_column(unique=True)
+    webhook_secret: Mapped[str]
+    created_at: Mapped[float] = mapped_column(default=time.time)
+    revoked_at: Mapped[float | None]
+
+
+class Prediction(Base):
+    """One prediction, from its acceptance on."""
+
+    __tablename__ = "predictions"
+    __table_args__ = (
+        Index("queue", "status", "number"),
+        Index("of_token", "token_id", "number"),
+        Index("given", "token_id", "given_id", unique=True),
+    )
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    """Its place in the queue: first come first served."""
+    id: Mapped[str] = mapped_column(unique=True, default=new_id)
+    token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"))
+    given_id: Mapped[str | None]
+    """What the client calls it, where it chose an id by Cog's API."""
+    task: Mapped[str]
+    """What a Cog endpoint must serve to run it."""
+    model: Mapped[str]
+    version: Mapped[str]
+    source: Mapped[str]
+    """The URL at which the client reached the front."""
+    input: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """The client's own inputs; files that came in them are named by their URL."""
+    request: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """The inputs for Cog, checked, the seed drawn; what `files` has is not among them."""
+    files: Mapped[dict[str, str]] = mapped_column(JSON)
+    """Inputs that are files, by name: where they are to be had, in the end a file of ours."""
+    ready: Mapped[bool]
+    """Whether all of `files` lie in the prediction's folder."""
+    status: Mapped[str] = mapped_column(default="starting")
+    canceling: Mapped[bool] = mapped_column(default=False)
+    crashes: Mapped[int] = mapped_column(default=0)
+    """How often its worker died while it ran."""
+    output: Mapped[list[str]] = mapped_column(JSON, default=list)
+    """The names of the files made, in their order."""
+    error: Mapped[str | None]
+    logs: Mapped[str] = mapped_column(default="")
+    metrics: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    created_at: Mapped[float] = mapped_column(default=time.time)
+    started_at: Mapped[float | None]
+    completed_at: Mapped[float | None]
+    webhook: Mapped[str | None]
+    webhook_events: Mapped[list[str]] = mapped_column(JSON, default=list)
+
+
+class Upload(Base):
+    """A file that a client sent, to be named as an input."""
+
+    __tablename__ = "uploads"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"))
+    name: Mapped[str]
+    content_type: Mapped[str]
+    size: Mapped[int]
+    sha256: Mapped[str]
+    details: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[float] = mapped_column(default=time.time)
+    expires_at: Mapped[float]
+
+
+class Delivery(Base):
+    """A call of a prediction's webhook that is to be made."""
+
+    __tablename__ = "deliveries"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(unique=True, default=new_id)
+    prediction_id: Mapped[str] = mapped_column(index=True)
+    event: Mapped[str]
+    tries: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[float]
+
+
+class Secret(Base):
+    """What the front drew once and keeps: the key that signs links."""
+
+    __tablename__ = "secrets"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+
+
+class Database:
+    """Runs functions as transactions, beside the loop.
+
+    Args:
+        url: SQLAlchemy's.
+    """
+
+    def __init__(self, url: str) -> None:
+        parsed = make_url(url)
+        self._engine = create_engine(parsed)
+        if parsed.get_backend_name() == "sqlite":
+            if parsed.database:
+                Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            event.listen(self._engine, "connect", _configure_sqlite)
+            event.listen(self._engine, "begin", _begin_sqlite)
+        Base.metadata.create_all(self._engine)
+        self._sessions = sessionmaker(self._engine, expire_on_commit=False)
+
+    async def __call__(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        """Calls `work(session, *arguments)` in a transaction of its own; its answer, committed."""
+        return await asyncio.to_thread(self.now, work, *arguments)
+
+    def now(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        """The same, while the caller waits."""
+        with self._sessions.begin() as session:
+            return work(session, *arguments)
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._engine.dispose()
+
+
+def secret(session: Session, name: str) -> bytes:
+    """32 random bytes that stay the same; drawn when first asked for."""
+    kept = session.get(Secret, name)
+    if kept is None:
+        kept = Secret(name=name, value=secrets.token_hex(32))
+        session.add(kept)
+    return bytes.fromhex(kept.value)
+
+
+def is_there(session: Session) -> bool:
+    """Whether the database answers."""
+    return session.scalar(select(1)) == 1
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    # Transactions are begun by us: the driver's own would begin too late to read in them.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=20000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads and then writes must not find out late that another wrote.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,369 @@
+"""From the queue to a free Cog endpoint, and what comes back into the record."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import itertools
+import re
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from functools import partial
+from pathlib import PurePath
+from typing import Any
+
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from hosting import fetch, log, predictions
+from hosting.changes import Changes, within
+from hosting.cog import Busy, Died, Refused, Unreachable
+from hosting.database import Database, Prediction
+from hosting.endpoints import Endpoint
+from hosting.files import TYPES, Files
+from hosting.links import Links
+from hosting.settings import Settings
+from hosting.webhooks import Webhooks
+
+SAVED_EVERY = 0.5
+"""Seconds between two writes of what a running prediction says; so often come its webhooks."""
+LOOK = 0.5
+"""Seconds after which the queue is looked at though nothing woke us."""
+FETCHED_AT_ONCE = 8
+SWEPT_EVERY = 600.0
+"""Seconds between two removals of what is too old."""
+DATA_URL = re.compile(r"data:image/(png|webp|jpeg|jpg);base64,")
+
+
+class Dispatcher:
+    """Runs what is in the queue. One for each process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        files: Files,
+        links: Links,
+        endpoints: list[Endpoint],
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        self.files = files
+        self.links = links
+        self.endpoints = endpoints
+        self.changes = Changes()
+        self.stopping = asyncio.Event()
+        self._webhooks = Webhooks(database, links, settings.networks)
+        self._live: dict[str, Prediction] = {}
+        """The predictions that run here, newer than their record."""
+        self._attempts: dict[str, tuple[Endpoint, str]] = {}
+        self._fetching: dict[str, asyncio.Task[None]] = {}
+        self._news = asyncio.Event()
+
+    async def run(self) -> None:
+        """Runs until cancelled; what runs then goes back to the queue.
+
+        Raises:
+            SetupFailed: when a server of our own never came up.
+        """
+        for prediction_id in await self.database(predictions.put_back_all):
+            log.info("taken up again", prediction=prediction_id)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for endpoint in self.endpoints:
+                    tasks.create_task(endpoint.keep())
+                for loop in (self._feed, self._fetch_all, self._sweep, self._webhooks.run):
+                    tasks.create_task(self._again_and_again(loop))
+        finally:
+            await self._halt()
+
+    async def stop(self, hurry: asyncio.Event) -> None:
+        """Begins nothing more; what runs may finish for a time, or goes back to the queue.
+
+        Args:
+            hurry: ends the time.
+        """
+        self.stopping.set()
+        end = time.monotonic() + self.settings.stop_seconds
+        while time.monotonic() < end and not hurry.is_set():
+            if not any(endpoint.running for endpoint in self.endpoints):
+                break
+            await within(hurry, 0.1)
+        await self._halt()
+
+    def wake(self, prediction_id: str) -> None:
+        """A prediction is new, or has changed."""
+        self.changes.tell(prediction_id)
+        self._news.set()
+        self._webhooks.wake()
+
+    def endpoints_of(self, task: str) -> list[Endpoint]:
+        """The endpoints that serve a task."""
+        return [endpoint for endpoint in self.endpoints if endpoint.task == task]
+
+    async def current(self, prediction_id: str) -> Prediction | None:
+        """A prediction as it is now; None if there is none."""
+        live = self._live.get(prediction_id)
+        return live or await self.database(predictions.find, prediction_id)
+
+    def gives_up(self, prediction: Prediction) -> bool:
+        """Whether nobody should wait for it: this process ends before its turn comes."""
+        return self.stopping.is_set() and prediction.status == "starting"
+
+    async def finished(self, prediction: Prediction, seconds: float) -> Prediction:
+        """The prediction when it is over, or as it is after some seconds."""
+        end = time.monotonic() + seconds
+        while True:
+            change = self.changes.next(prediction.id)
+            prediction = await self.current(prediction.id) or prediction
+            left = end - time.monotonic()
+            if prediction.status in predictions.FINISHED or left <= 0 or self.gives_up(prediction):
+                return prediction
+            await within(change, min(LOOK, left))
+
+    async def cancel(self, prediction_id: str) -> None:
+        """Ends a prediction, if it is not over: at once in the queue, between two steps else."""
+        cancelled = await self.database(predictions.cancel, prediction_id)
+        if cancelled and cancelled.canceling and prediction_id in self._attempts:
+            endpoint, attempt = self._attempts[prediction_id]
+            await endpoint.cog.cancel(attempt)
+        self.wake(prediction_id)
+
+    # The queue
+
+    async def _feed(self) -> None:
+        while True:
+            self._news.clear()
+            for endpoint in self.endpoints:
+                while endpoint.has_room and not self.stopping.is_set():
+                    assert endpoint.task is not None
+                    has_company = bool(endpoint.running)
+                    claimed = await self.database(predictions.claim, endpoint.task, has_company)
+                    if claimed is None:
+                        break
+                    self._start(endpoint, claimed)
+            await within(self._news, LOOK)
+
+    def _start(self, endpoint: Endpoint, prediction: Prediction) -> None:
+        endpoint.is_reserved = prediction.crashes > 0
+        self._live[prediction.id] = prediction
+        task = asyncio.create_task(self._run(endpoint, prediction))
+        endpoint.running[prediction.id] = task
+
+        def ended(_: object) -> None:
+            del endpoint.running[prediction.id]
+            del self._live[prediction.id]
+            self._attempts.pop(prediction.id, None)
+            endpoint.is_reserved = False
+            self.wake(prediction.id)
+
+        task.add_done_callback(ended)
+        self.wake(prediction.id)
+
+    async def _run(self, endpoint: Endpoint, prediction: Prediction) -> None:
+        about = {"prediction": prediction.id, "endpoint": endpoint.name}
+        log.info("started", **about)
+        try:
+            status, error = await self._listen(endpoint, prediction)
+        except Busy:
+            endpoint.pause(LOOK)
+            await self._surely(predictions.put_back, prediction.id)
+        except Unreachable as error_:
+            log.info("back to the queue", reason=str(error_), **about)
+            endpoint.status = ""
+            await self._surely(predictions.put_back, prediction.id)
+        except Died as error_:
+            log.info("its worker died", reason=str(error_), **about)
+            endpoint.status = ""
+            await self._surely(predictions.crash, prediction.id, str(error_))
+        except Refused as error_:
+            await self._surely(_finish, prediction, "failed", str(error_))
+        except OSError as error_:  # the disk is full, or the file gone
+            log.info("back to the queue", reason=str(error_), **about)
+            endpoint.pause(10 * LOOK)
+            await self._surely(predictions.put_back, prediction.id)
+        except asyncio.CancelledError:
+            await self._surely(predictions.put_back, prediction.id)
+            raise
+        else:
+            await self._surely(_finish, prediction, status, error)
+            log.info(status, **about, **({"error": error} if error else {}))
+
+    async def _listen(self, endpoint: Endpoint, prediction: Prediction) -> tuple[str, str | None]:
+        """Has it run, and keeps what comes; how it ended, and why."""
+        attempt = f"{prediction.id}-{secrets.token_hex(4)}"
+        self._attempts[prediction.id] = endpoint, attempt
+        inputs = {**prediction.request, **await asyncio.to_thread(self._input_urls, prediction)}
+        saved = time.monotonic()
+        async with aclosing(endpoint.cog.predict(attempt, inputs)) as events:
+            del inputs
+            async for kind, data in events:
+                match kind:
+                    case "log":
+                        prediction.logs += str(data.get("data", ""))
+                    case "metric":
+                        value = data["value"]
+                        if data["name"] == "images":
+                            value = _by_our_names(value)
+                        prediction.metrics = {**prediction.metrics, data["name"]: value}
+                    case "output":
+                        await self._keep(prediction, str(data["chunk"]))
+                    case "completed":
+                        # Ours has the pictures by our names.
+                        prediction.metrics = {**data.get("metrics", {}), **prediction.metrics}
+                        return str(data["status"]), data["error"]
+                self.changes.tell(prediction.id)
+                if time.monotonic() - saved >= SAVED_EVERY or kind == "output":
+                    saved = time.monotonic()
+                    if await self._save(prediction):
+                        await endpoint.cog.cancel(attempt)
+        raise Died("it ended without a result")
+
+    async def _save(self, prediction: Prediction) -> bool:
+        """Writes how far it is; whether it is to be cancelled."""
+        try:
+            return await self.database(predictions.save, prediction)
+        except OperationalError as error:  # its end will be written, whatever it takes
+            log.info("not saved", prediction=prediction.id, fault=str(error.orig))
+            return False
+        finally:
+            self._webhooks.wake()
+
+    def output_urls(self, prediction: Prediction) -> list[str]:
+        """The pictures that a prediction has made, as data URLs."""
+        folder = f"predictions/{prediction.id}"
+        return [self.files.data_url(f"{folder}/{name}") for name in prediction.output]
+
+    def _input_urls(self, prediction: Prediction) -> dict[str, str]:
+        """The input files, as all that ever goes to Cog: data URLs."""
+        folder = f"predictions/{prediction.id}"
+        return {
+            name: self.files.data_url(f"{folder}/{file}") for name, file in prediction.files.items()
+        }
+
+    async def _keep(self, prediction: Prediction, url: str) -> None:
+        """Writes a picture that came as a data URL."""
+        head = DATA_URL.match(url)
+        if head is None:
+            raise Died("its result is no picture")
+        try:
+            data = base64.b64decode(url[head.end() :], validate=True)
+        except binascii.Error:
+            raise Died("its result is no picture") from None
+        kind = fetch.picture_type(data)
+        ending = next((ending for ending, one in TYPES.items() if one == kind), None)
+        if ending is None:
+            raise Died("its result is no picture")
+        name = f"out-{len(prediction.output)}.{ending}"
+        await asyncio.to_thread(self.files.write, f"predictions/{prediction.id}/{name}", data)
+        prediction.output = [*prediction.output, name]
+
+    # Files
+
+    async def _fetch_all(self) -> None:
+        while True:
+            for waiting in await self.database(predictions.unready):
+                if waiting.id not in self._fetching and len(self._fetching) < FETCHED_AT_ONCE:
+                    task = asyncio.create_task(self._fetch(waiting))
+                    self._fetching[waiting.id] = task
+                    task.add_done_callback(partial(self._fetched, waiting.id))
+            await within(self._news, LOOK)
+
+    def _fetched(self, prediction_id: str, _: object) -> None:
+        del self._fetching[prediction_id]
+        self.wake(prediction_id)
+
+    async def _fetch(self, prediction: Prediction) -> None:
+        files = dict(prediction.files)
+        try:
+            for name, url in files.items():
+                if "://" in url:
+                    data = await self._download(url)
+                    kept = f"predictions/{prediction.id}/in-{name}"
+                    await asyncio.to_thread(self.files.write, kept, data)
+                    files[name] = f"in-{name}"
+        except fetch.FetchError as error:
+            await self._surely(_finish, prediction, "failed", f"{name}: {error}")
+        else:
+            await self._surely(predictions.set_ready, prediction.id, files)
+
+    async def _download(self, url: str) -> bytes:
+        settings = self.settings
+        data = await fetch.download(
+            url,
+            largest=settings.image_megabytes * 2**20,
+            seconds=settings.fetch_seconds,
+            allowed=settings.networks,
+        )
+        if fetch.picture_type(data) is None:
+            raise fetch.FetchError(f"what {url[:100]} leads to is no picture; {fetch.PICTURES}")
+        return data
+
+    async def _sweep(self) -> None:
+        while True:
+            await self.sweep()
+            await asyncio.sleep(SWEPT_EVERY)
+
+    async def sweep(self) -> None:
+        """Removes what is older than the settings say, and files that nothing refers to."""
+        now = time.time()
+        for upload_id in await self.database(predictions.expire_uploads, now):
+            await asyncio.to_thread(self.files.remove, f"uploads/{upload_id}")
+        if self.settings.retention_days:
+            before = now - self.settings.retention_days * 86400
+            for prediction_id in await self.database(predictions.expire, before):
+                await asyncio.to_thread(self.files.remove, f"predictions/{prediction_id}")
+        # What was written for a row that then was not.
+        old = await asyncio.to_thread(lambda: list(self.files.old(now - SWEPT_EVERY)))
+        known = await self.database(predictions.known, [entry for _, entry in old])
+        for kind, entry in old:
+            if entry not in known:
+                await asyncio.to_thread(self.files.remove, f"{kind}/{entry}")
+
+    # How it holds out
+
+    async def _surely(self, work: Callable[..., Any], *arguments: Any) -> None:
+        """A transaction that must not be lost: tried until the database takes it."""
+        while True:
+            try:
+                await asyncio.shield(self.database(work, *arguments))
+            except OperationalError as error:
+                log.info("the database does not answer", fault=str(error.orig))
+                await asyncio.sleep(1)
+            else:
+                return
+
+    async def _again_and_again(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Runs a loop, and again when the database or the disk fails it."""
+        while True:
+            try:
+                await loop()
+            except (OperationalError, OSError) as error:
+                log.info("trying again", fault=str(getattr(error, "orig", error)))
+                await asyncio.sleep(1)
+
+    async def _halt(self) -> None:
+        tasks = [*self._fetching.values()]
+        tasks += [task for endpoint in self.endpoints for task in endpoint.running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _by_our_names(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The metric `images` with the names that the files have here: `out-0.png` and so on."""
+    count = itertools.count()
+    return [
+        {**image, "file": f"out-{next(count)}{PurePath(image['file']).suffix}"}
+        if image.get("file")
+        else image
+        for image in images
+    ]
+
+
+def _finish(session: Session, live: Prediction, status: str, error: str | None) -> None:
+    predictions.save(session, live)
+    predictions.finish(session, live.id, status, error)

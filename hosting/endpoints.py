@@ -1,0 +1,111 @@
+"""A Cog endpoint as the queue sees it: what it serves, how it is, and what runs there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from hosting import log, models
+from hosting.cog import Cog, Unreachable
+from hosting.servers import Launch, Server
+
+LOOK = 0.5
+"""Seconds between two looks at an endpoint's health."""
+LONGEST_PAUSE = 30.0
+"""Seconds at most before a server that does not start is tried again."""
+DEAD = ("SETUP_FAILED", "UNHEALTHY", "DEFUNCT")
+
+
+class SetupFailed(Exception):
+    """A server of our own does not start."""
+
+
+class Endpoint:
+    """One Cog endpoint, either found by its URL or started and kept running by this process.
+
+    Args:
+        origin: a URL, or what to start.
+        slots: predictions at once.
+    """
+
+    def __init__(self, origin: str | Launch, slots: int) -> None:
+        self.slots = slots
+        self.server: Server | None = None
+        self.status = "STARTING"
+        self.schema: Mapping[str, Any] | None = None
+        self.running: dict[str, asyncio.Task[None]] = {}
+        """By the predictions' ids."""
+        self.is_reserved = False
+        """Whether the one that runs must have no company."""
+        self.full_until = 0.0
+        """Until when, by the monotonic clock, nothing more is sent: it said that it is full."""
+        if isinstance(origin, Launch):
+            self.server = Server(origin)
+            self.schema = origin.schema
+            self.cog = Cog("http://127.0.0.1:9")
+        else:
+            self.cog = Cog(origin)
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.server.launch.name if self.server else self.cog.url
+
+    @property
+    def task(self) -> str | None:
+        """What it serves; None as long as nobody knows."""
+        return models.task_of(self.schema) if self.schema else None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it takes a prediction now."""
+        free = len(self.running) < self.slots and not self.is_reserved
+        return free and self.status == "READY" and time.monotonic() >= self.full_until
+
+    def pause(self, seconds: float) -> None:
+        """Sends nothing for a while."""
+        self.full_until = time.monotonic() + seconds
+
+    async def keep(self) -> None:
+        """Looks after it until cancelled.
+
+        Raises:
+            SetupFailed: when a server of our own never came up.
+        """
+        pause, was_ready = 1.0, False
+        try:
+            while True:
+                if self.server and not self.server.runs:
+                    url = await self.server.start()
+                    await self.cog.close()
+                    self.cog = Cog(url)
+                before, self.status = self.status, await self.cog.status()
+                if self.status != before and self.status == "READY":
+                    log.info(f"{self.name} is ready")
+                elif before == "READY" and self.status != before:
+                    log.info(f"{self.name} is not ready", status=self.status)
+                if self.status == "READY":
+                    pause, was_ready = 1.0, True
+                    await self._learn()
+                elif self.server and (self.status in DEAD or not self.server.runs):
+                    await self.server.end()
+                    self.status = ""
+                    if not was_ready:
+                        raise SetupFailed(f"{self.name} could not start; the log says why")
+                    log.info(f"the server of {self.name} has died; starting it again")
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE)
+                await asyncio.sleep(LOOK)
+        finally:
+            if self.server:
+                await self.server.end()
+            await self.cog.close()
+
+    async def _learn(self) -> None:
+        if self.schema is None:
+            try:
+                self.schema = await self.cog.schema()
+            except Unreachable:
+                self.status = ""

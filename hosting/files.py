@@ -1,0 +1,82 @@
+"""The files of predictions and uploads, on local disk, under one folder.
+
+`predictions/<id>/` has what went in (`in-image`) and what came out (`out-0.png`), `uploads/<id>`
+what a client sent. Nothing else is ever read, written or removed.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from hosting import fetch
+
+OUTPUT = re.compile(r"predictions/[a-z0-9]{1,64}/out-\d+\.(png|webp|jpg)")
+"""What we encoded ourselves; anything else came from a client."""
+TYPES = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
+_PATH = re.compile(r"(predictions/[a-z0-9]{1,64}/[a-z0-9_.-]{1,64}|uploads/[a-z0-9]{1,64})")
+
+
+class Files:
+    """The files under one folder.
+
+    Args:
+        folder: made if it is not there; only its owner can read it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        for kind in ("predictions", "uploads"):
+            (self._folder / kind).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def path(self, name: str) -> Path:
+        """Where a file lies.
+
+        Args:
+            name: such as `predictions/<id>/out-0.png` or `uploads/<id>`.
+
+        Raises:
+            ValueError: when it is no name of a file of ours.
+        """
+        if not _PATH.fullmatch(name) or name.rpartition("/")[2].startswith("."):
+            raise ValueError(f"{name!r} is no file of ours")
+        return self._folder / name
+
+    def data_url(self, name: str) -> str:
+        """A picture that lies here, as a data URL."""
+        data = self.path(name).read_bytes()
+        kind = fetch.picture_type(data) or "application/octet-stream"
+        return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a file: whole, and on the disk, or not at all."""
+        path = self.path(name)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+
+    def remove(self, name: str) -> None:
+        """Removes a file, or the folder `predictions/<id>`, if it is there."""
+        kind, _, entry = name.partition("/")
+        if kind not in ("predictions", "uploads") or not re.fullmatch(r"[a-z0-9]{1,64}", entry):
+            raise ValueError(f"{name!r} is no file of ours")
+        path = self._folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def old(self, before: float) -> Iterator[tuple[str, str]]:
+        """The folders and files, as kind and id, that were last changed before a time."""
+        for kind in ("predictions", "uploads"):
+            for entry in os.scandir(self._folder / kind):
+                if entry.stat(follow_symlinks=False).st_mtime < before:
+                    yield kind, entry.name

@@ -1,0 +1,249 @@
+"""The durable record of each prediction, and the queue that those not begun form.
+
+Each function is one transaction's work. A prediction is `starting` while it waits, `processing`
+while a Cog endpoint has it, and then `succeeded`, `failed` or `canceled` for good.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from sqlalchemy import Select, delete, func, select
+from sqlalchemy.orm import Session
+
+from hosting.database import Delivery, Prediction, Upload
+
+FINISHED = ("succeeded", "failed", "canceled")
+EVENTS = ("start", "output", "logs", "completed")
+"""What a webhook may want to hear of."""
+MOST_CRASHES = 4
+"""Deaths of its worker that a prediction may see: one in company, where it may be innocent, and
+three alone."""
+SAMPLE = 20
+"""How many finished predictions the estimated wait is the mean of."""
+
+
+class QueueFull(Exception):
+    """A token has as many unfinished predictions as it may have."""
+
+
+def add(session: Session, prediction: Prediction, limit: int) -> None:
+    """Takes a prediction into the queue.
+
+    Args:
+        limit: unfinished predictions that its token may have.
+
+    Raises:
+        QueueFull: when it has them already.
+    """
+    unfinished = select(func.count()).where(
+        Prediction.token_id == prediction.token_id,
+        Prediction.status.in_(("starting", "processing")),
+    )
+    if (session.scalar(unfinished) or 0) >= limit:
+        raise QueueFull
+    session.add(prediction)
+    session.flush()
+
+
+def find(session: Session, prediction_id: str, token_id: str | None = None) -> Prediction | None:
+    """One prediction; of a token, also by the id that its client gave it."""
+    if token_id is None:
+        return session.scalar(select(Prediction).where(Prediction.id == prediction_id))
+    is_it = (Prediction.id == prediction_id) | (Prediction.given_id == prediction_id)
+    return session.scalar(select(Prediction).where(is_it, Prediction.token_id == token_id))
+
+
+def newest(
+    session: Session, token_id: str, size: int, older_than: int | None, newer_than: int | None
+) -> tuple[list[Prediction], bool, bool]:
+    """A page of a token's predictions, newest first, and whether there are newer and older ones.
+
+    Args:
+        older_than, newer_than: a prediction's `number` beyond which the page begins; one at most.
+    """
+    own = select(Prediction).where(Prediction.token_id == token_id)
+    if newer_than is None:
+        wanted = own if older_than is None else own.where(Prediction.number < older_than)
+        page = list(session.scalars(wanted.order_by(Prediction.number.desc()).limit(size)))
+    else:
+        wanted = own.where(Prediction.number > newer_than).order_by(Prediction.number)
+        page = list(session.scalars(wanted.limit(size)))[::-1]
+
+    def some(more: Select[Prediction]) -> bool:
+        return session.scalar(more.limit(1)) is not None
+
+    if not page:
+        return page, False, False
+    newer = some(own.where(Prediction.number > page[0].number))
+    older = some(own.where(Prediction.number < page[-1].number))
+    return page, newer, older
+
+
+def unready(session: Session) -> list[Prediction]:
+    """The waiting predictions whose files are still to be fetched, oldest first."""
+    waiting = select(Prediction).where(Prediction.status == "starting", Prediction.ready.is_(False))
+    return list(session.scalars(waiting.order_by(Prediction.number)))
+
+
+def set_ready(session: Session, prediction_id: str, files: dict[str, str]) -> None:
+    """Its files lie in its folder, under these names."""
+    if prediction := find(session, prediction_id):
+        prediction.files = files
+        prediction.ready = True
+
+
+def claim(session: Session, task: str, has_company: bool) -> Prediction | None:
+    """Takes the longest waiting prediction of a task out of the queue, if its turn has come.
+
+    Args:
+        has_company: whether others run where it would. One whose worker died is run alone, and
+            those behind it wait.
+    """
+    waiting = _waiting(task).where(Prediction.ready).order_by(Prediction.number).limit(1)
+    prediction = session.scalar(waiting)
+    if prediction is None or (prediction.crashes and has_company):
+        return None
+    prediction.status = "processing"
+    prediction.started_at = time.time()
+    _announce(session, prediction, "start")
+    return prediction
+
+
+def save(session: Session, live: Prediction) -> bool:
+    """Writes what a running prediction has said and made; whether it is to be cancelled.
+
+    Args:
+        live: the prediction as the process that runs it knows it.
+    """
+    prediction = _unfinished(session, live.id)
+    if prediction is None:
+        return True
+    for event, is_new in (
+        ("output", prediction.output != live.output),
+        ("logs", prediction.logs != live.logs),
+    ):
+        if is_new:
+            _announce(session, prediction, event)
+    prediction.output, prediction.logs = live.output, live.logs
+    prediction.metrics = live.metrics
+    return prediction.canceling
+
+
+def put_back(session: Session, prediction_id: str) -> Prediction | None:
+    """Back to its old place in the queue, as if it had not begun; None if it is over."""
+    prediction = _unfinished(session, prediction_id)
+    if prediction is None:
+        return None
+    if prediction.canceling:
+        return finish(session, prediction_id, "canceled")
+    prediction.status, prediction.started_at = "starting", None
+    prediction.output, prediction.logs, prediction.metrics = [], "", {}
+    return prediction
+
+
+def crash(session: Session, prediction_id: str, reason: str) -> Prediction | None:
+    """Back in the queue after its worker died; failed, if it died too often. None if it is over."""
+    prediction = _unfinished(session, prediction_id)
+    if prediction is None:
+        return None
+    prediction.crashes += 1
+    if prediction.crashes < MOST_CRASHES:
+        return put_back(session, prediction_id)
+    alone = MOST_CRASHES - 1
+    error = f"The worker died whenever it ran this prediction, {alone} times alone: {reason}"
+    return finish(session, prediction_id, "failed", error)
+
+
+def put_back_all(session: Session) -> list[str]:
+    """Puts back whatever was running; the ids. For when nothing runs: at the start."""
+    running = select(Prediction.id).where(Prediction.status == "processing")
+    ids = list(session.scalars(running))
+    for prediction_id in ids:
+        put_back(session, prediction_id)
+    return ids
+
+
+def finish(
+    session: Session, prediction_id: str, status: str, error: str | None = None
+) -> Prediction | None:
+    """Ends a prediction, once: None if it was over."""
+    prediction = _unfinished(session, prediction_id)
+    if prediction is None:
+        return None
+    prediction.status, prediction.error, prediction.completed_at = status, error, time.time()
+    _announce(session, prediction, "completed")
+    return prediction
+
+
+def cancel(session: Session, prediction_id: str) -> Prediction | None:
+    """Ends one that waits; notes it for one that runs. None if there is nothing to end."""
+    prediction = _unfinished(session, prediction_id)
+    if prediction is None:
+        return None
+    if prediction.status == "starting":
+        return finish(session, prediction_id, "canceled")
+    prediction.canceling = True
+    return prediction
+
+
+def position(session: Session, prediction: Prediction) -> int:
+    """Its place among those that wait for the same: 1 is the next."""
+    before = _waiting(prediction.task).where(Prediction.number < prediction.number)
+    return 1 + (session.scalar(select(func.count()).select_from(before.subquery())) or 0)
+
+
+def typical_seconds(session: Session, task: str) -> float | None:
+    """How long a prediction of the task has run of late, in the mean; None if none has."""
+    done = (
+        select(Prediction.completed_at - Prediction.started_at)
+        .where(Prediction.task == task, Prediction.status == "succeeded")
+        .order_by(Prediction.number.desc())
+        .limit(SAMPLE)
+    )
+    seconds = [float(one) for one in session.scalars(done) if one is not None]
+    return sum(seconds) / len(seconds) if seconds else None
+
+
+def count(session: Session, status: str) -> int:
+    """How many predictions are in a state."""
+    return session.scalar(select(func.count()).where(Prediction.status == status)) or 0
+
+
+def runs(session: Session, model: str) -> int:
+    """How many predictions of a model there were, by whomever."""
+    return session.scalar(select(func.count()).where(Prediction.model == model)) or 0
+
+
+def expire(session: Session, completed_before: float) -> list[str]:
+    """Forgets predictions that were finished before a time; their ids."""
+    old = Prediction.status.in_(FINISHED) & (Prediction.completed_at < completed_before)
+    return list(session.scalars(delete(Prediction).where(old).returning(Prediction.id)))
+
+
+def expire_uploads(session: Session, now: float) -> list[str]:
+    """Forgets uploads whose time is over; their ids."""
+    return list(session.scalars(delete(Upload).where(Upload.expires_at < now).returning(Upload.id)))
+
+
+def known(session: Session, ids: Iterable[str]) -> set[str]:
+    """Those of the ids that there are predictions or uploads of."""
+    wanted = list(ids)
+    found = set(session.scalars(select(Prediction.id).where(Prediction.id.in_(wanted))))
+    return found | set(session.scalars(select(Upload.id).where(Upload.id.in_(wanted))))
+
+
+def _announce(session: Session, prediction: Prediction, event: str) -> None:
+    """Has the prediction's webhook called, if it wants to hear of the event."""
+    if prediction.webhook and event in (prediction.webhook_events or EVENTS):
+        session.add(Delivery(prediction_id=prediction.id, event=event, due_at=time.time()))
+
+
+def _unfinished(session: Session, prediction_id: str) -> Prediction | None:
+    prediction = find(session, prediction_id)
+    return prediction if prediction and prediction.status not in FINISHED else None
+
+
+def _waiting(task: str) -> Select[Prediction]:
+    return select(Prediction).where(Prediction.status == "starting", Prediction.task == task)

@@ -1,0 +1,137 @@
+"""A Cog server of the front's own: started on a free loopback port, its log relayed, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hosting import log
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a Cog server is to run.
+
+    Args:
+        name: what people call it: the model's name.
+        predict: the path of predict.py.
+        predictor: the class in it.
+        schema: its OpenAPI document, by which Cog's server validates.
+        slots: predictions at once.
+        environment: what is set besides this process's own environment.
+    """
+
+    name: str
+    predict: Path
+    predictor: str
+    schema: Mapping[str, Any]
+    slots: int
+    environment: Mapping[str, str]
+
+
+class Server:
+    """A Cog server in a process of its own, which ends with this one."""
+
+    def __init__(self, launch: Launch) -> None:
+        self.launch = launch
+        self._process: asyncio.subprocess.Process | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._relay: asyncio.Task[None] | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> str:
+        """Starts it; its URL. To be called in the main thread, whose end is its end."""
+        launch = self.launch
+        self._folder = tempfile.TemporaryDirectory(prefix="stable-diffusion-")
+        folder = Path(self._folder.name)
+        # Cog reads the schema and predict.py from the folder that it is started in.
+        (folder / ".cog").mkdir()
+        (folder / ".cog" / "openapi_schema.json").write_text(json.dumps(launch.schema))
+        (folder / launch.predict.name).symlink_to(launch.predict)
+        (folder / "tmp").mkdir()
+        port = _free_port()
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "hosting.leash", str(os.getpid()), "--host", "127.0.0.1"),
+            cwd=folder,
+            env={
+                **os.environ,
+                **launch.environment,
+                "PYTHONPATH": str(launch.predict.parent),
+                # Cog starts its worker as plain `python`, and leaves files in the temporary folder.
+                "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+                "TMPDIR": str(folder / "tmp"),
+                "PORT": str(port),
+                "COG_PREDICT_TYPE_STUB": f"{launch.predict.name}:{launch.predictor}",
+                "COG_MAX_CONCURRENCY": str(launch.slots),
+                # Cog calls predict(), which the whole world writes, by a new name: run().
+                "PYTHONWARNINGS": "ignore::DeprecationWarning",
+            },
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=2**20,
+            start_new_session=True,  # Ctrl-C is for this process, which then ends the server
+        )
+        self._relay = asyncio.create_task(self._relay_log())
+        return f"http://127.0.0.1:{port}"
+
+    async def end(self) -> None:
+        """Ends it at once, with its worker and its files. Nothing happens if it does not run."""
+        if self._process:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            await self._process.wait()
+        if self._relay:
+            await self._relay
+        if self._folder:
+            await asyncio.to_thread(self._folder.cleanup)
+        self._process = self._relay = self._folder = None
+
+    async def _relay_log(self) -> None:
+        """Hands the server's log on, and reads on whatever comes: the pipe must not fill."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        while True:
+            try:
+                line = await self._process.stdout.readline()
+            except ValueError:  # longer than the limit
+                continue
+            if not line:
+                return
+            _log_line(self.launch.name, line.decode(errors="replace").rstrip())
+
+
+def _log_line(name: str, line: str) -> None:
+    """Logs a line of Cog's log, which is JSON; not those that tell nobody anything."""
+    try:
+        entry = json.loads(line)
+        fields = entry["fields"]
+        message = fields.pop("message")
+        told = entry["level"] != "INFO" or "source" in fields
+    except (ValueError, KeyError, TypeError):
+        if line:
+            log.info(line, server=name)
+        return
+    if told and not message.startswith("predict() is deprecated"):
+        prediction = str(fields.get("prediction_id", "")).partition("-")[0]
+        log.info(message, server=name, **({"prediction": prediction} if prediction else {}))
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

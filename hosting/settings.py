@@ -1,0 +1,134 @@
+"""Every setting of the hosted front, from the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+FOLDER = Path(__file__).parent.parent / "data"
+
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
+
+class SettingsError(ValueError):
+    """A sentence for the person who set it."""
+
+
+def _setting(default: Any, description: str) -> Any:
+    """A field whose name, in capitals, is that of the variable of the environment."""
+    return field(default=default, metadata={"description": description})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the front is told. Each field is read from the variable of its name in capitals."""
+
+    cog_urls: tuple[str, ...] = _setting(
+        (), "Cog servers that run already, instead of ones that the front starts"
+    )
+    cog_slots: int = _setting(8, "predictions at once that each of COG_URLS takes")
+    data: Path = _setting(FOLDER, "the one folder that the front writes to")  # noqa: RUF009 - a Path does not change
+    database_url: str = _setting("", "SQLAlchemy's URL; unless given, a SQLite file in DATA")
+    public_url: str = _setting(
+        "", "how clients reach the front, such as https://sd.example.com; else as they ask for it"
+    )
+    allowed_hosts: tuple[str, ...] = _setting((), "more names that a request's Host may have")
+    allowed_origins: tuple[str, ...] = _setting(
+        (), "pages of others that may use the API from a browser, such as https://example.com"
+    )
+    allowed_networks: tuple[str, ...] = _setting(
+        (), "networks that images and webhooks may be in although they are not public: 10.1.0.0/16"
+    )
+    requests_per_minute: int = _setting(3000, "requests that each token may make a minute")
+    queue_limit: int = _setting(100, "unfinished predictions that each token may have")
+    upload_megabytes: int = _setting(100, "MiB that a request's body may have")
+    image_megabytes: int = _setting(64, "MiB that an image may have, fetched or sent")
+    fetch_seconds: float = _setting(30.0, "seconds that fetching an image may take")
+    retention_days: float = _setting(30.0, "days that finished predictions are kept; 0 is for ever")
+    upload_hours: float = _setting(24.0, "hours that uploaded files are kept")
+    link_hours: float = _setting(24.0, "hours that the link to a file is good for")
+    stop_seconds: float = _setting(30.0, "seconds that running predictions get when it is stopped")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """The settings as the environment has them; what it lacks or leaves empty is default.
+
+        Raises:
+            SettingsError: naming the variable, what it is and what is allowed.
+        """
+        values = {}
+        for known in fields(cls):
+            name = known.name.upper()
+            text = environment.get(name, "").strip()
+            if text:
+                values[known.name] = _read(name, text, known.default)
+        settings = cls(**values)
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        for name in ("cog_urls", "allowed_origins"):
+            for url in getattr(self, name):
+                _check_url(name.upper(), url)
+        if self.public_url:
+            _check_url("PUBLIC_URL", self.public_url)
+        for network in self.allowed_networks:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError:
+                raise SettingsError(
+                    f"ALLOWED_NETWORKS has {network!r}; give networks such as 10.1.0.0/16"
+                ) from None
+
+    @property
+    def database(self) -> str:
+        """The URL of the database."""
+        return self.database_url or f"sqlite:///{self.data.resolve() / 'predictions.db'}"
+
+    @property
+    def networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """`allowed_networks`, read."""
+        return tuple(ipaddress.ip_network(network) for network in self.allowed_networks)
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The names, without a port, that a request's Host may have, besides where it listens."""
+        public = {bare_host(urlsplit(self.public_url).netloc)} if self.public_url else set()
+        return frozenset({*LOOPBACK_NAMES, *map(str.lower, self.allowed_hosts), *public})
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it is meant to be reached from elsewhere than this machine."""
+        return bool(self.hosts - set(LOOPBACK_NAMES))
+
+
+def bare_host(netloc: str) -> str:
+    """A host's name as a Host header has it, without its port."""
+    name, colon, port = netloc.lower().rpartition(":")
+    return name if colon and port.isdecimal() else netloc.lower()
+
+
+def _read(name: str, text: str, default: Any) -> Any:
+    if isinstance(default, tuple):
+        return tuple(text.replace(",", " ").split())
+    if isinstance(default, (int, float)):
+        try:
+            number = type(default)(text)
+        except ValueError:
+            number = -1
+        if not 0 <= number < 1e9:
+            kind = "whole number" if isinstance(default, int) else "number"
+            raise SettingsError(f"{name} is {text!r}; give a {kind} from 0 on")
+        return number
+    return Path(text) if isinstance(default, Path) else text.rstrip("/")
+
+
+def _check_url(name: str, url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
+        raise SettingsError(f"{name} has {url!r}; give a URL such as https://sd.example.com")

@@ -1,0 +1,151 @@
+"""Webhooks: signed as Replicate signs them, and called again when nobody answers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import time
+from functools import partial
+from ipaddress import IPv4Network, IPv6Network
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from hosting import fetch, log, shapes
+from hosting.changes import within
+from hosting.database import Database, Delivery, Prediction, Token
+from hosting.links import Links
+
+MOST_TRIES = 7
+"""Calls of a `completed` webhook: a second after the first, then twice as long each time, so that
+the last is a minute after it. The others are called once, as by Replicate."""
+SECONDS = 10.0
+"""That a receiver has to answer."""
+AT_ONCE = 16
+"""Calls at the same time, at most one a prediction."""
+
+
+def signature(secret: str, delivery_id: str, timestamp: int, body: bytes) -> str:
+    """What the header `webhook-signature` holds.
+
+    Source: https://replicate.com/docs/topics/webhooks/verify-webhook.
+
+    Args:
+        secret: `whsec_` and a key in base64.
+        timestamp: seconds since 1970.
+    """
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    signed = f"{delivery_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+
+
+class Webhooks:
+    """Calls the webhooks that are due.
+
+    Args:
+        links: makes those in the prediction's document.
+        allowed: networks that receivers may be in although they are not public.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        links: Links,
+        allowed: tuple[IPv4Network | IPv6Network, ...],
+    ) -> None:
+        self._database = database
+        self._links = links
+        self._allowed = allowed
+        self._calls: dict[str, asyncio.Task[None]] = {}
+        self._news = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something is due now."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Calls what is due, until cancelled."""
+        try:
+            while True:
+                self._news.clear()
+                room = AT_ONCE - len(self._calls)
+                for delivery_id, prediction_id in await self._database(_due, room):
+                    if prediction_id not in self._calls:
+                        call = asyncio.create_task(self._call(delivery_id))
+                        self._calls[prediction_id] = call
+                        call.add_done_callback(partial(self._called, prediction_id))
+                await within(self._news, 1)
+        finally:
+            for call in self._calls.values():
+                call.cancel()
+
+    def _called(self, prediction_id: str, call: asyncio.Task[None]) -> None:
+        del self._calls[prediction_id]
+        if call.cancelled() or call.exception() is None:
+            self.wake()
+        else:  # it stays due
+            log.info("a webhook was not called", prediction=prediction_id, fault=call.exception())
+
+    async def _call(self, delivery_id: str) -> None:
+        found = await self._database(_read, delivery_id)
+        if found is None:
+            return
+        prediction, secret, url = found
+        links = partial(self._links.to, prediction.source)
+        body = json.dumps(shapes.prediction(prediction, links)).encode()
+        now = int(time.time())
+        headers = {
+            "content-type": "application/json",
+            "user-agent": "stable-diffusion-webhooks",
+            "webhook-id": delivery_id,
+            "webhook-timestamp": str(now),
+            "webhook-signature": signature(secret, delivery_id, now, body),
+        }
+        try:
+            status = await fetch.post(url, body, headers, seconds=SECONDS, allowed=self._allowed)
+            fault = "" if 200 <= status < 300 else f"it answered {status}"
+        except fetch.FetchError as error:
+            fault = str(error)
+        if fault:
+            log.info("a webhook was not taken", prediction=prediction.id, fault=fault)
+        await self._database(_done, delivery_id, not fault)
+
+
+def _due(session: Session, limit: int) -> list[tuple[str, str]]:
+    """The ids of what is due and of its predictions: of each the oldest, so that order is kept."""
+    oldest = select(func.min(Delivery.number)).group_by(Delivery.prediction_id)
+    due = (
+        select(Delivery.id, Delivery.prediction_id)
+        .where(Delivery.number.in_(oldest), Delivery.due_at <= time.time())
+        .order_by(Delivery.due_at)
+        .limit(max(limit, 0))
+    )
+    return [(row.id, row.prediction_id) for row in session.execute(due)]
+
+
+def _read(session: Session, delivery_id: str) -> tuple[Prediction, str, str] | None:
+    """The prediction, its token's secret and the URL; None, and forgotten, if it is gone."""
+    delivery = session.scalar(select(Delivery).where(Delivery.id == delivery_id))
+    if delivery is None:
+        return None
+    wanted = select(Prediction).where(Prediction.id == delivery.prediction_id)
+    prediction = session.scalar(wanted)
+    if prediction is None or prediction.webhook is None:
+        session.delete(delivery)
+        return None
+    token = session.get_one(Token, prediction.token_id)
+    return prediction, token.webhook_secret, prediction.webhook
+
+
+def _done(session: Session, delivery_id: str, is_taken: bool) -> None:
+    delivery = session.scalar(select(Delivery).where(Delivery.id == delivery_id))
+    if delivery is None:
+        return
+    delivery.tries += 1
+    if is_taken or delivery.event != "completed" or delivery.tries >= MOST_TRIES:
+        session.delete(delivery)
+    else:
+        delivery.due_at = time.time() + 2.0 ** (delivery.tries - 1)

@@ -1,0 +1,48 @@
+"""Makes and revokes the tokens that clients of scripts/serve send: with the first, all need one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from hosting import tokens
+from hosting.database import Database
+from hosting.settings import Settings, SettingsError
+from hosting.shapes import when
+from hosting.tokens import TokenError
+
+
+def main() -> int:
+    """The exit status."""
+    arguments = _parser().parse_args()
+    try:
+        database = Database(Settings.from_environment().database)
+        match arguments.command:
+            case "create":
+                print(database.now(tokens.create, arguments.name))
+                print("It is shown this once.", file=sys.stderr)
+            case "revoke":
+                database.now(tokens.revoke, arguments.name)
+            case "list":
+                for token in database.now(tokens.all_tokens):
+                    revoked = f", revoked {when(token.revoked_at)}" if token.revoked_at else ""
+                    print(f"{token.name}: made {when(token.created_at)}{revoked}")
+    except (SettingsError, TokenError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/tokens", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    create = commands.add_parser("create", help="make a token, and show it")
+    create.add_argument("name", metavar="NAME", help="whose it is: the username of /v1/account")
+    revoke = commands.add_parser("revoke", help="make a token worthless, at once")
+    revoke.add_argument("name", metavar="NAME")
+    commands.add_parser("list", help="the names and dates of all tokens")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
