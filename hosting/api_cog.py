@@ -95,11 +95,11 @@ async def schema(request: Request, model: str | None = None) -> Response:
     one = _main(dispatcher) if model is None else models.find(model)
     if one is None:
         raise Problem(404, f"There is no model {model}")
-    document = dict(models.openapi_schema(one, running_schema(dispatcher, one)))
-    document["paths"] = {
-        path: what for path, what in document.get("paths", {}).items() if path != "/shutdown"
-    }
-    return JSONResponse(document)
+    document = running_schema(dispatcher, one)
+    if model is not None:
+        document = models.openapi_schema(one, document)
+    paths = {path: what for path, what in document["paths"].items() if path != "/shutdown"}
+    return JSONResponse({**document, "paths": paths})
 
 
 @routes.get("/health-check", response_model=None)

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from hosting import fetch, log, predictions
+from hosting import fetch, log, pictures, predictions
 from hosting.changes import Changes, within
 from hosting.cog import Busy, Died, Refused, Unreachable
 from hosting.database import Database, Prediction
@@ -253,7 +253,7 @@ class Dispatcher:
             data = base64.b64decode(url[head.end() :], validate=True)
         except binascii.Error:
             raise Died("its result is no picture") from None
-        kind = fetch.picture_type(data)
+        kind = pictures.picture_type(data)
         ending = next((ending for ending, one in TYPES.items() if one == kind), None)
         if ending is None:
             raise Died("its result is no picture")
@@ -298,8 +298,8 @@ class Dispatcher:
             seconds=settings.fetch_seconds,
             allowed=settings.networks,
         )
-        if fetch.picture_type(data) is None:
-            raise fetch.FetchError(f"what {url[:100]} leads to is no picture; {fetch.PICTURES}")
+        if pictures.picture_type(data) is None:
+            raise fetch.FetchError(f"what {url[:100]} leads to is no picture; {pictures.TAKEN}")
         return data
 
     async def _sweep(self) -> None:

@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import cache, partial
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urljoin
 
 import httpcore2
+
+from hosting.addresses import Networks, is_public
 
 LONGEST_URL = 4_000
 """Characters of a URL. A signed one of an object store has about half of that."""
@@ -22,36 +24,6 @@ MOST_DIALLED = 4
 USER_AGENT = "stable-diffusion-hosting"
 """Sent with downloads, since some sites answer 403 to a client without a name."""
 REDIRECTS = (301, 302, 303, 307, 308)
-
-Networks = tuple[IPv4Network | IPv6Network, ...]
-
-NOT_PUBLIC: Networks = tuple(
-    ip_network(network)
-    for network in (
-        "0.0.0.0/8",  # this network
-        "10.0.0.0/8",  # private
-        "100.64.0.0/10",  # behind a provider's NAT
-        "127.0.0.0/8",  # loopback
-        "168.63.129.16/32",  # what serves Azure's machines their settings, at a public address
-        "169.254.0.0/16",  # link-local, and the metadata of most clouds
-        "172.16.0.0/12",  # private
-        "192.0.0.0/24",  # protocol assignments
-        "192.0.2.0/24",  # documentation
-        "192.88.99.0/24",  # 6to4 relays, given up
-        "192.168.0.0/16",  # private
-        "198.18.0.0/15",  # benchmarks
-        "198.51.100.0/24",  # documentation
-        "203.0.113.0/24",  # documentation
-        "224.0.0.0/3",  # multicast, reserved, broadcast
-        "2001::/23",  # protocol assignments: Teredo, ORCHID, benchmarks
-        "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4
-        "3fff::/20",  # documentation
-    )
-)
-GLOBAL_UNICAST = IPv6Network("2000::/3")
-EMBEDDED = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
-"""IPv4 addresses in IPv6's clothes that lead somewhere today: mapped ones, and NAT64's."""
 
 LABEL = "(?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 NAME = re.compile(rf"(?=.{{1,253}}$)(?:[a-z0-9_]{LABEL}\.)*[a-z]{LABEL}")
@@ -132,47 +104,6 @@ def check_url(url: str) -> None:
         FetchError: names the fault.
     """
     _parsed(url)
-
-
-def is_public(address: str) -> bool:
-    """Whether an address, in text, is one of the internet's: globally routable unicast.
-
-    An IPv4-mapped or NAT64 address is what it embeds. The tunnels that are no longer in use (6to4,
-    Teredo, ISATAP, IPv4-compatible) are refused whatever they embed.
-    https://www.iana.org/assignments/iana-ipv4-special-registry
-    https://www.iana.org/assignments/iana-ipv6-special-registry
-    """
-    # Not `is_global`: Python 3.11 calls multicast, fec0::/10, 64:ff9b::10.0.0.1 and more global.
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(parsed, IPv6Address):
-        if parsed.scope_id is not None:
-            return False
-        if any(parsed in network for network in EMBEDDED):
-            parsed = IPv4Address(int(parsed) & 0xFFFF_FFFF)
-        elif parsed not in GLOBAL_UNICAST or int(parsed) >> 32 & 0xFDFF_FFFF == 0x5EFE:  # ISATAP
-            return False
-    return not any(parsed in network for network in NOT_PUBLIC)
-
-
-def picture_type(data: bytes) -> str | None:
-    """The MIME type by a file's first bytes; None when it is none of the formats taken."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    for start, mime_type in (
-        (b"\x89PNG\r\n\x1a\n", "image/png"),
-        (b"\xff\xd8\xff", "image/jpeg"),
-        (b"GIF87a", "image/gif"),
-        (b"GIF89a", "image/gif"),
-        (b"BM", "image/bmp"),
-        (b"II*\0", "image/tiff"),
-        (b"MM\0*", "image/tiff"),
-    ):
-        if data.startswith(start):
-            return mime_type
-    return None
 
 
 # The URL
@@ -320,6 +251,7 @@ async def _answer(
 FAILURES = (
     OSError,  # TimeoutError and ssl.SSLError among them
     httpcore2.NetworkError,
+    httpcore2.ProtocolError,
     httpcore2.TimeoutException,
 )
 
@@ -353,6 +285,3 @@ async def _file(host: str, response: httpcore2.Response, largest: int) -> bytes:
             if len(data) > largest:
                 raise FetchError(too_large)
     return bytes(data)
-
-
-PICTURES = "give PNG, JPEG, WebP, GIF, BMP or TIFF"

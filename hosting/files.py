@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from hosting import fetch
+from hosting import pictures
 
 OUTPUT = re.compile(r"predictions/[a-z0-9]{1,64}/out-\d+\.(png|webp|jpg)")
 """What we encoded ourselves; anything else came from a client."""
@@ -49,7 +49,7 @@ class Files:
     def data_url(self, name: str) -> str:
         """A picture that lies here, as a data URL."""
         data = self.path(name).read_bytes()
-        kind = fetch.picture_type(data) or "application/octet-stream"
+        kind = pictures.picture_type(data) or "application/octet-stream"
         return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
     def write(self, name: str, data: bytes) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from sqlalchemy.orm import Session
 
-from hosting import fetch, inputs, predictions
+from hosting import fetch, inputs, pictures, predictions
 from hosting.database import Prediction, Token, Upload, new_id
 from hosting.dispatch import Dispatcher
 from hosting.inputs import Fault, InvalidInputs
@@ -137,8 +137,8 @@ async def _local(dispatcher: Dispatcher, ask: Ask, url: str) -> bytes | None:
     most = dispatcher.settings.image_megabytes
     if len(data) > most * 2**20:
         raise fetch.FetchError(f"The file has more than {most} MiB")
-    if fetch.picture_type(data) is None:
-        raise fetch.FetchError(f"The file is no picture; {fetch.PICTURES}")
+    if pictures.picture_type(data) is None:
+        raise fetch.FetchError(f"The file is no picture; {pictures.TAKEN}")
     return data
 
 

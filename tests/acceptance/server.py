@@ -1,4 +1,4 @@
-"""`scripts/serve` as its clients see it."""
+"""`scripts/serve` as its clients see it, who use Cog's API."""
 
 from __future__ import annotations
 
@@ -71,8 +71,9 @@ class Server:
             return str(json.load(response)["status"])
 
     def files(self) -> list[Path]:
-        """The results that lie on the server's disk."""
-        return [path for path in self.folder.rglob("stable-diffusion-*/*/*") if path.is_file()]
+        """The results that lie on the disk, of Cog's server and of the front."""
+        patterns = ("stable-diffusion-*/tmp/stable-diffusion-*/*/*", "data/predictions/*/out-*")
+        return sorted(path for pattern in patterns for path in self.folder.glob(pattern))
 
 
 def url_of(data: bytes, kind: str = "image/png") -> str:
@@ -104,7 +105,7 @@ def start(folder: Path, *arguments: str) -> Server:
     process = subprocess.Popen(
         [sys.executable, "-m", "scripts.serve", "--port", str(port), *arguments],
         cwd=schema.ROOT,
-        env={**os.environ, "TMPDIR": str(folder)},
+        env={**os.environ, "TMPDIR": str(folder), "DATA": str(folder / "data")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -117,6 +118,6 @@ def start(folder: Path, *arguments: str) -> Server:
             server.printed.extend(process.stdout)
 
     threading.Thread(target=read, daemon=True).start()
-    until(lambda: process.poll() is not None or any("is ready at" in p for p in server.printed))
+    until(lambda: process.poll() is not None or any("is ready" in p for p in server.printed))
     assert process.poll() is None, server.printed
     return server

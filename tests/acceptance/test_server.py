@@ -112,7 +112,11 @@ def test_every_documented_input_is_taken(server: Server) -> None:
 
 def test_the_schema_is_served(server: Server) -> None:
     with server.ask("/openapi.json") as response:
-        assert json.load(response) == schema.schema(schema.PREDICT.read_text())
+        served = json.load(response)
+    whole = schema.schema(schema.PREDICT.read_text())
+    assert "/shutdown" not in served["paths"]
+    served["paths"]["/shutdown"] = whole["paths"]["/shutdown"]
+    assert served == whole
 
 
 def test_progress_is_seen_while_it_runs(server: Server) -> None:
@@ -172,8 +176,8 @@ def test_a_prediction_can_be_cancelled_between_steps(unharmed: Server) -> None:
         ({"prompt": None}, {"prompt"}),
         ({"prompt": 5}, {"prompt"}),
         ({"prompt": "", "num_images": "25"}, {"num_images"}),
+        ({"prompt": "", "num_images": "two"}, {"num_images"}),
         ({"prompt": "", "num_images": True}, {"num_images"}),
-        ({"prompt": "", "num_images": None}, {"num_images"}),
         ({"prompt": "", "num_images": 2.5}, {"num_images"}),
         ({"prompt": "", "num_images": 5, "num_inference_steps": 513}, {"num_images", "num_inf"}),
         ({"prompt": "", "guidance_scale": 0.9, "strength": 1.1}, {"guidance_scale", "strength"}),
@@ -183,6 +187,12 @@ def test_a_prediction_can_be_cancelled_between_steps(unharmed: Server) -> None:
         ({"prompt": "", "width": 100, "height": 129}, {"width", "height"}),
         ({"prompt": "", "scheduler": "DPM"}, {"scheduler"}),
         ({"prompt": "", "image": 5}, {"image"}),
+        ({"prompt": "", "image": "/etc/hostname"}, {"image"}),
+        ({"prompt": "", "image": "file:///etc/hostname"}, {"image"}),
+        ({"prompt": "", "image": ""}, {"image"}),
+        ({"prompt": "", "image": "http://127.0.0.1:port/"}, {"image"}),
+        ({"prompt": "", "image": "data:image/png;base64,?"}, {"image"}),
+        ({"prompt": "", "image": "data:text/plain,hello", "mask": "/"}, {"image", "mask"}),
     ],
 )
 def test_what_the_schema_forbids_is_answered_422_and_named(
@@ -203,10 +213,8 @@ BOMB = png(60_000, 60_000, 8, 2, b"")
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"image": "/etc/hostname"}, 'image: "/etc/hostname" is no upload'),
-        ({"image": "file:///etc/hostname"}, 'image: "file:///etc/hostname" is no upload'),
-        ({"image": ""}, 'image: "" is no upload'),
-        ({"image": url_of(b"hello", "text/plain")}, "image: the file is no picture"),
+        ({"image": "http://127.0.0.1:9/photo.png"}, "image: "),
+        ({"image": url_of(b"BM hello")}, "image: the file is no picture"),
         ({"image": url_of(TRUNCATED)}, "image: the picture can't be read, since its file ends"),
         (
             {"image": url_of(BOMB)},
@@ -227,11 +235,6 @@ def test_what_only_we_can_tell_fails_in_plain_words(
     assert len(answer["error"].splitlines()) == 1
     assert "Traceback" not in answer["error"] + answer["logs"]
     assert "output" not in answer
-
-
-def test_a_failing_download_fails_the_prediction_and_nothing_else(unharmed: Server) -> None:
-    _, answer = unharmed.predict(prompt="x", image="http://127.0.0.1:9/photo.png")
-    assert answer["status"] == "failed"
 
 
 def test_json_that_is_none_is_refused(unharmed: Server) -> None:
@@ -288,11 +291,12 @@ def test_a_dead_worker_is_replaced_and_a_stopped_server_leaves_nothing(tmp_path:
         server.draw(prompt="x", num_inference_steps=1)
         # The line of processes is scripts/serve, Cog's server, the worker with the model.
         psutil.Process(server.process.pid).children(recursive=True)[-1].kill()
-        until(lambda: sum("is ready at" in line for line in server.printed) == 2)
+        assert server.draw(prompt="x", num_inference_steps=1)[0].size == NATIVE
+        until(lambda: sum("is ready" in line for line in server.printed) == 2)
         server.draw(prompt="x", num_inference_steps=1)
     finally:
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(60) == 0
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
     with pytest.raises(urllib.error.URLError):
         server.predict(prompt="x")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import socket
 import subprocess
@@ -13,21 +15,50 @@ from stable_diffusion import catalogue
 from tests.conftest import free_port
 
 
-def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
+def serve(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "scripts.serve", *arguments],
         cwd=schema.ROOT,
+        env={**os.environ, **{name: str(value) for name, value in settings.items()}},
         capture_output=True,
         text=True,
         timeout=60,
     )
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::1", "192.0.2.1", "example.com"])
-def test_any_address_but_loopback_is_refused(host: str) -> None:
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_without_a_token_any_address_but_loopback_is_refused(host: str, tmp_path: Path) -> None:
+    told = serve("--host", host, "--port", str(free_port()), DATA=tmp_path)
+    assert told.returncode == 1
+    assert f"{host} can be reached from elsewhere" in told.stderr
+    assert "scripts/tokens create" in told.stderr
+
+
+def test_without_a_token_a_public_name_is_refused(tmp_path: Path) -> None:
+    told = serve("--port", str(free_port()), DATA=tmp_path, PUBLIC_URL="https://sd.example.com")
+    assert told.returncode == 1
+    assert "sd.example.com can be reached from elsewhere" in told.stderr
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_an_address_that_is_not_ours_is_told(host: str) -> None:
     told = serve("--host", host)
-    assert told.returncode == 2
-    assert f"{host} is not a loopback address" in told.stderr
+    assert told.returncode == 1
+    assert f"port 5000 of {host} can't be had" in told.stderr
+
+
+def test_two_models_for_the_same_requests_are_refused() -> None:
+    told = serve("--model", "demo", str(catalogue.WEIGHTS / "demo"))
+    assert told.returncode == 1
+    assert "would serve the same requests" in told.stderr
+
+
+def test_a_second_front_does_not_take_the_first_ones_folder(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        told = serve("--port", str(free_port()), DATA=tmp_path)
+    assert told.returncode == 1
+    assert "another front uses" in told.stderr
 
 
 def test_a_port_that_is_none_is_refused() -> None:
@@ -41,7 +72,7 @@ def test_a_model_that_cannot_be_read_is_told_and_nothing_started_again(tmp_path:
     folder = tmp_path / "broken"
     shutil.copytree(catalogue.WEIGHTS / "demo", folder)
     (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"nothing")
-    told = serve("--port", str(free_port()), "--model", str(folder))
+    told = serve("--port", str(free_port()), "--model", str(folder), DATA=tmp_path / "data")
     assert told.returncode == 1
     assert f"the model in {folder} can't be read" in told.stdout
     assert "Traceback" not in told.stdout + told.stderr
