@@ -50,12 +50,16 @@ class Cog:
         )
 
     async def status(self) -> str:
-        """What the endpoint says of itself, such as READY; empty while it says nothing."""
+        """What the endpoint says of itself, such as READY; empty while it says nothing.
+
+        One whose slots are all taken is READY too: they are counted elsewhere.
+        """
         try:
             answer = await self._http.get("/health-check", timeout=5)
-            return str(answer.json()["status"])
+            status = str(answer.json()["status"])
         except (httpx2.HTTPError, ValueError, KeyError, TypeError):
             return ""
+        return "READY" if status == "BUSY" else status
 
     async def schema(self) -> dict[str, Any]:
         """The endpoint's OpenAPI document.

@@ -47,11 +47,16 @@ class Fault:
 
 
 class InvalidInputs(ValueError):
-    """Some inputs can't be used; `faults` has all, and the text a line for each."""
+    """Some inputs can't be used; `faults` has all, and the text a line for each.
 
-    def __init__(self, *faults: Fault) -> None:
+    Args:
+        values: those that can be used, by the schema's names.
+    """
+
+    def __init__(self, *faults: Fault, values: Mapping[str, Any] = {}) -> None:
         super().__init__("\n".join(f"- {fault.field}: {fault.description}" for fault in faults))
         self.faults = faults
+        self.values = values
 
 
 class _Refused(Exception):
@@ -124,7 +129,7 @@ def read(
     if found:
         order = list(properties)
         found.sort(key=lambda one: order.index(one[0]))
-        raise InvalidInputs(*dict.fromkeys(fault for _, fault in found))
+        raise InvalidInputs(*dict.fromkeys(fault for _, fault in found), values=values)
     return values
 
 

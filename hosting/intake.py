@@ -20,6 +20,7 @@ from hosting.database import Prediction, Token, Upload, new_id
 from hosting.dispatch import Dispatcher
 from hosting.inputs import Fault, InvalidInputs
 from hosting.models import Model
+from hosting.predictions import QueueFull
 
 LARGEST_INPUT = 2**20
 """Bytes that the inputs may have as JSON, without the files in them."""
@@ -60,11 +61,10 @@ async def accept(dispatcher: Dispatcher, ask: Ask) -> Prediction:
         QueueFull: when the token has too many.
     """
     faults: list[Fault] = []
-    values: dict[str, Any] = {}
     try:
         values = inputs.read(ask.inputs, ask.schema, ask.model.defaults)
     except InvalidInputs as error:
-        faults += error.faults
+        faults, values = [*error.faults], {**error.values}
     if ask.webhook is not None:
         try:
             fetch.check_url(ask.webhook)
@@ -86,8 +86,7 @@ async def accept(dispatcher: Dispatcher, ask: Ask) -> Prediction:
         for name, value in ask.inputs.items()
         if not _is_data(value) or _name_of(value, given) in found
     }
-    if len(json.dumps([shown, values])) > LARGEST_INPUT:
-        faults.append(Fault("too_large", "input", "The inputs have more than 1 MiB without files"))
+    faults += _faults_of_json(shown)
     if faults:
         raise InvalidInputs(*faults)
 
@@ -111,10 +110,26 @@ async def accept(dispatcher: Dispatcher, ask: Ask) -> Prediction:
     for name, data in found.items():
         kept = f"predictions/{prediction.id}/in-{name}"
         await asyncio.to_thread(dispatcher.files.write, kept, data)
-    limit = dispatcher.settings.queue_limit
-    await dispatcher.database(predictions.add, prediction, limit)
+    try:
+        limit = dispatcher.settings.queue_limit
+        await dispatcher.database(predictions.add, prediction, limit)
+    except QueueFull:
+        await asyncio.to_thread(dispatcher.files.remove, f"predictions/{prediction.id}")
+        raise
     dispatcher.wake(prediction.id)
     return prediction
+
+
+def _faults_of_json(shown: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with what will be shown as the prediction's input."""
+    try:
+        size = len(json.dumps(shown, ensure_ascii=False, allow_nan=False).encode())
+    except (ValueError, RecursionError):
+        sentence = "The inputs have numbers or characters that JSON and Unicode do not have"
+        return [Fault("format", "input", sentence)]
+    if size > LARGEST_INPUT:
+        return [Fault("too_large", "input", "The inputs have more than 1 MiB, files left aside")]
+    return []
 
 
 async def _local(dispatcher: Dispatcher, ask: Ask, url: str) -> bytes | None:

@@ -8,7 +8,7 @@ import sys
 import time
 
 
-def info(message: str, **fields: object) -> None:
+def info(message: str, /, **fields: object) -> None:
     """Writes a line to standard output.
 
     Args:

@@ -121,14 +121,15 @@ def _log_line(name: str, line: str) -> None:
         entry = json.loads(line)
         fields = entry["fields"]
         message = fields.pop("message")
-        told = entry["level"] != "INFO" or "source" in fields
+        told = entry["level"] != "INFO" or fields.pop("source", None)
     except (ValueError, KeyError, TypeError):
         if line:
             log.info(line, server=name)
         return
     if told and not message.startswith("predict() is deprecated"):
-        prediction = str(fields.get("prediction_id", "")).partition("-")[0]
-        log.info(message, server=name, **({"prediction": prediction} if prediction else {}))
+        if attempt := fields.pop("prediction_id", None):
+            fields = {"prediction": str(attempt).partition("-")[0], **fields}
+        log.info(message, server=name, **fields)
 
 
 def _free_port() -> int:

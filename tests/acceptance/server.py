@@ -99,9 +99,9 @@ def until(condition: Callable[[], bool], seconds: float = 90) -> None:
         time.sleep(0.2)
 
 
-def start(folder: Path, *arguments: str) -> Server:
+def start(folder: Path, *arguments: str, port: int | None = None) -> Server:
     """Runs `scripts/serve` and waits until it is ready; its temporary folder is `folder`."""
-    port = free_port()
+    port = port or free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "scripts.serve", "--port", str(port), *arguments],
         cwd=schema.ROOT,

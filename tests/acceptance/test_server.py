@@ -113,10 +113,8 @@ def test_every_documented_input_is_taken(server: Server) -> None:
 def test_the_schema_is_served(server: Server) -> None:
     with server.ask("/openapi.json") as response:
         served = json.load(response)
-    whole = schema.schema(schema.PREDICT.read_text())
+    assert served == schema.schema(schema.PREDICT.read_text())
     assert "/shutdown" not in served["paths"]
-    served["paths"]["/shutdown"] = whole["paths"]["/shutdown"]
-    assert served == whole
 
 
 def test_progress_is_seen_while_it_runs(server: Server) -> None:

@@ -75,6 +75,7 @@ def test_a_model_that_cannot_be_read_is_told_and_nothing_started_again(tmp_path:
     told = serve("--port", str(free_port()), "--model", str(folder), DATA=tmp_path / "data")
     assert told.returncode == 1
     assert f"the model in {folder} can't be read" in told.stdout
+    assert told.stdout.count("listening at") == 1
     assert "Traceback" not in told.stdout + told.stderr
 
 

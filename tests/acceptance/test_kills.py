@@ -1,0 +1,185 @@
+"""Whatever is killed, no prediction is lost, none is run into two, and the results are the same."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from PIL import Image
+
+from tests.acceptance.server import Server, start, until
+from tests.conftest import free_port, same
+
+SEEDS = range(100, 112)
+"""Of the predictions that are asked for, over and over."""
+AT_ONCE = 12
+"""Predictions that are unfinished at any time, more than the slots."""
+BETWEEN = 3
+"""Predictions that finish between two kills."""
+
+
+@dataclass
+class Service:
+    """A front that is started again, on the same port and folder, when it was killed."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    server: Server | None = None
+
+    def start(self) -> None:
+        self.server = start(self.folder, "--model", "demo", port=self.port)
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        assert self.server is not None
+        with self.server.ask(path, body) as response:
+            return json.load(response)
+
+    def process(self, place: int) -> psutil.Process:
+        """The front, Cog's server or its worker."""
+        assert self.server is not None
+        front = psutil.Process(self.server.process.pid)
+        return [front, *front.children(recursive=True)][place]
+
+    def kill_worker(self) -> None:
+        self.process(2).kill()
+
+    def kill_cog(self) -> None:
+        self.process(1).kill()
+
+    def kill_front(self, number: int = signal.SIGKILL) -> None:
+        assert self.server is not None
+        behind = self.process(0).children(recursive=True)
+        os.kill(self.server.process.pid, number)
+        self.server.process.wait(90)
+        # What it has started goes with it.
+        assert psutil.wait_procs(behind, timeout=30)[1] == []
+        self.start()
+
+    def stop_front(self) -> None:
+        self.kill_front(signal.SIGTERM)
+
+
+@dataclass
+class Load:
+    """A client that keeps the queue full, and remembers what was accepted."""
+
+    service: Service
+    accepted: dict[str, int] = field(default_factory=dict)
+    """The seeds of the predictions, by their ids."""
+    is_over: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        while not self.is_over.is_set():
+            try:
+                waiting = self.service.ask("/health")["queue"]
+                if sum(waiting.values()) < AT_ONCE:
+                    self.accept(random.choice(SEEDS))
+            except (OSError, ValueError, TypeError):
+                pass  # the front is down; what it has not answered was not accepted
+            time.sleep(0.02)
+
+    def accept(self, seed: int) -> str:
+        inputs = {"prompt": "a red apple", "num_inference_steps": 10, "seed": seed}
+        asked = {"input": inputs, "model": "stability-ai/stable-diffusion"}
+        accepted = self.service.ask("/v1/predictions", asked)
+        self.accepted[accepted["id"]] = seed
+        return str(accepted["id"])
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    service = Service(tmp_path)
+    service.start()
+    yield service
+    assert service.server is not None
+    service.server.stop()
+
+
+def listed(service: Service) -> list[dict[str, Any]]:
+    """All predictions that the front knows, over all pages."""
+    results: list[dict[str, Any]] = []
+    cursor = "/v1/predictions"
+    while cursor:
+        page = service.ask(cursor)
+        results += page["results"]
+        cursor = (page["next"] or "").partition(str(service.port))[2]
+    return results
+
+
+def picture(service: Service, prediction: dict[str, Any]) -> Image.Image:
+    (url,) = prediction["output"]
+    assert service.server is not None
+    with service.server.ask(url.partition(str(service.port))[2]) as response:
+        return Image.open(io.BytesIO(response.read()))
+
+
+def finished(service: Service) -> int:
+    try:
+        return sum(one["status"] == "succeeded" for one in listed(service))
+    except (OSError, ValueError):
+        return 0
+
+
+def test_whatever_is_killed_every_accepted_prediction_finishes_with_the_same_result(
+    service: Service,
+) -> None:
+    kill_in_turn(service, rounds=1)
+
+
+def kill_in_turn(service: Service, rounds: int) -> None:
+    """Kills each process in turn under load, and then counts."""
+    load = Load(service)
+    ids = [load.accept(seed) for seed in SEEDS]
+    until(lambda: finished(service) == len(ids))
+    undisturbed = {load.accepted[one["id"]]: picture(service, one) for one in listed(service)}
+
+    client = threading.Thread(target=load.run)
+    client.start()
+    kills: list[Callable[[], None]] = [
+        service.kill_worker,
+        service.kill_cog,
+        service.kill_front,
+        service.stop_front,
+    ]
+    try:
+        for kill in kills * rounds:
+            wanted = finished(service) + BETWEEN
+            until(partial(is_busy, service, wanted), 240)
+            kill()
+    finally:
+        load.is_over.set()
+        client.join()
+    until(lambda: all(one["completed_at"] for one in listed(service)), 240)
+
+    known = listed(service)
+    by_id = {one["id"]: one for one in known}
+    assert len(by_id) == len(known)
+    # One that was being answered when the front was killed may be there though nobody heard of it.
+    assert set(load.accepted) <= set(by_id)
+    assert len(by_id) - len(load.accepted) <= 2 * rounds
+    assert {(one["status"], one["error"]) for one in known} == {("succeeded", None)}
+    for prediction_id, seed in load.accepted.items():
+        assert same(picture(service, by_id[prediction_id]), undisturbed[seed])
+    files = [path.name for path in (service.folder / "data").glob("predictions/*/*")]
+    assert files == ["out-0.png"] * len(known)
+    print(f"accepted {len(load.accepted)}, finished {len(known)}, kills {len(kills) * rounds}")
+
+
+def is_busy(service: Service, wanted: int) -> bool:
+    """Whether so many have finished, and several are running."""
+    try:
+        return finished(service) >= wanted and service.ask("/health")["queue"]["processing"] > 1
+    except (OSError, ValueError, TypeError):
+        return False
