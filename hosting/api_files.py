@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from fastapi.responses import FileResponse
@@ -19,6 +19,7 @@ from hosting.database import Upload, new_id
 from hosting.files import OUTPUT, TYPES
 from hosting.inputs import Fault
 from hosting.problems import Problem, invalid
+from hosting.shapes import FileShape, Page
 
 SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'none'"
 
@@ -31,7 +32,7 @@ async def create_file(
     content: Annotated[UploadFile, File(description="the file")],
     metadata: Annotated[str, Form(description="a JSON object of your own")] = "{}",
     filename: Annotated[str | None, Form(description="its name, if not that of the part")] = None,
-) -> dict[str, Any]:
+) -> FileShape:
     """Keeps a file for a day; its `urls.get` can be given as an input."""
     try:
         details = json.loads(metadata)
@@ -59,15 +60,14 @@ async def create_file(
 
 
 @routes.get("/v1/files", tags=["files"])
-async def list_files(visitor: Admitted) -> dict[str, Any]:
+async def list_files(visitor: Admitted) -> Page[FileShape]:
     """Your files, the newest first."""
     own = await visitor.dispatcher.database(_own_uploads, visitor.token.id)
-    results = [shapes.upload(one, visitor.view.base, visitor.view.link) for one in own]
-    return {"previous": None, "next": None, "results": results}
+    return shapes.page([shapes.upload(one, visitor.view.base, visitor.view.link) for one in own])
 
 
 @routes.get("/v1/files/{file_id}", tags=["files"])
-async def get_file(file_id: str, visitor: Admitted) -> dict[str, Any]:
+async def get_file(file_id: str, visitor: Admitted) -> FileShape:
     """What is known of a file; `urls.download` leads to what is in it."""
     record = await _own_upload(visitor, file_id)
     return shapes.upload(record, visitor.view.base, visitor.view.link)

@@ -35,8 +35,16 @@ from hosting.intake import Ask, accept
 from hosting.models import MODELS, Model
 from hosting.predictions import FINISHED
 from hosting.problems import Problem, invalid
+from hosting.shapes import (
+    AccountShape,
+    ModelShape,
+    Page,
+    PredictionShape,
+    Queue,
+    VersionShape,
+)
 
-PAGE = 100
+PAGE_SIZE = 100
 LONGEST_WAIT = 60
 """Seconds that a client may ask to be kept waiting."""
 PING = 15.0
@@ -79,7 +87,7 @@ Prefer = Annotated[
 @routes.post("/predictions", status_code=201, tags=["predictions"])
 async def create_prediction(
     asked: AskedByName, visitor: Admitted, prefer: Prefer = None
-) -> dict[str, Any]:
+) -> PredictionShape:
     """Asks for a prediction, of a version or a model."""
     reference = asked.version or asked.model
     if reference is None:
@@ -94,36 +102,36 @@ async def create_prediction(
 @routes.post("/models/{owner}/{name}/predictions", status_code=201, tags=["predictions"])
 async def create_prediction_of_model(
     owner: str, name: str, asked: Asked, visitor: Admitted, prefer: Prefer = None
-) -> dict[str, Any]:
+) -> PredictionShape:
     """Asks for a prediction of a model."""
     reference = f"{owner}/{name}"
     return await _create(visitor, _model(reference), reference, asked, prefer)
 
 
 @routes.get("/predictions", tags=["predictions"])
-async def list_predictions(visitor: Admitted, cursor: str | None = None) -> dict[str, Any]:
+async def list_predictions(visitor: Admitted, cursor: str | None = None) -> Page[PredictionShape]:
     """Your predictions, the newest first, in pages of 100."""
     older, newer = _cursor(cursor)
     database = visitor.dispatcher.database
     page, has_newer, has_older = await database(
-        predictions.newest, visitor.token.id, PAGE, older, newer
+        predictions.newest, visitor.token.id, PAGE_SIZE, older, newer
     )
     url = f"{visitor.view.base}/v1/predictions?cursor="
-    return {
-        "previous": f"{url}n{page[0].number}" if has_newer else None,
-        "next": f"{url}o{page[-1].number}" if has_older else None,
-        "results": [shapes.prediction(one, visitor.view.link) for one in page],
-    }
+    return shapes.page(
+        [shapes.prediction(one, visitor.view.link) for one in page],
+        f"{url}n{page[0].number}" if has_newer else None,
+        f"{url}o{page[-1].number}" if has_older else None,
+    )
 
 
 @routes.get("/predictions/{prediction_id}", tags=["predictions"])
-async def get_prediction(prediction_id: str, visitor: Admitted) -> dict[str, Any]:
+async def get_prediction(prediction_id: str, visitor: Admitted) -> PredictionShape:
     """A prediction as it is now; `queue` has the place and estimated wait of one that waits."""
     return await _answer(visitor.view, await _own(visitor, prediction_id))
 
 
 @routes.post("/predictions/{prediction_id}/cancel", tags=["predictions"])
-async def cancel_prediction(prediction_id: str, visitor: Admitted) -> dict[str, Any]:
+async def cancel_prediction(prediction_id: str, visitor: Admitted) -> PredictionShape:
     """Ends a prediction, between two steps if it runs. One that is over stays as it is."""
     prediction = await _own(visitor, prediction_id)
     await visitor.dispatcher.cancel(prediction.id)
@@ -146,34 +154,29 @@ async def stream_prediction(
 
 
 @routes.get("/models", tags=["models"])
-async def list_models(visitor: Admitted) -> dict[str, Any]:
+async def list_models(visitor: Admitted) -> Page[ModelShape]:
     """The models that run here."""
     running = [one for one in MODELS if visitor.dispatcher.endpoints_of(one.task)]
-    return {
-        "previous": None,
-        "next": None,
-        "results": [await _shown_model(visitor, one) for one in running],
-    }
+    return shapes.page([await _shown_model(visitor, one) for one in running])
 
 
 @routes.get("/models/{owner}/{name}", tags=["models"])
-async def get_model(owner: str, name: str, visitor: Admitted) -> dict[str, Any]:
+async def get_model(owner: str, name: str, visitor: Admitted) -> ModelShape:
     """A model, and its newest version with the schema of its inputs and outputs."""
     return await _shown_model(visitor, _model(f"{owner}/{name}"))
 
 
 @routes.get("/models/{owner}/{name}/versions", tags=["models"])
-async def list_versions(owner: str, name: str, visitor: Admitted) -> dict[str, Any]:
+async def list_versions(owner: str, name: str, visitor: Admitted) -> Page[VersionShape]:
     """A model's versions: ours, and those that the original's clients may have in their code."""
     one = _model(f"{owner}/{name}")
     schema = running_schema(visitor.dispatcher, one)
     ids = [models.version_of(one), *one.versions]
-    results = [shapes.version(models.find(i) or one, i, schema) for i in ids]
-    return {"previous": None, "next": None, "results": results}
+    return shapes.page([shapes.version(models.find(i) or one, i, schema) for i in ids])
 
 
 @routes.get("/models/{owner}/{name}/versions/{version_id}", tags=["models"])
-async def get_version(owner: str, name: str, version_id: str, visitor: Admitted) -> dict[str, Any]:
+async def get_version(owner: str, name: str, version_id: str, visitor: Admitted) -> VersionShape:
     """A version of a model."""
     one = models.find(version_id)
     if one is None or one.id != f"{owner}/{name}":
@@ -182,21 +185,20 @@ async def get_version(owner: str, name: str, version_id: str, visitor: Admitted)
 
 
 @routes.get("/account", tags=["account"])
-async def get_account(visitor: Admitted) -> dict[str, Any]:
+async def get_account(visitor: Admitted) -> AccountShape:
     """Whose token it is."""
-    name = visitor.token.name
-    return {"type": "user", "username": name, "name": name, "github_url": None, "avatar_url": None}
+    return shapes.account(visitor.token)
 
 
 @routes.get("/webhooks/default/secret", tags=["webhooks"])
-async def get_webhook_secret(visitor: Admitted) -> dict[str, Any]:
+async def get_webhook_secret(visitor: Admitted) -> dict[str, str]:
     """What your webhooks are signed with."""
     return {"key": visitor.token.webhook_secret}
 
 
 async def _create(
     visitor: Visitor, model: Model, reference: str, asked: Asked, prefer: str | None
-) -> dict[str, Any]:
+) -> PredictionShape:
     dispatcher = visitor.dispatcher
     version = reference.rpartition(":")[2]
     events: list[str] = list(asked.webhook_events_filter or [])
@@ -223,7 +225,7 @@ async def _create(
     return shown
 
 
-async def _answer(view: View, prediction: Prediction) -> dict[str, Any]:
+async def _answer(view: View, prediction: Prediction) -> PredictionShape:
     """A prediction as its client is to see it."""
     dispatcher = view.front.dispatcher
     link = view.link
@@ -238,7 +240,7 @@ async def _answer(view: View, prediction: Prediction) -> dict[str, Any]:
     return shapes.prediction(prediction, link, await _queue(dispatcher, prediction))
 
 
-async def _queue(dispatcher: Dispatcher, prediction: Prediction) -> dict[str, Any] | None:
+async def _queue(dispatcher: Dispatcher, prediction: Prediction) -> Queue | None:
     """The place and the estimated wait, in seconds, of a prediction that waits."""
     if prediction.status != "starting":
         return None
@@ -297,7 +299,7 @@ def _model(reference: str) -> Model:
     return found
 
 
-async def _shown_model(visitor: Visitor, one: Model) -> dict[str, Any]:
+async def _shown_model(visitor: Visitor, one: Model) -> ModelShape:
     dispatcher = visitor.dispatcher
     count = await dispatcher.database(predictions.runs, one.id)
     return shapes.model(one, visitor.view.base, running_schema(dispatcher, one), count)

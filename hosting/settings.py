@@ -32,7 +32,7 @@ class Settings:
         (), "Cog servers that run already, instead of ones that the front starts"
     )
     cog_slots: int = _setting(8, "predictions at once that each of COG_URLS takes")
-    data: Path = _setting(FOLDER, "the one folder that the front writes to")  # noqa: RUF009 - a Path does not change
+    data: Path = _setting(FOLDER, "the folder that the front keeps everything in")  # noqa: RUF009
     database_url: str = _setting("", "SQLAlchemy's URL; unless given, a SQLite file in DATA")
     public_url: str = _setting(
         "", "how clients reach the front, such as https://sd.example.com; else as they ask for it"

@@ -4,29 +4,120 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, Literal, NotRequired, cast
+
+# Pydantic, which documents these, takes no other before Python 3.12.
+from typing_extensions import TypedDict, TypeVar
 
 from hosting import models
-from hosting.database import Prediction, Upload
+from hosting.database import Prediction, Token, Upload
 from hosting.models import Model
+
+Shape = TypeVar("Shape")
 
 COG_VERSION = "0.23.1"
 EPOCH = "2022-11-24T00:00:00.000Z"
 """When Stable Diffusion 2 was published; versions must have some date."""
 
 
+class Queue(TypedDict):
+    """Where a prediction is that waits."""
+
+    position: int
+    estimated_wait: float | None
+
+
+class PredictionShape(TypedDict):
+    """A prediction. `queue` is there while it waits."""
+
+    id: str
+    model: str
+    version: str
+    input: dict[str, Any]
+    output: list[str] | None
+    logs: str
+    error: str | None
+    status: Literal["starting", "processing", "succeeded", "failed", "canceled"]
+    source: Literal["api"]
+    data_removed: bool
+    metrics: dict[str, Any]
+    created_at: str
+    started_at: str | None
+    completed_at: str | None
+    urls: dict[str, str]
+    queue: NotRequired[Queue]
+
+
+class VersionShape(TypedDict):
+    """A version of a model, with the schema of its inputs and outputs."""
+
+    id: str
+    created_at: str
+    cog_version: str
+    openapi_schema: dict[str, Any]
+
+
+class ModelShape(TypedDict):
+    """A model that runs here."""
+
+    url: str
+    owner: str
+    name: str
+    description: str
+    visibility: Literal["public"]
+    github_url: str | None
+    paper_url: str | None
+    license_url: str | None
+    run_count: int
+    cover_image_url: str | None
+    default_example: None
+    latest_version: VersionShape
+
+
+class FileShape(TypedDict):
+    """A file that a client sent."""
+
+    id: str
+    name: str
+    content_type: str
+    size: int
+    etag: str
+    checksums: dict[str, str]
+    metadata: dict[str, Any]
+    created_at: str
+    expires_at: str
+    urls: dict[str, str]
+
+
+class AccountShape(TypedDict):
+    """Whose token it is."""
+
+    type: Literal["user"]
+    username: str
+    name: str
+    github_url: str | None
+    avatar_url: str | None
+
+
+class Page(TypedDict, Generic[Shape]):
+    """A part of a list, and the URLs of what is before and after it."""
+
+    previous: str | None
+    next: str | None
+    results: list[Shape]
+
+
 def prediction(
-    record: Prediction, link: Callable[[str], str], queue: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+    record: Prediction, link: Callable[[str], str], queue: Queue | None = None
+) -> PredictionShape:
     """A prediction.
 
     Args:
         link: makes the URL of a path of ours.
-        queue: `position` and `estimated_wait` of one that waits.
     """
     folder = f"/files/predictions/{record.id}"
     path = f"/v1/predictions/{record.id}"
-    shown = {
+    shown: PredictionShape = {
         "id": record.given_id or record.id,
         "model": record.model,
         "version": record.version,
@@ -34,23 +125,25 @@ def prediction(
         "output": [link(f"{folder}/{name}") for name in record.output] or None,
         "logs": record.logs,
         "error": record.error,
-        "status": record.status,
+        "status": cast(Any, record.status),
         "source": "api",
         "data_removed": False,
         "metrics": record.metrics,
         "created_at": when(record.created_at),
-        "started_at": when(record.started_at),
-        "completed_at": when(record.completed_at),
+        "started_at": None if record.started_at is None else when(record.started_at),
+        "completed_at": None if record.completed_at is None else when(record.completed_at),
         "urls": {
             "get": record.source + path,
             "cancel": f"{record.source}{path}/cancel",
             "stream": link(f"{path}/stream"),
         },
     }
-    return {**shown, "queue": queue} if queue else shown
+    if queue:
+        shown["queue"] = queue
+    return shown
 
 
-def model(one: Model, base: str, schema: Mapping[str, Any], runs: int) -> dict[str, Any]:
+def model(one: Model, base: str, schema: Mapping[str, Any], runs: int) -> ModelShape:
     """A model that runs here."""
     return {
         "url": f"{base}/v1/models/{one.id}",
@@ -68,7 +161,7 @@ def model(one: Model, base: str, schema: Mapping[str, Any], runs: int) -> dict[s
     }
 
 
-def version(one: Model, version_id: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+def version(one: Model, version_id: str, schema: Mapping[str, Any]) -> VersionShape:
     """A version of a model, with the schema of its inputs and outputs."""
     return {
         "id": version_id,
@@ -78,7 +171,7 @@ def version(one: Model, version_id: str, schema: Mapping[str, Any]) -> dict[str,
     }
 
 
-def upload(record: Upload, base: str, link: Callable[[str], str]) -> dict[str, Any]:
+def upload(record: Upload, base: str, link: Callable[[str], str]) -> FileShape:
     """A file that a client sent."""
     return {
         "id": record.id,
@@ -97,10 +190,26 @@ def upload(record: Upload, base: str, link: Callable[[str], str]) -> dict[str, A
     }
 
 
-def when(seconds: float | None) -> str | None:
+def account(token: Token) -> AccountShape:
+    """Whose token it is."""
+    return {
+        "type": "user",
+        "username": token.name,
+        "name": token.name,
+        "github_url": None,
+        "avatar_url": None,
+    }
+
+
+def page(
+    results: list[Shape], previous: str | None = None, next_: str | None = None
+) -> Page[Shape]:
+    """A part of a list; the whole, unless there is more before or after it."""
+    return {"previous": previous, "next": next_, "results": results}
+
+
+def when(seconds: float) -> str:
     """A time as Replicate writes it, such as 2026-01-31T12:00:00.000Z."""
-    if seconds is None:
-        return None
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

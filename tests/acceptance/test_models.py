@@ -95,7 +95,7 @@ def test_what_it_needs_is_required(sibling: Sibling) -> None:
 
 
 def test_bad_inputs_are_told(sibling: Sibling) -> None:
-    text = file_of(FLOWER)[:60]
+    text = file_of(FLOWER)[: len("data:image/png;base64,") + 4000]
     inputs = {"prompt": "", "image": text, "mask": text, "num_inference_steps": 2}
     status, answer = sibling.server.predict(**inputs)
     assert (status, answer["status"]) == (200, "failed")
