@@ -119,9 +119,6 @@ async def _predict(
 ) -> Response:
     dispatcher = visitor.dispatcher
     model = _main(dispatcher)
-    known = None
-    if given_id is not None:
-        known = await dispatcher.database(predictions.find, given_id, visitor.token.id)
     events = [event for event in asked.webhook_events_filter or EVENTS if event in EVENTS]
     ask = Ask(
         token=visitor.token,
@@ -136,7 +133,7 @@ async def _predict(
         webhook_events=events,
     )
     try:
-        prediction = known or await accept(dispatcher, ask)
+        prediction = await accept(dispatcher, ask)
     except InvalidInputs as error:
         faults = [
             {"loc": ["body", *one.field.split(".")], "msg": one.description, "type": "value_error"}

@@ -36,9 +36,9 @@ from hosting.endpoints import Endpoint, SetupFailed
 from hosting.files import Files
 from hosting.guard import Guard
 from hosting.inputs import Fault, InvalidInputs
+from hosting.intake import QueueFull
 from hosting.limits import Limits
 from hosting.links import Links
-from hosting.predictions import QueueFull
 from hosting.problems import Problem, invalid
 from hosting.servers import Launch
 from hosting.settings import LOOPBACK_NAMES, Settings, SettingsError

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import itertools
+import logging
 import re
 import secrets
 import time
@@ -181,13 +182,18 @@ class Dispatcher:
             await self._surely(predictions.crash, prediction.id, str(error_))
         except Refused as error_:
             await self._surely(_finish, prediction, "failed", str(error_))
-        except OSError as error_:  # the disk is full, or the file gone
+        except FileNotFoundError:
+            await self._surely(_finish, prediction, "failed", "The files of its inputs are gone")
+        except (OSError, OperationalError) as error_:  # the disk is full, the database locked
             log.info("back to the queue", reason=str(error_), **about)
             endpoint.pause(10 * LOOK)
             await self._surely(predictions.put_back, prediction.id)
         except asyncio.CancelledError:
             await self._surely(predictions.put_back, prediction.id)
             raise
+        except Exception as error_:  # a fault of ours, or of Cog's, must not lose the prediction
+            logging.getLogger(__name__).exception("prediction %s", prediction.id)
+            await self._surely(predictions.crash, prediction.id, repr(error_))
         else:
             await self._surely(_finish, prediction, status, error)
             log.info(status, **about, **({"error": error} if error else {}))
@@ -202,6 +208,8 @@ class Dispatcher:
             del inputs
             async for kind, data in events:
                 match kind:
+                    case "start":
+                        await self.database(predictions.begin, prediction.id)
                     case "log":
                         prediction.logs += str(data.get("data", ""))
                     case "metric":
@@ -287,6 +295,9 @@ class Dispatcher:
                     files[name] = f"in-{name}"
         except fetch.FetchError as error:
             await self._surely(_finish, prediction, "failed", f"{name}: {error}")
+        except OSError as error:
+            log.info("not kept; trying again", prediction=prediction.id, fault=str(error))
+            await asyncio.sleep(10 * LOOK)
         else:
             await self._surely(predictions.set_ready, prediction.id, files)
 
@@ -318,9 +329,9 @@ class Dispatcher:
                 await asyncio.to_thread(self.files.remove, f"predictions/{prediction_id}")
         # What was written for a row that then was not.
         old = await asyncio.to_thread(lambda: list(self.files.old(now - SWEPT_EVERY)))
-        known = await self.database(predictions.known, [entry for _, entry in old])
+        strangers = await self.database(predictions.strangers, [entry for _, entry in old])
         for kind, entry in old:
-            if entry not in known:
+            if entry in strangers:
                 await asyncio.to_thread(self.files.remove, f"{kind}/{entry}")
 
     # How it holds out

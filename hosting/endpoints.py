@@ -78,9 +78,7 @@ class Endpoint:
         try:
             while True:
                 if self.server and not self.server.runs:
-                    url = await self.server.start()
-                    await self.cog.close()
-                    self.cog = Cog(url)
+                    await self._start(self.server)
                 before, self.status = self.status, await self.cog.status()
                 if self.status != before and self.status == "READY":
                     log.info(f"{self.name} is ready")
@@ -102,6 +100,16 @@ class Endpoint:
             if self.server:
                 await self.server.end()
             await self.cog.close()
+
+    async def _start(self, server: Server) -> None:
+        try:
+            url = await server.start()
+        except OSError as error:  # no memory, no disk: the next look tries again
+            log.info(f"{self.name} could not be started", reason=str(error))
+            await server.end()
+            return
+        await self.cog.close()
+        self.cog = Cog(url)
 
     async def _learn(self) -> None:
         if self.schema is None:

@@ -20,12 +20,15 @@ from hosting.database import Prediction, Token, Upload, new_id
 from hosting.dispatch import Dispatcher
 from hosting.inputs import Fault, InvalidInputs
 from hosting.models import Model
-from hosting.predictions import QueueFull
 
 LARGEST_INPUT = 2**20
 """Bytes that the inputs may have as JSON, without the files in them."""
 SEEDS = 2**32
 OWN_UPLOAD = re.compile(r"/v1/files/([a-z0-9]{1,64})")
+
+
+class QueueFull(Exception):
+    """A token has as many unfinished predictions as it may have."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Ask:
 
 async def accept(dispatcher: Dispatcher, ask: Ask) -> Prediction:
     """Takes a prediction into the queue: when this returns, it will be run, come what may.
+
+    One whose `given_id` the token has used before is not taken again: that one is returned.
 
     Raises:
         InvalidInputs: naming every fault.
@@ -110,14 +115,14 @@ async def accept(dispatcher: Dispatcher, ask: Ask) -> Prediction:
     for name, data in found.items():
         kept = f"predictions/{prediction.id}/in-{name}"
         await asyncio.to_thread(dispatcher.files.write, kept, data)
-    try:
-        limit = dispatcher.settings.queue_limit
-        await dispatcher.database(predictions.add, prediction, limit)
-    except QueueFull:
+    limit = dispatcher.settings.queue_limit
+    accepted = await dispatcher.database(predictions.add, prediction, limit)
+    if accepted is not prediction:
         await asyncio.to_thread(dispatcher.files.remove, f"predictions/{prediction.id}")
-        raise
-    dispatcher.wake(prediction.id)
-    return prediction
+    if accepted is None:
+        raise QueueFull
+    dispatcher.wake(accepted.id)
+    return accepted
 
 
 def _faults_of_json(shown: Mapping[str, Any]) -> list[Fault]:

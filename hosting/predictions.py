@@ -7,7 +7,6 @@ while a Cog endpoint has it, and then `succeeded`, `failed` or `canceled` for go
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 
 from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
@@ -24,27 +23,25 @@ SAMPLE = 20
 """How many finished predictions the estimated wait is the mean of."""
 
 
-class QueueFull(Exception):
-    """A token has as many unfinished predictions as it may have."""
-
-
-def add(session: Session, prediction: Prediction, limit: int) -> None:
-    """Takes a prediction into the queue.
+def add(session: Session, prediction: Prediction, limit: int) -> Prediction | None:
+    """Takes a prediction into the queue; it, or the one that has its `given_id` already.
 
     Args:
-        limit: unfinished predictions that its token may have.
-
-    Raises:
-        QueueFull: when it has them already.
+        limit: unfinished predictions that its token may have. None is taken beyond them.
     """
+    if prediction.given_id is not None:
+        known = find(session, prediction.given_id, prediction.token_id)
+        if known is not None:
+            return known
     unfinished = select(func.count()).where(
         Prediction.token_id == prediction.token_id,
         Prediction.status.in_(("starting", "processing")),
     )
     if (session.scalar(unfinished) or 0) >= limit:
-        raise QueueFull
+        return None
     session.add(prediction)
     session.flush()
+    return prediction
 
 
 def find(session: Session, prediction_id: str, token_id: str | None = None) -> Prediction | None:
@@ -107,8 +104,13 @@ def claim(session: Session, task: str, has_company: bool) -> Prediction | None:
         return None
     prediction.status = "processing"
     prediction.started_at = time.time()
-    _announce(session, prediction, "start")
     return prediction
+
+
+def begin(session: Session, prediction_id: str) -> None:
+    """A Cog endpoint has begun with it."""
+    if prediction := _unfinished(session, prediction_id):
+        _announce(session, prediction, "start")
 
 
 def save(session: Session, live: Prediction) -> bool:
@@ -227,11 +229,14 @@ def expire_uploads(session: Session, now: float) -> list[str]:
     return list(session.scalars(delete(Upload).where(Upload.expires_at < now).returning(Upload.id)))
 
 
-def known(session: Session, ids: Iterable[str]) -> set[str]:
-    """Those of the ids that there are predictions or uploads of."""
-    wanted = list(ids)
-    found = set(session.scalars(select(Prediction.id).where(Prediction.id.in_(wanted))))
-    return found | set(session.scalars(select(Upload.id).where(Upload.id.in_(wanted))))
+def strangers(session: Session, ids: list[str]) -> set[str]:
+    """Those of the ids that there is neither a prediction nor an upload of."""
+    unknown = set(ids)
+    for start in range(0, len(ids), 500):  # a statement takes only so many
+        some = ids[start : start + 500]
+        unknown -= set(session.scalars(select(Prediction.id).where(Prediction.id.in_(some))))
+        unknown -= set(session.scalars(select(Upload.id).where(Upload.id.in_(some))))
+    return unknown
 
 
 def _announce(session: Session, prediction: Prediction, event: str) -> None:
