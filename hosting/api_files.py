@@ -6,12 +6,13 @@ import asyncio
 import hashlib
 import json
 import time
-from typing import Annotated
+from typing import Any
 
-from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from starlette.datastructures import UploadFile
 
 from hosting import shapes
 from hosting.access import Admitted, Visitor, front_of
@@ -23,30 +24,47 @@ from hosting.shapes import FileShape, Page
 
 SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'none'"
 
+LARGEST_METADATA = 2**16
+
+_TEXT = {"type": "string"}
+_FORM = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["content"],
+                "properties": {
+                    "content": {**_TEXT, "format": "binary", "description": "the file"},
+                    "filename": {**_TEXT, "description": "its name, if not that of the part"},
+                    "metadata": {**_TEXT, "description": "a JSON object of your own"},
+                },
+            }
+        }
+    },
+}
+"""What is sent to make a file. The parts are read by hand, as `metadata` may be a file too."""
+
 routes = APIRouter()
 
 
-@routes.post("/v1/files", status_code=201, tags=["files"])
-async def create_file(
-    visitor: Admitted,
-    content: Annotated[UploadFile, File(description="the file")],
-    metadata: Annotated[str, Form(description="a JSON object of your own")] = "{}",
-    filename: Annotated[str | None, Form(description="its name, if not that of the part")] = None,
-) -> FileShape:
+@routes.post("/v1/files", status_code=201, tags=["files"], openapi_extra={"requestBody": _FORM})
+async def create_file(request: Request, visitor: Admitted) -> FileShape:
     """Keeps a file for a day; its `urls.get` can be given as an input."""
-    try:
-        details = json.loads(metadata)
-    except (ValueError, RecursionError):
-        details = None
-    if not isinstance(details, dict) or len(metadata) > 2**16:
-        raise invalid([Fault("invalid_type", "metadata", "Give a JSON object of up to 64 KiB")])
+    async with request.form(max_files=2, max_fields=10) as form:
+        content = form.get("content")
+        if not isinstance(content, UploadFile):
+            raise invalid([Fault("required", "content", "Send a file as the part content")])
+        data = await content.read()
+        details = await _details(form.get("metadata", "{}"))
+        name = form.get("filename") or content.filename
     dispatcher = visitor.dispatcher
-    data = await content.read()
+    dispatcher = visitor.dispatcher
     now = time.time()
     record = Upload(
         id=new_id(),
         token_id=visitor.token.id,
-        name=(filename or content.filename or "file")[:255],
+        name=str(name or "file")[:255],
         content_type=(content.content_type or "application/octet-stream")[:255],
         size=len(data),
         sha256=await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest()),
@@ -112,6 +130,23 @@ async def get_file_content(name: str, request: Request) -> Response:
         content_disposition_type="inline" if ours else "attachment",
         filename=f"{path.parent.name}-{path.name}" if ours else path.name,
     )
+
+
+async def _details(part: UploadFile | str) -> dict[str, Any]:
+    """A client's own description of its file, which Replicate's JavaScript client sends as a file.
+
+    Raises:
+        Problem: when it is none.
+    """
+    text = part if isinstance(part, str) else await part.read()
+    try:
+        details = json.loads(text) if len(text) <= LARGEST_METADATA else None
+        json.dumps(details, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        details = None
+    if not isinstance(details, dict):
+        raise invalid([Fault("invalid_type", "metadata", "Give a JSON object of up to 64 KiB")])
+    return details
 
 
 def _own_uploads(session: Session, token_id: str) -> list[Upload]:
