@@ -99,13 +99,21 @@ def until(condition: Callable[[], bool], seconds: float = 90) -> None:
         time.sleep(0.2)
 
 
-def start(folder: Path, *arguments: str, port: int | None = None) -> Server:
-    """Runs `scripts/serve` and waits until it is ready; its temporary folder is `folder`."""
+def start(
+    folder: Path, *arguments: str, port: int | None = None, ready: int = 1, **settings: str
+) -> Server:
+    """Runs `scripts/serve` and waits until its models are ready.
+
+    Args:
+        folder: where its temporary files and its data are to be.
+        ready: how many models there are.
+        settings: of the environment.
+    """
     port = port or free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "scripts.serve", "--port", str(port), *arguments],
         cwd=schema.ROOT,
-        env={**os.environ, "TMPDIR": str(folder), "DATA": str(folder / "data")},
+        env={**os.environ, "TMPDIR": str(folder), "DATA": str(folder / "data"), **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -118,6 +126,11 @@ def start(folder: Path, *arguments: str, port: int | None = None) -> Server:
             server.printed.extend(process.stdout)
 
     threading.Thread(target=read, daemon=True).start()
-    until(lambda: process.poll() is not None or any("is ready" in p for p in server.printed))
+    until(
+        lambda: (
+            process.poll() is not None
+            or sum("is ready" in line for line in server.printed) == ready
+        )
+    )
     assert process.poll() is None, server.printed
     return server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -148,3 +150,42 @@ def test_the_demo_model_serves_the_inpainting_predictor(
         served = json.load(response)["components"]["schemas"]["Input"]
     assert served["required"] == ["prompt", "image", "mask"]
     server.stop()
+
+
+def test_one_front_serves_several_models_by_their_names(
+    demo: Model, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    weights = random_models.make("upscale", demo, tmp_path_factory.mktemp("model"))
+    models = ("--model", "demo", str(weights.path))
+    server = start(tmp_path_factory.mktemp("server"), *models, ready=2)
+
+    def draw(name: str, **inputs: Any) -> Image.Image:
+        asked = {"input": {"prompt": "a rose", "num_inference_steps": 1, **inputs}}
+        path = f"/v1/models/stability-ai/{name}/predictions"
+        with server.ask(path, asked, Prefer="wait") as response:
+            (url,) = json.load(response)["output"]
+        with server.ask(url.partition(str(server.port))[2]) as response:
+            return Image.open(io.BytesIO(response.read()))
+
+    assert draw("stable-diffusion").size == NATIVE
+    assert draw("stable-diffusion-x4-upscaler", image=file_of(FLOWER)).size == (512, 512)
+    with server.ask("/v1/models") as response:
+        names = {model["name"] for model in json.load(response)["results"]}
+    assert {"stable-diffusion", "stable-diffusion-x4-upscaler"} <= names
+    assert "stable-diffusion-inpainting" not in names
+    server.stop()
+
+
+def test_a_front_uses_cog_servers_that_run_already(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    owner = start(tmp_path_factory.mktemp("owner"), "--model", "demo")
+    cog = psutil.Process(owner.process.pid).children()[0]
+    (listening,) = [one for one in cog.net_connections() if one.status == psutil.CONN_LISTEN]
+    url = f"http://127.0.0.1:{listening.laddr.port}"
+    server = start(tmp_path_factory.mktemp("server"), COG_URLS=url)
+    assert difference(*(one.draw(prompt="a rose", seed=1)[0] for one in (owner, server))) == (0, 0)
+    assert psutil.Process(server.process.pid).children() == []
+    server.stop()
+    assert owner.health == "READY"
+    owner.stop()
