@@ -257,6 +257,13 @@ async def _stream(
     """The events of a prediction, from an output and a character of its logs on."""
     dispatcher = view.front.dispatcher
     silent_since = time.monotonic()
+
+    def event(kind: str, data: str) -> bytes:
+        # Its id is how far the stream is with it: whoever breaks off here misses nothing.
+        nonlocal silent_since
+        silent_since = time.monotonic()
+        return format_sse_event(data_str=data, event=kind, id=f"{outputs}-{characters}")
+
     while True:
         change = dispatcher.changes.next(prediction_id)
         prediction = await dispatcher.current(prediction_id)
@@ -265,21 +272,19 @@ async def _stream(
         if len(prediction.output) < outputs or len(prediction.logs) < characters:
             outputs = characters = 0  # it was begun again
         shown = await _answer(view, prediction)
-        sent: list[tuple[str, str]] = []
-        if len(prediction.logs) > characters:
-            sent.append(("logs", prediction.logs[characters:]))
-            characters = len(prediction.logs)
-        sent += [("output", url) for url in (shown["output"] or [])[outputs:]]
-        outputs = len(prediction.output)
-        if prediction.status == "failed":
-            sent.append(("error", json.dumps({"detail": prediction.error})))
-        if prediction.status in FINISHED:
-            reason = {} if prediction.status == "succeeded" else {"reason": prediction.status}
-            sent.append(("done", json.dumps(reason)))
-        for event, data in sent:
-            yield format_sse_event(data_str=data, event=event, id=f"{outputs}-{characters}")
-            silent_since = time.monotonic()
-        if prediction.status in FINISHED or dispatcher.gives_up(prediction):
+        if text := shown["logs"][characters:]:
+            characters += len(text)
+            yield event("logs", text)
+        for url in (shown["output"] or [])[outputs:]:
+            outputs += 1
+            yield event("output", url)
+        if shown["status"] == "failed":
+            yield event("error", json.dumps({"detail": shown["error"]}))
+        if shown["status"] in FINISHED:
+            reason = {} if shown["status"] == "succeeded" else {"reason": shown["status"]}
+            yield event("done", json.dumps(reason))
+            return
+        if dispatcher.gives_up(prediction):
             return
         if not await within(change, 0.5) and time.monotonic() - silent_since > PING:
             yield KEEPALIVE_COMMENT
