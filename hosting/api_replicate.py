@@ -228,16 +228,19 @@ async def _create(
 async def _answer(view: View, prediction: Prediction) -> PredictionShape:
     """A prediction as its client is to see it."""
     dispatcher = view.front.dispatcher
-    link = view.link
-    if view.takes_data:
+    queue = await _queue(dispatcher, prediction)
+    data: dict[str, str] = {}
+    while view.takes_data and len(data) < len(prediction.output):
+        # One that runs may make more of them while these are read.
+        names = prediction.output
         urls = await asyncio.to_thread(dispatcher.output_urls, prediction)
-        paths = (f"/files/predictions/{prediction.id}/{name}" for name in prediction.output)
-        data = dict(zip(paths, urls, strict=True))
+        paths = (f"/files/predictions/{prediction.id}/{name}" for name in names)
+        data = dict(zip(paths, urls, strict=False))
 
-        def link(path: str) -> str:
-            return data.get(path) or view.link(path)
+    def link(path: str) -> str:
+        return data.get(path) or view.link(path)
 
-    return shapes.prediction(prediction, link, await _queue(dispatcher, prediction))
+    return shapes.prediction(prediction, link, queue)
 
 
 async def _queue(dispatcher: Dispatcher, prediction: Prediction) -> Queue | None:
