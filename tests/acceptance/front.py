@@ -163,9 +163,9 @@ def ask(client: Client, inputs: dict[str, Any], **options: Any) -> Prediction:
 
 
 @contextmanager
-def endless_prediction(client: Client) -> Iterator[Prediction]:
+def endless_prediction(client: Client, **options: Any) -> Iterator[Prediction]:
     """A prediction that runs and has begun to draw."""
-    prediction = ask(client, endless())
+    prediction = ask(client, endless(), **options)
     try:
         until(lambda: "step 1 of" in str(client.predictions.get(prediction.id).logs))
         yield prediction
