@@ -120,7 +120,10 @@ async def accept(dispatcher: Dispatcher, ask: Ask) -> Prediction:
     if accepted is not prediction:
         await asyncio.to_thread(dispatcher.files.remove, f"predictions/{prediction.id}")
     if accepted is None:
-        raise QueueFull
+        raise QueueFull(
+            f"You have {limit} unfinished predictions, as many as you may; "
+            "try again when one is over"
+        )
     dispatcher.wake(accepted.id)
     return accepted
 
