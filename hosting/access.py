@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -10,13 +11,14 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from hosting import tokens
-from hosting.database import Token
+from hosting import shapes, tokens
+from hosting.database import Prediction, Token
 from hosting.dispatch import Dispatcher
 from hosting.limits import Limits
 from hosting.models import MODELS, Model
 from hosting.problems import Problem
 from hosting.settings import Settings
+from hosting.shapes import PredictionShape
 
 _Bearer = Annotated[
     HTTPAuthorizationCredentials | None,
@@ -50,6 +52,20 @@ class View:
     def link(self, path: str) -> str:
         """The URL of a path of ours, signed."""
         return self.front.dispatcher.links.to(self.base, path)
+
+    async def shown(self, prediction: Prediction) -> PredictionShape:
+        """A prediction as its client is to see it."""
+        dispatcher = self.front.dispatcher
+        paths = [f"/files/predictions/{prediction.id}/{name}" for name in prediction.output]
+        urls: list[str] = []
+        if self.takes_data:
+            urls = await asyncio.to_thread(dispatcher.output_urls, prediction)
+        data = dict(zip(paths, urls, strict=False))
+        return shapes.prediction(
+            prediction,
+            lambda path: data.get(path) or self.link(path),
+            await dispatcher.queue(prediction),
+        )
 
 
 @dataclass(frozen=True)

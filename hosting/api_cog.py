@@ -6,30 +6,21 @@ Source: https://github.com/replicate/cog, docs/http.md. There is no `/shutdown`;
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import json
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 
-from hosting import models, predictions
+from hosting import models, predictions, streams
 from hosting.access import Admitted, Visitor, front_of, running_schema
-from hosting.changes import within
-from hosting.database import Prediction
 from hosting.dispatch import Dispatcher
 from hosting.inputs import InvalidInputs
 from hosting.intake import Ask, accept
 from hosting.models import Model
 from hosting.predictions import EVENTS, FINISHED
 from hosting.problems import Problem
-
-PING = 15.0
-"""Seconds of silence after which a stream shows that it is there."""
 
 routes = APIRouter(tags=["Cog"])
 
@@ -144,75 +135,15 @@ async def _predict(
         shown = {"id": given_id or prediction.id, "status": prediction.status}
         return JSONResponse(shown, 202)
     if "text/event-stream" in accepts:
-        events_ = _stream(dispatcher, prediction)
-        return StreamingResponse(events_, media_type="text/event-stream")
+        told = streams.cog(dispatcher, prediction)
+        return StreamingResponse(told, media_type="text/event-stream")
     while prediction.status not in FINISHED:
         prediction = await dispatcher.finished(prediction, 0.5)
         if dispatcher.gives_up(prediction):
             raise Problem(503, f"The server stops; it will run prediction {prediction.id} later")
         if await request.is_disconnected():
             await dispatcher.cancel(prediction.id)
-    return JSONResponse(await _shown(dispatcher, prediction))
-
-
-async def _stream(dispatcher: Dispatcher, prediction: Prediction) -> AsyncIterator[bytes]:
-    """The events of a prediction, as Cog sends them. Whoever hangs up cancels it."""
-
-    def event(kind: str, data: dict[str, Any]) -> bytes:
-        return format_sse_event(data_str=json.dumps(data), event=kind)
-
-    given_id = prediction.given_id or prediction.id
-    outputs = characters = 0
-    metrics: dict[str, Any] = {}
-    silent = 0.0
-    try:
-        yield event("start", {"id": given_id, "status": "processing"})
-        while True:
-            change = dispatcher.changes.next(prediction.id)
-            prediction = await dispatcher.current(prediction.id) or prediction
-            if len(prediction.output) < outputs or len(prediction.logs) < characters:
-                outputs = characters = 0  # it was begun again
-            if text := prediction.logs[characters:]:
-                yield event("log", {"data": text, "source": "stdout"})
-            characters = len(prediction.logs)
-            for name, value in prediction.metrics.items():
-                if metrics.get(name) != value and name != "predict_time":
-                    yield event("metric", {"mode": "replace", "name": name, "value": value})
-            metrics = prediction.metrics
-            if len(prediction.output) > outputs:
-                urls = await asyncio.to_thread(dispatcher.output_urls, prediction)
-                for url in urls[outputs:]:
-                    yield event("output", {"chunk": url})
-                outputs = len(urls)
-            if prediction.status in FINISHED:
-                yield event("completed", await _shown(dispatcher, prediction))
-                return
-            if dispatcher.gives_up(prediction):
-                return
-            silent = 0.0 if await within(change, 0.5) else silent + 0.5
-            if silent >= PING:
-                yield KEEPALIVE_COMMENT
-                silent = 0.0
-    except (asyncio.CancelledError, GeneratorExit):
-        # The client hung up.
-        if prediction.status not in FINISHED and not dispatcher.stopping.is_set():
-            await asyncio.shield(dispatcher.cancel(prediction.id))
-        raise
-
-
-async def _shown(dispatcher: Dispatcher, prediction: Prediction) -> dict[str, Any]:
-    """A prediction that is over, as Cog shows it: the pictures in it."""
-    shown: dict[str, Any] = {
-        "id": prediction.given_id or prediction.id,
-        "status": prediction.status,
-        "logs": prediction.logs,
-        "metrics": prediction.metrics,
-    }
-    if prediction.error:
-        shown["error"] = prediction.error
-    if prediction.status == "succeeded":
-        shown["output"] = await asyncio.to_thread(dispatcher.output_urls, prediction)
-    return shown
+    return JSONResponse(await streams.cog_result(dispatcher, prediction))
 
 
 def _main(dispatcher: Dispatcher) -> Model:

@@ -5,50 +5,40 @@ Source: https://replicate.com/docs/reference/http, and the packages `replicate` 
 
 from __future__ import annotations
 
-import asyncio
-import json
 import re
-import time
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import StreamingResponse
-from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 
-from hosting import models, predictions, shapes
+from hosting import models, predictions, shapes, streams
 from hosting.access import (
     Admitted,
-    View,
     Visitor,
     front_of,
     running_schema,
     view_of,
     visitor_of,
 )
-from hosting.changes import within
 from hosting.database import Prediction
-from hosting.dispatch import Dispatcher
 from hosting.inputs import Fault
 from hosting.intake import Ask, accept
 from hosting.models import MODELS, Model
-from hosting.predictions import FINISHED
 from hosting.problems import Problem, invalid
 from hosting.shapes import (
     AccountShape,
     ModelShape,
     Page,
     PredictionShape,
-    Queue,
     VersionShape,
 )
 
 PAGE_SIZE = 100
 LONGEST_WAIT = 60
 """Seconds that a client may ask to be kept waiting."""
-PING = 15.0
-"""Seconds of silence after which a stream shows that it is there."""
+MARGIN = 0.3
+"""Seconds before that when it is answered: clients hang up soon after it."""
 
 routes = APIRouter(prefix="/v1")
 
@@ -127,7 +117,7 @@ async def list_predictions(visitor: Admitted, cursor: str | None = None) -> Page
 @routes.get("/predictions/{prediction_id}", tags=["predictions"])
 async def get_prediction(prediction_id: str, visitor: Admitted) -> PredictionShape:
     """A prediction as it is now; `queue` has the place and estimated wait of one that waits."""
-    return await _answer(visitor.view, await _own(visitor, prediction_id))
+    return await visitor.view.shown(await _own(visitor, prediction_id))
 
 
 @routes.post("/predictions/{prediction_id}/cancel", tags=["predictions"])
@@ -135,7 +125,7 @@ async def cancel_prediction(prediction_id: str, visitor: Admitted) -> Prediction
     """Ends a prediction, between two steps if it runs. One that is over stays as it is."""
     prediction = await _own(visitor, prediction_id)
     await visitor.dispatcher.cancel(prediction.id)
-    return await _answer(visitor.view, await _own(visitor, prediction_id))
+    return await visitor.view.shown(await _own(visitor, prediction_id))
 
 
 @routes.get("/predictions/{prediction_id}/stream", tags=["predictions"])
@@ -149,7 +139,7 @@ async def stream_prediction(
     front = front_of(request)
     if not front.dispatcher.links.is_good(str(request.url)):
         prediction_id = (await _own(await visitor_of(request), prediction_id)).id
-    events = _stream(view_of(request), prediction_id, *_place(last_event_id))
+    events = streams.replicate(view_of(request), prediction_id, last_event_id)
     return StreamingResponse(events, media_type="text/event-stream")
 
 
@@ -217,81 +207,12 @@ async def _create(
     wanted = re.search(r"\bwait(?:=(\d{1,4}))?\b", prefer or "")
     if wanted:
         seconds = min(max(int(wanted[1] or LONGEST_WAIT), 1), LONGEST_WAIT)
-        prediction = await dispatcher.finished(prediction, seconds)
-    shown = await _answer(visitor.view, prediction)
+        prediction = await dispatcher.finished(prediction, seconds - MARGIN)
+    shown = await visitor.view.shown(prediction)
     if shown["status"] == "processing":
         # Replicate says so too: its clients take anything else for the end.
         shown["status"] = "starting"
     return shown
-
-
-async def _answer(view: View, prediction: Prediction) -> PredictionShape:
-    """A prediction as its client is to see it."""
-    dispatcher = view.front.dispatcher
-    queue = await _queue(dispatcher, prediction)
-    data: dict[str, str] = {}
-    while view.takes_data and len(data) < len(prediction.output):
-        # One that runs may make more of them while these are read.
-        names = prediction.output
-        urls = await asyncio.to_thread(dispatcher.output_urls, prediction)
-        paths = (f"/files/predictions/{prediction.id}/{name}" for name in names)
-        data = dict(zip(paths, urls, strict=False))
-
-    def link(path: str) -> str:
-        return data.get(path) or view.link(path)
-
-    return shapes.prediction(prediction, link, queue)
-
-
-async def _queue(dispatcher: Dispatcher, prediction: Prediction) -> Queue | None:
-    """The place and the estimated wait, in seconds, of a prediction that waits."""
-    if prediction.status != "starting":
-        return None
-    place = await dispatcher.database(predictions.position, prediction)
-    seconds = await dispatcher.database(predictions.typical_seconds, prediction.task)
-    slots = sum(one.slots for one in dispatcher.endpoints_of(prediction.task))
-    estimate = round(seconds * place / slots, 1) if seconds is not None and slots else None
-    return {"position": place, "estimated_wait": estimate}
-
-
-async def _stream(
-    view: View, prediction_id: str, outputs: int, characters: int
-) -> AsyncIterator[bytes]:
-    """The events of a prediction, from an output and a character of its logs on."""
-    dispatcher = view.front.dispatcher
-    silent_since = time.monotonic()
-
-    def event(kind: str, data: str) -> bytes:
-        # Its id is how far the stream is with it: whoever breaks off here misses nothing.
-        nonlocal silent_since
-        silent_since = time.monotonic()
-        return format_sse_event(data_str=data, event=kind, id=f"{outputs}-{characters}")
-
-    while True:
-        change = dispatcher.changes.next(prediction_id)
-        prediction = await dispatcher.current(prediction_id)
-        if prediction is None:
-            return
-        if len(prediction.output) < outputs or len(prediction.logs) < characters:
-            outputs = characters = 0  # it was begun again
-        shown = await _answer(view, prediction)
-        if text := shown["logs"][characters:]:
-            characters += len(text)
-            yield event("logs", text)
-        for url in (shown["output"] or [])[outputs:]:
-            outputs += 1
-            yield event("output", url)
-        if shown["status"] == "failed":
-            yield event("error", json.dumps({"detail": shown["error"]}))
-        if shown["status"] in FINISHED:
-            reason = {} if shown["status"] == "succeeded" else {"reason": shown["status"]}
-            yield event("done", json.dumps(reason))
-            return
-        if dispatcher.gives_up(prediction):
-            return
-        if not await within(change, 0.5) and time.monotonic() - silent_since > PING:
-            yield KEEPALIVE_COMMENT
-            silent_since = time.monotonic()
 
 
 def _model(reference: str) -> Model:
@@ -339,9 +260,3 @@ def _cursor(text: str | None) -> tuple[int | None, int | None]:
         raise invalid([Fault("invalid_cursor", "cursor", "It is none that a page has given")])
     number = int(read[2])
     return (number, None) if read[1] == "o" else (None, number)
-
-
-def _place(event_id: str | None) -> tuple[int, int]:
-    """How far a stream was read, by the id of its last event."""
-    read = re.fullmatch(r"(\d{1,4})-(\d{1,9})", event_id or "")
-    return (int(read[1]), int(read[2])) if read else (0, 0)

@@ -111,6 +111,8 @@ class Delivery(Base):
     id: Mapped[str] = mapped_column(unique=True, default=new_id)
     prediction_id: Mapped[str] = mapped_column(index=True)
     event: Mapped[str]
+    seen: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """What the event has changed in the prediction, as it was then."""
     tries: Mapped[int] = mapped_column(default=0)
     due_at: Mapped[float]
 

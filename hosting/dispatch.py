@@ -10,7 +10,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from functools import partial
 from pathlib import PurePath
@@ -27,12 +27,15 @@ from hosting.endpoints import Endpoint
 from hosting.files import TYPES, Files
 from hosting.links import Links
 from hosting.settings import Settings
+from hosting.shapes import Queue
 from hosting.webhooks import Webhooks
 
 SAVED_EVERY = 0.5
 """Seconds between two writes of what a running prediction says; so often come its webhooks."""
 LOOK = 0.5
 """Seconds after which the queue is looked at though nothing woke us."""
+PING = 15.0
+"""Seconds of silence after which a stream should show that it is there."""
 FETCHED_AT_ONCE = 8
 SWEPT_EVERY = 600.0
 """Seconds between two removals of what is too old."""
@@ -106,9 +109,39 @@ class Dispatcher:
         return [endpoint for endpoint in self.endpoints if endpoint.task == task]
 
     async def current(self, prediction_id: str) -> Prediction | None:
-        """A prediction as it is now; None if there is none."""
+        """A prediction as it is now, which stays so; None if there is none."""
         live = self._live.get(prediction_id)
-        return live or await self.database(predictions.find, prediction_id)
+        if live is None:
+            return await self.database(predictions.find, prediction_id)
+        columns = Prediction.__mapper__.columns.keys()
+        return Prediction(**{name: getattr(live, name) for name in columns})
+
+    async def follow(self, prediction_id: str) -> AsyncGenerator[Prediction | None, None]:
+        """A prediction whenever it may have changed, to its end; None after a long silence."""
+        told = time.monotonic()
+        while True:
+            change = self.changes.next(prediction_id)
+            prediction = await self.current(prediction_id)
+            if prediction is None:
+                return
+            yield prediction
+            if prediction.status in predictions.FINISHED or self.gives_up(prediction):
+                return
+            if await within(change, LOOK):
+                told = time.monotonic()
+            elif time.monotonic() - told > PING:
+                told = time.monotonic()
+                yield None
+
+    async def queue(self, prediction: Prediction) -> Queue | None:
+        """The place and the estimated wait, in seconds, of a prediction that waits."""
+        if prediction.status != "starting":
+            return None
+        place = await self.database(predictions.position, prediction)
+        seconds = await self.database(predictions.typical_seconds, prediction.task)
+        slots = sum(endpoint.slots for endpoint in self.endpoints_of(prediction.task))
+        estimate = round(seconds * place / slots, 1) if seconds is not None and slots else None
+        return {"position": place, "estimated_wait": estimate}
 
     def gives_up(self, prediction: Prediction) -> bool:
         """Whether nobody should wait for it: this process ends before its turn comes."""

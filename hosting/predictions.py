@@ -16,6 +16,16 @@ from hosting.database import Delivery, Prediction, Upload
 FINISHED = ("succeeded", "failed", "canceled")
 EVENTS = ("start", "output", "logs", "completed")
 """What a webhook may want to hear of."""
+CHANGING = (
+    "status",
+    "output",
+    "logs",
+    "metrics",
+    "error",
+    "started_at",
+    "completed_at",
+)
+"""What a webhook tells as it was when its event happened."""
 MOST_CRASHES = 4
 """Deaths of its worker that a prediction may see: one in company, where it may be innocent, and
 three alone."""
@@ -122,14 +132,11 @@ def save(session: Session, live: Prediction) -> bool:
     prediction = _unfinished(session, live.id)
     if prediction is None:
         return True
-    for event, is_new in (
-        ("output", prediction.output != live.output),
-        ("logs", prediction.logs != live.logs),
-    ):
-        if is_new:
-            _announce(session, prediction, event)
+    events = [one for one in ("output", "logs") if getattr(prediction, one) != getattr(live, one)]
     prediction.output, prediction.logs = live.output, live.logs
     prediction.metrics = live.metrics
+    for event in events:
+        _announce(session, prediction, event)
     return prediction.canceling
 
 
@@ -242,7 +249,9 @@ def strangers(session: Session, ids: list[str]) -> set[str]:
 def _announce(session: Session, prediction: Prediction, event: str) -> None:
     """Has the prediction's webhook called, if it wants to hear of the event."""
     if prediction.webhook and event in (prediction.webhook_events or EVENTS):
-        session.add(Delivery(prediction_id=prediction.id, event=event, due_at=time.time()))
+        seen = {name: getattr(prediction, name) for name in CHANGING}
+        now = time.time()
+        session.add(Delivery(prediction_id=prediction.id, event=event, seen=seen, due_at=now))
 
 
 def _unfinished(session: Session, prediction_id: str) -> Prediction | None:

@@ -137,6 +137,9 @@ def _read(session: Session, delivery_id: str) -> tuple[Prediction, str, str] | N
         session.delete(delivery)
         return None
     token = session.get_one(Token, prediction.token_id)
+    session.expunge(prediction)
+    for name, value in delivery.seen.items():
+        setattr(prediction, name, value)
     return prediction, token.webhook_secret, prediction.webhook
 
 
