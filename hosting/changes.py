@@ -28,8 +28,10 @@ class Changes:
 
 async def within(event: asyncio.Event, seconds: float) -> bool:
     """Waits for an event; whether it came in time."""
+    # Not asyncio.wait_for: Python 3.11's drops a cancellation that comes together with the event.
     try:
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()
     except TimeoutError:
         return False
     return True
