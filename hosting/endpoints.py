@@ -62,6 +62,7 @@ class Endpoint:
     def has_room(self) -> bool:
         """Whether it takes a prediction now."""
         free = len(self.running) < self.slots and not self.is_reserved
+        free &= self.schema is not None  # else it has said that it is ready, but not what it is
         return free and self.status == "READY" and time.monotonic() >= self.full_until
 
     def pause(self, seconds: float) -> None:
