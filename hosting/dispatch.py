@@ -82,7 +82,9 @@ class Dispatcher:
                 for loop in (self._feed, self._fetch_all, self._sweep, self._webhooks.run):
                     tasks.create_task(self._again_and_again(loop))
         finally:
+            # Before the endpoints go: else it would look as if their workers had died.
             await self._halt()
+            await asyncio.gather(*(endpoint.close() for endpoint in self.endpoints))
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """Begins nothing more; what runs may finish for a time, or goes back to the queue.

@@ -76,31 +76,32 @@ class Endpoint:
             SetupFailed: when a server of our own never came up.
         """
         pause, was_ready = 1.0, False
-        try:
-            while True:
-                if self.server and not self.server.runs:
-                    await self._start(self.server)
-                before, self.status = self.status, await self.cog.status()
-                if self.status != before and self.status == "READY":
-                    log.info(f"{self.name} is ready")
-                elif before == "READY" and self.status != before:
-                    log.info(f"{self.name} is not ready", status=self.status)
-                if self.status == "READY":
-                    pause, was_ready = 1.0, True
-                    await self._learn()
-                elif self.server and (self.status in DEAD or not self.server.runs):
-                    await self.server.end()
-                    self.status = ""
-                    if not was_ready:
-                        raise SetupFailed(f"{self.name} could not start; the log says why")
-                    log.info(f"the server of {self.name} has died; starting it again")
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, LONGEST_PAUSE)
-                await asyncio.sleep(LOOK)
-        finally:
-            if self.server:
+        while True:
+            if self.server and not self.server.runs:
+                await self._start(self.server)
+            before, self.status = self.status, await self.cog.status()
+            if self.status != before and self.status == "READY":
+                log.info(f"{self.name} is ready")
+            elif before == "READY" and self.status != before:
+                log.info(f"{self.name} is not ready", status=self.status)
+            if self.status == "READY":
+                pause, was_ready = 1.0, True
+                await self._learn()
+            elif self.server and (self.status in DEAD or not self.server.runs):
                 await self.server.end()
-            await self.cog.close()
+                self.status = ""
+                if not was_ready:
+                    raise SetupFailed(f"{self.name} could not start; the log says why")
+                log.info(f"the server of {self.name} has died; starting it again")
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            await asyncio.sleep(LOOK)
+
+    async def close(self) -> None:
+        """Ends its server, if that is our own, and hangs up. For when nothing runs there."""
+        if self.server:
+            await self.server.end()
+        await self.cog.close()
 
     async def _start(self, server: Server) -> None:
         try:
