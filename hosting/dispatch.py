@@ -244,7 +244,9 @@ class Dispatcher:
             async for kind, data in events:
                 match kind:
                     case "start":
-                        await self.database(predictions.begin, prediction.id)
+                        # Who cancelled before that found nothing at Cog to cancel.
+                        if await self.database(predictions.begin, prediction.id):
+                            await endpoint.cog.cancel(attempt)
                     case "log":
                         prediction.logs += str(data.get("data", ""))
                     case "metric":

@@ -117,10 +117,13 @@ def claim(session: Session, task: str, has_company: bool) -> Prediction | None:
     return prediction
 
 
-def begin(session: Session, prediction_id: str) -> None:
-    """A Cog endpoint has begun with it."""
-    if prediction := _unfinished(session, prediction_id):
-        _announce(session, prediction, "start")
+def begin(session: Session, prediction_id: str) -> bool:
+    """A Cog endpoint has begun with it; whether it is to be cancelled."""
+    prediction = _unfinished(session, prediction_id)
+    if prediction is None:
+        return True
+    _announce(session, prediction, "start")
+    return prediction.canceling
 
 
 def save(session: Session, live: Prediction) -> bool:
