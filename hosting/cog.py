@@ -131,8 +131,10 @@ def _completed(data: dict[str, Any]) -> dict[str, Any]:
         Died: when the error is not the prediction's but the endpoint's.
         Unreachable: when the prediction never came to the worker.
     """
+    if data.get("status") not in ("succeeded", "failed", "canceled"):
+        raise Died(f"it ended as {data.get('status')!r}")
     error = data.get("error") or ""
-    if data.get("status") != "failed" or error.startswith(FAILED):
+    if data["status"] != "failed" or error.startswith(FAILED):
         return {**data, "error": PREFIXES.sub("", error) or None}
     raise (Unreachable if error.startswith("Failed to send") else Died)(error)
 
