@@ -19,6 +19,8 @@ OUTPUT = re.compile(r"predictions/[a-z0-9]{1,64}/out-\d+\.(png|webp|jpg)")
 """What we encoded ourselves; anything else came from a client."""
 TYPES = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
 _PATH = re.compile(r"(predictions/[a-z0-9]{1,64}/[a-z0-9_.-]{1,64}|uploads/[a-z0-9]{1,64})")
+_ENTRY = re.compile(r"[a-z0-9]{1,64}|\.[a-z0-9]{1,64}\.part")
+"""An id, or what was half written under it."""
 
 
 class Files:
@@ -66,7 +68,7 @@ class Files:
     def remove(self, name: str) -> None:
         """Removes a file, or the folder `predictions/<id>`, if it is there."""
         kind, _, entry = name.partition("/")
-        if kind not in ("predictions", "uploads") or not re.fullmatch(r"[a-z0-9]{1,64}", entry):
+        if kind not in ("predictions", "uploads") or not _ENTRY.fullmatch(entry):
             raise ValueError(f"{name!r} is no file of ours")
         path = self._folder / name
         if path.is_dir() and not path.is_symlink():
@@ -75,8 +77,9 @@ class Files:
             path.unlink(missing_ok=True)
 
     def old(self, before: float) -> Iterator[tuple[str, str]]:
-        """The folders and files, as kind and id, that were last changed before a time."""
+        """Our folders and files, as kind and name, that were last changed before a time."""
         for kind in ("predictions", "uploads"):
             for entry in os.scandir(self._folder / kind):
-                if entry.stat(follow_symlinks=False).st_mtime < before:
+                is_ours = _ENTRY.fullmatch(entry.name)
+                if is_ours and entry.stat(follow_symlinks=False).st_mtime < before:
                     yield kind, entry.name
