@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,7 +36,9 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: Settings, listens_on: str) -> None:
         self._app = app
-        self._hosts = settings.hosts | {listens_on.lower()}
+        self._hosts = settings.hosts | {
+            f"[{listens_on}]" if ":" in listens_on else listens_on.lower()
+        }
         self._origins = frozenset(settings.allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,6 +67,6 @@ class Guard:
         origin = headers.get("origin")
         if origin is None or origin in self._origins:
             return None
-        if origin != "null" and urlsplit(origin).netloc.lower() == host.lower():
+        if origin.lower() in (f"http://{host}".lower(), f"https://{host}".lower()):
             return None
         return f"Pages of {origin[:100]!r} may not ask here; ALLOWED_ORIGINS can name it"
