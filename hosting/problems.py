@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 
 from hosting.inputs import Fault
 
@@ -34,7 +35,7 @@ class Problem(Exception):
         self.faults = faults
         self.headers = headers
 
-    def response(self) -> JSONResponse:
+    def response(self) -> Response:
         """The answer."""
         document: dict[str, Any] = {
             "title": "Input validation failed" if self.faults else HTTPStatus(self.status).phrase,
@@ -46,8 +47,9 @@ class Problem(Exception):
                 {"type": fault.type, "field": fault.field, "description": fault.description}
                 for fault in self.faults
             ]
-        return JSONResponse(
-            document,
+        # In ASCII: what is quoted from a request may be no Unicode, such as half a pair.
+        return Response(
+            json.dumps(document),
             self.status,
             headers=dict(self.headers or {}),
             media_type="application/problem+json",
