@@ -39,6 +39,7 @@ class Guard:
         self._hosts = settings.hosts | {
             f"[{listens_on}]" if ":" in listens_on else listens_on.lower()
         }
+        self._too_large = f"The body has more than {settings.upload_megabytes} MiB"
         self._origins = frozenset(settings.allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,9 +48,21 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        is_replaced = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal is_replaced
+            if is_replaced:
+                return
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                if message["status"] == 413 and headers.get("content-type") != Problem.MEDIA_TYPE:
+                    # In the framework's own words: ours, and then nothing of it.
+                    await Problem(413, self._too_large).response()(
+                        scope, receive, send_with_headers
+                    )
+                    is_replaced = True
+                    return
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)

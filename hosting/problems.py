@@ -22,6 +22,8 @@ class Problem(Exception):
         headers: of the answer.
     """
 
+    MEDIA_TYPE = "application/problem+json"
+
     def __init__(
         self,
         status: int,
@@ -52,7 +54,7 @@ class Problem(Exception):
             json.dumps(document),
             self.status,
             headers=dict(self.headers or {}),
-            media_type="application/problem+json",
+            media_type=self.MEDIA_TYPE,
         )
 
 
