@@ -155,7 +155,7 @@ def create(
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["authorization", "content-type", "prefer", "last-event-id"],
         )
-    # Outside of all: what is too large, and what goes wrong, is answered outside of add_middleware's.
+    # Outermost: what is too large, or goes wrong, is answered outside of add_middleware's.
     stack = application.build_middleware_stack()
     application.middleware_stack = Guard(stack, settings, host)
     return application

@@ -1,0 +1,150 @@
+"""The hosted front in tests: its dispatcher alone, or all of it behind a port."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import uvicorn
+
+from hosting import app, dispatch, endpoints, predictions, tokens
+from hosting.database import Database, Prediction, Token, new_id
+from hosting.dispatch import Dispatcher
+from hosting.endpoints import Endpoint
+from hosting.files import Files
+from hosting.links import Links
+from hosting.settings import Settings
+from tests.hosting.cog_server import CogServer
+
+LONGEST = 10.0
+"""Seconds after which what should happen has not."""
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the front look more often at what nobody tells it of."""
+    monkeypatch.setattr(dispatch, "LOOK", 0.02)
+    monkeypatch.setattr(endpoints, "LOOK", 0.02)
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Waits until something is so."""
+    end = time.monotonic() + LONGEST
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        await asyncio.sleep(0.005)
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    """The same, while the thread waits."""
+    asyncio.run(until(condition))
+
+
+class Queue(Dispatcher):
+    """A dispatcher that is asked without HTTP."""
+
+    async def ask(self, prompt: str, seed: int = 7, **fields: Any) -> str:
+        """Takes a prediction into the queue; its id."""
+        token: Token = await self.database(tokens.of_header, None)
+        asked = prediction(token, prompt, seed, **fields)
+        await self.database(predictions.add, asked, 1000)
+        self.wake(asked.id)
+        return asked.id
+
+    async def found(self, prediction_id: str) -> Prediction:
+        """A prediction's record."""
+        record = await self.database(predictions.find, prediction_id)
+        assert record is not None
+        return record
+
+    async def over(self, *ids: str) -> list[Prediction]:
+        """The records of predictions, once they are over."""
+        records = [await self.finished(await self.found(one), LONGEST) for one in ids]
+        assert {one.status for one in records} <= set(predictions.FINISHED)
+        return records
+
+    def pictures(self, record: Prediction) -> list[bytes]:
+        """The files that a prediction has made."""
+        folder = f"predictions/{record.id}"
+        return [self.files.path(f"{folder}/{name}").read_bytes() for name in record.output]
+
+
+def prediction(token: Token, prompt: str, seed: int = 7, **fields: Any) -> Prediction:
+    """A prediction to be put into the queue."""
+    request = {"prompt": prompt, "seed": seed, **fields.pop("request", {})}
+    plain = {"id": new_id(), "token_id": token.id, "task": "img2img", "model": "a/b"}
+    plain |= {"version": "v", "source": "http://localhost", "input": {"prompt": prompt}}
+    plain |= {"files": {}, "ready": True}
+    return Prediction(**{**plain, "request": request, **fields})
+
+
+@asynccontextmanager
+async def queue(folder: Path, *cogs: CogServer, **settings: Any) -> AsyncIterator[Queue]:
+    """A dispatcher that runs, before Cog servers that are ready."""
+    database = Database(f"sqlite:///{folder / 'predictions.db'}")
+    dispatcher = Queue(
+        Settings(data=folder, **settings),
+        database,
+        Files(folder),
+        Links(b"key", 3600),
+        [Endpoint(cog.url, cog.slots) for cog in cogs],
+    )
+    test = asyncio.current_task()
+    running = asyncio.create_task(dispatcher.run())
+    running.add_done_callback(lambda _: test and test.cancel())  # it should not end by itself
+    try:
+        yield dispatcher
+    finally:
+        test = None
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        database.close()
+
+
+@dataclass
+class Front:
+    """The whole front, behind a port."""
+
+    dispatcher: Dispatcher
+    url: str
+    client: httpx2.Client
+
+    def token(self, name: str) -> dict[str, str]:
+        """A new token, as the header that has it."""
+        text = self.dispatcher.database.now(tokens.create, name)
+        return {"authorization": f"Bearer {text}"}
+
+
+@contextmanager
+def front(folder: Path, *cogs: CogServer, **settings: Any) -> Iterator[Front]:
+    """The front, serving, once it knows what its Cog servers are."""
+    known = Settings(data=folder, cog_urls=tuple(cog.url for cog in cogs), **settings)
+    store = Database(known.database)
+    application = app.create(known, store, [])
+    dispatcher: Dispatcher = application.state.front.dispatcher
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(
+            application, log_config=None, access_log=False, timeout_graceful_shutdown=1
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        try:
+            with httpx2.Client(base_url=url, timeout=LONGEST, trust_env=False) as client:
+                wait_until(lambda: all(one.schema for one in dispatcher.endpoints))
+                yield Front(dispatcher, url, client)
+        finally:
+            server.should_exit = True
+            thread.join()
+            store.close()
