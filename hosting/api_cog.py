@@ -10,7 +10,7 @@ import dataclasses
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from hosting import models, predictions, streams
@@ -135,8 +135,7 @@ async def _predict(
         shown = {"id": given_id or prediction.id, "status": prediction.status}
         return JSONResponse(shown, 202)
     if "text/event-stream" in accepts:
-        told = streams.cog(dispatcher, prediction)
-        return StreamingResponse(told, media_type="text/event-stream")
+        return streams.response(streams.cog(dispatcher, prediction))
     while prediction.status not in FINISHED:
         prediction = await dispatcher.finished(prediction, 0.5)
         if dispatcher.gives_up(prediction):
@@ -147,12 +146,12 @@ async def _predict(
 
 
 def _main(dispatcher: Dispatcher) -> Model:
-    """The model that Cog's API runs: of the first endpoint, with the defaults of its schema.
+    """The model that Cog's API runs: of the first endpoint known, with its schema's defaults.
 
     Raises:
         Problem: when nobody knows it yet.
     """
-    task = dispatcher.endpoints[0].task
+    task = next((one.task for one in dispatcher.endpoints if one.task), None)
     if task is None:
         raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})
     one = next(model for model in models.MODELS if model.task == task)

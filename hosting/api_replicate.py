@@ -139,8 +139,7 @@ async def stream_prediction(
     front = front_of(request)
     if not front.dispatcher.links.is_good(str(request.url)):
         prediction_id = (await _own(await visitor_of(request), prediction_id)).id
-    events = streams.replicate(view_of(request), prediction_id, last_event_id)
-    return StreamingResponse(events, media_type="text/event-stream")
+    return streams.response(streams.replicate(view_of(request), prediction_id, last_event_id))
 
 
 @routes.get("/models", tags=["models"])

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import ipaddress
 import logging
+import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -40,7 +41,7 @@ from hosting.intake import QueueFull
 from hosting.limits import Limits
 from hosting.links import Links
 from hosting.problems import Problem, invalid
-from hosting.servers import Launch
+from hosting.servers import Launch, Server
 from hosting.settings import LOOPBACK_NAMES, Settings, SettingsError
 
 DESCRIPTION = """
@@ -59,8 +60,8 @@ async def serve(settings: Settings, launches: list[Launch], host: str, port: int
     Raises:
         SettingsError: when it may not listen there, or another front has the folder.
     """
-    store = Database(settings.database)
     with _lock(settings):
+        store = Database(settings.database)
         _check_open(settings, store, host)
         application = create(settings, store, launches, host)
         dispatcher: Dispatcher = application.state.front.dispatcher
@@ -72,18 +73,23 @@ async def serve(settings: Settings, launches: list[Launch], host: str, port: int
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=round(settings.stop_seconds) + 5,
+                timeout_graceful_shutdown=5,
             )
         )
         hurry = asyncio.Event()
         stops: list[asyncio.Task[None]] = []
 
+        async def stop_then_exit() -> None:
+            # It answers as long as predictions run: their clients ask for them.
+            await dispatcher.stop(hurry)
+            server.should_exit = True
+
         def stop() -> None:
             if stops:
                 hurry.set()
+                server.should_exit = True
             else:
-                stops.append(asyncio.create_task(dispatcher.stop(hurry)))
-            server.should_exit = True
+                stops.append(asyncio.create_task(stop_then_exit()))
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -107,7 +113,14 @@ def create(
     """
     endpoints = [Endpoint(url, settings.cog_slots) for url in settings.cog_urls]
     if not endpoints:
-        endpoints = [Endpoint(launch, launch.slots) for launch in launches]
+        # What a front that was killed has left there is of no use to anyone.
+        folder = settings.data.resolve() / "servers"
+        shutil.rmtree(folder, ignore_errors=True)
+        endpoints = [
+            Endpoint(Server(launch, folder / str(number)), launch.slots)
+            for number, launch in enumerate(launches)
+        ]
+    store.now(tokens.prepare)
     links = Links(store.now(database.secret, "links"), settings.link_hours * 3600)
     dispatcher = Dispatcher(settings, store, Files(settings.data), links, endpoints)
 
@@ -204,8 +217,12 @@ class _Server(uvicorn.Server):
 @contextmanager
 def _lock(settings: Settings) -> Iterator[IO[str]]:
     """Keeps a second front out of the folder: it would take our predictions for forsaken."""
-    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (settings.data / "lock").open("w") as file:
+    try:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        opened = (settings.data / "lock").open("w")
+    except OSError as error:
+        raise SettingsError(f"DATA is {settings.data}, which can't be used: {error}") from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

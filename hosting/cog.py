@@ -83,10 +83,9 @@ class Cog:
 
         Raises:
             Busy, Unreachable: when it was not begun.
-            Died: when it was, and won't end.
+            Died: when it may have been, and won't end.
             Refused: when its inputs are none.
         """
-        begun = False
         try:
             async with self._http.stream(
                 "PUT",
@@ -97,7 +96,6 @@ class Cog:
                 if answer.status_code != 200:
                     await answer.aread()
                     raise _refusal(answer)
-                begun = True
                 events = httpx2.EventSource(answer, max_event_size=LARGEST_EVENT)
                 async for event in events:
                     data = event.json()
@@ -109,9 +107,10 @@ class Cog:
                     yield event.event, data
         except ValueError:
             raise Died("it sent what is no JSON") from None
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            raise Unreachable(_told(error)) from None
         except httpx2.HTTPError as error:
-            told = f"{type(error).__name__}: {error}".rstrip(": ")
-            raise (Died if begun else Unreachable)(told) from None
+            raise Died(_told(error)) from None
         raise Died("it ended without a result")
 
     async def cancel(self, prediction_id: str) -> None:
@@ -144,4 +143,8 @@ def _refusal(answer: httpx2.Response) -> Exception:
         return Busy()
     if answer.status_code in (400, 413, 422):
         return Refused(answer.text[:1000])
-    return Unreachable(f"it answered {answer.status_code}")
+    return (Unreachable if answer.status_code == 503 else Died)(f"it answered {answer.status_code}")
+
+
+def _told(error: httpx2.HTTPError) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -6,16 +6,25 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import JSON, ForeignKey, Index, create_engine, event, make_url, select
-from sqlalchemy.engine import Connection
+from sqlalchemy import JSON, ForeignKey, Index, create_engine, event, inspect
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 Result = TypeVar("Result")
 
+THREADS = 8
+"""Transactions at the same time. SQLite lets one of them write."""
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+class DatabaseError(ValueError):
+    """A sentence for whoever has chosen the database."""
 
 
 def new_id() -> str:
@@ -48,6 +57,7 @@ class Prediction(Base):
         Index("queue", "status", "number"),
         Index("of_token", "token_id", "number"),
         Index("given", "token_id", "given_id", unique=True),
+        Index("of_model", "model"),
     )
 
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
@@ -130,32 +140,54 @@ class Database:
     """Runs functions as transactions, beside the loop.
 
     Args:
-        url: SQLAlchemy's.
+        path: of the SQLite file; it and its folder are made if they are not there.
+
+    Raises:
+        DatabaseError: when it can't be used.
     """
 
-    def __init__(self, url: str) -> None:
-        parsed = make_url(url)
-        self._engine = create_engine(parsed)
-        if parsed.get_backend_name() == "sqlite":
-            if parsed.database:
-                Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            event.listen(self._engine, "connect", _configure_sqlite)
-            event.listen(self._engine, "begin", _begin_sqlite)
-        Base.metadata.create_all(self._engine)
-        self._sessions = sessionmaker(self._engine, expire_on_commit=False)
+    def __init__(self, path: Path) -> None:
+        self._engine = create_engine(f"sqlite:///{path}", pool_size=THREADS, max_overflow=0)
+        self._threads = ThreadPoolExecutor(THREADS, "database")
+        event.listen(self._engine, "connect", _configure)
+        event.listen(self._engine, "begin", _begin)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            Base.metadata.create_all(self._engine)
+            _check_tables(self._engine)
+        except (SQLAlchemyError, OSError) as error:
+            reason = getattr(error, "orig", error)
+            raise DatabaseError(f"the database {path} can't be used: {reason}") from None
+        self._writers = sessionmaker(self._engine, expire_on_commit=False)
+        readers = self._engine.execution_options(is_reader=True)
+        self._readers = sessionmaker(readers, expire_on_commit=False)
 
     async def __call__(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """Calls `work(session, *arguments)` in a transaction of its own; its answer, committed."""
-        return await asyncio.to_thread(self.now, work, *arguments)
+        return await self._beside(self.now, work, *arguments)
+
+    async def read(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        """The same for what only reads, which waits for nobody who writes."""
+
+        def look() -> Result:
+            with self._readers.begin() as session:
+                return work(session, *arguments)
+
+        return await self._beside(look)
 
     def now(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        """The same, while the caller waits."""
-        with self._sessions.begin() as session:
+        """Calls `work` in a transaction, while the caller waits."""
+        with self._writers.begin() as session:
             return work(session, *arguments)
 
     def close(self) -> None:
         """Closes its connections."""
+        self._threads.shutdown()
         self._engine.dispose()
+
+    async def _beside(self, call: Callable[..., Result], *arguments: Any) -> Result:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, partial(call, *arguments))
 
 
 def secret(session: Session, name: str) -> bytes:
@@ -167,12 +199,19 @@ def secret(session: Session, name: str) -> bytes:
     return bytes.fromhex(kept.value)
 
 
-def is_there(session: Session) -> bool:
-    """Whether the database answers."""
-    return session.scalar(select(1)) == 1
+def _check_tables(engine: Engine) -> None:
+    """Raises DatabaseError where the tables were made by another version of these."""
+    inspector = inspect(engine)
+    for table in Base.metadata.sorted_tables:
+        there = {column["name"] for column in inspector.get_columns(table.name)}
+        if there != set(table.columns.keys()):
+            raise DatabaseError(
+                f"the database {engine.url.database} was made by another version of this project: "
+                f"its table {table.name} differs. Give another DATA, or move the file away"
+            )
 
 
-def _configure_sqlite(connection: Any, _record: object) -> None:
+def _configure(connection: Any, _record: object) -> None:
     # Transactions are begun by us: the driver's own would begin too late to read in them.
     connection.isolation_level = None
     cursor = connection.cursor()
@@ -181,6 +220,7 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
     cursor.close()
 
 
-def _begin_sqlite(connection: Connection) -> None:
+def _begin(connection: Connection) -> None:
     # A transaction that reads and then writes must not find out late that another wrote.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    is_reader = connection.get_execution_options().get("is_reader")
+    connection.exec_driver_sql("BEGIN" if is_reader else "BEGIN IMMEDIATE")

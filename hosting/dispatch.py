@@ -36,7 +36,10 @@ LOOK = 0.5
 """Seconds after which the queue is looked at though nothing woke us."""
 PING = 15.0
 """Seconds of silence after which a stream should show that it is there."""
-FETCHED_AT_ONCE = 8
+FETCHED, FETCHED_EACH = 8, 2
+"""Predictions whose files are fetched at the same time: of all tokens, and of each."""
+NOTHING_KEPT = 60.0
+"""Seconds until something is tried again that found no room on the disk."""
 SWEPT_EVERY = 600.0
 """Seconds between two removals of what is too old."""
 DATA_URL = re.compile(r"data:image/(png|webp|jpeg|jpg);base64,")
@@ -64,8 +67,11 @@ class Dispatcher:
         self._live: dict[str, Prediction] = {}
         """The predictions that run here, newer than their record."""
         self._attempts: dict[str, tuple[Endpoint, str]] = {}
-        self._fetching: dict[str, asyncio.Task[None]] = {}
-        self._news = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        self._fetching: dict[str, str] = {}
+        """The tokens of the predictions whose files are being fetched."""
+        self._fetches: set[asyncio.Task[None]] = set()
+        self._to_run, self._to_fetch = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> None:
         """Runs until cancelled; what runs then goes back to the queue.
@@ -95,7 +101,7 @@ class Dispatcher:
         self.stopping.set()
         end = time.monotonic() + self.settings.stop_seconds
         while time.monotonic() < end and not hurry.is_set():
-            if not any(endpoint.running for endpoint in self.endpoints):
+            if not self._running:
                 break
             await within(hurry, 0.1)
         await self._halt()
@@ -103,7 +109,8 @@ class Dispatcher:
     def wake(self, prediction_id: str) -> None:
         """A prediction is new, or has changed."""
         self.changes.tell(prediction_id)
-        self._news.set()
+        self._to_run.set()
+        self._to_fetch.set()
         self._webhooks.wake()
 
     def endpoints_of(self, task: str) -> list[Endpoint]:
@@ -114,7 +121,7 @@ class Dispatcher:
         """A prediction as it is now, which stays so; None if there is none."""
         live = self._live.get(prediction_id)
         if live is None:
-            return await self.database(predictions.find, prediction_id)
+            return await self.database.read(predictions.find, prediction_id)
         columns = Prediction.__mapper__.columns.keys()
         return Prediction(**{name: getattr(live, name) for name in columns})
 
@@ -139,8 +146,8 @@ class Dispatcher:
         """The place and the estimated wait, in seconds, of a prediction that waits."""
         if prediction.status != "starting":
             return None
-        place = await self.database(predictions.position, prediction)
-        seconds = await self.database(predictions.typical_seconds, prediction.task)
+        place = await self.database.read(predictions.position, prediction)
+        seconds = await self.database.read(predictions.typical_seconds, prediction.task)
         slots = sum(endpoint.slots for endpoint in self.endpoints_of(prediction.task))
         estimate = round(seconds * place / slots, 1) if seconds is not None and slots else None
         return {"position": place, "estimated_wait": estimate}
@@ -172,7 +179,7 @@ class Dispatcher:
 
     async def _feed(self) -> None:
         while True:
-            self._news.clear()
+            self._to_run.clear()
             for endpoint in self.endpoints:
                 while endpoint.has_room and not self.stopping.is_set():
                     assert endpoint.task is not None
@@ -181,62 +188,71 @@ class Dispatcher:
                     if claimed is None:
                         break
                     self._start(endpoint, claimed)
-            await within(self._news, LOOK)
+            await within(self._to_run, LOOK)
 
     def _start(self, endpoint: Endpoint, prediction: Prediction) -> None:
         endpoint.is_reserved = prediction.crashes > 0
+        endpoint.running.add(prediction.id)
         self._live[prediction.id] = prediction
         task = asyncio.create_task(self._run(endpoint, prediction))
-        endpoint.running[prediction.id] = task
-
-        def ended(_: object) -> None:
-            del endpoint.running[prediction.id]
-            del self._live[prediction.id]
-            self._attempts.pop(prediction.id, None)
-            endpoint.is_reserved = False
-            self.wake(prediction.id)
-
-        task.add_done_callback(ended)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
         self.wake(prediction.id)
 
     async def _run(self, endpoint: Endpoint, prediction: Prediction) -> None:
-        about = {"prediction": prediction.id, "endpoint": endpoint.name}
-        log.info("started", **about)
         try:
-            status, error = await self._listen(endpoint, prediction)
-        except Busy:
-            endpoint.pause(LOOK)
-            await self._surely(predictions.put_back, prediction.id)
-        except Unreachable as error_:
-            log.info("back to the queue", reason=str(error_), **about)
-            endpoint.status = ""
-            await self._surely(predictions.put_back, prediction.id)
-        except Died as error_:
-            log.info("its worker died", reason=str(error_), **about)
-            endpoint.status = ""
-            await self._surely(predictions.crash, prediction.id, str(error_))
-        except Refused as error_:
-            await self._surely(_finish, prediction, "failed", str(error_))
-        except FileNotFoundError:
-            await self._surely(_finish, prediction, "failed", "The files of its inputs are gone")
-        except (OSError, OperationalError) as error_:  # the disk is full, the database locked
-            log.info("back to the queue", reason=str(error_), **about)
-            endpoint.pause(10 * LOOK)
-            await self._surely(predictions.put_back, prediction.id)
-        except asyncio.CancelledError:
-            await self._surely(predictions.put_back, prediction.id)
-            raise
-        except Exception as error_:  # a fault of ours, or of Cog's, must not lose the prediction
-            logging.getLogger(__name__).exception("prediction %s", prediction.id)
-            await self._surely(predictions.crash, prediction.id, repr(error_))
-        else:
-            await self._surely(_finish, prediction, status, error)
-            log.info(status, **about, **({"error": error} if error else {}))
+            record = await self._outcome(endpoint, prediction)
+        finally:
+            # Before it is written: from then on, another endpoint may have the prediction.
+            endpoint.running.discard(prediction.id)
+            endpoint.is_reserved = False
+            del self._live[prediction.id], self._attempts[prediction.id]
+        await self._surely(record)
+        self.wake(prediction.id)
 
-    async def _listen(self, endpoint: Endpoint, prediction: Prediction) -> tuple[str, str | None]:
-        """Has it run, and keeps what comes; how it ended, and why."""
+    async def _outcome(
+        self, endpoint: Endpoint, prediction: Prediction
+    ) -> Callable[[Session], object]:
+        """Has a prediction run; what is to be written of it then, whatever has happened."""
+        about = {"prediction": prediction.id, "endpoint": endpoint.name}
+        again = partial(predictions.put_back, prediction_id=prediction.id)
         attempt = f"{prediction.id}-{secrets.token_hex(4)}"
         self._attempts[prediction.id] = endpoint, attempt
+        log.info("started", **about)
+        try:
+            status, error = await self._listen(endpoint, prediction, attempt)
+        except asyncio.CancelledError:  # this process ends
+            return again
+        except Busy:
+            endpoint.pause(LOOK)
+            return again
+        except Unreachable as fault:
+            log.info("back to the queue", reason=str(fault), **about)
+            endpoint.status = ""
+            return again
+        except Died as fault:
+            log.info("its worker died", reason=str(fault), **about)
+            endpoint.status = ""
+            return partial(predictions.crash, prediction_id=prediction.id, reason=str(fault))
+        except Refused as fault:
+            status, error = "failed", str(fault)
+        except FileNotFoundError:
+            status, error = "failed", "The files of its inputs are gone"
+        except (OSError, OperationalError) as fault:  # the disk is full, the database locked
+            log.info("back to the queue", reason=str(fault), **about)
+            endpoint.pause(NOTHING_KEPT)
+            return again
+        except Exception as fault:  # a fault of ours, or of Cog's, must not lose the prediction
+            logging.getLogger(__name__).exception("prediction %s", prediction.id)
+            reason = repr(fault)
+            return partial(predictions.crash, prediction_id=prediction.id, reason=reason)
+        log.info(status, **about, **({"error": error} if error else {}))
+        return partial(_finish, live=prediction, status=status, error=error)
+
+    async def _listen(
+        self, endpoint: Endpoint, prediction: Prediction, attempt: str
+    ) -> tuple[str, str | None]:
+        """Has it run, and keeps what comes; how it ended, and why."""
         inputs = {**prediction.request, **await asyncio.to_thread(self._input_urls, prediction)}
         saved = time.monotonic()
         async with aclosing(endpoint.cog.predict(attempt, inputs)) as events:
@@ -310,33 +326,41 @@ class Dispatcher:
 
     async def _fetch_all(self) -> None:
         while True:
-            for waiting in await self.database(predictions.unready):
-                if waiting.id not in self._fetching and len(self._fetching) < FETCHED_AT_ONCE:
+            self._to_fetch.clear()
+            for waiting in await self.database.read(predictions.unready):
+                tokens = list(self._fetching.values())
+                has_room = len(tokens) < FETCHED and tokens.count(waiting.token_id) < FETCHED_EACH
+                if has_room and waiting.id not in self._fetching:
+                    self._fetching[waiting.id] = waiting.token_id
                     task = asyncio.create_task(self._fetch(waiting))
-                    self._fetching[waiting.id] = task
-                    task.add_done_callback(partial(self._fetched, waiting.id))
-            await within(self._news, LOOK)
-
-    def _fetched(self, prediction_id: str, _: object) -> None:
-        del self._fetching[prediction_id]
-        self.wake(prediction_id)
+                    self._fetches.add(task)
+                    task.add_done_callback(self._fetches.discard)
+            await within(self._to_fetch, LOOK)
 
     async def _fetch(self, prediction: Prediction) -> None:
-        files = dict(prediction.files)
         try:
-            for name, url in files.items():
-                if "://" in url:
-                    data = await self._download(url)
-                    kept = f"predictions/{prediction.id}/in-{name}"
-                    await asyncio.to_thread(self.files.write, kept, data)
-                    files[name] = f"in-{name}"
-        except fetch.FetchError as error:
-            await self._surely(_finish, prediction, "failed", f"{name}: {error}")
+            await self._surely(await self._fetched(prediction))
         except OSError as error:
             log.info("not kept; trying again", prediction=prediction.id, fault=str(error))
-            await asyncio.sleep(10 * LOOK)
-        else:
-            await self._surely(predictions.set_ready, prediction.id, files)
+            await asyncio.sleep(NOTHING_KEPT)
+        finally:
+            del self._fetching[prediction.id]
+            self.wake(prediction.id)
+
+    async def _fetched(self, prediction: Prediction) -> Callable[[Session], object]:
+        """Fetches a prediction's files; what is to be written of it then."""
+        files = dict(prediction.files)
+        for name, url in files.items():
+            if "://" in url:
+                try:
+                    data = await self._download(url)
+                except fetch.FetchError as error:
+                    told = f"{name}: {error}"
+                    return partial(_finish, live=prediction, status="failed", error=told)
+                kept = f"predictions/{prediction.id}/in-{name}"
+                await asyncio.to_thread(self.files.write, kept, data)
+                files[name] = f"in-{name}"
+        return partial(predictions.set_ready, prediction_id=prediction.id, files=files)
 
     async def _download(self, url: str) -> bytes:
         settings = self.settings
@@ -364,20 +388,22 @@ class Dispatcher:
             before = now - self.settings.retention_days * 86400
             for prediction_id in await self.database(predictions.expire, before):
                 await asyncio.to_thread(self.files.remove, f"predictions/{prediction_id}")
-        # What was written for a row that then was not.
-        old = await asyncio.to_thread(lambda: list(self.files.old(now - SWEPT_EVERY)))
-        strangers = await self.database(predictions.strangers, [entry for _, entry in old])
-        for kind, entry in old:
-            if entry in strangers:
-                await asyncio.to_thread(self.files.remove, f"{kind}/{entry}")
+            # What was written for a row that then was not. Not sooner: if the database was lost,
+            # nobody refers to any of the files.
+            old = await asyncio.to_thread(lambda: list(self.files.old(before)))
+            names = [entry for _, entry in old]
+            strangers = await self.database.read(predictions.strangers, names)
+            for kind, entry in old:
+                if entry in strangers:
+                    await asyncio.to_thread(self.files.remove, f"{kind}/{entry}")
 
     # How it holds out
 
-    async def _surely(self, work: Callable[..., Any], *arguments: Any) -> None:
+    async def _surely(self, work: Callable[[Session], object]) -> None:
         """A transaction that must not be lost: tried until the database takes it."""
         while True:
             try:
-                await asyncio.shield(self.database(work, *arguments))
+                await asyncio.shield(self.database(work))
             except OperationalError as error:
                 log.info("the database does not answer", fault=str(error.orig))
                 await asyncio.sleep(1)
@@ -394,8 +420,7 @@ class Dispatcher:
                 await asyncio.sleep(1)
 
     async def _halt(self) -> None:
-        tasks = [*self._fetching.values()]
-        tasks += [task for endpoint in self.endpoints for task in endpoint.running.values()]
+        tasks = self._fetches | self._running
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -9,12 +9,14 @@ from typing import Any
 
 from hosting import log, models
 from hosting.cog import Cog, Unreachable
-from hosting.servers import Launch, Server
+from hosting.servers import Server
 
 LOOK = 0.5
 """Seconds between two looks at an endpoint's health."""
 LONGEST_PAUSE = 30.0
 """Seconds at most before a server that does not start is tried again."""
+LONGEST_SILENCE = 120.0
+"""Seconds after which a server of our own that says nothing is started again."""
 DEAD = ("SETUP_FAILED", "UNHEALTHY", "DEFUNCT")
 
 
@@ -26,24 +28,24 @@ class Endpoint:
     """One Cog endpoint, either found by its URL or started and kept running by this process.
 
     Args:
-        origin: a URL, or what to start.
+        origin: a URL, or a server of our own.
         slots: predictions at once.
     """
 
-    def __init__(self, origin: str | Launch, slots: int) -> None:
+    def __init__(self, origin: str | Server, slots: int) -> None:
         self.slots = slots
         self.server: Server | None = None
         self.status = "STARTING"
         self.schema: Mapping[str, Any] | None = None
-        self.running: dict[str, asyncio.Task[None]] = {}
-        """By the predictions' ids."""
+        self.running: set[str] = set()
+        """The predictions' ids."""
         self.is_reserved = False
         """Whether the one that runs must have no company."""
         self.full_until = 0.0
         """Until when, by the monotonic clock, nothing more is sent: it said that it is full."""
-        if isinstance(origin, Launch):
-            self.server = Server(origin)
-            self.schema = origin.schema
+        if isinstance(origin, Server):
+            self.server = origin
+            self.schema = origin.launch.schema
             self.cog = Cog("http://127.0.0.1:9")
         else:
             self.cog = Cog(origin)
@@ -75,11 +77,14 @@ class Endpoint:
         Raises:
             SetupFailed: when a server of our own never came up.
         """
-        pause, was_ready = 1.0, False
+        pause, was_ready, answered = 1.0, False, time.monotonic()
         while True:
             if self.server and not self.server.runs:
                 await self._start(self.server)
             before, self.status = self.status, await self.cog.status()
+            if self.status:
+                answered = time.monotonic()
+            hangs = time.monotonic() - answered > LONGEST_SILENCE
             if self.status != before and self.status == "READY":
                 log.info(f"{self.name} is ready")
             elif before == "READY" and self.status != before:
@@ -87,14 +92,14 @@ class Endpoint:
             if self.status == "READY":
                 pause, was_ready = 1.0, True
                 await self._learn()
-            elif self.server and (self.status in DEAD or not self.server.runs):
+            elif self.server and (self.status in DEAD or hangs or not self.server.runs):
                 await self.server.end()
                 self.status = ""
                 if not was_ready:
                     raise SetupFailed(f"{self.name} could not start; the log says why")
                 log.info(f"the server of {self.name} has died; starting it again")
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                pause, answered = min(2 * pause, LONGEST_PAUSE), time.monotonic()
             await asyncio.sleep(LOOK)
 
     async def close(self) -> None:
@@ -116,6 +121,10 @@ class Endpoint:
     async def _learn(self) -> None:
         if self.schema is None:
             try:
-                self.schema = await self.cog.schema()
-            except Unreachable:
+                schema = await self.cog.schema()
+                models.task_of(schema)
+            except (Unreachable, ValueError, KeyError) as error:
                 self.status = ""
+                log.info(f"{self.name} is of no use", reason=str(error))
+            else:
+                self.schema = schema

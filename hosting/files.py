@@ -19,7 +19,7 @@ OUTPUT = re.compile(r"predictions/[a-z0-9]{1,64}/out-\d+\.(png|webp|jpg)")
 """What we encoded ourselves; anything else came from a client."""
 TYPES = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
 _PATH = re.compile(r"(predictions/[a-z0-9]{1,64}/[a-z0-9_.-]{1,64}|uploads/[a-z0-9]{1,64})")
-_ENTRY = re.compile(r"[a-z0-9]{1,64}|\.[a-z0-9]{1,64}\.part")
+_ENTRY = re.compile(r"[a-z0-9]{26}|\.[a-z0-9]{26}\.part")
 """An id, or what was half written under it."""
 
 
@@ -59,11 +59,16 @@ class Files:
         path = self.path(name)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        try:
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        for folder in (path.parent, path.parent.parent):
+            _sync(folder)
 
     def remove(self, name: str) -> None:
         """Removes a file, or the folder `predictions/<id>`, if it is there."""
@@ -83,3 +88,12 @@ class Files:
                 is_ours = _ENTRY.fullmatch(entry.name)
                 if is_ours and entry.stat(follow_symlinks=False).st_mtime < before:
                     yield kind, entry.name
+
+
+def _sync(folder: Path) -> None:
+    """Waits until the names in a folder are on the disk."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -40,7 +40,7 @@ class Guard:
             f"[{listens_on}]" if ":" in listens_on else listens_on.lower()
         }
         self._too_large = f"The body has more than {settings.upload_megabytes} MiB"
-        self._origins = frozenset(settings.allowed_origins)
+        self._origins = {*settings.allowed_origins, settings.public_url.lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, or answers it."""
@@ -78,7 +78,7 @@ class Guard:
         if bare_host(host) not in self._hosts:
             return f"The host {host[:100]!r} is not served here; ALLOWED_HOSTS can name it"
         origin = headers.get("origin")
-        if origin is None or origin in self._origins:
+        if origin is None or origin.lower() in self._origins:
             return None
         if origin.lower() in (f"http://{host}".lower(), f"https://{host}".lower()):
             return None

@@ -8,6 +8,7 @@ import binascii
 import json
 import re
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,11 +87,11 @@ async def accept(dispatcher: Dispatcher, ask: Ask) -> Prediction:
         else:
             if data is not None:
                 found[name] = data
-    shown = {
-        name: {"file": f"in-{_name_of(value, given)}"} if _is_data(value) else value
-        for name, value in ask.inputs.items()
-        if not _is_data(value) or _name_of(value, given) in found
-    }
+    shown = dict(ask.inputs)
+    for name, value in ask.inputs.items():
+        known_as = inputs.RENAMED.get(name, name)
+        if known_as in names and _is_data(value):
+            shown[name] = {"file": f"in-{known_as}"}
     faults += _faults_of_json(shown)
     if faults:
         raise InvalidInputs(*faults)
@@ -171,7 +172,7 @@ async def _own_file(dispatcher: Dispatcher, ask: Ask, url: str) -> str | None:
     if parts.netloc.lower() not in ask.hosts:
         return None
     if upload := OWN_UPLOAD.fullmatch(parts.path):
-        if await dispatcher.database(_is_own_upload, upload[1], ask.token.id):
+        if await dispatcher.database.read(_is_own_upload, upload[1], ask.token.id):
             return f"uploads/{upload[1]}"
         raise fetch.FetchError(f"There is no file {upload[1]}, or no longer")
     if not parts.path.startswith("/files/"):
@@ -183,7 +184,9 @@ async def _own_file(dispatcher: Dispatcher, ask: Ask, url: str) -> str | None:
 
 def _is_own_upload(session: Session, upload_id: str, token_id: str) -> bool:
     upload = session.get(Upload, upload_id)
-    return upload is not None and upload.token_id == token_id
+    if upload is None or upload.token_id != token_id:
+        return False
+    return upload.expires_at > time.time()
 
 
 def _decoded(url: str) -> bytes:
@@ -201,8 +204,3 @@ def _decoded(url: str) -> bytes:
 
 def _is_data(value: object) -> bool:
     return isinstance(value, str) and value[:5].lower() == "data:"
-
-
-def _name_of(value: object, given: Mapping[str, Any]) -> str | None:
-    """The input that has a value, under whichever name the client gave it."""
-    return next((name for name, one in given.items() if one is value or one == value), None)

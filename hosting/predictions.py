@@ -231,7 +231,10 @@ def runs(session: Session, model: str) -> int:
 def expire(session: Session, completed_before: float) -> list[str]:
     """Forgets predictions that were finished before a time; their ids."""
     old = Prediction.status.in_(FINISHED) & (Prediction.completed_at < completed_before)
-    return list(session.scalars(delete(Prediction).where(old).returning(Prediction.id)))
+    ids = list(session.scalars(delete(Prediction).where(old).returning(Prediction.id)))
+    there = select(Prediction.id)
+    session.execute(delete(Delivery).where(Delivery.prediction_id.not_in(there)))
+    return ids
 
 
 def expire_uploads(session: Session, now: float) -> list[str]:
@@ -251,10 +254,17 @@ def strangers(session: Session, ids: list[str]) -> set[str]:
 
 def _announce(session: Session, prediction: Prediction, event: str) -> None:
     """Has the prediction's webhook called, if it wants to hear of the event."""
-    if prediction.webhook and event in (prediction.webhook_events or EVENTS):
-        seen = {name: getattr(prediction, name) for name in CHANGING}
-        now = time.time()
-        session.add(Delivery(prediction_id=prediction.id, event=event, seen=seen, due_at=now))
+    if not prediction.webhook or event not in (prediction.webhook_events or EVENTS):
+        return
+    seen = {name: getattr(prediction, name) for name in CHANGING}
+    # One that waits behind a slow receiver tells the news too, so that they don't pile up.
+    same = (Delivery.prediction_id == prediction.id) & (Delivery.event == event)
+    waiting = session.scalar(select(Delivery).where(same, Delivery.tries == 0))
+    if waiting is not None:
+        waiting.seen = seen
+        return
+    now = time.time()
+    session.add(Delivery(prediction_id=prediction.id, event=event, seen=seen, due_at=now))
 
 
 def _unfinished(session: Session, prediction_id: str) -> Prediction | None:

@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +40,16 @@ class Launch:
 
 
 class Server:
-    """A Cog server in a process of its own, which ends with this one."""
+    """A Cog server in a process of its own, which ends with this one.
 
-    def __init__(self, launch: Launch) -> None:
+    Args:
+        folder: made when it is started, with all that it writes, and removed when it is ended.
+    """
+
+    def __init__(self, launch: Launch, folder: Path) -> None:
         self.launch = launch
         self._process: asyncio.subprocess.Process | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder = folder
         self._relay: asyncio.Task[None] | None = None
 
     @property
@@ -56,10 +60,10 @@ class Server:
     async def start(self) -> str:
         """Starts it; its URL. To be called in the main thread, whose end is its end."""
         launch = self.launch
-        self._folder = tempfile.TemporaryDirectory(prefix="stable-diffusion-")
-        folder = Path(self._folder.name)
+        folder = self._folder
+        shutil.rmtree(folder, ignore_errors=True)
         # Cog reads the schema and predict.py from the folder that it is started in.
-        (folder / ".cog").mkdir()
+        (folder / ".cog").mkdir(parents=True)
         (folder / ".cog" / "openapi_schema.json").write_text(json.dumps(launch.schema))
         (folder / launch.predict.name).symlink_to(launch.predict)
         (folder / "tmp").mkdir()
@@ -97,9 +101,8 @@ class Server:
             await self._process.wait()
         if self._relay:
             await self._relay
-        if self._folder:
-            await asyncio.to_thread(self._folder.cleanup)
-        self._process = self._relay = self._folder = None
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        self._process = self._relay = None
 
     async def _relay_log(self) -> None:
         """Hands the server's log on, and reads on whatever comes: the pipe must not fill."""
@@ -119,17 +122,17 @@ def _log_line(name: str, line: str) -> None:
     """Logs a line of Cog's log, which is JSON; not those that tell nobody anything."""
     try:
         entry = json.loads(line)
-        fields = entry["fields"]
-        message = fields.pop("message")
+        fields = dict(entry["fields"])
+        message = str(fields.pop("message"))
         told = entry["level"] != "INFO" or fields.pop("source", None)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         if line:
             log.info(line, server=name)
         return
     if told and not message.startswith("predict() is deprecated"):
         if attempt := fields.pop("prediction_id", None):
-            fields = {"prediction": str(attempt).partition("-")[0], **fields}
-        log.info(message, server=name, **fields)
+            fields["prediction"] = str(attempt).partition("-")[0]
+        log.info(message, **{**fields, "server": name})
 
 
 def _free_port() -> int:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 FOLDER = Path(__file__).parent.parent / "data"
 
+MAY_BE_ZERO = ("RETENTION_DAYS", "STOP_SECONDS")
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -33,7 +34,6 @@ class Settings:
     )
     cog_slots: int = _setting(8, "predictions at once that each of COG_URLS takes")
     data: Path = _setting(FOLDER, "the folder that the front keeps everything in")  # noqa: RUF009
-    database_url: str = _setting("", "SQLAlchemy's URL; unless given, a SQLite file in DATA")
     public_url: str = _setting(
         "", "how clients reach the front, such as https://sd.example.com; else as they ask for it"
     )
@@ -86,9 +86,9 @@ class Settings:
                 ) from None
 
     @property
-    def database(self) -> str:
-        """The URL of the database."""
-        return self.database_url or f"sqlite:///{self.data.resolve() / 'predictions.db'}"
+    def database(self) -> Path:
+        """The file of the database."""
+        return self.data.resolve() / "predictions.db"
 
     @property
     def networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
@@ -99,12 +99,7 @@ class Settings:
     def hosts(self) -> frozenset[str]:
         """The names, without a port, that a request's Host may have, besides where it listens."""
         public = {bare_host(urlsplit(self.public_url).netloc)} if self.public_url else set()
-        return frozenset({*LOOPBACK_NAMES, *map(str.lower, self.allowed_hosts), *public})
-
-    @property
-    def is_public(self) -> bool:
-        """Whether it is meant to be reached from elsewhere than this machine."""
-        return bool(self.hosts - set(LOOPBACK_NAMES))
+        return frozenset({*LOOPBACK_NAMES, *self.allowed_hosts, *public})
 
 
 def bare_host(netloc: str) -> str:
@@ -115,20 +110,24 @@ def bare_host(netloc: str) -> str:
 
 def _read(name: str, text: str, default: Any) -> Any:
     if isinstance(default, tuple):
-        return tuple(text.replace(",", " ").split())
+        return tuple(part.rstrip("/").lower() for part in text.replace(",", " ").split())
     if isinstance(default, (int, float)):
         try:
             number = type(default)(text)
         except ValueError:
             number = -1
-        if not 0 <= number < 1e9:
+        least = 0 if name in MAY_BE_ZERO else 1
+        if not least <= number < 1e9:
             kind = "whole number" if isinstance(default, int) else "number"
-            raise SettingsError(f"{name} is {text!r}; give a {kind} from 0 on")
+            raise SettingsError(f"{name} is {text!r}; give a {kind} from {least} on")
         return number
     return Path(text) if isinstance(default, Path) else text.rstrip("/")
 
 
 def _check_url(name: str, url: str) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
         raise SettingsError(f"{name} has {url!r}; give a URL such as https://sd.example.com")

@@ -8,12 +8,19 @@ import re
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from hosting.access import View
 from hosting.database import Prediction
 from hosting.dispatch import Dispatcher
 from hosting.predictions import FINISHED
+
+
+def response(events: AsyncGenerator[bytes, None]) -> StreamingResponse:
+    """The answer that sends events as they come, through proxies too."""
+    headers = {"x-accel-buffering": "no"}
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
 async def replicate(

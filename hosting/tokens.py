@@ -35,6 +35,12 @@ def create(session: Session, name: str) -> str:
     return text
 
 
+def prepare(session: Session) -> None:
+    """Makes the one that stands for whoever is on this machine. `of_header` needs it."""
+    if session.get(Token, LOCAL) is None:
+        session.add(Token(id=LOCAL, name=LOCAL, webhook_secret=_new_webhook_secret()))
+
+
 def revoke(session: Session, name: str) -> None:
     """Makes a token worthless from now on.
 
@@ -61,21 +67,12 @@ def are_needed(session: Session) -> bool:
 def of_header(session: Session, header: str | None) -> Token | None:
     """Whom a request's Authorization names; without tokens, whoever is on this machine."""
     if not are_needed(session):
-        return _local(session)
+        return session.get(Token, LOCAL)
     kind, _, text = (header or "").partition(" ")
     if kind.lower() not in ("bearer", "token"):
         return None
     known = Token.hash == _hash(text.strip())
     return session.scalar(select(Token).where(known, Token.revoked_at.is_(None)))
-
-
-def _local(session: Session) -> Token:
-    token = session.get(Token, LOCAL)
-    if token is None:
-        token = Token(id=LOCAL, name=LOCAL, webhook_secret=_new_webhook_secret())
-        session.add(token)
-        session.flush()
-    return token
 
 
 def _hash(text: str) -> str:

@@ -24,8 +24,8 @@ MOST_TRIES = 7
 the last is a minute after it. The others are called once, as by Replicate."""
 SECONDS = 10.0
 """That a receiver has to answer."""
-AT_ONCE = 16
-"""Calls at the same time, at most one a prediction."""
+AT_ONCE, EACH_AT_ONCE = 32, 4
+"""Calls at the same time: of all tokens, and of each. At most one is a prediction's."""
 
 
 def signature(secret: str, delivery_id: str, timestamp: int, body: bytes) -> str:
@@ -59,7 +59,8 @@ class Webhooks:
         self._database = database
         self._links = links
         self._allowed = allowed
-        self._calls: dict[str, asyncio.Task[None]] = {}
+        self._calls: dict[str, tuple[str, asyncio.Task[None]]] = {}
+        """The tokens and tasks of the calls that are being made, by the predictions' ids."""
         self._news = asyncio.Event()
 
     def wake(self) -> None:
@@ -71,15 +72,17 @@ class Webhooks:
         try:
             while True:
                 self._news.clear()
-                room = AT_ONCE - len(self._calls)
-                for delivery_id, prediction_id in await self._database(_due, room):
-                    if prediction_id not in self._calls:
+                for delivery_id, prediction_id, token_id in await self._database.read(
+                    _due, list(self._calls)
+                ):
+                    tokens = [token for token, _ in self._calls.values()]
+                    if len(tokens) < AT_ONCE and tokens.count(token_id) < EACH_AT_ONCE:
                         call = asyncio.create_task(self._call(delivery_id))
-                        self._calls[prediction_id] = call
+                        self._calls[prediction_id] = token_id, call
                         call.add_done_callback(partial(self._called, prediction_id))
                 await within(self._news, 1)
         finally:
-            for call in self._calls.values():
+            for _, call in self._calls.values():
                 call.cancel()
 
     def _called(self, prediction_id: str, call: asyncio.Task[None]) -> None:
@@ -114,27 +117,33 @@ class Webhooks:
         await self._database(_done, delivery_id, not fault)
 
 
-def _due(session: Session, limit: int) -> list[tuple[str, str]]:
-    """The ids of what is due and of its predictions: of each the oldest, so that order is kept."""
+def _due(session: Session, being_called: list[str]) -> list[tuple[str, str, str]]:
+    """The ids of what is due, of its prediction and its token: the tokens in turn.
+
+    Of each prediction it is the oldest alone, so that the order is kept.
+    """
     oldest = select(func.min(Delivery.number)).group_by(Delivery.prediction_id)
+    place = func.row_number().over(partition_by=Prediction.token_id, order_by=Delivery.due_at)
     due = (
-        select(Delivery.id, Delivery.prediction_id)
+        select(Delivery.id, Delivery.prediction_id, Prediction.token_id)
+        .join(Prediction, Prediction.id == Delivery.prediction_id)
         .where(Delivery.number.in_(oldest), Delivery.due_at <= time.time())
-        .order_by(Delivery.due_at)
-        .limit(max(limit, 0))
+        .where(Delivery.prediction_id.not_in(being_called))
+        .order_by(place)
+        .limit(2 * AT_ONCE)
     )
-    return [(row.id, row.prediction_id) for row in session.execute(due)]
+    return [(row.id, row.prediction_id, row.token_id) for row in session.execute(due)]
 
 
 def _read(session: Session, delivery_id: str) -> tuple[Prediction, str, str] | None:
-    """The prediction, its token's secret and the URL; None, and forgotten, if it is gone."""
+    """The prediction, its token's secret and the URL, for a try; None if it is gone."""
     delivery = session.scalar(select(Delivery).where(Delivery.id == delivery_id))
     if delivery is None:
         return None
+    delivery.tries += 1
     wanted = select(Prediction).where(Prediction.id == delivery.prediction_id)
     prediction = session.scalar(wanted)
     if prediction is None or prediction.webhook is None:
-        session.delete(delivery)
         return None
     token = session.get_one(Token, prediction.token_id)
     session.expunge(prediction)
@@ -147,7 +156,6 @@ def _done(session: Session, delivery_id: str, is_taken: bool) -> None:
     delivery = session.scalar(select(Delivery).where(Delivery.id == delivery_id))
     if delivery is None:
         return
-    delivery.tries += 1
     if is_taken or delivery.event != "completed" or delivery.tries >= MOST_TRIES:
         session.delete(delivery)
     else:

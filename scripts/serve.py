@@ -9,6 +9,7 @@ import socket
 import sys
 
 from hosting import app
+from hosting.database import DatabaseError
 from hosting.servers import Launch
 from hosting.settings import Settings, SettingsError
 from scripts import schema, selection
@@ -18,12 +19,13 @@ from stable_diffusion.catalogue import WeightsError, entries, find
 def main() -> int:
     """Serves until it is stopped; the exit status."""
     arguments = _parser().parse_args()
+    os.umask(0o077)  # what is in DATA is nobody else's business
     try:
         settings = Settings.from_environment()
         launches = [] if settings.cog_urls else _launches(arguments)
         _check_port(arguments.host, arguments.port)
         return asyncio.run(app.serve(settings, launches, arguments.host, arguments.port))
-    except (WeightsError, SettingsError) as error:
+    except (WeightsError, SettingsError, DatabaseError) as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from hosting import tokens
-from hosting.database import Database
+from hosting.database import Database, DatabaseError
 from hosting.settings import Settings, SettingsError
 from hosting.shapes import when
 from hosting.tokens import TokenError
@@ -15,6 +16,7 @@ from hosting.tokens import TokenError
 def main() -> int:
     """The exit status."""
     arguments = _parser().parse_args()
+    os.umask(0o077)
     try:
         database = Database(Settings.from_environment().database)
         match arguments.command:
@@ -27,7 +29,7 @@ def main() -> int:
                 for token in database.now(tokens.all_tokens):
                     revoked = f", revoked {when(token.revoked_at)}" if token.revoked_at else ""
                     print(f"{token.name}: made {when(token.created_at)}{revoked}")
-    except (SettingsError, TokenError) as error:
+    except (SettingsError, DatabaseError, TokenError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
