@@ -89,7 +89,8 @@ class CogServer:
     """
 
     def __init__(self, task: str = "img2img", slots: int = 8) -> None:
-        self.schema = SCHEMAS[task]
+        paths = {**SCHEMAS[task]["paths"], "/shutdown": {"post": {}}}
+        self.schema = {**SCHEMAS[task], "paths": paths}
         self.slots = slots
         self.status = "READY"
         self.restarts = True

@@ -54,7 +54,8 @@ class Queue(Dispatcher):
 
     async def ask(self, prompt: str, seed: int = 7, **fields: Any) -> str:
         """Takes a prediction into the queue; its id."""
-        token: Token = await self.database(tokens.of_header, None)
+        token = await self.database(lambda session: tokens.of_header(session, None))
+        assert token is not None
         asked = prediction(token, prompt, seed, **fields)
         await self.database(predictions.add, asked, 1000)
         self.wake(asked.id)
@@ -81,7 +82,12 @@ class Queue(Dispatcher):
 def prediction(token: Token, prompt: str, seed: int = 7, **fields: Any) -> Prediction:
     """A prediction to be put into the queue."""
     request = {"prompt": prompt, "seed": seed, **fields.pop("request", {})}
-    plain = {"id": new_id(), "token_id": token.id, "task": "img2img", "model": "a/b"}
+    plain: dict[str, Any] = {
+        "id": new_id(),
+        "token_id": token.id,
+        "task": "img2img",
+        "model": "a/b",
+    }
     plain |= {"version": "v", "source": "http://localhost", "input": {"prompt": prompt}}
     plain |= {"files": {}, "ready": True}
     return Prediction(**{**plain, "request": request, **fields})
@@ -90,7 +96,7 @@ def prediction(token: Token, prompt: str, seed: int = 7, **fields: Any) -> Predi
 @asynccontextmanager
 async def queue(folder: Path, *cogs: CogServer, **settings: Any) -> AsyncIterator[Queue]:
     """A dispatcher that runs, before Cog servers that are ready."""
-    database = Database(f"sqlite:///{folder / 'predictions.db'}")
+    database = Database(folder / "predictions.db")
     dispatcher = Queue(
         Settings(data=folder, **settings),
         database,

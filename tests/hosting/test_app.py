@@ -314,10 +314,10 @@ def test_a_full_queue_is_told(cog: CogServer, tmp_path: Path) -> None:
 
 def test_a_second_front_of_one_folder_does_not_start(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path)
-    with app._lock(settings):
-        with pytest.raises(SettingsError, match="another front uses"), app._lock(settings):
-            pass
-    with app._lock(settings):
+    locks = [app._lock(settings) for _ in range(3)]
+    with locks[0], pytest.raises(SettingsError, match="another front uses"), locks[1]:
+        pass
+    with locks[2]:
         pass
 
 
@@ -337,7 +337,7 @@ def test_without_a_token_it_is_not_open_to_others(
 ) -> None:
     from hosting import tokens
 
-    store = Database(f"sqlite:///{tmp_path / 'predictions.db'}")
+    store = Database(tmp_path / "predictions.db")
     known = Settings(data=tmp_path, **settings)
     with pytest.raises(SettingsError, match="make a token first, by scripts/tokens create"):
         app._check_open(known, store, host)
@@ -350,6 +350,6 @@ def test_without_a_token_it_is_not_open_to_others(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
 def test_on_this_machine_no_token_is_needed(tmp_path: Path, host: str) -> None:
-    store = Database(f"sqlite:///{tmp_path / 'predictions.db'}")
+    store = Database(tmp_path / "predictions.db")
     app._check_open(Settings(data=tmp_path), store, host)
     store.close()

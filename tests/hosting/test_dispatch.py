@@ -345,6 +345,23 @@ def test_a_disk_that_was_full_is_tried_again(
         assert queue.pictures(done) == [pixels("fox", 7)]
 
 
+def test_what_was_told_of_a_running_prediction_stays_as_it_was(
+    tmp_path: Path, cog: CogServer
+) -> None:
+    cog.tell("fox", "hold")
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        fox = await queue.ask("fox")
+        told = None
+        while told is None or not told.logs:
+            told = await queue.current(fox)
+        cog.let_go("fox")
+        (done,) = await queue.over(fox)
+        assert (done.status, done.output) == ("succeeded", ["out-0.png"])
+        assert (told.id, told.status, told.output) == (fox, "processing", [])
+
+
 # Cancelling
 
 
@@ -646,10 +663,11 @@ def test_without_a_retention_everything_is_kept(tmp_path: Path, cog: CogServer) 
 def test_uploads_are_removed_when_their_time_is_over(tmp_path: Path, cog: CogServer) -> None:
     @in_queue(tmp_path, cog)
     async def _(queue: Queue) -> None:
-        owner = (await queue.database(tokens.of_header, None)).id
+        owner = await queue.database(lambda session: tokens.of_header(session, None))
+        assert owner
         ids = {"old": new_id(), "young": new_id()}
         for name, expires in (("old", time.time() - 1), ("young", time.time() + 600)):
-            record = Upload(id=ids[name], token_id=owner, name=name, content_type="a/b", size=1)
+            record = Upload(id=ids[name], token_id=owner.id, name=name, content_type="a/b", size=1)
             record.sha256, record.details, record.expires_at = "", {}, expires
             await queue.database(lambda session, record=record: session.add(record))
             queue.files.write(f"uploads/{ids[name]}", b"data")

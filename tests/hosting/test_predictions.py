@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,8 @@ HOOK = "https://example.com/hook"
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
-    database = Database(f"sqlite:///{tmp_path / 'predictions.db'}")
-    sessions: sessionmaker[Session] = database._sessions
+    database = Database(tmp_path / "predictions.db")
+    sessions: sessionmaker[Session] = database._writers
     with sessions() as session:
         yield session
     database.close()
@@ -52,7 +53,7 @@ def token(session: Session, name: str | None = None) -> Token:
 
 def claimed(session: Session, has_company: bool = False, task: str = "img2img") -> str | None:
     record = predictions.claim(session, task, has_company)
-    return record and str(record.request["prompt"])
+    return str(record.request["prompt"]) if record else None
 
 
 def announced(session: Session) -> list[str]:
@@ -336,14 +337,16 @@ class Life(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.database = Database("sqlite://")
-        self.session = self.database._sessions()
+        self.folder = tempfile.TemporaryDirectory()
+        self.database = Database(Path(self.folder.name) / "predictions.db")
+        self.session = self.database._writers()
         self.all: list[Prediction] = []
         self.ended: dict[str, tuple[str, float | None]] = {}
 
     def teardown(self) -> None:
         self.session.close()
         self.database.close()
+        self.folder.cleanup()
 
     @rule()
     def asked(self) -> None:

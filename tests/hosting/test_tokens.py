@@ -12,14 +12,14 @@ from hosting.tokens import TokenError
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'predictions.db'}")
+    database = Database(tmp_path / "predictions.db")
     yield database
     database.close()
 
 
 def name_of(database: Database, header: str | None) -> str | None:
     token = database.now(tokens.of_header, header)
-    return token and token.name
+    return token.name if token else None
 
 
 @pytest.mark.parametrize("kind", ["Bearer", "Token", "bearer", "TOKEN"])

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hosting.settings import FOLDER, Settings, SettingsError, bare_host
+
+
+def read(**variables: str) -> Settings:
+    return Settings.from_environment(variables)
+
+
+def test_without_variables_everything_is_as_documented() -> None:
+    assert read() == Settings()
+    assert read(DATA="", COG_URLS=" ", QUEUE_LIMIT="") == Settings()
+    assert read(HOME="/root", data="/tmp") == Settings()
+    assert Settings().data == FOLDER
+    assert all(known.metadata["description"] for known in fields(Settings))
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "value"),
+    [
+        ("COG_URLS", "http://a:1", ("http://a:1",)),
+        ("COG_URLS", "http://a:1, https://b  http://c,", ("http://a:1", "https://b", "http://c")),
+        ("COG_SLOTS", "4", 4),
+        ("DATA", "/srv/data", Path("/srv/data")),
+        ("PUBLIC_URL", "https://sd.example.com", "https://sd.example.com"),
+        ("PUBLIC_URL", " https://sd.example.com/ ", "https://sd.example.com"),
+        ("ALLOWED_HOSTS", "a.example B.example", ("a.example", "B.example")),
+        ("ALLOWED_ORIGINS", "https://example.com", ("https://example.com",)),
+        ("ALLOWED_NETWORKS", "10.0.0.0/8 fd00::/8", ("10.0.0.0/8", "fd00::/8")),
+        ("REQUESTS_PER_MINUTE", "60", 60),
+        ("QUEUE_LIMIT", "1", 1),
+        ("UPLOAD_MEGABYTES", "1", 1),
+        ("IMAGE_MEGABYTES", "1", 1),
+        ("FETCH_SECONDS", "2.5", 2.5),
+        ("RETENTION_DAYS", "0", 0.0),
+        ("UPLOAD_HOURS", "0.5", 0.5),
+        ("LINK_HOURS", "1e2", 100.0),
+        ("STOP_SECONDS", "0", 0.0),
+    ],
+)
+def test_each_variable_is_read(variable: str, text: str, value: Any) -> None:
+    found = getattr(read(**{variable: text}), variable.lower())
+    assert found == value
+    assert type(found) is type(value) or isinstance(value, Path)
+
+
+def test_every_setting_is_among_those_that_are_tested() -> None:
+    marks = test_each_variable_is_read.pytestmark
+    tested = {case[0].lower() for case in marks[0].args[1]}
+    assert tested == {known.name for known in fields(Settings)}
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "sentence"),
+    [
+        ("COG_SLOTS", "four", "COG_SLOTS is 'four'; give a whole number from 0 on"),
+        ("COG_SLOTS", "4.5", "COG_SLOTS is '4.5'; give a whole number from 0 on"),
+        ("QUEUE_LIMIT", "-1", "QUEUE_LIMIT is '-1'; give a whole number from 0 on"),
+        ("QUEUE_LIMIT", "9" * 20, f"QUEUE_LIMIT is '{'9' * 20}'; give a whole number from 0 on"),
+        ("FETCH_SECONDS", "soon", "FETCH_SECONDS is 'soon'; give a number from 0 on"),
+        ("FETCH_SECONDS", "nan", "FETCH_SECONDS is 'nan'; give a number from 0 on"),
+        ("FETCH_SECONDS", "inf", "FETCH_SECONDS is 'inf'; give a number from 0 on"),
+        ("FETCH_SECONDS", "-0.5", "FETCH_SECONDS is '-0.5'; give a number from 0 on"),
+        (
+            "COG_URLS",
+            "http://a b:80",
+            "COG_URLS has 'b:80'; give a URL such as https://sd.example.com",
+        ),
+        (
+            "COG_URLS",
+            "http://a/predictions",
+            "COG_URLS has 'http://a/predictions'; give a URL such as https://sd.example.com",
+        ),
+        (
+            "PUBLIC_URL",
+            "sd.example.com",
+            "PUBLIC_URL has 'sd.example.com'; give a URL such as https://sd.example.com",
+        ),
+        (
+            "ALLOWED_ORIGINS",
+            "*",
+            "ALLOWED_ORIGINS has '*'; give a URL such as https://sd.example.com",
+        ),
+        (
+            "ALLOWED_ORIGINS",
+            "null",
+            "ALLOWED_ORIGINS has 'null'; give a URL such as https://sd.example.com",
+        ),
+        (
+            "ALLOWED_ORIGINS",
+            "http://[",
+            "ALLOWED_ORIGINS has 'http://['; give a URL such as https://sd.example.com",
+        ),
+        (
+            "ALLOWED_ORIGINS",
+            "https://example.com?a",
+            "ALLOWED_ORIGINS has 'https://example.com?a'; "
+            "give a URL such as https://sd.example.com",
+        ),
+        (
+            "ALLOWED_NETWORKS",
+            "10.0.0.0/8 intranet",
+            "ALLOWED_NETWORKS has 'intranet'; give networks such as 10.1.0.0/16",
+        ),
+        (
+            "ALLOWED_NETWORKS",
+            "10.0.0.1/8",
+            "ALLOWED_NETWORKS has '10.0.0.1/8'; give networks such as 10.1.0.0/16",
+        ),
+    ],
+)
+def test_what_cannot_be_is_told(variable: str, text: str, sentence: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(**{variable: text})
+    assert str(caught.value) == sentence
+
+
+def test_an_allowed_origin_is_as_a_browser_sends_it() -> None:
+    assert read(ALLOWED_ORIGINS="https://example.com/").allowed_origins == ("https://example.com",)
+
+
+def test_the_database_is_a_file_in_the_folder(tmp_path: Path) -> None:
+    assert Settings(data=tmp_path).database == tmp_path.resolve() / "predictions.db"
+
+
+def test_the_hosts_are_this_machine_and_what_was_set() -> None:
+    local = {"127.0.0.1", "localhost", "[::1]"}
+    assert read().hosts == local
+    assert read(ALLOWED_HOSTS="GPU.example").hosts == {*local, "gpu.example"}
+    assert read(PUBLIC_URL="https://SD.example.com:8443").hosts == {*local, "sd.example.com"}
+
+
+def test_networks_are_read() -> None:
+    networks = read(ALLOWED_NETWORKS="10.1.0.0/16,fd00::/8").networks
+    assert [str(one) for one in networks] == ["10.1.0.0/16", "fd00::/8"]
+
+
+@pytest.mark.parametrize(
+    ("netloc", "host"),
+    [
+        ("example.com", "example.com"),
+        ("Example.COM:80", "example.com"),
+        ("[::1]", "[::1]"),
+        ("[::1]:80", "[::1]"),
+        ("example.com:80:80", "example.com:80"),
+        ("example.com:", "example.com:"),
+        ("example.com:http", "example.com:http"),
+        ("", ""),
+    ],
+)
+def test_a_port_is_taken_away_and_nothing_else(netloc: str, host: str) -> None:
+    assert bare_host(netloc) == host
