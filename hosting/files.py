@@ -19,8 +19,10 @@ OUTPUT = re.compile(r"predictions/[a-z0-9]{1,64}/out-\d+\.(png|webp|jpg)")
 """What we encoded ourselves; anything else came from a client."""
 TYPES = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
 _PATH = re.compile(r"(predictions/[a-z0-9]{1,64}/[a-z0-9_.-]{1,64}|uploads/[a-z0-9]{1,64})")
-_ENTRY = re.compile(r"[a-z0-9]{26}|\.[a-z0-9]{26}\.part")
+_ENTRY = re.compile(r"[a-z0-9]{1,64}|\.[a-z0-9]{1,64}\.part")
 """An id, or what was half written under it."""
+_OLD = re.compile(r"[a-z0-9]{26}|\.[a-z0-9]{26}\.part")
+"""The same, as `new_id` makes them: a folder of somebody else is left alone."""
 
 
 class Files:
@@ -85,7 +87,7 @@ class Files:
         """Our folders and files, as kind and name, that were last changed before a time."""
         for kind in ("predictions", "uploads"):
             for entry in os.scandir(self._folder / kind):
-                is_ours = _ENTRY.fullmatch(entry.name)
+                is_ours = _OLD.fullmatch(entry.name)
                 if is_ours and entry.stat(follow_symlinks=False).st_mtime < before:
                     yield kind, entry.name
 

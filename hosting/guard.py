@@ -40,7 +40,7 @@ class Guard:
             f"[{listens_on}]" if ":" in listens_on else listens_on.lower()
         }
         self._too_large = f"The body has more than {settings.upload_megabytes} MiB"
-        self._origins = {*settings.allowed_origins, settings.public_url.lower()}
+        self._origins = {*settings.allowed_origins, settings.public_url.lower()} - {""}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, or answers it."""

@@ -99,7 +99,7 @@ class Settings:
     def hosts(self) -> frozenset[str]:
         """The names, without a port, that a request's Host may have, besides where it listens."""
         public = {bare_host(urlsplit(self.public_url).netloc)} if self.public_url else set()
-        return frozenset({*LOOPBACK_NAMES, *self.allowed_hosts, *public})
+        return frozenset({*LOOPBACK_NAMES, *map(str.lower, self.allowed_hosts), *public})
 
 
 def bare_host(netloc: str) -> str:
@@ -116,10 +116,10 @@ def _read(name: str, text: str, default: Any) -> Any:
             number = type(default)(text)
         except ValueError:
             number = -1
-        least = 0 if name in MAY_BE_ZERO else 1
-        if not least <= number < 1e9:
-            kind = "whole number" if isinstance(default, int) else "number"
-            raise SettingsError(f"{name} is {text!r}; give a {kind} from {least} on")
+        if not (0 < number < 1e9 or (number == 0 and name in MAY_BE_ZERO)):
+            kind = "whole number from 1 on" if isinstance(default, int) else "number above 0"
+            kind = "number from 0 on" if name in MAY_BE_ZERO else kind
+            raise SettingsError(f"{name} is {text!r}; give a {kind}")
         return number
     return Path(text) if isinstance(default, Path) else text.rstrip("/")
 
@@ -129,5 +129,10 @@ def _check_url(name: str, url: str) -> None:
         parts = urlsplit(url)
     except ValueError:
         parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.netloc
+        or parts.path.strip("/")
+        or parts.query
+    ):
         raise SettingsError(f"{name} has {url!r}; give a URL such as https://sd.example.com")

@@ -33,6 +33,7 @@ LONGEST = 10.0
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has the front look more often at what nobody tells it of."""
     monkeypatch.setattr(dispatch, "LOOK", 0.02)
+    monkeypatch.setattr(dispatch, "NOTHING_KEPT", 0.2)
     monkeypatch.setattr(endpoints, "LOOK", 0.02)
 
 
@@ -97,6 +98,7 @@ def prediction(token: Token, prompt: str, seed: int = 7, **fields: Any) -> Predi
 async def queue(folder: Path, *cogs: CogServer, **settings: Any) -> AsyncIterator[Queue]:
     """A dispatcher that runs, before Cog servers that are ready."""
     database = Database(folder / "predictions.db")
+    database.now(tokens.prepare)
     dispatcher = Queue(
         Settings(data=folder, **settings),
         database,

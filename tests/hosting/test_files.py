@@ -157,21 +157,22 @@ def test_a_half_written_file_is_never_seen(
 
 
 def test_what_is_older_is_told_and_what_is_not_ours_is_not(files: Files, tmp_path: Path) -> None:
-    for name in ("old", "young"):
+    old, young, gone = ("o" * 26, "y" * 26, "g" * 26)
+    for name in (old, young):
         files.write(f"uploads/{name}", b"data")
         files.write(f"predictions/{name}/in-image", b"data")
     data = tmp_path / "data"
-    for name in (".a1.part", "lost+found", "README"):
+    for name in (f".{old}.part", "lost+found", "thesis"):
         (data / "uploads" / name).write_bytes(b"data")
-    (data / "uploads" / "gone").symlink_to(tmp_path / "nowhere")
+    (data / "uploads" / gone).symlink_to(tmp_path / "nowhere")
     for path in data.glob("*/*"):
-        times = (100, 100) if path.name != "young" else (200, 200)
+        times = (100, 100) if path.name != young else (200, 200)
         os.utime(path, times, follow_symlinks=False)
     assert set(files.old(150)) == {
-        ("predictions", "old"),
-        ("uploads", "old"),
-        ("uploads", "gone"),
-        ("uploads", ".a1.part"),
+        ("predictions", old),
+        ("uploads", old),
+        ("uploads", gone),
+        ("uploads", f".{old}.part"),
     }
     for kind, name in files.old(150):
         files.remove(f"{kind}/{name}")

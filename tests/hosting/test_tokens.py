@@ -13,6 +13,7 @@ from hosting.tokens import TokenError
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(tmp_path / "predictions.db")
+    database.now(tokens.prepare)
     yield database
     database.close()
 
