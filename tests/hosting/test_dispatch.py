@@ -355,6 +355,7 @@ def test_what_was_told_of_a_running_prediction_stays_as_it_was(
         fox = await queue.ask("fox")
         told = None
         while told is None or not told.logs:
+            await asyncio.sleep(0.01)
             told = await queue.current(fox)
         cog.let_go("fox")
         (done,) = await queue.over(fox)

@@ -176,7 +176,7 @@ def test_what_is_older_is_told_and_what_is_not_ours_is_not(files: Files, tmp_pat
     }
     for kind, name in files.old(150):
         files.remove(f"{kind}/{name}")
-    assert {path.name for path in data.glob("*/*")} == {"young", "lost+found", "README"}
+    assert {path.name for path in data.glob("*/*")} == {young, "lost+found", "thesis"}
 
 
 def test_a_picture_is_had_as_a_data_url(files: Files) -> None:
