@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hosting import dispatch, predictions, tokens
+from hosting import predictions, tokens
 from hosting.database import Upload, new_id
 from hosting.files import Files
 from tests.hosting.cog_server import CogServer, data_url, pixels
@@ -689,7 +689,7 @@ def test_files_of_nothing_that_is_known_are_removed_after_a_while(
         half = tmp_path / "uploads" / f".{new_id()}.part"
         half.write_bytes(b"hal")
         for path in (tmp_path / "predictions" / old, tmp_path / "uploads" / old, half):
-            age(path, dispatch.SWEPT_EVERY + 60)
+            age(path, 31 * 86400)
         await queue.sweep()
         assert predictions_folder(tmp_path) == {young}
         assert [path.name for path in (tmp_path / "uploads").iterdir()] == [young]
