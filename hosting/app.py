@@ -27,6 +27,7 @@ from hosting import (
     database,
     documentation,
     log,
+    page,
     predictions,
     tokens,
 )
@@ -160,6 +161,7 @@ def create(
     application.state.stop = lambda: None
     for routes in (api_replicate, api_cog, api_files, documentation):
         application.include_router(routes.routes)
+    page.include(application)
     application.get("/health", tags=["operations"], response_model=None)(health)
     if settings.allowed_origins:
         application.add_middleware(

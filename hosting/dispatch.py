@@ -353,7 +353,7 @@ class Dispatcher:
         for name, url in files.items():
             if "://" in url:
                 try:
-                    data = await self._download(url)
+                    data = await self.download(url)
                 except fetch.FetchError as error:
                     told = f"{name}: {error}"
                     return partial(_finish, live=prediction, status="failed", error=told)
@@ -362,7 +362,7 @@ class Dispatcher:
                 files[name] = f"in-{name}"
         return partial(predictions.set_ready, prediction_id=prediction.id, files=files)
 
-    async def _download(self, url: str) -> bytes:
+    async def download(self, url: str) -> bytes:
         settings = self.settings
         data = await fetch.download(
             url,

@@ -61,6 +61,11 @@ class Endpoint:
         return models.task_of(self.schema) if self.schema else None
 
     @property
+    def native_size(self) -> int | None:
+        """The side in pixels of the square that its model was trained on; None if nobody knows."""
+        return self.server.launch.native_size or None if self.server else None
+
+    @property
     def has_room(self) -> bool:
         """Whether it takes a prediction now."""
         free = len(self.running) < self.slots and not self.is_reserved

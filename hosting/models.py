@@ -187,6 +187,16 @@ def find(reference: str) -> Model | None:
     return None
 
 
+def offered(task: str, weights: str) -> Model:
+    """The model by whose name the web form asks an endpoint: that of its weights, if it has one.
+
+    Args:
+        weights: what the endpoint serves; `demo` is nobody's name.
+    """
+    of_task = [one for one in MODELS if one.task == task]
+    return min(of_task, key=lambda one: (one.name != weights, len(one.defaults)))
+
+
 def version_of(model: Model) -> str:
     """Our own version id: 64 hexadecimal digits, the same after a restart and an update.
 

@@ -28,6 +28,8 @@ class Launch:
         predictor: the class in it.
         schema: its OpenAPI document, by which Cog's server validates.
         slots: predictions at once.
+        native_size: the side in pixels of the square that the model was trained on; 0 if nobody
+            knows.
         environment: what is set besides this process's own environment.
     """
 
@@ -36,6 +38,7 @@ class Launch:
     predictor: str
     schema: Mapping[str, Any]
     slots: int
+    native_size: int
     environment: Mapping[str, str]
 
 

@@ -136,6 +136,7 @@ def prediction(
             "get": record.source + path,
             "cancel": f"{record.source}{path}/cancel",
             "stream": link(f"{path}/stream"),
+            "web": link(f"/p/{record.id}"),
         },
     }
     if queue:

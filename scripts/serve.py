@@ -51,6 +51,7 @@ def _launches(arguments: argparse.Namespace) -> list[Launch]:
             predictor=predictor,
             schema=schema.schema(source, predictor),
             slots=schema.concurrency(source),
+            native_size=weights.native_size,
             environment={"MODEL": name} if name else {},
         )
     return list(launches.values())

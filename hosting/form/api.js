@@ -1,0 +1,120 @@
+// The client of the server that gave this page: its token, its errors, its absence.
+
+import { byId, pause } from "./dom.js";
+
+/** What the server refuses; `faults` are by the names of the inputs. */
+export class Problem extends Error {
+  constructor(status, detail, faults = {}) {
+    super(detail);
+    this.status = status;
+    this.faults = faults;
+  }
+}
+
+/** The token that was given, or none. */
+export const token = () => localStorage.getItem("token");
+
+/**
+ * Asks the server. One that does not answer is asked again until it does.
+ * @returns {Promise<Response>}
+ * @throws {Problem}
+ */
+export async function ask(path, body, method = body ? "POST" : "GET") {
+  for (;;) {
+    const headers = { Accept: "application/json" };
+    const asWho = token();
+    if (asWho) headers.Authorization = `Bearer ${asWho}`;
+    if (body) headers["Content-Type"] = "application/json";
+    let answer;
+    try {
+      answer = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
+    } catch {
+      if (method === "POST") {
+        // Nobody knows whether it was taken: to ask twice may be to draw twice.
+        reconnect();
+        throw new Problem(0, "The server does not answer. Try again when it is back.");
+      }
+      await reconnect();
+      continue;
+    }
+    if (answer.ok) return answer;
+    if (answer.status === 401) {
+      await askForToken(asWho);
+      continue;
+    }
+    if (answer.status === 503 && method === "GET") {
+      await pause(1000);
+      continue;
+    }
+    throw await problemOf(answer);
+  }
+}
+
+/** The same, for what is JSON. */
+export const askJson = async (...asked) => (await ask(...asked)).json();
+
+/** A URL of the server as this page reaches it, whatever name the server gives itself. */
+export function here(url) {
+  const { pathname, search } = new URL(url, location.href);
+  return pathname + search;
+}
+
+async function problemOf(answer) {
+  let document = {};
+  try {
+    document = await answer.json();
+  } catch {
+    // A proxy's page, or nothing.
+  }
+  const faults = {};
+  for (const { field, description } of document.invalid_fields ?? [])
+    faults[field.replace(/^input\./, "")] ??= description;
+  return new Problem(answer.status, document.detail ?? `The server answered ${answer.status}.`, faults);
+}
+
+let reconnecting = null;
+
+/** Says that the server is away, and waits until it is back. */
+function reconnect() {
+  reconnecting ??= (async () => {
+    const shown = byId("connection");
+    shown.textContent = "The server does not answer. Your pictures are safe; trying again …";
+    for (;;) {
+      await pause(700);
+      try {
+        if ((await fetch("/health-check")).ok) break;
+      } catch {
+        // Not yet.
+      }
+    }
+    shown.textContent = "The server is back.";
+    setTimeout(() => (shown.textContent = ""), 4000);
+    reconnecting = null;
+  })();
+  return reconnecting;
+}
+
+let asking = null;
+
+/** Asks the visitor for a token, once however many requests want it. */
+function askForToken(refused) {
+  if (token() !== refused) return null; // another request has asked meanwhile
+  asking ??= new Promise((done) => {
+    const dialog = byId("token");
+    byId("token-fault").textContent = refused ? "The server does not know this token." : "";
+    dialog.addEventListener("cancel", (event) => event.preventDefault());
+    dialog.addEventListener(
+      "close",
+      () => {
+        localStorage.setItem("token", byId("token-text").value.trim());
+        byId("token-text").value = "";
+        byId("forget-token").hidden = false;
+        asking = null;
+        done();
+      },
+      { once: true },
+    );
+    dialog.showModal();
+  });
+  return asking;
+}

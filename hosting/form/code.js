@@ -1,0 +1,104 @@
+// The settings of the form as a developer would send them.
+
+import { button, copy, h } from "./dom.js";
+
+const LANGUAGES = { curl, Python: python, JavaScript: javascript, "cog predict": cog };
+
+/**
+ * The code for each way in, ready to paste.
+ * @param {object} ask
+ * @param {string} ask.model: owner/name.
+ * @param {object} ask.inputs: plain values by name.
+ * @param {object} ask.files: names of files, by the name of the input.
+ * @param {boolean} ask.hasToken: whether the server wants one.
+ */
+export function codePanel(ask) {
+  const shown = h("pre", { tabindex: 0, role: "region", "aria-label": "Code" }, h("code", { dir: "ltr" }));
+  const language = h("select", { "aria-label": "Language" }, ...Object.keys(LANGUAGES).map((name) => h("option", {}, name)));
+  language.value = localStorage.getItem("language") ?? "curl";
+  const show = () => {
+    shown.firstChild.textContent = LANGUAGES[language.value]({ ...ask, origin: location.origin });
+    localStorage.setItem("language", language.value);
+  };
+  language.addEventListener("change", show);
+  show();
+  return [
+    h("div", { class: "pair" }, language, button("Copy", (event) => copy(shown.textContent, event.target))),
+    shown,
+    h("p", { class: "hint" }, "The same request as the form sends. All of the API: ", h("a", { href: "/docs" }, "documentation"), "."),
+  ];
+}
+
+const quoted = (text) => `'${String(text).replaceAll("'", "'\\''")}'`;
+const indented = (lines) => lines.map((line) => `    ${line}\n`).join("");
+
+function curl({ model, inputs, files, hasToken, origin }) {
+  const json = JSON.stringify({ input: inputs });
+  const head = [
+    `curl -s ${origin}/v1/models/${model}/predictions`,
+    "-H 'Content-Type: application/json'",
+    "-H 'Prefer: wait'",
+    ...(hasToken ? ['-H "Authorization: Bearer $REPLICATE_API_TOKEN"'] : []),
+  ].join(" \\\n  ");
+  if (!Object.keys(files).length) return `${head} \\\n  -d ${quoted(json)}`;
+  // The files go in as data URLs, behind the plain inputs.
+  const parts = Object.entries(files).map(([name, file], place) => {
+    const before = place || Object.keys(inputs).length ? "," : "";
+    return `  printf '%s' ${quoted(`${before}"${name}":"data:${typeOf(file)};base64,`)}\n  base64 < ${quoted(file)} | tr -d '\\n'\n  printf '"'\n`;
+  });
+  return `(\n  printf '%s' ${quoted(json.slice(0, -2))}\n${parts.join("")}  printf '}}'\n) | ${head} \\\n  -d @-`;
+}
+
+function python({ model, inputs, files, hasToken, origin }) {
+  const literal = (value) => ({ true: "True", false: "False", null: "None" })[value] ?? JSON.stringify(value);
+  const lines = [
+    ...Object.entries(inputs).map(([name, value]) => `"${name}": ${typeof value === "string" ? JSON.stringify(value) : literal(value)},`),
+    ...Object.entries(files).map(([name, file]) => `"${name}": open(${JSON.stringify(file)}, "rb"),`),
+  ];
+  const auth = hasToken ? 'os.environ["REPLICATE_API_TOKEN"]' : '"none"';
+  return `${hasToken ? "import os\n\n" : ""}import replicate  # pip install replicate
+
+client = replicate.Client(base_url="${origin}", api_token=${auth})
+pictures = client.run(
+    "${model}",
+    input={
+${indented(lines.map((line) => `    ${line}`))}    },
+)
+for number, picture in enumerate(pictures):
+    with open(f"picture-{number}.${inputs.output_format ?? "png"}", "wb") as file:
+        file.write(picture.read())
+`;
+}
+
+function javascript({ model, inputs, files, hasToken, origin }) {
+  const lines = [
+    ...Object.entries(inputs).map(([name, value]) => `${name}: ${JSON.stringify(value)},`),
+    ...Object.entries(files).map(([name, file]) => `${name}: await readFile(${JSON.stringify(file)}),`),
+  ];
+  const auth = hasToken ? "process.env.REPLICATE_API_TOKEN" : '"none"';
+  return `import { readFile, writeFile } from "node:fs/promises";
+import Replicate from "replicate"; // npm install replicate
+
+const replicate = new Replicate({ baseUrl: "${origin}/v1", auth: ${auth} });
+const pictures = await replicate.run("${model}", {
+  input: {
+${indented(lines)}  },
+});
+for (const [number, picture] of pictures.entries()) {
+  await writeFile(\`picture-\${number}.${inputs.output_format ?? "png"}\`, picture);
+}
+`;
+}
+
+function cog({ inputs, files }) {
+  const flags = [
+    ...Object.entries(inputs).map(([name, value]) => `-i ${name}=${quoted(value)}`),
+    ...Object.entries(files).map(([name, file]) => `-i ${name}=@${quoted(file)}`),
+  ];
+  return `cog predict stable-diffusion \\\n  ${flags.join(" \\\n  ")}\n\n# Without a container, in the project's folder:\nscripts/predict \\\n  ${flags.join(" \\\n  ")}\n`;
+}
+
+function typeOf(file) {
+  const ending = file.split(".").pop().toLowerCase();
+  return { jpg: "image/jpeg", jpeg: "image/jpeg", webp: "image/webp", gif: "image/gif" }[ending] ?? "image/png";
+}

@@ -1,0 +1,232 @@
+// The painting of a mask over a picture: by mouse, pen or finger.
+
+import { button, h } from "./dom.js";
+
+/** Side of the brush at its largest, as a share of the picture's shorter side. */
+const LARGEST_BRUSH = 0.5;
+const CLOSEST = 8;
+
+/**
+ * Has the person paint what is to be repainted.
+ * @param {{url, width, height}} picture: what is painted on.
+ * @param {{blob}?} mask: what was painted before, or a mask from elsewhere.
+ * @returns {Promise<{blob, name, width, height, url}?>} white where it was painted, else black, of
+ *   the picture's size; null if the person goes back.
+ */
+export async function paintMask(picture, mask) {
+  const { width, height } = picture;
+  const canvas = h("canvas", { width, height });
+  const context = canvas.getContext("2d");
+  const image = h("img", { src: picture.url, alt: "" });
+  const cursor = h("div", { class: "brush" });
+  const paper = h("div", { class: "paper" }, image, canvas, cursor);
+  const stage = h("div", { class: "stage" }, paper);
+  const base = mask && (await painted(mask, width, height));
+  let [done, undone] = [[], []];
+  let zoom = 1;
+  let isErasing = false;
+
+  // Everything that was done is drawn again to undo one thing: a stroke takes less room than a copy.
+  const draw = (act) => {
+    context.globalCompositeOperation = "source-over";
+    context.fillStyle = context.strokeStyle = "#e5484d";
+    if (act === "clear") context.clearRect(0, 0, width, height);
+    else if (act === "invert") {
+      context.globalCompositeOperation = "xor";
+      context.fillRect(0, 0, width, height);
+    } else {
+      if (act.isErasing) context.globalCompositeOperation = "destination-out";
+      context.lineWidth = act.size;
+      context.lineCap = context.lineJoin = "round";
+      context.beginPath();
+      context.moveTo(...act.points[0]);
+      for (const point of act.points) context.lineTo(...point);
+      context.stroke();
+    }
+  };
+  const redraw = () => {
+    draw("clear");
+    if (base) context.drawImage(base, 0, 0);
+    done.forEach(draw);
+    show();
+  };
+  const act = (what) => {
+    done.push(what);
+    undone = [];
+    redraw();
+  };
+  const move = (from, to) => {
+    if (from.length) to.push(from.pop());
+    redraw();
+  };
+
+  const size = h("input", { type: "range", min: 1, max: 100, value: 25, "aria-label": "Size of the brush" });
+  const brushSize = () => Math.max(2, ((size.value / 100) * LARGEST_BRUSH * Math.min(width, height)));
+  const tool = (text, erases) =>
+    button(text, () => {
+      isErasing = erases;
+      show();
+    });
+  const [brush, eraser] = [tool("Brush", false), tool("Eraser", true)];
+  const undo = button("Undo", () => move(done, undone));
+  const redo = button("Redo", () => move(undone, done));
+  const clear = button("Clear", () => act("clear"));
+  const closer = button("+", () => zoomTo(zoom * 1.5), { "aria-label": "Zoom in" });
+  const farther = button("−", () => zoomTo(zoom / 1.5), { "aria-label": "Zoom out" });
+
+  function show() {
+    brush.setAttribute("aria-pressed", !isErasing);
+    eraser.setAttribute("aria-pressed", isErasing);
+    undo.disabled = !done.length;
+    redo.disabled = !undone.length;
+    farther.disabled = zoom <= 1;
+    closer.disabled = zoom >= CLOSEST;
+  }
+
+  /** Zooms; the point of the stage at `x`, `y` stays where it is. */
+  function zoomTo(wanted, x = stage.clientWidth / 2, y = stage.clientHeight / 2) {
+    const [left, top] = [stage.scrollLeft + x, stage.scrollTop + y];
+    const before = paper.clientWidth;
+    zoom = Math.min(CLOSEST, Math.max(1, wanted));
+    const fitting = Math.min(stage.clientWidth / width, stage.clientHeight / height);
+    paper.style.width = `${width * fitting * zoom}px`;
+    paper.style.height = `${height * fitting * zoom}px`;
+    const grown = paper.clientWidth / before;
+    stage.scrollTo(left * grown - x, top * grown - y);
+    show();
+  }
+
+  // Pointers: one paints, two fingers move the paper.
+  const pointers = new Map();
+  let stroke = null;
+  const place = ({ clientX, clientY }) => {
+    const box = canvas.getBoundingClientRect();
+    return [((clientX - box.left) * width) / box.width, ((clientY - box.top) * height) / box.height];
+  };
+  const fingers = () => {
+    const [one, other] = [...pointers.values()];
+    const box = stage.getBoundingClientRect();
+    return {
+      apart: Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY),
+      x: (one.clientX + other.clientX) / 2 - box.left,
+      y: (one.clientY + other.clientY) / 2 - box.top,
+    };
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    canvas.setPointerCapture(event.pointerId);
+    pointers.set(event.pointerId, event);
+    stroke = pointers.size === 1 ? { points: [place(event)], size: brushSize(), isErasing } : null;
+    redraw();
+    if (stroke) draw(stroke);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    const [x, y] = place(event);
+    cursor.style.left = `${(100 * x) / width}%`;
+    cursor.style.top = `${(100 * y) / height}%`;
+    cursor.style.width = `${(100 * brushSize()) / width}%`;
+    if (!pointers.has(event.pointerId)) return;
+    if (pointers.size === 2) {
+      const before = fingers();
+      pointers.set(event.pointerId, event);
+      const now = fingers();
+      stage.scrollBy(before.x - now.x, before.y - now.y);
+      zoomTo((zoom * now.apart) / Math.max(before.apart, 1), now.x, now.y);
+    } else if (stroke) {
+      const passed = event.getCoalescedEvents?.() ?? [];
+      const added = (passed.length ? passed : [event]).map(place);
+      draw({ ...stroke, points: [stroke.points.at(-1), ...added] });
+      stroke.points.push(...added);
+    }
+  });
+  for (const kind of ["pointerup", "pointercancel"])
+    canvas.addEventListener(kind, (event) => {
+      pointers.delete(event.pointerId);
+      if (stroke && kind === "pointerup") act(stroke);
+      stroke = null;
+      if (kind === "pointercancel") redraw();
+    });
+  stage.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey) return;
+      event.preventDefault();
+      const box = stage.getBoundingClientRect();
+      zoomTo(zoom * Math.exp(-event.deltaY / 200), event.clientX - box.left, event.clientY - box.top);
+    },
+    { passive: false },
+  );
+
+  const dialog = h(
+    "dialog",
+    { class: "editor", "aria-label": "Paint what is to be repainted" },
+    h(
+      "div",
+      { class: "tools", role: "toolbar", "aria-label": "Tools" },
+      brush,
+      eraser,
+      size,
+      undo,
+      redo,
+      button("Invert", () => act("invert")),
+      clear,
+      farther,
+      closer,
+    ),
+    stage,
+    h(
+      "div",
+      { class: "buttons" },
+      h("span", { class: "hint" }, "What you paint is repainted; the rest stays."),
+      button("Back", () => dialog.close()),
+      button("Use this mask", () => dialog.close("use"), { class: "primary" }),
+    ),
+  );
+  dialog.addEventListener("keydown", (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
+    event.preventDefault();
+    (event.shiftKey ? redo : undo).click();
+  });
+  const resized = new ResizeObserver(() => zoomTo(zoom));
+  document.body.append(dialog);
+  dialog.showModal();
+  redraw();
+  resized.observe(stage);
+  await new Promise((closed) => dialog.addEventListener("close", closed));
+  resized.disconnect();
+  dialog.remove();
+  return dialog.returnValue === "use" ? masked(canvas) : null;
+}
+
+/** What is white in a mask, in the colour that is painted with; fitted like the server does. */
+async function painted(mask, width, height) {
+  const bitmap = await createImageBitmap(mask.blob);
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const scale = Math.max(width / bitmap.width, height / bitmap.height);
+  const [w, h] = [bitmap.width * scale, bitmap.height * scale];
+  context.drawImage(bitmap, (width - w) / 2, (height - h) / 2, w, h);
+  const pixels = context.getImageData(0, 0, width, height);
+  for (let at = 0; at < pixels.data.length; at += 4) {
+    const isWhite = pixels.data[at] * pixels.data[at + 3] >= 128 * 255;
+    pixels.data.set([229, 72, 77, isWhite ? 255 : 0], at);
+  }
+  context.putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+/** The mask that was painted on a canvas. */
+async function masked(canvas) {
+  const { width, height } = canvas;
+  const made = new OffscreenCanvas(width, height);
+  const context = made.getContext("2d");
+  context.drawImage(canvas, 0, 0);
+  context.globalCompositeOperation = "source-in";
+  context.fillStyle = "white";
+  context.fillRect(0, 0, width, height);
+  context.globalCompositeOperation = "destination-over";
+  context.fillStyle = "black";
+  context.fillRect(0, 0, width, height);
+  const blob = await made.convertToBlob();
+  return { blob, name: "mask.png", width, height, url: URL.createObjectURL(blob) };
+}

@@ -1,0 +1,186 @@
+// The field of an input that is a picture: from a file, a URL, the clipboard, a camera.
+
+import { ask } from "./api.js";
+import { announce, button, h } from "./dom.js";
+import { ACCEPTED, readPicture } from "./picture.js";
+
+/**
+ * A field.
+ * @param {object} input: of `inputsOf`.
+ * @param {() => void} changed: called when there is another picture, or none.
+ * @param {object} more
+ * @param {() => Promise<object?>} more.paint: makes a mask; null where the person does not.
+ * @param {() => object?} more.under: the picture that a mask lies on.
+ * @param {Element} more.examples: pictures to try.
+ * @param {(making: object) => void} more.restore: takes over the settings that a picture carries.
+ * @returns {{element, get, set, say, focus, take, crop}} as of `makeField`; `take` reads a file,
+ *   `crop` shows what a result of a size shows of the picture.
+ */
+export function makePictureField(input, changed, { paint, under, examples, restore } = {}) {
+  const id = `input-${input.name}`;
+  const title = input.name === "mask" ? "mask" : "picture";
+  let picture = null;
+
+  const pick = (capture) => h("input", { type: "file", accept: ACCEPTED, capture, class: "unseen", tabindex: -1, "aria-hidden": "true" });
+  const [file, camera] = [pick(null), pick("environment")];
+  for (const one of [file, camera])
+    one.addEventListener("change", () => {
+      if (one.files[0]) field.take(one.files[0]);
+      one.value = "";
+    });
+  const choose = button(`Choose a ${title}`, () => file.click(), { id, "aria-describedby": `${id}-hint ${id}-fault` });
+  const address = h("input", { type: "url", placeholder: "https://…", "aria-label": `URL of the ${title}` });
+  const fromUrl = h("div", { class: "pair", hidden: true }, address, button("Get it", getIt));
+  address.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") {
+      event.preventDefault();
+      getIt();
+    }
+  });
+  const toggle = (text, shown) =>
+    button(
+      text,
+      (event) => {
+        shown.hidden = !shown.hidden;
+        event.target.setAttribute("aria-expanded", !shown.hidden);
+      },
+      { class: "quiet", "aria-expanded": "false" },
+    );
+  if (examples) examples.hidden = true;
+  const drop = h(
+    "div",
+    { class: "drop" },
+    paint ? button("Paint on the image", painted) : null,
+    choose,
+    h("span", { class: "hint" }, paint ? "" : "or drop or paste one anywhere"),
+    h(
+      "div",
+      { class: "ways" },
+      paint ? null : toggle("From a URL", fromUrl),
+      paint ? null : button("Camera", () => camera.click(), { class: "quiet touch-only" }),
+      examples ? toggle("Examples", examples) : null,
+    ),
+  );
+  const shown = h("figure", { class: "chosen", hidden: true });
+  const fault = h("p", { class: "fault", id: `${id}-fault` });
+  const element = h(
+    "div",
+    { class: "field", "data-name": input.name, role: "group", "aria-labelledby": `${id}-label` },
+    h("span", { class: "label", id: `${id}-label` }, input.label),
+    h("p", { class: "hint", id: `${id}-hint` }, input.hint),
+    drop,
+    fromUrl,
+    examples ?? null,
+    shown,
+    fault,
+    file,
+    camera,
+  );
+  for (const kind of ["dragenter", "dragover"]) element.addEventListener(kind, () => drop.classList.add("over"));
+  for (const kind of ["dragleave", "drop"]) element.addEventListener(kind, () => drop.classList.remove("over"));
+
+  async function getIt() {
+    const url = address.value.trim();
+    if (!url) return field.say("Give the address of a picture, such as https://example.com/cat.png.");
+    field.say("");
+    try {
+      const answer = await ask("/form/picture", { url });
+      await field.take(await answer.blob(), url.split(/[?#]/)[0].split("/").pop() || "picture");
+      address.value = "";
+    } catch (error) {
+      field.say(error.faults?.url ?? error.message);
+    }
+  }
+
+  async function painted() {
+    try {
+      const made = await paint(picture);
+      if (made) field.set(made);
+    } catch (error) {
+      field.say(error.message);
+    }
+  }
+
+  function show() {
+    drop.hidden = picture !== null;
+    shown.hidden = picture === null;
+    if (picture === null) return shown.replaceChildren();
+    fromUrl.hidden = true;
+    if (examples) examples.hidden = true;
+    const size = picture.width ? `${picture.width} × ${picture.height} px` : "this browser can't show it, the model can";
+    const ground = under?.();
+    const isOver = ground && ground.width === picture.width && ground.height === picture.height;
+    const preview = h(
+      "div",
+      { class: "preview" },
+      isOver ? h("img", { src: ground.url, alt: "" }) : null,
+      h("img", { src: picture.url, alt: `The ${title} that was chosen`, class: isOver ? "over" : null }),
+      h("div", { class: "crop" }),
+    );
+    shown.replaceChildren(
+      picture.width ? preview : "",
+      h(
+        "figcaption",
+        {},
+        h("span", { dir: "auto", class: "name" }, picture.name),
+        h("span", { class: "hint" }, size),
+        h("span", { class: "hint result" }),
+        h(
+          "span",
+          { class: "ways" },
+          paint ? button("Paint on", painted, { class: "quiet" }) : null,
+          button(`Another ${title}`, () => file.click(), { class: "quiet" }),
+          button("Remove", remove, { class: "quiet" }),
+        ),
+      ),
+      picture.making && restore
+        ? h("p", { class: "notice" }, "This picture was made here. ", button("Take over its settings", () => restore(picture.making)))
+        : "",
+    );
+  }
+
+  function remove() {
+    field.set(null);
+    choose.focus();
+    announce(`The ${title} is removed`);
+  }
+
+  const field = {
+    element,
+    get() {
+      if (picture === null && input.isRequired) throw new Error(`This model needs a ${title}.`);
+      return picture;
+    },
+    set(value) {
+      if (picture && picture !== value) URL.revokeObjectURL(picture.url);
+      picture = value;
+      field.say("");
+      show();
+      changed();
+    },
+    say(text) {
+      fault.textContent = text;
+      element.classList.toggle("wrong", text !== "");
+    },
+    focus: () => (picture ? element.querySelector(".chosen button") : choose).focus(),
+    async take(blob, name = blob.name || `pasted ${title}`) {
+      try {
+        field.set(await readPicture(blob, name));
+        announce(`${name} is the ${title}`);
+      } catch (error) {
+        field.say(error.message);
+      }
+    },
+    /** @param {[number, number]?} size: width and height of the result. */
+    crop(size) {
+      const box = element.querySelector(".crop");
+      if (!box) return;
+      element.querySelector(".result").textContent = size ? `becomes ${size[0]} × ${size[1]} px` : "";
+      const [width, height] = size ?? [picture.width, picture.height];
+      const scale = Math.max(width / picture.width, height / picture.height);
+      box.style.width = `${(100 * width) / scale / picture.width}%`;
+      box.style.height = `${(100 * height) / scale / picture.height}%`;
+    },
+  };
+  return field;
+}

@@ -1,0 +1,82 @@
+// A picture that someone gives: known by its first bytes, upright, no larger than is of use.
+
+import { makingOf } from "./making.js";
+
+/** What the model reads. */
+const FORMATS = { PNG: "image/png", JPEG: "image/jpeg", WebP: "image/webp", GIF: "image/gif", BMP: "image/bmp", TIFF: "image/tiff" };
+/** Pixels of the shorter side beyond which a picture is scaled down: no result is larger. */
+const ENOUGH = 1024;
+/** Pixels that the server takes. */
+const MOST = 64e6;
+
+/**
+ * Reads a file.
+ * @param {Blob} file
+ * @param {string} name: for people.
+ * @returns {Promise<{blob, name, width, height, url, making}>} `blob` is what is sent, `url` shows
+ *   it; both have `width` × `height` pixels, null where the browser can't read the format.
+ * @throws {Error} a sentence for the person.
+ */
+export async function readPicture(file, name) {
+  const head = new Uint8Array(await file.slice(0, 12).arrayBuffer());
+  const format = formatOf(head);
+  const making = await makingOf(file);
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file);
+  } catch {
+    if (format === "TIFF") return picture(file, name, null, null, making);
+    throw new Error(
+      format
+        ? `${name} is damaged: it can't be read as ${format}.`
+        : `${name} is no picture that can be read. Give ${Object.keys(FORMATS).slice(0, -1).join(", ")} or TIFF.`,
+    );
+  }
+  const { width, height } = bitmap;
+  try {
+    const scale = Math.min(1, ENOUGH / Math.min(width, height));
+    if (width * height * scale ** 2 > MOST)
+      throw new Error(`${name} has ${width} × ${height} pixels, which is too large. Give a smaller one.`);
+    if (scale === 1 && format) return picture(file, name, width, height, making);
+    // Scaled down, or in a format that only the browser reads.
+    const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
+    const canvas = new OffscreenCanvas(w, h);
+    const context = canvas.getContext("2d");
+    context.imageSmoothingQuality = "high";
+    context.drawImage(bitmap, 0, 0, w, h);
+    const type = format === "JPEG" || !format ? "image/jpeg" : "image/png";
+    const blob = await canvas.convertToBlob({ type, quality: 0.95 });
+    return picture(blob, name, w, h, making);
+  } finally {
+    bitmap.close();
+  }
+}
+
+function picture(blob, name, width, height, making) {
+  return { blob, name, width, height, url: URL.createObjectURL(blob), making };
+}
+
+/** A picture's file as a data URL, by which it is sent. */
+export async function dataUrl({ blob }) {
+  const format = formatOf(new Uint8Array(await blob.slice(0, 12).arrayBuffer()));
+  const typed = new Blob([blob], { type: FORMATS[format] });
+  return new Promise((done, failed) => {
+    const reader = new FileReader();
+    reader.onload = () => done(reader.result);
+    reader.onerror = () => failed(new Error("The file can't be read any more. Choose it again."));
+    reader.readAsDataURL(typed);
+  });
+}
+
+/** What is read, as a file picker takes it. */
+export const ACCEPTED = Object.values(FORMATS).join(",");
+
+function formatOf(head) {
+  const start = String.fromCharCode(...head);
+  if (start.startsWith("\x89PNG")) return "PNG";
+  if (start.startsWith("\xff\xd8\xff")) return "JPEG";
+  if (start.startsWith("RIFF") && start.endsWith("WEBP")) return "WebP";
+  if (start.startsWith("GIF8")) return "GIF";
+  if (start.startsWith("BM")) return "BMP";
+  return /^(II\*\0|MM\0\*)/.test(start) ? "TIFF" : null;
+}

@@ -1,0 +1,70 @@
+// A model's OpenAPI document, as the inputs that the form has.
+
+/** Shown above "Advanced", in this order, where the model has them; so is what it requires. */
+const FIRST = ["prompt", "image", "mask", "strength", "num_images"];
+
+/**
+ * The inputs of a model: those that matter first, then the others in the model's order.
+ * @returns {{name, label, hint, type, isFile, isRequired, isFirst, fallback, minimum, maximum, choices}[]}
+ *   `fallback` is what the model takes where nothing is given; null is its own choice.
+ */
+export function inputsOf(document) {
+  const { schemas } = document.components;
+  const { properties, required = [] } = schemas.Input;
+  return Object.entries(properties)
+    .map(([name, entry]) => {
+      // Cog keeps the choices of an input beside it, and refers to them.
+      const parts = (entry.allOf ?? []).map((part) => schemas[part.$ref.split("/").pop()]);
+      const whole = Object.assign({}, ...parts, entry);
+      return {
+        name,
+        label: labelOf(name),
+        hint: entry.description ?? "",
+        type: whole.type,
+        isFile: whole.format === "uri",
+        isRequired: required.includes(name),
+        isFirst: required.includes(name) || FIRST.includes(name),
+        fallback: whole.default ?? null,
+        minimum: whole.minimum,
+        maximum: whole.maximum,
+        choices: whole.enum,
+        order: entry["x-order"] ?? 0,
+      };
+    })
+    .sort((one, other) => rank(one) - rank(other) || one.order - other.order);
+}
+
+const rank = ({ name, isFirst }) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length + !isFirst);
+
+const labelOf = (name) => {
+  const words = name.replace(/^num_/, "number_of_").replaceAll("_", " ");
+  return words[0].toUpperCase() + words.slice(1);
+};
+
+/**
+ * The size of the result where width or height is left empty.
+ *
+ * Among the pairs of sides with half to twice the model's native area, the closest in shape, then
+ * in area, then the wider.
+ * @param {number?} width, height: what was chosen; null where nothing was.
+ * @param {{width, height}?} picture: the input; null without one.
+ * @param {number[]} sides: that the model offers.
+ * @param {number?} native: the side of the square that it was trained on; null if nobody knows.
+ * @returns {[number, number]?} null where it can't be told.
+ */
+export function sizeOf(width, height, picture, sides, native) {
+  if (width && height) return [width, height];
+  if (!native) return null;
+  if (!picture) return [width ?? native, height ?? native];
+  const shape = picture.width / picture.height;
+  const pairs = (width ? [width] : sides)
+    .flatMap((w) => (height ? [height] : sides).map((h) => [w, h]))
+    .filter(([w, h]) => width || height || (2 * w * h >= native ** 2 && w * h <= 2 * native ** 2));
+  const rank = ([w, h]) => [Math.abs(Math.log(w / h / shape)), Math.abs(w * h - native ** 2), -w];
+  return pairs.reduce((best, pair) => (isLess(rank(pair), rank(best)) ? pair : best));
+}
+
+function isLess(one, other) {
+  const index = one.findIndex((value, place) => Math.abs(value - other[place]) > 1e-9);
+  return index >= 0 && one[index] < other[index];
+}
