@@ -12,8 +12,9 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from typing_extensions import TypedDict
 
-from hosting import fetch, models, pictures, predictions
+from hosting import fetch, models, pictures
 from hosting.access import Admitted, front_of, view_of
+from hosting.endpoints import Endpoint
 from hosting.inputs import Fault
 from hosting.problems import Problem, invalid
 
@@ -79,17 +80,7 @@ async def prediction(request: Request, prediction_id: str) -> Response:
 @routes.get("/form/models")
 async def running_models(visitor: Admitted) -> list[RunningModel]:
     """What the page offers to choose from: one model for each that runs."""
-    return [
-        {
-            "id": models.offered(endpoint.task, endpoint.name).id,
-            "name": endpoint.name,
-            "task": endpoint.task,
-            "status": endpoint.status or "UNREACHABLE",
-            "native_size": endpoint.native_size,
-        }
-        for endpoint in visitor.dispatcher.endpoints
-        if endpoint.task
-    ]
+    return [_running(endpoint, endpoint.task) for endpoint in visitor.dispatcher.endpoints if endpoint.task]
 
 
 @routes.post("/form/picture", response_model=None)
@@ -100,6 +91,18 @@ async def picture(address: Address, visitor: Admitted) -> Response:
     except fetch.FetchError as error:
         raise invalid([Fault("invalid_file", "url", str(error))]) from None
     return Response(data, media_type=pictures.picture_type(data))
+
+
+def _running(endpoint: Endpoint, task: str) -> RunningModel:
+    model = models.offered(task, endpoint.name)
+    return {
+        "id": model.id,
+        # Of one that is known by its URL nobody knows what it serves, and the URL is ours to keep.
+        "name": endpoint.name if endpoint.server else model.name,
+        "task": task,
+        "status": endpoint.status or "UNREACHABLE",
+        "native_size": endpoint.native_size,
+    }
 
 
 class _Static(StaticFiles):

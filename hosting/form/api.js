@@ -42,8 +42,9 @@ export async function ask(path, body, method = body ? "POST" : "GET") {
       await askForToken(asWho);
       continue;
     }
-    if (answer.status === 503 && method === "GET") {
-      await pause(1000);
+    if (method === "GET" && [502, 503, 504].includes(answer.status)) {
+      // The front itself, whose models still start; or a proxy whose front is away.
+      await (answer.headers.get("content-type") === "application/problem+json" ? pause(1000) : reconnect());
       continue;
     }
     throw await problemOf(answer);
@@ -102,7 +103,6 @@ function askForToken(refused) {
   asking ??= new Promise((done) => {
     const dialog = byId("token");
     byId("token-fault").textContent = refused ? "The server does not know this token." : "";
-    dialog.addEventListener("cancel", (event) => event.preventDefault());
     dialog.addEventListener(
       "close",
       () => {

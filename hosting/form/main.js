@@ -1,6 +1,6 @@
 // The page: which model, its form, and the predictions that were asked for.
 
-import { ask, askJson, here, Problem, token } from "./api.js";
+import { askJson, here, Problem, token } from "./api.js";
 import { codePanel } from "./code.js";
 import { announce, button, byId, h } from "./dom.js";
 import { makeField } from "./fields.js";
@@ -92,8 +92,7 @@ function exampleList(verb) {
   const one = ({ file, prompt, seed }) => {
     const face = h("img", { src: `/form/examples/${file}`, alt: "", loading: "lazy", width: 64, height: 64 });
     const act = async () => {
-      const answer = await ask(`/form/examples/${file}`);
-      await fields.image?.take(await answer.blob(), file);
+      await fields.image?.takeFrom(`/form/examples/${file}`, file);
       fill({ prompt, seed }, false);
       announce(`${file} and the prompt ${prompt} are in the form`);
       byId("run").focus();
@@ -113,7 +112,8 @@ function changed() {
   const sides = inputs.find(({ name }) => name === "width")?.choices;
   const image = fields.image && tryGet(fields.image);
   if (image?.width) fields.image.crop(sides ? sizeOf(values.width, values.height, image, sides, model.native_size) : null);
-  for (const name of ON_IMAGES) if (fields[name]) fields[name].element.hidden = !image && !tryGet(fields.mask);
+  const isUseless = !image && inputs.some(({ name, isRequired }) => name === "image" && !isRequired);
+  for (const name of ON_IMAGES) if (fields[name]) fields[name].element.hidden = isUseless && !tryGet(fields.mask);
   if (!byId("code").hidden) showCode();
 }
 
@@ -255,14 +255,8 @@ async function reuse(prediction, picture = null) {
   fill({ ...prediction.input, ...(picture?.seed == null ? {} : { seed: picture.seed, num_images: 1 }) });
   const missing = [];
   for (const { name, isFile } of inputs) {
-    if (!isFile || typeof prediction.input[name] !== "string") continue;
-    try {
-      const path = here(prediction.input[name]);
-      const answer = path.startsWith("/files/") ? await ask(path) : await ask("/form/picture", { url: prediction.input[name] });
-      await fields[name].take(await answer.blob(), `the ${name} from before`);
-    } catch {
-      missing.push(name);
-    }
+    const url = prediction.input[name];
+    if (isFile && url && !(await fields[name].takeFrom(url, `the ${name} from before`))) missing.push(name);
   }
   say(missing.length ? `The ${missing.join(" and the ")} could not be had again. Choose another.` : "");
   announce("Its settings are in the form");
@@ -278,8 +272,7 @@ async function vary(prediction, picture) {
 }
 
 async function useAsInput({ url, name }) {
-  const answer = await ask(url);
-  await fields.image.take(await answer.blob(), name);
+  await fields.image.takeFrom(url, name);
   fields.image.focus();
 }
 
@@ -340,7 +333,10 @@ function listen() {
     event.preventDefault();
     const field = fields[event.target.closest?.("[data-name]")?.dataset.name];
     const [file] = event.dataTransfer.files;
-    if (file) (field?.take ? field : fields.image)?.take(file);
+    const url = event.dataTransfer.getData("text/uri-list").split("\n")[0];
+    const taker = field?.take ? field : fields.image;
+    if (file) taker?.take(file);
+    else if (url) taker?.takeFrom(url);
   });
   document.addEventListener("paste", (event) => {
     const [file] = event.clipboardData.files;

@@ -13,8 +13,8 @@ import { ACCEPTED, readPicture } from "./picture.js";
  * @param {() => object?} more.under: the picture that a mask lies on.
  * @param {Element} more.examples: pictures to try.
  * @param {(making: object) => void} more.restore: takes over the settings that a picture carries.
- * @returns {{element, get, set, say, focus, take, crop}} as of `makeField`; `take` reads a file,
- *   `crop` shows what a result of a size shows of the picture.
+ * @returns {{element, get, set, say, focus, take, takeFrom, crop}} as of `makeField`; `take` reads
+ *   a file and `takeFrom` what a URL leads to, and tell whether it is a picture; `crop` shows what a result of a size shows of the picture.
  */
 export function makePictureField(input, changed, { paint, under, examples, restore } = {}) {
   const id = `input-${input.name}`;
@@ -81,15 +81,8 @@ export function makePictureField(input, changed, { paint, under, examples, resto
 
   async function getIt() {
     const url = address.value.trim();
-    if (!url) return field.say("Give the address of a picture, such as https://example.com/cat.png.");
-    field.say("");
-    try {
-      const answer = await ask("/form/picture", { url });
-      await field.take(await answer.blob(), url.split(/[?#]/)[0].split("/").pop() || "picture");
-      address.value = "";
-    } catch (error) {
-      field.say(error.faults?.url ?? error.message);
-    }
+    if (!/^https?:\/\/./.test(url)) return field.say("Give the address of a picture, such as https://example.com/cat.png.");
+    if (await field.takeFrom(url)) address.value = "";
   }
 
   async function painted() {
@@ -167,8 +160,21 @@ export function makePictureField(input, changed, { paint, under, examples, resto
       try {
         field.set(await readPicture(blob, name));
         announce(`${name} is the ${title}`);
+        return true;
       } catch (error) {
         field.say(error.message);
+        return false;
+      }
+    },
+    async takeFrom(url, name = url.split(/[?#]/)[0].split("/").pop() || title) {
+      const { origin, pathname, search } = new URL(url, location.href);
+      const isOurs = origin === location.origin || pathname.startsWith("/files/");
+      try {
+        const answer = isOurs ? await ask(pathname + search) : await ask("/form/picture", { url });
+        return await field.take(await answer.blob(), name);
+      } catch (error) {
+        field.say(error.faults?.url ?? error.message);
+        return false;
       }
     },
     /** @param {[number, number]?} size: width and height of the result. */

@@ -56,10 +56,10 @@ export function makeCard(prediction, actions) {
     else bar.removeAttribute("value");
     fault.textContent = (now.error ?? "").trim();
     const pictures = picturesOf(now);
-    const looks = JSON.stringify([isOver, pictures.map(({ index, url }) => [index, Boolean(url)])]);
+    const looks = JSON.stringify([now.status, pictures.map(({ index, url }) => [index, Boolean(url)])]);
     if (looks === drawn) return;
     drawn = looks;
-    const missing = isOver ? 0 : Math.max(0, (now.input.num_images ?? 1) - pictures.length);
+    const missing = now.status !== "processing" ? 0 : Math.max(0, (now.input.num_images ?? 1) - pictures.length);
     grid.replaceChildren(...pictures.map(tile), ...Array.from({ length: missing }, () => h("li", { class: "coming" })));
     buttons.replaceChildren(...buttonsOf(isOver, pictures));
   }
@@ -98,7 +98,8 @@ export function makeCard(prediction, actions) {
  */
 export async function follow(prediction, changed) {
   while (!FINISHED.includes(prediction.status)) {
-    await pause(prediction.status === "processing" ? 300 : 700);
+    // Who is far back in the queue need not look often.
+    await pause(prediction.status === "processing" ? 300 : Math.min(300 + 400 * (prediction.queue?.position ?? 1), 5000));
     prediction = await askJson(here(prediction.urls.web));
     changed(prediction);
   }
@@ -130,7 +131,8 @@ function statusOf({ status, queue, metrics, logs }) {
   }
   if (status === "processing") {
     const step = [...logs.matchAll(/^step (\d+) of (\d+), (\d+) s left$/gm)].pop();
-    if (!step || !metrics?.progress) return "Starting";
+    if (!metrics?.progress) return "Starting";
+    if (!step) return `${Math.round(100 * metrics.progress)} %`;
     return `Step ${step[1]} of ${step[2]}, ${secondsOf(Number(step[3]))} left`;
   }
   return { failed: "It failed", canceled: "Stopped" }[status] ?? "Done";

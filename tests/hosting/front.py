@@ -47,7 +47,10 @@ async def until(condition: Callable[[], Any]) -> None:
 
 def wait_until(condition: Callable[[], Any]) -> None:
     """The same, while the thread waits."""
-    asyncio.run(until(condition))
+    end = time.monotonic() + LONGEST
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.005)
 
 
 class Queue(Dispatcher):
