@@ -363,6 +363,11 @@ class Dispatcher:
         return partial(predictions.set_ready, prediction_id=prediction.id, files=files)
 
     async def download(self, url: str) -> bytes:
+        """The picture that a client's URL leads to.
+
+        Raises:
+            FetchError: when it leads to none.
+        """
         settings = self.settings
         data = await fetch.download(
             url,

@@ -80,7 +80,11 @@ async def prediction(request: Request, prediction_id: str) -> Response:
 @routes.get("/form/models")
 async def running_models(visitor: Admitted) -> list[RunningModel]:
     """What the page offers to choose from: one model for each that runs."""
-    return [_running(endpoint, endpoint.task) for endpoint in visitor.dispatcher.endpoints if endpoint.task]
+    return [
+        _running(endpoint, endpoint.task)
+        for endpoint in visitor.dispatcher.endpoints
+        if endpoint.task
+    ]
 
 
 @routes.post("/form/picture", response_model=None)

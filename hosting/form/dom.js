@@ -47,12 +47,14 @@ export async function copy(text, pressed) {
   setTimeout(() => (pressed.textContent = before), 1500);
 }
 
-/** Has the browser save what a URL of ours leads to. */
-export function download(url, name) {
+/** Has the browser save a file. */
+export function save(blob, name) {
+  const url = URL.createObjectURL(blob);
   const link = h("a", { href: url, download: name });
   document.body.append(link);
   link.click();
   link.remove();
+  setTimeout(() => URL.revokeObjectURL(url), 60000);
 }
 
 /** Waits. */

@@ -39,6 +39,10 @@ export async function paintMask(picture, mask) {
       context.lineWidth = act.size;
       context.lineCap = context.lineJoin = "round";
       context.beginPath();
+      // A line without a length would not be drawn.
+      context.arc(...act.points[0], act.size / 2, 0, 2 * Math.PI);
+      context.fill();
+      context.beginPath();
       context.moveTo(...act.points[0]);
       for (const point of act.points) context.lineTo(...point);
       context.stroke();
@@ -83,16 +87,18 @@ export async function paintMask(picture, mask) {
     closer.disabled = zoom >= CLOSEST;
   }
 
-  /** Zooms; the point of the stage at `x`, `y` stays where it is. */
-  function zoomTo(wanted, x = stage.clientWidth / 2, y = stage.clientHeight / 2) {
-    const [left, top] = [stage.scrollLeft + x, stage.scrollTop + y];
-    const before = paper.clientWidth;
+  /** Zooms; what is shown at a point of the window stays there. */
+  function zoomTo(wanted, x = middle(stage, "left", "width"), y = middle(stage, "top", "height")) {
+    const before = paper.getBoundingClientRect();
     zoom = Math.min(CLOSEST, Math.max(1, wanted));
     const fitting = Math.min(stage.clientWidth / width, stage.clientHeight / height);
     paper.style.width = `${width * fitting * zoom}px`;
     paper.style.height = `${height * fitting * zoom}px`;
-    const grown = paper.clientWidth / before;
-    stage.scrollTo(left * grown - x, top * grown - y);
+    const now = paper.getBoundingClientRect();
+    stage.scrollBy(
+      now.left + ((x - before.left) / before.width) * now.width - x,
+      now.top + ((y - before.top) / before.height) * now.height - y,
+    );
     show();
   }
 
@@ -105,11 +111,10 @@ export async function paintMask(picture, mask) {
   };
   const fingers = () => {
     const [one, other] = [...pointers.values()];
-    const box = stage.getBoundingClientRect();
     return {
       apart: Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY),
-      x: (one.clientX + other.clientX) / 2 - box.left,
-      y: (one.clientY + other.clientY) / 2 - box.top,
+      x: (one.clientX + other.clientX) / 2,
+      y: (one.clientY + other.clientY) / 2,
     };
   };
   canvas.addEventListener("pointerdown", (event) => {
@@ -151,8 +156,7 @@ export async function paintMask(picture, mask) {
     (event) => {
       if (!event.ctrlKey) return;
       event.preventDefault();
-      const box = stage.getBoundingClientRect();
-      zoomTo(zoom * Math.exp(-event.deltaY / 200), event.clientX - box.left, event.clientY - box.top);
+      zoomTo(zoom * Math.exp(-event.deltaY / 200), event.clientX, event.clientY);
     },
     { passive: false },
   );
@@ -196,6 +200,11 @@ export async function paintMask(picture, mask) {
   resized.disconnect();
   dialog.remove();
   return dialog.returnValue === "use" ? masked(canvas) : null;
+}
+
+function middle(element, side, length) {
+  const box = element.getBoundingClientRect();
+  return box[side] + box[length] / 2;
 }
 
 /** What is white in a mask, in the colour that is painted with; fitted like the server does. */

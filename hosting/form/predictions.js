@@ -1,7 +1,7 @@
 // Predictions as cards: how far each is, its pictures, and what can be done with them.
 
 import { ask, askJson, here } from "./api.js";
-import { announce, button, copy, download, h, pause } from "./dom.js";
+import { announce, button, copy, h, pause, save } from "./dom.js";
 
 const FINISHED = ["succeeded", "failed", "canceled"];
 const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
@@ -83,7 +83,7 @@ export function makeCard(prediction, actions) {
       button("Copy settings", (event) => copy(settingsOf(prediction), event.target), quiet),
       button("Copy link", (event) => copy(location.origin + here(prediction.urls.web), event.target), quiet),
       there.length > 1
-        ? button("Download all", () => there.forEach(({ url, name }) => download(url, name)), quiet)
+        ? button("Download all", () => there.forEach(download), quiet)
         : null,
     ].filter(Boolean);
   }
@@ -115,6 +115,9 @@ export async function follow(prediction, changed) {
 
 /** Stops a prediction of one's own. */
 export const stop = ({ id }) => ask(`/v1/predictions/${id}/cancel`, null, "POST");
+
+/** Saves a picture by a name that tells its seed, which the server's does not. */
+export const download = async ({ url, name }) => save(await (await ask(url)).blob(), name);
 
 /** The settings as text, as the API takes them; files left aside. */
 export function settingsOf({ input }, seed) {

@@ -1,9 +1,9 @@
 // One picture, as large as the window, beside what it was made from.
 
 import { ask, here } from "./api.js";
-import { button, copy, download, h } from "./dom.js";
+import { button, copy, h } from "./dom.js";
 import { readPicture } from "./picture.js";
-import { picturesOf, settingsOf } from "./predictions.js";
+import { download, picturesOf, settingsOf } from "./predictions.js";
 
 /**
  * Shows a picture until the person closes it.
@@ -37,7 +37,7 @@ export function view(prediction, index, actions) {
       { class: "buttons" },
       several ? button("‹", () => turn(-1), { "aria-label": "Previous picture" }) : null,
       several ? button("›", () => turn(1), { "aria-label": "Next picture" }) : null,
-      button("Download", () => download(now().url, now().name)),
+      button("Download", () => download(now())),
       actions.useAsInput ? button("Use as input", leave(() => actions.useAsInput(now()))) : null,
       button("Again with this seed", leave(() => actions.reuse(prediction, now()))),
       actions.vary ? button("Vary", leave(() => actions.vary(prediction, now()))) : null,

@@ -10,7 +10,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = (
@@ -61,7 +70,7 @@ class Visitor:
     def open(self, path: str) -> Page:
         """Another tab of the same browser, at a path of the front."""
         page = self.context.new_page()
-        page.on("console", lambda said: said.type == "error" and self.complaints.append(said.text))
+        page.on("console", self._hear)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(self.url + path)
         return page
@@ -77,7 +86,11 @@ class Visitor:
         refusal = "Failed to load resource: "
         self.complaints = [one for one in self.complaints if not one.startswith(refusal)]
 
-    def _note(self, request: Any) -> None:
+    def _hear(self, said: ConsoleMessage) -> None:
+        if said.type in ("error", "warning"):
+            self.complaints.append(said.text)
+
+    def _note(self, request: Request) -> None:
         parts = urlsplit(request.url)
         if parts.scheme in ("http", "https") and parts.hostname != "127.0.0.1":
             self.strangers.append(request.url)
@@ -116,6 +129,10 @@ class Visitor:
         card = self.cards.nth(place)
         expect(card).to_have_attribute("data-status", status, timeout=LONGEST)
         return card
+
+    def name(self, name: str) -> Locator:
+        """What the file of an input that is a picture is called."""
+        return self.page.locator(f'[data-name="{name}"] .name')
 
     def fault(self, name: str) -> Locator:
         """What is said to be wrong with an input."""

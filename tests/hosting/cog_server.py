@@ -261,7 +261,8 @@ class CogServer:
         for index in range(run.input.get("num_images", 1)):
             picture = pixels(run.prompt, run.input["seed"], index)
             file = f"{index}-{run.id}.png"
-            made.append({"index": index, "seed": run.input["seed"], "nsfw": None, "file": file})
+            seed = run.input["seed"] + index
+            made.append({"index": index, "seed": seed, "nsfw": None, "file": file})
             await _metric(send, "images", made)
             url = data_url(picture)
             await _event(send, "output", {"chunk": "some text" if what == "no picture" else url})
