@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.form import browser as browsers
+from scripts import screenshots
 from tests.form.browser import Visitor
 
 Visit = Callable[..., Visitor]
@@ -15,7 +15,7 @@ Visit = Callable[..., Visitor]
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Ends with these tests: beside it no other test could have a loop of its own."""
-    with browsers.browser() as browser:
+    with screenshots.browser() as browser:
         yield browser
 
 

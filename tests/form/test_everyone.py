@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from scripts.screenshots import LAPTOP, PHONE
 from tests.conftest import EXAMPLES
-from tests.form.browser import LAPTOP, PHONE, Visitor, violations
+from tests.form.browser import Visitor, violations
 from tests.form.conftest import Visit
 from tests.hosting.cog_server import CogServer
 from tests.hosting.front import Front, front

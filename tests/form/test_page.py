@@ -14,8 +14,9 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import expect
 
+from scripts.screenshots import PHONE
 from tests.conftest import EXAMPLES, difference, opened
-from tests.form.browser import LONGEST, PHONE, Visitor
+from tests.form.browser import LONGEST, Visitor
 from tests.form.conftest import Visit
 from tests.hosting.cog_server import CogServer, data_url, pixels
 from tests.hosting.front import Front, front
