@@ -27,9 +27,9 @@ from hosting import (
     database,
     documentation,
     log,
-    page,
     predictions,
     tokens,
+    web_form,
 )
 from hosting.access import Front, front_of
 from hosting.database import Database
@@ -161,7 +161,7 @@ def create(
     application.state.stop = lambda: None
     for routes in (api_replicate, api_cog, api_files, documentation):
         application.include_router(routes.routes)
-    page.include(application)
+    web_form.include(application)
     application.get("/health", tags=["operations"], response_model=None)(health)
     if settings.allowed_origins:
         application.add_middleware(

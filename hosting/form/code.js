@@ -15,7 +15,8 @@ const LANGUAGES = { curl, Python: python, JavaScript: javascript, "cog predict":
 export function codePanel(ask) {
   const shown = h("pre", { tabindex: 0, role: "region", "aria-label": "Code" }, h("code", { dir: "ltr" }));
   const language = h("select", { "aria-label": "Language" }, ...Object.keys(LANGUAGES).map((name) => h("option", {}, name)));
-  language.value = localStorage.getItem("language") ?? "curl";
+  const before = localStorage.getItem("language");
+  if (before in LANGUAGES) language.value = before;
   const show = () => {
     shown.firstChild.textContent = LANGUAGES[language.value]({ ...ask, origin: location.origin });
     localStorage.setItem("language", language.value);

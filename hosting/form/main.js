@@ -32,7 +32,10 @@ let fields = {};
 // The form
 
 async function loadModels() {
+  const before = JSON.stringify(models);
   models = await askJson("/form/models");
+  if (models.some(({ status }) => status !== "READY") || !models.length) setTimeout(loadModels, 2000);
+  if (JSON.stringify(models) === before) return; // a list that is open must not close
   const select = byId("model");
   const chosen = select.value || localStorage.getItem("model");
   select.replaceChildren(
@@ -41,7 +44,6 @@ async function loadModels() {
     ),
   );
   if (models.some(({ id }) => id === chosen)) select.value = chosen;
-  if (models.some(({ status }) => status !== "READY") || !models.length) setTimeout(loadModels, 2000);
   if (models.length && model?.id !== select.value) await chooseModel(select.value);
 }
 
@@ -74,7 +76,13 @@ function tryGet(field) {
 }
 
 function pictureField(input) {
-  if (input.name !== "mask") return makePictureField(input, changed, { restore, examples: exampleList("Take") });
+  if (input.name !== "mask") {
+    const another = () => {
+      fields.mask?.show(); // it lies on the picture
+      changed();
+    };
+    return makePictureField(input, another, { restore, examples: exampleList("Take") });
+  }
   return makePictureField(input, changed, {
     under: () => tryGet(fields.image),
     async paint(mask) {
@@ -108,7 +116,8 @@ function exampleList(verb) {
 function changed() {
   const values = {};
   for (const { name, isFile } of inputs) if (!isFile) values[name] = tryGet(fields[name]);
-  localStorage.setItem("draft", JSON.stringify(values));
+  const kept = inputs.filter(({ name, isFile, fallback }) => !isFile && values[name] !== fallback);
+  localStorage.setItem("draft", JSON.stringify(Object.fromEntries(kept.map(({ name }) => [name, values[name]]))));
   const sides = inputs.find(({ name }) => name === "width")?.choices;
   const image = fields.image && tryGet(fields.image);
   if (image?.width) fields.image.crop(sides ? sizeOf(values.width, values.height, image, sides, model.native_size) : null);
@@ -380,4 +389,4 @@ async function start() {
   }
 }
 
-start();
+start().catch((error) => say(error.message));

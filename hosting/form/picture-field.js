@@ -13,7 +13,7 @@ import { ACCEPTED, readPicture } from "./picture.js";
  * @param {() => object?} more.under: the picture that a mask lies on.
  * @param {Element} more.examples: pictures to try.
  * @param {(making: object) => void} more.restore: takes over the settings that a picture carries.
- * @returns {{element, get, set, say, focus, take, takeFrom, crop}} as of `makeField`; `take` reads
+ * @returns {{element, get, set, say, focus, show, take, takeFrom, crop}} as of `makeField`; `take` reads
  *   a file and `takeFrom` what a URL leads to, and tell whether it is a picture; `crop` shows what a result of a size shows of the picture.
  */
 export function makePictureField(input, changed, { paint, under, examples, restore } = {}) {
@@ -94,6 +94,7 @@ export function makePictureField(input, changed, { paint, under, examples, resto
     }
   }
 
+  /** Draws what was chosen. */
   function show() {
     drop.hidden = picture !== null;
     shown.hidden = picture === null;
@@ -108,7 +109,7 @@ export function makePictureField(input, changed, { paint, under, examples, resto
       { class: "preview" },
       isOver ? h("img", { src: ground.url, alt: "" }) : null,
       h("img", { src: picture.url, alt: `The ${title} that was chosen`, class: isOver ? "over" : null }),
-      h("div", { class: "crop" }),
+      under ? null : h("div", { class: "crop" }),
     );
     shown.replaceChildren(
       picture.width ? preview : "",
@@ -155,6 +156,7 @@ export function makePictureField(input, changed, { paint, under, examples, resto
       fault.textContent = text;
       element.classList.toggle("wrong", text !== "");
     },
+    show,
     focus: () => (picture ? element.querySelector(".chosen button") : choose).focus(),
     async take(blob, name = blob.name || `pasted ${title}`) {
       try {

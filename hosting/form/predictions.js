@@ -121,7 +121,7 @@ export const download = async ({ url, name }) => save(await (await ask(url)).blo
 
 /** The settings as text, as the API takes them; files left aside. */
 export function settingsOf({ input }, seed) {
-  const plain = Object.entries(input).filter(([, value]) => !String(value).includes("/files/predictions/"));
+  const plain = Object.entries(input).filter(([, value]) => !/^https?:\/\/\S+\/files\/\S+&signature=/.test(value));
   return JSON.stringify({ ...Object.fromEntries(plain), ...(seed == null ? {} : { seed }) }, null, 2);
 }
 

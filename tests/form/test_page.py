@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import expect
 
 from scripts.screenshots import PHONE
+from stable_diffusion import images
+from stable_diffusion.request import SIZES
 from tests.conftest import EXAMPLES, difference, opened
 from tests.form.browser import LONGEST, Visitor
 from tests.form.conftest import Visit
@@ -134,6 +137,10 @@ def test_the_picker_has_the_models_that_run_and_keeps_what_they_share(
         )
         visitor.field("Prompt").fill("a bus")
         visitor.choose("image", EXAMPLES / "car.png")
+        expect(visitor.field("Strength")).to_have_value("0.8")
+        picker.select_option("stability-ai/stable-diffusion-2-inpainting")
+        expect(visitor.field("Strength")).to_have_value("1")
+        expect(visitor.field("Prompt")).to_have_value("a bus")
         picker.select_option("stability-ai/stable-diffusion-x4-upscaler")
         visitor.more()
         expect(visitor.field("Noise level")).to_have_value("20")
@@ -167,6 +174,26 @@ def test_what_the_chosen_size_leaves_of_a_picture_is_shown(
     expect(visitor.page.get_by_text("becomes 256 × 256 px")).to_be_visible()
     crop = visitor.page.locator(".crop")
     assert crop.evaluate("box => [box.style.width, box.style.height]") == ["50%", "100%"]
+
+
+def test_the_size_that_is_foretold_is_the_one_that_the_model_chooses(visitor: Visitor) -> None:
+    generator = random.Random(1)
+    asked: list[tuple[int | None, int | None, tuple[int, int] | None, int]] = []
+    for _ in range(400):
+        side = generator.choice((128, 512, 768))
+        chosen = [generator.choice((None, None, *SIZES)) for _ in range(2)]
+        shape = generator.randint(1, 2000), generator.randint(1, 2000)
+        shapes = (None, shape, (1000, 1000), (1500, 1000), (1, 5000))
+        asked.append((chosen[0], chosen[1], generator.choice(shapes), side))
+    foretold = visitor.page.evaluate(
+        """async ([asked, sides]) => {
+            const { sizeOf } = await import("/form/schema.js");
+            return asked.map(([width, height, shape, native]) =>
+                sizeOf(width, height, shape && { width: shape[0], height: shape[1] }, sides, native));
+        }""",
+        [asked, SIZES],
+    )
+    assert foretold == [list(images.choose_size(*one)) for one in asked]
 
 
 def test_a_photo_is_upright_and_goes_as_it_is(
@@ -408,6 +435,21 @@ def test_a_mask_can_be_a_file_and_needs_an_image(visitor: Visitor, cog: CogServe
 
 
 # Predictions
+
+
+def test_the_settings_are_copied_as_the_api_takes_them(visitor: Visitor, cog: CogServer) -> None:
+    visitor.choose("image", EXAMPLES / "car.png")
+    visitor.more()
+    visitor.field("Seed").fill("8")
+    visitor.field("Number of images").fill("2")
+    ask(visitor, "a bus")
+    visitor.card().get_by_role("button", name="Copy settings").click()
+    copied = json.loads(visitor.page.evaluate("navigator.clipboard.readText()"))
+    assert copied == {"prompt": "a bus", "seed": 8, "num_images": 2}
+    visitor.card().locator(".picture").nth(1).click()
+    visitor.page.get_by_role("dialog").get_by_role("button", name="Copy settings").click()
+    copied = json.loads(visitor.page.evaluate("navigator.clipboard.readText()"))
+    assert copied["seed"] == 9
 
 
 def test_three_queue_and_one_that_waits_is_stopped(visitor: Visitor, cog: CogServer) -> None:
