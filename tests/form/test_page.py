@@ -188,8 +188,10 @@ def test_the_size_that_is_foretold_is_the_one_that_the_model_chooses(visitor: Vi
     foretold = visitor.page.evaluate(
         """async ([asked, sides]) => {
             const { sizeOf } = await import("/form/schema.js");
-            return asked.map(([width, height, shape, native]) =>
-                sizeOf(width, height, shape && { width: shape[0], height: shape[1] }, sides, native));
+            return asked.map(([width, height, shape, native]) => {
+                const picture = shape && { width: shape[0], height: shape[1] };
+                return sizeOf(width, height, picture, sides, native);
+            });
         }""",
         [asked, SIZES],
     )
