@@ -30,7 +30,7 @@ from hosting import (
     predictions,
     tokens,
 )
-from hosting.access import Front, front_of
+from hosting.access import Door, Front, front_of
 from hosting.database import Database
 from hosting.dispatch import Dispatcher
 from hosting.endpoints import Endpoint, SetupFailed
@@ -161,7 +161,8 @@ def create(
     for routes in (api_replicate, api_cog, api_files, documentation):
         application.include_router(routes.routes)
     application.get("/health", tags=["operations"], response_model=None)(health)
-    if settings.allowed_origins:
+    application.add_middleware(Door, answer=_problem)
+    if settings.allowed_origins:  # around the door: the pages may read its answers too
         application.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
