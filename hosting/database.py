@@ -100,8 +100,10 @@ class Upload(Base):
     """A file that a client sent, to be named as an input."""
 
     __tablename__ = "uploads"
+    __table_args__ = (Index("uploads_of_token", "token_id", "number"),)
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(unique=True, default=new_id)
     token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"))
     name: Mapped[str]
     content_type: Mapped[str]

@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from hosting import fetch, log, pictures, predictions
+from hosting import fetch, log, pictures, predictions, uploads
 from hosting.changes import Changes, within
 from hosting.cog import Busy, Died, Refused, Unreachable
 from hosting.database import Database, Prediction
@@ -382,7 +382,7 @@ class Dispatcher:
     async def sweep(self) -> None:
         """Removes what is older than the settings say, and files that nothing refers to."""
         now = time.time()
-        for upload_id in await self.database(predictions.expire_uploads, now):
+        for upload_id in await self.database(uploads.expire, now):
             await asyncio.to_thread(self.files.remove, f"uploads/{upload_id}")
         if self.settings.retention_days:
             before = now - self.settings.retention_days * 86400

@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 
 from hosting import app, dispatch, endpoints, predictions, tokens
-from hosting.database import Database, Prediction, Token, new_id
+from hosting.database import Database, Prediction, Token, Upload, new_id
 from hosting.dispatch import Dispatcher
 from hosting.endpoints import Endpoint
 from hosting.files import Files
@@ -92,6 +92,14 @@ def prediction(token: Token, prompt: str, seed: int = 7, **fields: Any) -> Predi
     plain |= {"version": "v", "source": "http://localhost", "input": {"prompt": prompt}}
     plain |= {"files": {}, "ready": True}
     return Prediction(**{**plain, "request": request, **fields})
+
+
+def upload(token: Token, **fields: Any) -> Upload:
+    """The record of a file that was sent, to be added."""
+    plain: dict[str, Any] = {"id": new_id(), "token_id": token.id, "name": "fox.png"}
+    plain |= {"content_type": "image/png", "size": 1, "sha256": "", "details": {}}
+    plain |= {"expires_at": time.time() + 3600}
+    return Upload(**{**plain, **fields})
 
 
 @asynccontextmanager

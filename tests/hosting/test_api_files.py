@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from hosting import pages
 from tests.hosting.cog_server import CogServer, data_url, pixels
 from tests.hosting.front import Front, front
 
@@ -207,6 +208,22 @@ def test_a_removed_file_is_gone(one: Front, ann: dict[str, str]) -> None:
     assert document["id"] not in ids
     folder = one.dispatcher.settings.data / "uploads"
     assert document["id"] not in {path.name for path in folder.iterdir()}
+
+
+def test_files_are_listed_in_pages(
+    one: Front, ann: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = one.token("who has many")
+    made = [upload(one, token) for _ in range(3)]
+    upload(one, ann)
+    monkeypatch.setattr(pages, "SIZE", 2)
+    first = one.client.get("/v1/files", headers=token).json()
+    assert (first["results"], first["previous"]) == ([made[2], made[1]], None)
+    assert first["next"].startswith(f"{one.url}/v1/files?cursor=")
+    second = one.client.get(first["next"], headers=token).json()
+    assert (second["results"], second["next"]) == ([made[0]], None)
+    assert one.client.get(second["previous"], headers=token).json() == first
+    assert one.client.get("/v1/files?cursor=abc", headers=token).status_code == 422
 
 
 @pytest.mark.parametrize(

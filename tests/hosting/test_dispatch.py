@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from hosting import predictions, tokens
-from hosting.database import Upload, new_id
+from hosting import predictions, tokens, uploads
+from hosting.database import new_id
 from hosting.files import Files
 from tests.hosting.cog_server import CogServer, data_url, pixels
-from tests.hosting.front import Queue, queue, until
+from tests.hosting.front import Queue, queue, until, upload
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -666,15 +666,13 @@ def test_uploads_are_removed_when_their_time_is_over(tmp_path: Path, cog: CogSer
     async def _(queue: Queue) -> None:
         owner = await queue.database(lambda session: tokens.of_header(session, None))
         assert owner
-        ids = {"old": new_id(), "young": new_id()}
-        for name, expires in (("old", time.time() - 1), ("young", time.time() + 600)):
-            record = Upload(id=ids[name], token_id=owner.id, name=name, content_type="a/b", size=1)
-            record.sha256, record.details, record.expires_at = "", {}, expires
-            await queue.database(lambda session, record=record: session.add(record))
-            queue.files.write(f"uploads/{ids[name]}", b"data")
-            age(tmp_path / "uploads" / ids[name], 10**6)
+        old, young = upload(owner, expires_at=time.time() - 1), upload(owner)
+        for one in (old, young):
+            await queue.database(uploads.add, one)
+            queue.files.write(f"uploads/{one.id}", b"data")
+            age(tmp_path / "uploads" / one.id, 10**6)
         await queue.sweep()
-        assert [path.name for path in (tmp_path / "uploads").iterdir()] == [ids["young"]]
+        assert [path.name for path in (tmp_path / "uploads").iterdir()] == [young.id]
 
 
 def test_files_of_nothing_that_is_known_are_removed_after_a_while(
