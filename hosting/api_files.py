@@ -48,20 +48,25 @@ routes = APIRouter()
 
 @routes.post("/v1/files", status_code=201, tags=["files"], openapi_extra={"requestBody": _FORM})
 async def create_file(request: Request, visitor: Admitted) -> FileShape:
-    """Keeps a file for a day; its `urls.get` can be given as an input."""
+    """Keeps a file for a day; its `urls.get` can be given as an input.
+
+    Beyond what one may keep at a time, it is answered 413.
+    """
     async with request.form(max_files=2, max_fields=10) as form:
         content = form.get("content")
         if not isinstance(content, UploadFile):
             raise invalid([Fault("required", "content", "Send a file as the part content")])
         data = await content.read()
         details = await _details(form.get("metadata", "{}"))
-        name = form.get("filename") or content.filename
+        known_as = form.get("filename") or content.filename
     dispatcher = visitor.dispatcher
+    most = dispatcher.settings.kept_megabytes * 2**20
+    await dispatcher.database.read(uploads.check_room, visitor.token.id, len(data), most)
     now = time.time()
     record = Upload(
         id=new_id(),
         token_id=visitor.token.id,
-        name=str(name or "file")[:255],
+        name=str(known_as or "file")[:255],
         content_type=(content.content_type or "application/octet-stream")[:255],
         size=len(data),
         sha256=await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest()),
@@ -69,8 +74,14 @@ async def create_file(request: Request, visitor: Admitted) -> FileShape:
         created_at=now,
         expires_at=now + dispatcher.settings.upload_hours * 3600,
     )
-    await asyncio.to_thread(dispatcher.files.write, f"uploads/{record.id}", data)
-    await dispatcher.database(uploads.add, record)
+    name = f"uploads/{record.id}"
+    try:
+        await asyncio.to_thread(dispatcher.files.write, name, data)
+        # Looks for room once more: others may have come meanwhile.
+        await dispatcher.database(uploads.add, record, most)
+    except Exception:
+        await asyncio.to_thread(dispatcher.files.remove, name)
+        raise
     return shapes.upload(record, visitor.view.base, visitor.view.link)
 
 

@@ -43,6 +43,7 @@ from hosting.links import Links
 from hosting.problems import Problem, invalid
 from hosting.servers import Launch, Server
 from hosting.settings import LOOPBACK_NAMES, Settings, SettingsError
+from hosting.uploads import NoRoom
 
 DESCRIPTION = """
 Stable Diffusion 1 and 2 by Replicate's API (`/v1`) and by Cog's (`/predictions`).
@@ -262,6 +263,8 @@ def _problem(_: Request, error: Exception) -> Response:
             return invalid([_fault(one) for one in error.errors()]).response()
         case QueueFull():
             return Problem(429, str(error), headers={"Retry-After": "5"}).response()
+        case NoRoom():
+            return Problem(413, str(error)).response()
         case HTTPException():
             return Problem(error.status_code, str(error.detail), headers=error.headers).response()
         case OperationalError() | OSError():
@@ -278,6 +281,7 @@ _HANDLERS: Any = dict.fromkeys(
         InvalidInputs,
         RequestValidationError,
         QueueFull,
+        NoRoom,
         HTTPException,
         OperationalError,
         OSError,

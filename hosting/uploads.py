@@ -4,15 +4,47 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from hosting.database import Upload
 
+MIB = 2**20
 
-def add(session: Session, upload: Upload) -> None:
-    """Keeps an upload."""
+
+class NoRoom(Exception):
+    """A token keeps as much as it may. The message is for the client."""
+
+
+def add(session: Session, upload: Upload, most: int) -> None:
+    """Keeps an upload.
+
+    Args:
+        most: bytes that its token may keep at a time.
+
+    Raises:
+        NoRoom: when it would keep more with this one.
+    """
+    check_room(session, upload.token_id, upload.size, most)
     session.add(upload)
+
+
+def check_room(session: Session, token_id: str, size: int, most: int) -> None:
+    """Whether a token may keep so much more.
+
+    Args:
+        size: bytes of what comes.
+        most: bytes that the token may keep at a time.
+
+    Raises:
+        NoRoom: when it may not.
+    """
+    kept = session.scalar(select(func.sum(Upload.size)).where(are_kept(token_id))) or 0
+    if kept + size > most:
+        raise NoRoom(
+            f"Your uploaded files have {kept / MIB:.1f} MiB, this one has {size / MIB:.1f} MiB, "
+            f"and together they may have {most / MIB:g} MiB; delete some, or wait until they expire"
+        )
 
 
 def are_kept(token_id: str) -> ColumnElement[bool]:

@@ -668,7 +668,7 @@ def test_uploads_are_removed_when_their_time_is_over(tmp_path: Path, cog: CogSer
         assert owner
         old, young = upload(owner, expires_at=time.time() - 1), upload(owner)
         for one in (old, young):
-            await queue.database(uploads.add, one)
+            await queue.database(uploads.add, one, 100)
             queue.files.write(f"uploads/{one.id}", b"data")
             age(tmp_path / "uploads" / one.id, 10**6)
         await queue.sweep()
