@@ -68,6 +68,12 @@ async def accept(dispatcher: Dispatcher, ask: Ask) -> Prediction:
         values = inputs.read(ask.inputs, ask.schema, ask.model.defaults)
     except InvalidInputs as error:
         faults, values = [*error.faults], {**error.values}
+    if ask.version in ask.model.black_repainted and ask.inputs.get("mask") is not None:
+        sentence = (
+            f"In version {ask.version[:8]} of {ask.model.id} black was repainted, here white is; "
+            f"invert the mask, and name {ask.model.id} without that version"
+        )
+        faults.append(Fault("conflict", "input.mask", sentence))
     if ask.webhook is not None:
         try:
             fetch.check_url(ask.webhook)
