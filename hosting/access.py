@@ -13,7 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.exc import OperationalError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hosting import shapes, tokens
+from hosting import shapes, tokens, watch
 from hosting.database import Prediction, Token
 from hosting.dispatch import Dispatcher
 from hosting.limits import Limits
@@ -64,12 +64,14 @@ class View:
         paths = [f"/files/predictions/{prediction.id}/{name}" for name in prediction.output]
         urls: list[str] = []
         if self.takes_data:
-            urls = await asyncio.to_thread(dispatcher.output_urls, prediction)
+            urls = await asyncio.to_thread(
+                dispatcher.files.data_urls, prediction.id, prediction.output
+            )
         data = dict(zip(paths, urls, strict=False))
         return shapes.prediction(
             prediction,
             lambda path: data.get(path) or self.link(path),
-            await dispatcher.queue(prediction),
+            await watch.queue(dispatcher, prediction),
         )
 
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from hosting import models, pages, predictions, shapes, streams
+from hosting import models, pages, predictions, shapes, streams, watch
 from hosting.access import (
     Admitted,
     Visitor,
@@ -199,7 +199,7 @@ async def _create(
     wanted = re.search(r"\bwait(?:=(\d{1,4}))?\b", prefer or "")
     if wanted:
         seconds = min(max(int(wanted[1] or LONGEST_WAIT), 1), LONGEST_WAIT)
-        prediction = await dispatcher.finished(prediction, seconds - MARGIN)
+        prediction = await watch.finished(dispatcher, prediction, seconds - MARGIN)
     shown = await visitor.view.shown(prediction)
     if shown["status"] == "processing":
         # Replicate says so too: its clients take anything else for the end.

@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 
 from sqlalchemy import JSON, ForeignKey, Index, create_engine, event, inspect
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+from hosting import log
 
 Result = TypeVar("Result")
 
@@ -181,6 +183,17 @@ class Database:
         """Calls `work` in a transaction, while the caller waits."""
         with self._writers.begin() as session:
             return work(session, *arguments)
+
+    async def surely(self, work: Callable[[Session], object]) -> None:
+        """A transaction that must not be lost: tried until the database takes it."""
+        while True:
+            try:
+                await asyncio.shield(self(work))
+            except OperationalError as error:
+                log.info("the database does not answer", fault=str(error.orig))
+                await asyncio.sleep(1)
+            else:
+                return
 
     def close(self) -> None:
         """Closes its connections."""

@@ -163,6 +163,16 @@ def finish(
     return prediction
 
 
+def conclude(session: Session, live: Prediction, status: str, error: str | None = None) -> None:
+    """Ends a prediction with all that it has said and made.
+
+    Args:
+        live: as for `save`.
+    """
+    save(session, live)
+    finish(session, live.id, status, error)
+
+
 def cancel(session: Session, prediction_id: str) -> Prediction | None:
     """Ends one that waits; notes it for one that runs. None if there is nothing to end."""
     prediction = _unfinished(session, prediction_id)

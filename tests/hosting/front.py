@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import httpx2
 import pytest
 import uvicorn
 
-from hosting import app, dispatch, endpoints, predictions, tokens
+from hosting import app, dispatch, downloads, endpoints, predictions, runs, sweep, tokens, watch
 from hosting.database import Database, Prediction, Token, Upload, new_id
 from hosting.dispatch import Dispatcher
 from hosting.endpoints import Endpoint
@@ -32,9 +32,10 @@ LONGEST = 10.0
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has the front look more often at what nobody tells it of."""
-    monkeypatch.setattr(dispatch, "LOOK", 0.02)
-    monkeypatch.setattr(dispatch, "NOTHING_KEPT", 0.2)
-    monkeypatch.setattr(endpoints, "LOOK", 0.02)
+    for module in (dispatch, downloads, endpoints, runs, watch):
+        monkeypatch.setattr(module, "LOOK", 0.02)
+    for module in (downloads, runs):
+        monkeypatch.setattr(module, "NOTHING_KEPT", 0.2)
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -70,9 +71,13 @@ class Queue(Dispatcher):
 
     async def over(self, *ids: str) -> list[Prediction]:
         """The records of predictions, once they are over."""
-        records = [await self.finished(await self.found(one), LONGEST) for one in ids]
+        records = [await watch.finished(self, await self.found(one), LONGEST) for one in ids]
         assert {one.status for one in records} <= set(predictions.FINISHED)
         return records
+
+    async def sweep(self) -> None:
+        """Removes what is too old."""
+        await sweep.sweep(self.settings, self.database, self.files)
 
     def pictures(self, record: Prediction) -> list[bytes]:
         """The files that a prediction has made."""
@@ -125,6 +130,21 @@ async def queue(folder: Path, *cogs: CogServer, **settings: Any) -> AsyncIterato
         with suppress(asyncio.CancelledError):
             await running
         database.close()
+
+
+def in_queue(
+    folder: Path, *cogs: CogServer, **settings: Any
+) -> Callable[[Callable[[Queue], Awaitable[None]]], None]:
+    """Runs a test with a dispatcher, at once."""
+
+    def run(test: Callable[[Queue], Awaitable[None]]) -> None:
+        async def main() -> None:
+            async with queue(folder, *cogs, **settings) as dispatcher:
+                await test(dispatcher)
+
+        asyncio.run(main())
+
+    return run
 
 
 @dataclass
