@@ -116,7 +116,7 @@ async def visitor_of(request: Request, _: _Bearer = None) -> Visitor:
         return admitted
     front = front_of(request)
     authorization = request.headers.get("authorization")
-    token = await front.dispatcher.database(tokens.of_header, authorization)
+    token = await front.dispatcher.database.read(tokens.of_header, authorization)
     if token is None:
         raise Problem(
             401,

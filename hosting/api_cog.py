@@ -72,7 +72,7 @@ async def predict_by_id(
 async def cancel(prediction_id: str, visitor: Admitted) -> Response:
     """Ends a prediction, between two steps if it runs."""
     dispatcher = visitor.dispatcher
-    found = await dispatcher.database(predictions.find, prediction_id, visitor.token.id)
+    found = await dispatcher.database.read(predictions.find, prediction_id, visitor.token.id)
     if found is None or found.status in FINISHED:
         return JSONResponse({}, 404)
     await dispatcher.cancel(found.id)

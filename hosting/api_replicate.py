@@ -222,7 +222,7 @@ def _model(reference: str) -> Model:
 
 async def _shown_model(visitor: Visitor, one: Model) -> ModelShape:
     dispatcher = visitor.dispatcher
-    count = await dispatcher.database(predictions.runs, one.id)
+    count = await dispatcher.database.read(predictions.runs, one.id)
     return shapes.model(one, visitor.view.base, running_schema(dispatcher, one), count)
 
 
@@ -233,7 +233,7 @@ async def _own(visitor: Visitor, prediction_id: str) -> Prediction:
         Problem: when the visitor has none of the id.
     """
     dispatcher = visitor.dispatcher
-    kept = await dispatcher.database(predictions.find, prediction_id, visitor.token.id)
+    kept = await dispatcher.database.read(predictions.find, prediction_id, visitor.token.id)
     if kept is None:
         raise Problem(404, f"There is no prediction {prediction_id[:100]}")
     return await dispatcher.current(kept.id) or kept
