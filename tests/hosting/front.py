@@ -16,7 +16,7 @@ import httpx2
 import pytest
 import uvicorn
 
-from hosting import app, dispatch, downloads, endpoints, predictions, runs, sweep, tokens, watch
+from hosting import app, dispatch, downloads, endpoints, predictions, runs, tokens, watch
 from hosting.database import Database, Prediction, Token, Upload, new_id
 from hosting.dispatch import Dispatcher
 from hosting.endpoints import Endpoint
@@ -74,10 +74,6 @@ class Queue(Dispatcher):
         records = [await watch.finished(self, await self.found(one), LONGEST) for one in ids]
         assert {one.status for one in records} <= set(predictions.FINISHED)
         return records
-
-    async def sweep(self) -> None:
-        """Removes what is too old."""
-        await sweep.sweep(self.settings, self.database, self.files)
 
     def pictures(self, record: Prediction) -> list[bytes]:
         """The files that a prediction has made."""
