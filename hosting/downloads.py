@@ -82,7 +82,7 @@ class Downloads:
         for name, url in files.items():
             if "://" in url:
                 try:
-                    data = await self._download(url)
+                    data = await picture(self._settings, url)
                 except fetch.FetchError as error:
                     told = f"{name}: {error}"
                     return partial(
@@ -93,14 +93,19 @@ class Downloads:
                 files[name] = f"in-{name}"
         return partial(predictions.set_ready, prediction_id=prediction.id, files=files)
 
-    async def _download(self, url: str) -> bytes:
-        settings = self._settings
-        data = await fetch.download(
-            url,
-            largest=settings.image_megabytes * 2**20,
-            seconds=settings.fetch_seconds,
-            allowed=settings.networks,
-        )
-        if pictures.picture_type(data) is None:
-            raise fetch.FetchError(f"what {url[:100]} leads to is no picture; {pictures.TAKEN}")
-        return data
+
+async def picture(settings: Settings, url: str) -> bytes:
+    """The picture that a client's URL leads to.
+
+    Raises:
+        FetchError: when it leads to none.
+    """
+    data = await fetch.download(
+        url,
+        largest=settings.image_megabytes * 2**20,
+        seconds=settings.fetch_seconds,
+        allowed=settings.networks,
+    )
+    if pictures.picture_type(data) is None:
+        raise fetch.FetchError(f"what {url[:100]} leads to is no picture; {pictures.TAKEN}")
+    return data
