@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Path, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from hosting import models, predictions, streams
+from hosting import models, predictions, streams, watch
 from hosting.access import Admitted, Visitor, front_of, running_schema
 from hosting.dispatch import Dispatcher
 from hosting.inputs import InvalidInputs
@@ -72,7 +72,7 @@ async def predict_by_id(
 async def cancel(prediction_id: str, visitor: Admitted) -> Response:
     """Ends a prediction, between two steps if it runs."""
     dispatcher = visitor.dispatcher
-    found = await dispatcher.database(predictions.find, prediction_id, visitor.token.id)
+    found = await dispatcher.database.read(predictions.find, prediction_id, visitor.token.id)
     if found is None or found.status in FINISHED:
         return JSONResponse({}, 404)
     await dispatcher.cancel(found.id)
@@ -137,7 +137,7 @@ async def _predict(
     if "text/event-stream" in accepts:
         return streams.response(streams.cog(dispatcher, prediction))
     while prediction.status not in FINISHED:
-        prediction = await dispatcher.finished(prediction, 0.5)
+        prediction = await watch.finished(dispatcher, prediction, 0.5)
         if dispatcher.gives_up(prediction):
             raise Problem(503, f"The server stops; it will run prediction {prediction.id} later")
         if await request.is_disconnected():

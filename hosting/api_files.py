@@ -10,11 +10,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 from starlette.datastructures import UploadFile
 
-from hosting import shapes
+from hosting import pages, shapes, uploads
 from hosting.access import Admitted, Visitor, front_of
 from hosting.database import Upload, new_id
 from hosting.files import OUTPUT, TYPES
@@ -50,21 +48,25 @@ routes = APIRouter()
 
 @routes.post("/v1/files", status_code=201, tags=["files"], openapi_extra={"requestBody": _FORM})
 async def create_file(request: Request, visitor: Admitted) -> FileShape:
-    """Keeps a file for a day; its `urls.get` can be given as an input."""
+    """Keeps a file for a day; its `urls.get` can be given as an input.
+
+    Beyond what one may keep at a time, it is answered 413.
+    """
     async with request.form(max_files=2, max_fields=10) as form:
         content = form.get("content")
         if not isinstance(content, UploadFile):
             raise invalid([Fault("required", "content", "Send a file as the part content")])
         data = await content.read()
         details = await _details(form.get("metadata", "{}"))
-        name = form.get("filename") or content.filename
+        known_as = form.get("filename") or content.filename
     dispatcher = visitor.dispatcher
-    dispatcher = visitor.dispatcher
+    most = dispatcher.settings.kept_megabytes * 2**20
+    await dispatcher.database.read(uploads.check_room, visitor.token.id, len(data), most)
     now = time.time()
     record = Upload(
         id=new_id(),
         token_id=visitor.token.id,
-        name=str(name or "file")[:255],
+        name=str(known_as or "file")[:255],
         content_type=(content.content_type or "application/octet-stream")[:255],
         size=len(data),
         sha256=await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest()),
@@ -72,16 +74,25 @@ async def create_file(request: Request, visitor: Admitted) -> FileShape:
         created_at=now,
         expires_at=now + dispatcher.settings.upload_hours * 3600,
     )
-    await asyncio.to_thread(dispatcher.files.write, f"uploads/{record.id}", data)
-    await dispatcher.database(lambda session: session.add(record))
+    name = f"uploads/{record.id}"
+    try:
+        await asyncio.to_thread(dispatcher.files.write, name, data)
+        # Looks for room once more: others may have come meanwhile.
+        await dispatcher.database(uploads.add, record, most)
+    except Exception:
+        await asyncio.to_thread(dispatcher.files.remove, name)
+        raise
     return shapes.upload(record, visitor.view.base, visitor.view.link)
 
 
 @routes.get("/v1/files", tags=["files"])
-async def list_files(visitor: Admitted) -> Page[FileShape]:
-    """Your files, the newest first."""
-    own = await visitor.dispatcher.database(_own_uploads, visitor.token.id)
-    return shapes.page([shapes.upload(one, visitor.view.base, visitor.view.link) for one in own])
+async def list_files(visitor: Admitted, cursor: str | None = None) -> Page[FileShape]:
+    """Your files, the newest first, in pages of 100."""
+    view, is_kept = visitor.view, uploads.are_kept(visitor.token.id)
+    url = f"{view.base}/v1/files"
+    part = await visitor.dispatcher.database.read(pages.read, Upload, is_kept, url, cursor)
+    shown = [shapes.upload(one, view.base, view.link) for one in part.rows]
+    return shapes.page(shown, part.previous, part.next)
 
 
 @routes.get("/v1/files/{file_id}", tags=["files"])
@@ -96,7 +107,7 @@ async def delete_file(file_id: str, visitor: Admitted) -> Response:
     """Removes a file. Predictions that were asked for with it have their own copy."""
     record = await _own_upload(visitor, file_id)
     dispatcher = visitor.dispatcher
-    await dispatcher.database(lambda session: session.delete(record))
+    await dispatcher.database(uploads.forget, record.id)
     await asyncio.to_thread(dispatcher.files.remove, f"uploads/{record.id}")
     return Response(status_code=204)
 
@@ -149,17 +160,8 @@ async def _details(part: UploadFile | str) -> dict[str, Any]:
     return details
 
 
-def _own_uploads(session: Session, token_id: str) -> list[Upload]:
-    own = select(Upload).where(Upload.token_id == token_id, Upload.expires_at > time.time())
-    return list(session.scalars(own.order_by(Upload.created_at.desc())))
-
-
-def _upload(session: Session, file_id: str) -> Upload | None:
-    return session.get(Upload, file_id)
-
-
 async def _own_upload(visitor: Visitor, file_id: str) -> Upload:
-    record = await visitor.dispatcher.database(_upload, file_id)
-    if record is None or record.token_id != visitor.token.id:
+    record = await visitor.dispatcher.database.read(uploads.find, file_id, visitor.token.id)
+    if record is None:
         raise Problem(404, f"There is no file {file_id[:100]}")
     return record

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from hosting import models, predictions, shapes, streams
+from hosting import models, pages, predictions, shapes, streams, watch
 from hosting.access import (
     Admitted,
     Visitor,
@@ -34,7 +34,6 @@ from hosting.shapes import (
     VersionShape,
 )
 
-PAGE_SIZE = 100
 LONGEST_WAIT = 60
 """Seconds that a client may ask to be kept waiting."""
 MARGIN = 0.3
@@ -101,17 +100,11 @@ async def create_prediction_of_model(
 @routes.get("/predictions", tags=["predictions"])
 async def list_predictions(visitor: Admitted, cursor: str | None = None) -> Page[PredictionShape]:
     """Your predictions, the newest first, in pages of 100."""
-    older, newer = _cursor(cursor)
-    database = visitor.dispatcher.database
-    page, has_newer, has_older = await database(
-        predictions.newest, visitor.token.id, PAGE_SIZE, older, newer
-    )
-    url = f"{visitor.view.base}/v1/predictions?cursor="
-    return shapes.page(
-        [shapes.prediction(one, visitor.view.link) for one in page],
-        f"{url}n{page[0].number}" if has_newer else None,
-        f"{url}o{page[-1].number}" if has_older else None,
-    )
+    is_own = Prediction.token_id == visitor.token.id
+    url = f"{visitor.view.base}/v1/predictions"
+    part = await visitor.dispatcher.database.read(pages.read, Prediction, is_own, url, cursor)
+    shown = [shapes.prediction(one, visitor.view.link) for one in part.rows]
+    return shapes.page(shown, part.previous, part.next)
 
 
 @routes.get("/predictions/{prediction_id}", tags=["predictions"])
@@ -206,7 +199,7 @@ async def _create(
     wanted = re.search(r"\bwait(?:=(\d{1,4}))?\b", prefer or "")
     if wanted:
         seconds = min(max(int(wanted[1] or LONGEST_WAIT), 1), LONGEST_WAIT)
-        prediction = await dispatcher.finished(prediction, seconds - MARGIN)
+        prediction = await watch.finished(dispatcher, prediction, seconds - MARGIN)
     shown = await visitor.view.shown(prediction)
     if shown["status"] == "processing":
         # Replicate says so too: its clients take anything else for the end.
@@ -229,7 +222,7 @@ def _model(reference: str) -> Model:
 
 async def _shown_model(visitor: Visitor, one: Model) -> ModelShape:
     dispatcher = visitor.dispatcher
-    count = await dispatcher.database(predictions.runs, one.id)
+    count = await dispatcher.database.read(predictions.runs, one.id)
     return shapes.model(one, visitor.view.base, running_schema(dispatcher, one), count)
 
 
@@ -240,22 +233,7 @@ async def _own(visitor: Visitor, prediction_id: str) -> Prediction:
         Problem: when the visitor has none of the id.
     """
     dispatcher = visitor.dispatcher
-    kept = await dispatcher.database(predictions.find, prediction_id, visitor.token.id)
+    kept = await dispatcher.database.read(predictions.find, prediction_id, visitor.token.id)
     if kept is None:
         raise Problem(404, f"There is no prediction {prediction_id[:100]}")
     return await dispatcher.current(kept.id) or kept
-
-
-def _cursor(text: str | None) -> tuple[int | None, int | None]:
-    """The numbers of predictions before and after which a page begins.
-
-    Raises:
-        Problem: when it is no cursor of ours.
-    """
-    if text is None:
-        return None, None
-    read = re.fullmatch(r"([on])(\d{1,18})", text)
-    if read is None:
-        raise invalid([Fault("invalid_cursor", "cursor", "It is none that a page has given")])
-    number = int(read[2])
-    return (number, None) if read[1] == "o" else (None, number)

@@ -31,7 +31,7 @@ from hosting import (
     tokens,
     web_form,
 )
-from hosting.access import Front, front_of
+from hosting.access import Door, Front, front_of
 from hosting.database import Database
 from hosting.dispatch import Dispatcher
 from hosting.endpoints import Endpoint, SetupFailed
@@ -44,6 +44,7 @@ from hosting.links import Links
 from hosting.problems import Problem, invalid
 from hosting.servers import Launch, Server
 from hosting.settings import LOOPBACK_NAMES, Settings, SettingsError
+from hosting.uploads import NoRoom
 
 DESCRIPTION = """
 Stable Diffusion 1 and 2 by Replicate's API (`/v1`) and by Cog's (`/predictions`).
@@ -163,7 +164,8 @@ def create(
         application.include_router(routes.routes)
     web_form.include(application)
     application.get("/health", tags=["operations"], response_model=None)(health)
-    if settings.allowed_origins:
+    application.add_middleware(Door, answer=_problem)
+    if settings.allowed_origins:  # around the door: the pages may read its answers too
         application.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
@@ -263,6 +265,8 @@ def _problem(_: Request, error: Exception) -> Response:
             return invalid([_fault(one) for one in error.errors()]).response()
         case QueueFull():
             return Problem(429, str(error), headers={"Retry-After": "5"}).response()
+        case NoRoom():
+            return Problem(413, str(error)).response()
         case HTTPException():
             return Problem(error.status_code, str(error.detail), headers=error.headers).response()
         case OperationalError() | OSError():
@@ -279,6 +283,7 @@ _HANDLERS: Any = dict.fromkeys(
         InvalidInputs,
         RequestValidationError,
         QueueFull,
+        NoRoom,
         HTTPException,
         OperationalError,
         OSError,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from weakref import WeakValueDictionary
 
+LOOK = 0.5
+"""Seconds after which who waits for news looks though there were none."""
+
 
 class Changes:
     """An event for the next change of each prediction; it lives as long as someone waits."""

@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 
 from sqlalchemy import JSON, ForeignKey, Index, create_engine, event, inspect
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+from hosting import log
 
 Result = TypeVar("Result")
 
@@ -100,8 +102,10 @@ class Upload(Base):
     """A file that a client sent, to be named as an input."""
 
     __tablename__ = "uploads"
+    __table_args__ = (Index("uploads_of_token", "token_id", "number"),)
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(unique=True, default=new_id)
     token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"))
     name: Mapped[str]
     content_type: Mapped[str]
@@ -179,6 +183,17 @@ class Database:
         """Calls `work` in a transaction, while the caller waits."""
         with self._writers.begin() as session:
             return work(session, *arguments)
+
+    async def surely(self, work: Callable[[Session], object]) -> None:
+        """A transaction that must not be lost: tried until the database takes it."""
+        while True:
+            try:
+                await asyncio.shield(self(work))
+            except OperationalError as error:
+                log.info("the database does not answer", fault=str(error.orig))
+                await asyncio.sleep(1)
+            else:
+                return
 
     def close(self) -> None:
         """Closes its connections."""

@@ -10,7 +10,7 @@ import base64
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hosting import pictures
@@ -18,6 +18,8 @@ from hosting import pictures
 OUTPUT = re.compile(r"predictions/[a-z0-9]{1,64}/out-\d+\.(png|webp|jpg)")
 """What we encoded ourselves; anything else came from a client."""
 TYPES = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
+NOTHING_KEPT = 60.0
+"""Seconds until something is tried again that found no room on the disk."""
 _PATH = re.compile(r"(predictions/[a-z0-9]{1,64}/[a-z0-9_.-]{1,64}|uploads/[a-z0-9]{1,64})")
 _ENTRY = re.compile(r"[a-z0-9]{1,64}|\.[a-z0-9]{1,64}\.part")
 """An id, or what was half written under it."""
@@ -55,6 +57,10 @@ class Files:
         data = self.path(name).read_bytes()
         kind = pictures.picture_type(data) or "application/octet-stream"
         return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+    def data_urls(self, prediction_id: str, names: Iterable[str]) -> list[str]:
+        """Pictures of a prediction, as data URLs."""
+        return [self.data_url(f"predictions/{prediction_id}/{name}") for name in names]
 
     def write(self, name: str, data: bytes) -> None:
         """Writes a file: whole, and on the disk, or not at all."""

@@ -8,16 +8,13 @@ import binascii
 import json
 import re
 import secrets
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from sqlalchemy.orm import Session
-
-from hosting import fetch, inputs, pictures, predictions
-from hosting.database import Prediction, Token, Upload, new_id
+from hosting import fetch, inputs, pictures, predictions, uploads
+from hosting.database import Prediction, Token, new_id
 from hosting.dispatch import Dispatcher
 from hosting.inputs import Fault, InvalidInputs
 from hosting.models import Model
@@ -71,6 +68,12 @@ async def accept(dispatcher: Dispatcher, ask: Ask) -> Prediction:
         values = inputs.read(ask.inputs, ask.schema, ask.model.defaults)
     except InvalidInputs as error:
         faults, values = [*error.faults], {**error.values}
+    if ask.version in ask.model.black_repainted and ask.inputs.get("mask") is not None:
+        sentence = (
+            f"In version {ask.version[:8]} of {ask.model.id} black was repainted, here white is; "
+            f"invert the mask, and name {ask.model.id} without that version"
+        )
+        faults.append(Fault("conflict", "input.mask", sentence))
     if ask.webhook is not None:
         try:
             fetch.check_url(ask.webhook)
@@ -172,7 +175,7 @@ async def _own_file(dispatcher: Dispatcher, ask: Ask, url: str) -> str | None:
     if parts.netloc.lower() not in ask.hosts:
         return None
     if upload := OWN_UPLOAD.fullmatch(parts.path):
-        if await dispatcher.database.read(_is_own_upload, upload[1], ask.token.id):
+        if await dispatcher.database.read(uploads.find, upload[1], ask.token.id):
             return f"uploads/{upload[1]}"
         raise fetch.FetchError(f"There is no file {upload[1]}, or no longer")
     if not parts.path.startswith("/files/"):
@@ -180,13 +183,6 @@ async def _own_file(dispatcher: Dispatcher, ask: Ask, url: str) -> str | None:
     if not dispatcher.links.is_good(url):
         raise fetch.FetchError("The link's time is over, or it is not complete")
     return parts.path.removeprefix("/files/")
-
-
-def _is_own_upload(session: Session, upload_id: str, token_id: str) -> bool:
-    upload = session.get(Upload, upload_id)
-    if upload is None or upload.token_id != token_id:
-        return False
-    return upload.expires_at > time.time()
 
 
 def _decoded(url: str) -> bytes:

@@ -20,6 +20,7 @@ class Model:
         Width and height are never among them: left empty, they are the endpoint's native size,
         which is the original's 768 or 512 where the endpoint serves the original's weights.
     versions: the published ids that clients of the original have in their code.
+    black_repainted: those of them in whose masks black was repainted and white preserved.
     """
 
     owner: str
@@ -28,6 +29,7 @@ class Model:
     description: str
     defaults: Mapping[str, Any] = field(hash=False)
     versions: tuple[str, ...] = ()
+    black_repainted: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -36,8 +38,8 @@ class Model:
 
 
 # Of stability-ai/stable-diffusion's versions of Stable Diffusion 1 (until November 2022), only
-# 27b93a24 is here, which stood in the client's documentation: in their masks black was repainted,
-# here it is white.
+# 27b93a24 is here, which stood in the client's documentation. In their masks black was repainted,
+# here it is white: a mask is refused with it, as the wrong part would be repainted.
 _ORIGINALS = (
     Model(
         "stability-ai",
@@ -51,6 +53,7 @@ _ORIGINALS = (
             "f178fa7a1ae43a9a9af01b833b9d2ecf97b1bcb0acfd2dc5dd04895e042863f1",
             "27b93a2413e7f36cd83da926f3656280b2931564ff050bf9575f1fdf9bcd7478",
         ),
+        ("27b93a2413e7f36cd83da926f3656280b2931564ff050bf9575f1fdf9bcd7478",),
     ),
     Model(
         "stability-ai",

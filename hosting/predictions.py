@@ -62,32 +62,6 @@ def find(session: Session, prediction_id: str, token_id: str | None = None) -> P
     return session.scalar(select(Prediction).where(is_it, Prediction.token_id == token_id))
 
 
-def newest(
-    session: Session, token_id: str, size: int, older_than: int | None, newer_than: int | None
-) -> tuple[list[Prediction], bool, bool]:
-    """A page of a token's predictions, newest first, and whether there are newer and older ones.
-
-    Args:
-        older_than, newer_than: a prediction's `number` beyond which the page begins; one at most.
-    """
-    own = select(Prediction).where(Prediction.token_id == token_id)
-    if newer_than is None:
-        wanted = own if older_than is None else own.where(Prediction.number < older_than)
-        page = list(session.scalars(wanted.order_by(Prediction.number.desc()).limit(size)))
-    else:
-        wanted = own.where(Prediction.number > newer_than).order_by(Prediction.number)
-        page = list(session.scalars(wanted.limit(size)))[::-1]
-
-    def some(more: Select[Prediction]) -> bool:
-        return session.scalar(more.limit(1)) is not None
-
-    if not page:
-        return page, False, False
-    newer = some(own.where(Prediction.number > page[0].number))
-    older = some(own.where(Prediction.number < page[-1].number))
-    return page, newer, older
-
-
 def unready(session: Session) -> list[Prediction]:
     """The waiting predictions whose files are still to be fetched, oldest first."""
     waiting = select(Prediction).where(Prediction.status == "starting", Prediction.ready.is_(False))
@@ -189,6 +163,16 @@ def finish(
     return prediction
 
 
+def conclude(session: Session, live: Prediction, status: str, error: str | None = None) -> None:
+    """Ends a prediction with all that it has said and made.
+
+    Args:
+        live: as for `save`.
+    """
+    save(session, live)
+    finish(session, live.id, status, error)
+
+
 def cancel(session: Session, prediction_id: str) -> Prediction | None:
     """Ends one that waits; notes it for one that runs. None if there is nothing to end."""
     prediction = _unfinished(session, prediction_id)
@@ -235,11 +219,6 @@ def expire(session: Session, completed_before: float) -> list[str]:
     there = select(Prediction.id)
     session.execute(delete(Delivery).where(Delivery.prediction_id.not_in(there)))
     return ids
-
-
-def expire_uploads(session: Session, now: float) -> list[str]:
-    """Forgets uploads whose time is over; their ids."""
-    return list(session.scalars(delete(Upload).where(Upload.expires_at < now).returning(Upload.id)))
 
 
 def strangers(session: Session, ids: list[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""A Cog server of the front's own: started on a free loopback port, its log relayed, ended."""
+"""A Cog server of the front's own: started on this machine's loopback, its log relayed, ended."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -70,11 +71,15 @@ class Server:
         (folder / ".cog" / "openapi_schema.json").write_text(json.dumps(launch.schema))
         (folder / launch.predict.name).symlink_to(launch.predict)
         (folder / "tmp").mkdir()
-        port = _free_port()
+        address, port = _free_place()
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "hosting.leash", str(os.getpid()), "--host", "127.0.0.1"),
+            *(sys.executable, "-m", "hosting.leash", str(os.getpid()), "--host", address),
             cwd=folder,
             env={
+                # The threads of a step wait for one another at the core, by default for so long
+                # that beside other work a step takes ten times as long; this costs an idle
+                # machine nothing.
+                "GOMP_SPINCOUNT": "10000",
                 **os.environ,
                 **launch.environment,
                 "PYTHONPATH": str(launch.predict.parent),
@@ -94,7 +99,7 @@ class Server:
             start_new_session=True,  # Ctrl-C is for this process, which then ends the server
         )
         self._relay = asyncio.create_task(self._relay_log())
-        return f"http://127.0.0.1:{port}"
+        return f"http://{address}:{port}"
 
     async def end(self) -> None:
         """Ends it at once, with its worker and its files. Nothing happens if it does not run."""
@@ -138,7 +143,16 @@ def _log_line(name: str, line: str) -> None:
         log.info(message, **{**fields, "server": name})
 
 
-def _free_port() -> int:
+def _free_place() -> tuple[str, int]:
+    """An address and a port that Cog's server can listen on.
+
+    It asks nobody who they are, so that every page in a browser on this machine could have it shut
+    down. Where all of 127.0.0.0/8 is loopback, no page finds it among 16 million addresses.
+    """
+    address = "127.0.0.1"
+    if sys.platform == "linux":
+        parts = (random.SystemRandom().randrange(1, 255) for _ in range(3))
+        address = ".".join(map(str, (127, *parts)))
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+        free.bind((address, 0))
+        return address, int(free.getsockname()[1])

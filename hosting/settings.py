@@ -51,6 +51,9 @@ class Settings:
     fetch_seconds: float = _setting(30.0, "seconds that fetching an image may take")
     retention_days: float = _setting(30.0, "days that finished predictions are kept; 0 is for ever")
     upload_hours: float = _setting(24.0, "hours that uploaded files are kept")
+    kept_megabytes: int = _setting(
+        2000, "MiB of uploaded files that each token may have kept at a time"
+    )
     link_hours: float = _setting(24.0, "hours that the link to a file is good for")
     stop_seconds: float = _setting(30.0, "seconds that running predictions get when it is stopped")
 

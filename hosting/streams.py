@@ -11,6 +11,7 @@ from typing import Any
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
+from hosting import watch
 from hosting.access import View
 from hosting.database import Prediction
 from hosting.dispatch import Dispatcher
@@ -40,7 +41,7 @@ async def replicate(
     def event(kind: str, data: str) -> bytes:
         return format_sse_event(data_str=data, event=kind, id=f"{outputs}-{characters}")
 
-    async for prediction in view.front.dispatcher.follow(prediction_id):
+    async for prediction in watch.follow(view.front.dispatcher, prediction_id):
         if prediction is None:
             yield KEEPALIVE_COMMENT
             continue
@@ -75,7 +76,7 @@ async def cog(dispatcher: Dispatcher, prediction: Prediction) -> AsyncGenerator[
     try:
         given_id = prediction.given_id or prediction.id
         yield event("start", {"id": given_id, "status": "processing"})
-        async for now in dispatcher.follow(prediction.id):
+        async for now in watch.follow(dispatcher, prediction.id):
             if now is None:
                 yield KEEPALIVE_COMMENT
                 continue
@@ -89,7 +90,8 @@ async def cog(dispatcher: Dispatcher, prediction: Prediction) -> AsyncGenerator[
                     yield event("metric", {"mode": "replace", "name": name, "value": value})
             metrics = now.metrics
             if len(now.output) > outputs:
-                for url in (await asyncio.to_thread(dispatcher.output_urls, now))[outputs:]:
+                added = now.output[outputs:]
+                for url in await asyncio.to_thread(dispatcher.files.data_urls, now.id, added):
                     yield event("output", {"chunk": url})
                 outputs = len(now.output)
             is_over = now.status in FINISHED
@@ -111,5 +113,6 @@ async def cog_result(dispatcher: Dispatcher, prediction: Prediction) -> dict[str
     if prediction.error:
         shown["error"] = prediction.error
     if prediction.status == "succeeded":
-        shown["output"] = await asyncio.to_thread(dispatcher.output_urls, prediction)
+        urls = dispatcher.files.data_urls
+        shown["output"] = await asyncio.to_thread(urls, prediction.id, prediction.output)
     return shown

@@ -12,7 +12,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from typing_extensions import TypedDict
 
-from hosting import fetch, models, pictures
+from hosting import downloads, fetch, models, pictures
 from hosting.access import Admitted, front_of, view_of
 from hosting.endpoints import Endpoint
 from hosting.inputs import Fault
@@ -91,7 +91,7 @@ async def running_models(visitor: Admitted) -> list[RunningModel]:
 async def picture(address: Address, visitor: Admitted) -> Response:
     """The picture that a URL leads to: the page itself can't reach other sites."""
     try:
-        data = await visitor.dispatcher.download(address.url)
+        data = await downloads.picture(visitor.dispatcher.settings, address.url)
     except fetch.FetchError as error:
         raise invalid([Fault("invalid_file", "url", str(error))]) from None
     return Response(data, media_type=pictures.picture_type(data))

@@ -182,7 +182,7 @@ def test_a_front_uses_cog_servers_that_run_already(
     owner = start(tmp_path_factory.mktemp("owner"), "--model", "demo")
     cog = psutil.Process(owner.process.pid).children()[0]
     (listening,) = [one for one in cog.net_connections() if one.status == psutil.CONN_LISTEN]
-    url = f"http://127.0.0.1:{listening.laddr.port}"
+    url = f"http://{listening.laddr.ip}:{listening.laddr.port}"
     server = start(tmp_path_factory.mktemp("server"), COG_URLS=url)
     assert difference(*(one.draw(prompt="a rose", seed=1)[0] for one in (owner, server))) == (0, 0)
     assert psutil.Process(server.process.pid).children() == []

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,8 @@ import httpx2
 import pytest
 import uvicorn
 
-from hosting import app, dispatch, endpoints, predictions, tokens
-from hosting.database import Database, Prediction, Token, new_id
+from hosting import app, dispatch, downloads, endpoints, predictions, runs, tokens, watch
+from hosting.database import Database, Prediction, Token, Upload, new_id
 from hosting.dispatch import Dispatcher
 from hosting.endpoints import Endpoint
 from hosting.files import Files
@@ -32,9 +32,10 @@ LONGEST = 10.0
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has the front look more often at what nobody tells it of."""
-    monkeypatch.setattr(dispatch, "LOOK", 0.02)
-    monkeypatch.setattr(dispatch, "NOTHING_KEPT", 0.2)
-    monkeypatch.setattr(endpoints, "LOOK", 0.02)
+    for module in (dispatch, downloads, endpoints, runs, watch):
+        monkeypatch.setattr(module, "LOOK", 0.02)
+    for module in (downloads, runs):
+        monkeypatch.setattr(module, "NOTHING_KEPT", 0.2)
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -73,7 +74,7 @@ class Queue(Dispatcher):
 
     async def over(self, *ids: str) -> list[Prediction]:
         """The records of predictions, once they are over."""
-        records = [await self.finished(await self.found(one), LONGEST) for one in ids]
+        records = [await watch.finished(self, await self.found(one), LONGEST) for one in ids]
         assert {one.status for one in records} <= set(predictions.FINISHED)
         return records
 
@@ -95,6 +96,14 @@ def prediction(token: Token, prompt: str, seed: int = 7, **fields: Any) -> Predi
     plain |= {"version": "v", "source": "http://localhost", "input": {"prompt": prompt}}
     plain |= {"files": {}, "ready": True}
     return Prediction(**{**plain, "request": request, **fields})
+
+
+def upload(token: Token, **fields: Any) -> Upload:
+    """The record of a file that was sent, to be added."""
+    plain: dict[str, Any] = {"id": new_id(), "token_id": token.id, "name": "fox.png"}
+    plain |= {"content_type": "image/png", "size": 1, "sha256": "", "details": {}}
+    plain |= {"expires_at": time.time() + 3600}
+    return Upload(**{**plain, **fields})
 
 
 @asynccontextmanager
@@ -120,6 +129,21 @@ async def queue(folder: Path, *cogs: CogServer, **settings: Any) -> AsyncIterato
         with suppress(asyncio.CancelledError):
             await running
         database.close()
+
+
+def in_queue(
+    folder: Path, *cogs: CogServer, **settings: Any
+) -> Callable[[Callable[[Queue], Awaitable[None]]], None]:
+    """Runs a test with a dispatcher, at once."""
+
+    def run(test: Callable[[Queue], Awaitable[None]]) -> None:
+        async def main() -> None:
+            async with queue(folder, *cogs, **settings) as dispatcher:
+                await test(dispatcher)
+
+        asyncio.run(main())
+
+    return run
 
 
 @dataclass

@@ -2,15 +2,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from hosting import pages, uploads
+from hosting.files import Files
 from tests.hosting.cog_server import CogServer, data_url, pixels
 from tests.hosting.front import Front, front
 
@@ -209,6 +215,22 @@ def test_a_removed_file_is_gone(one: Front, ann: dict[str, str]) -> None:
     assert document["id"] not in {path.name for path in folder.iterdir()}
 
 
+def test_files_are_listed_in_pages(
+    one: Front, ann: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = one.token("who has many")
+    made = [upload(one, token) for _ in range(3)]
+    upload(one, ann)
+    monkeypatch.setattr(pages, "SIZE", 2)
+    first = one.client.get("/v1/files", headers=token).json()
+    assert (first["results"], first["previous"]) == ([made[2], made[1]], None)
+    assert first["next"].startswith(f"{one.url}/v1/files?cursor=")
+    second = one.client.get(first["next"], headers=token).json()
+    assert (second["results"], second["next"]) == ([made[0]], None)
+    assert one.client.get(second["previous"], headers=token).json() == first
+    assert one.client.get("/v1/files?cursor=abc", headers=token).status_code == 422
+
+
 @pytest.mark.parametrize(
     "name", ["../../etc/passwd", 'a"b', "ä" * 300, "a\r\nX-Evil: 1", "", "con", "\u202egnp"]
 )
@@ -234,3 +256,46 @@ def test_a_file_must_be_sent(one: Front, ann: dict[str, str]) -> None:
     answer = one.client.post("/v1/files", data={"metadata": "{}"}, headers=ann)
     assert answer.status_code == 422
     assert answer.json()["invalid_fields"][0]["field"] == "content"
+
+
+def test_uploads_that_race_are_kept_as_far_as_there_is_room(
+    cog: CogServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, all_write = Files.write, threading.Barrier(4)
+
+    def write_together(files: Files, name: str, data: bytes) -> None:
+        all_write.wait(30)  # each has found room by now
+        write(files, name, data)
+
+    with front(tmp_path, cog, kept_megabytes=1) as one, ThreadPoolExecutor(4) as threads:
+
+        def send(size: int) -> httpx2.Response:
+            return one.client.post("/v1/files", files={"content": ("a", b"x" * size, "a/b")})
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Files, "write", write_together)
+            answers = list(threads.map(send, [300 * 1024] * 4))
+        assert sorted(answer.status_code for answer in answers) == [201, 201, 201, 413]
+        kept = {answer.json()["id"] for answer in answers if answer.status_code == 201}
+        assert {path.name for path in (tmp_path / "uploads").iterdir()} == kept
+        assert {item["id"] for item in one.client.get("/v1/files").json()["results"]} == kept
+
+        refused = send(200 * 1024)
+        assert refused.status_code == 413
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert "have 0.9 MiB, this one has 0.2 MiB" in refused.json()["detail"]
+        one.client.delete(f"/v1/files/{kept.pop()}")
+        assert send(200 * 1024).status_code == 201
+
+
+def test_an_upload_that_the_database_does_not_take_leaves_no_file(
+    cog: CogServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OperationalError("", {}, Exception("database or disk is full"))
+
+    with front(tmp_path, cog) as one:
+        monkeypatch.setattr(uploads, "add", full)
+        answer = one.client.post("/v1/files", files={"content": ("a", b"data", "a/b")})
+        assert answer.status_code == 503
+        assert list((tmp_path / "uploads").iterdir()) == []

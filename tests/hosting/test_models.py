@@ -76,6 +76,11 @@ def test_no_name_and_no_version_is_there_twice() -> None:
     assert all(name == name.lower() for name in names)
 
 
+@every_model
+def test_versions_in_whose_masks_black_was_repainted_are_versions(model: Model) -> None:
+    assert {*model.black_repainted} <= {*model.versions}
+
+
 def test_a_version_of_ours_stays_the_same() -> None:
     assert models.version_of(found("stability-ai/stable-diffusion")) == (
         "4d89d73ed238c0109a2607dee658a1a1f622a5190a69bf88a3055edda323073b"

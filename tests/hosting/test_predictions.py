@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from hosting import predictions, tokens
-from hosting.database import Database, Delivery, Prediction, Token, Upload
+from hosting.database import Database, Delivery, Prediction, Token
 from hosting.predictions import MOST_CRASHES
 from tests.hosting.front import prediction
 
@@ -249,23 +249,6 @@ def test_a_webhook_hears_only_of_what_it_wants(session: Session) -> None:
 # Looking
 
 
-def test_pages_are_newest_first_and_lead_to_one_another(session: Session) -> None:
-    own, other = token(session, "own"), token(session, "other")
-    numbers = [add(session, token=own).number for _ in range(5)]
-    add(session, token=other)
-
-    def page(older: int | None = None, newer: int | None = None) -> tuple[list[int], bool, bool]:
-        records, *more = predictions.newest(session, own.id, 2, older, newer)
-        return [numbers.index(one.number) for one in records], more[0], more[1]
-
-    assert page() == ([4, 3], False, True)
-    assert page(older=numbers[3]) == ([2, 1], True, True)
-    assert page(older=numbers[1]) == ([0], True, False)
-    assert page(newer=numbers[0]) == ([2, 1], True, True)
-    assert page(newer=numbers[2]) == ([4, 3], False, True)
-    assert page(older=numbers[0]) == ([], False, False)
-
-
 def test_a_prediction_is_found_by_both_ids_and_by_its_owner_only(session: Session) -> None:
     own, other = token(session, "own"), token(session, "other")
     fox = add(session, token=own, given_id="mine")
@@ -312,16 +295,6 @@ def test_only_what_was_finished_before_expires(session: Session) -> None:
     kept = [add(session, status="succeeded", completed_at=100.0), add(session, created_at=1.0)]
     assert set(predictions.expire(session, 100.0)) == ids
     assert set(session.scalars(select(Prediction.id))) == {one.id for one in kept}
-
-
-def test_uploads_expire_when_their_time_is_over(session: Session) -> None:
-    for name, expires in (("old", 99.0), ("young", 101.0)):
-        upload = Upload(id=name, token_id=token(session).id, name=name, content_type="a/b")
-        upload.size, upload.sha256, upload.details, upload.expires_at = 1, "", {}, expires
-        session.add(upload)
-    session.flush()
-    assert predictions.expire_uploads(session, 100.0) == ["old"]
-    assert predictions.strangers(session, ["old", "young", "none"]) == {"old", "none"}
 
 
 def test_any_number_of_ids_is_looked_up(session: Session) -> None:

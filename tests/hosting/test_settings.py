@@ -40,6 +40,7 @@ def test_without_variables_everything_is_as_documented() -> None:
         ("FETCH_SECONDS", "2.5", 2.5),
         ("RETENTION_DAYS", "0", 0.0),
         ("UPLOAD_HOURS", "0.5", 0.5),
+        ("KEPT_MEGABYTES", "500", 500),
         ("LINK_HOURS", "1e2", 100.0),
         ("STOP_SECONDS", "0", 0.0),
     ],

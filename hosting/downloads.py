@@ -1,0 +1,111 @@
+"""The input files that lie elsewhere: fetched into the predictions' folders, beside the queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from sqlalchemy.orm import Session
+
+from hosting import fetch, log, pictures, predictions
+from hosting.changes import LOOK, within
+from hosting.database import Database, Prediction
+from hosting.files import NOTHING_KEPT, Files
+from hosting.settings import Settings
+
+AT_ONCE, EACH_AT_ONCE = 8, 2
+"""Predictions whose files are fetched at the same time: of all tokens, and of each."""
+
+
+class Downloads:
+    """Fetches what waiting predictions need.
+
+    Args:
+        changed: is told of each prediction that then may run, or has failed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        files: Files,
+        changed: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._files = files
+        self._changed = changed
+        self._tokens: dict[str, str] = {}
+        """Of the predictions whose files are being fetched."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._news = asyncio.Event()
+
+    def wake(self) -> None:
+        """A prediction is new, or has changed."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Fetches until cancelled; what has begun then goes on, see `halt`."""
+        while True:
+            self._news.clear()
+            for waiting in await self._database.read(predictions.unready):
+                tokens = list(self._tokens.values())
+                has_room = len(tokens) < AT_ONCE and tokens.count(waiting.token_id) < EACH_AT_ONCE
+                if has_room and waiting.id not in self._tokens:
+                    self._tokens[waiting.id] = waiting.token_id
+                    task = asyncio.create_task(self._fetch(waiting))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+            await within(self._news, LOOK)
+
+    async def halt(self) -> None:
+        """Breaks off what has begun; it is fetched after the next start."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _fetch(self, prediction: Prediction) -> None:
+        try:
+            await self._database.surely(await self._fetched(prediction))
+        except OSError as error:
+            log.info("not kept; trying again", prediction=prediction.id, fault=str(error))
+            await asyncio.sleep(NOTHING_KEPT)
+        finally:
+            del self._tokens[prediction.id]
+            self._changed(prediction.id)
+
+    async def _fetched(self, prediction: Prediction) -> Callable[[Session], object]:
+        """Fetches a prediction's files; what is to be written of it then."""
+        files = dict(prediction.files)
+        for name, url in files.items():
+            if "://" in url:
+                try:
+                    data = await picture(self._settings, url)
+                except fetch.FetchError as error:
+                    told = f"{name}: {error}"
+                    return partial(
+                        predictions.conclude, live=prediction, status="failed", error=told
+                    )
+                kept = f"predictions/{prediction.id}/in-{name}"
+                await asyncio.to_thread(self._files.write, kept, data)
+                files[name] = f"in-{name}"
+        return partial(predictions.set_ready, prediction_id=prediction.id, files=files)
+
+
+async def picture(settings: Settings, url: str) -> bytes:
+    """The picture that a client's URL leads to.
+
+    Raises:
+        FetchError: when it leads to none.
+    """
+    data = await fetch.download(
+        url,
+        largest=settings.image_megabytes * 2**20,
+        seconds=settings.fetch_seconds,
+        allowed=settings.networks,
+    )
+    if pictures.picture_type(data) is None:
+        raise fetch.FetchError(f"what {url[:100]} leads to is no picture; {pictures.TAKEN}")
+    return data

@@ -1,0 +1,59 @@
+"""How those who wait for a prediction see it: as it changes, when it is over, and how long yet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+
+from hosting import predictions
+from hosting.changes import LOOK, within
+from hosting.database import Prediction
+from hosting.dispatch import Dispatcher
+from hosting.shapes import Queue
+
+PING = 15.0
+"""Seconds of silence after which a stream should show that it is there."""
+
+
+async def follow(
+    dispatcher: Dispatcher, prediction_id: str
+) -> AsyncGenerator[Prediction | None, None]:
+    """A prediction whenever it may have changed, to its end; None after a long silence."""
+    told = time.monotonic()
+    while True:
+        change = dispatcher.changes.next(prediction_id)
+        prediction = await dispatcher.current(prediction_id)
+        if prediction is None:
+            return
+        yield prediction
+        if prediction.status in predictions.FINISHED or dispatcher.gives_up(prediction):
+            return
+        if await within(change, LOOK):
+            told = time.monotonic()
+        elif time.monotonic() - told > PING:
+            told = time.monotonic()
+            yield None
+
+
+async def finished(dispatcher: Dispatcher, prediction: Prediction, seconds: float) -> Prediction:
+    """The prediction when it is over, or as it is after some seconds."""
+    end = time.monotonic() + seconds
+    while True:
+        change = dispatcher.changes.next(prediction.id)
+        prediction = await dispatcher.current(prediction.id) or prediction
+        left = end - time.monotonic()
+        is_over = prediction.status in predictions.FINISHED
+        if is_over or left <= 0 or dispatcher.gives_up(prediction):
+            return prediction
+        await within(change, min(LOOK, left))
+
+
+async def queue(dispatcher: Dispatcher, prediction: Prediction) -> Queue | None:
+    """The place and the estimated wait, in seconds, of a prediction that waits."""
+    if prediction.status != "starting":
+        return None
+    place = await dispatcher.database.read(predictions.position, prediction)
+    seconds = await dispatcher.database.read(predictions.typical_seconds, prediction.task)
+    slots = sum(endpoint.slots for endpoint in dispatcher.endpoints_of(prediction.task))
+    estimate = round(seconds * place / slots, 1) if seconds is not None and slots else None
+    return {"position": place, "estimated_wait": estimate}
