@@ -60,7 +60,8 @@ def test_a_prediction_is_answered_with_its_pictures(one: Front) -> None:
     assert answer.status_code == 200
     document = answer.json()
     made = [
-        {"index": index, "seed": 5, "nsfw": None, "file": f"out-{index}.png"} for index in (0, 1)
+        {"index": index, "seed": 5 + index, "nsfw": None, "file": f"out-{index}.png"}
+        for index in (0, 1)
     ]
     assert document == {
         "id": document["id"],

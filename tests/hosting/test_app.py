@@ -103,7 +103,7 @@ def test_every_answer_has_the_headers(one: Front, path: str) -> None:
 
 def test_what_is_not_there_is_a_problem(one: Front) -> None:
     for path in (
-        "/",
+        "/form/",
         "/none",
         "/v1/none",
         "/v1/predictions/none",

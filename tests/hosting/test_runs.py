@@ -30,7 +30,7 @@ def test_a_prediction_makes_its_pictures(tmp_path: Path, cog: CogServer) -> None
             "progress": 1,
             "predict_time": 0.25,
             "images": [
-                {"index": index, "seed": 7, "nsfw": None, "file": f"out-{index}.png"}
+                {"index": index, "seed": 7 + index, "nsfw": None, "file": f"out-{index}.png"}
                 for index in range(3)
             ],
         }
