@@ -10,18 +10,18 @@ import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import IO, Any
+from typing import IO
 
 import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import OperationalError
-from starlette.exceptions import HTTPException
 
 from hosting import (
+    answers,
     api_cog,
+    api_deepinfra,
     api_files,
     api_replicate,
     database,
@@ -37,14 +37,10 @@ from hosting.dispatch import Dispatcher
 from hosting.endpoints import Endpoint, SetupFailed
 from hosting.files import Files
 from hosting.guard import Guard
-from hosting.inputs import Fault, InvalidInputs
-from hosting.intake import QueueFull
 from hosting.limits import Limits
 from hosting.links import Links
-from hosting.problems import Problem, invalid
 from hosting.servers import Launch, Server
 from hosting.settings import LOOPBACK_NAMES, Settings, SettingsError
-from hosting.uploads import NoRoom
 
 DESCRIPTION = """
 Stable Diffusion 1 and 2 by Replicate's API (`/v1`) and by Cog's (`/predictions`).
@@ -155,16 +151,16 @@ def create(
         redoc_url=None,
         max_body_size=settings.upload_megabytes * 2**20,
         telemetry={"tracing": False, "metrics": False},
-        exception_handlers=_HANDLERS,
+        exception_handlers=answers.HANDLERS,
     )
     application.state.front = Front(settings, dispatcher, Limits(settings.requests_per_minute))
     application.state.failed = False
     application.state.stop = lambda: None
-    for routes in (api_replicate, api_cog, api_files, documentation):
+    for routes in (api_replicate, api_deepinfra, api_cog, api_files, documentation):
         application.include_router(routes.routes)
     web_form.include(application)
     application.get("/health", tags=["operations"], response_model=None)(health)
-    application.add_middleware(Door, answer=_problem)
+    application.add_middleware(Door, answer=answers.answer)
     if settings.allowed_origins:  # around the door: the pages may read its answers too
         application.add_middleware(
             CORSMiddleware,
@@ -252,49 +248,3 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _problem(_: Request, error: Exception) -> Response:
-    """The answer to what went wrong."""
-    match error:
-        case Problem():
-            return error.response()
-        case InvalidInputs():
-            return invalid(error.faults).response()
-        case RequestValidationError():
-            return invalid([_fault(one) for one in error.errors()]).response()
-        case QueueFull():
-            return Problem(429, str(error), headers={"Retry-After": "5"}).response()
-        case NoRoom():
-            return Problem(413, str(error)).response()
-        case HTTPException():
-            return Problem(error.status_code, str(error.detail), headers=error.headers).response()
-        case OperationalError() | OSError():
-            log.info("not taken", fault=str(getattr(error, "orig", error)))
-            detail = "The server can't keep anything now; try again"
-            return Problem(503, detail, headers={"Retry-After": "5"}).response()
-        case _:
-            return Problem(500, "Something went wrong here; the log says what").response()
-
-
-_HANDLERS: Any = dict.fromkeys(
-    (
-        Problem,
-        InvalidInputs,
-        RequestValidationError,
-        QueueFull,
-        NoRoom,
-        HTTPException,
-        OperationalError,
-        OSError,
-        Exception,
-    ),
-    _problem,
-)
-
-
-def _fault(error: Any) -> Fault:
-    """What pydantic found wrong with a request, as a fault."""
-    place = [str(part) for part in error["loc"] if part not in ("body", "query", "path", "header")]
-    kinds = {"missing": "required", "extra_forbidden": "additional_property_not_allowed"}
-    return Fault(kinds.get(error["type"], error["type"]), ".".join(place), error["msg"])

@@ -94,6 +94,8 @@ class Prediction(Base):
     created_at: Mapped[float] = mapped_column(default=time.time)
     started_at: Mapped[float | None]
     completed_at: Mapped[float | None]
+    api: Mapped[str] = mapped_column(default="replicate")
+    """By which API it was asked for, and so what its webhook is told."""
     webhook: Mapped[str | None]
     webhook_events: Mapped[list[str]] = mapped_column(JSON, default=list)
 

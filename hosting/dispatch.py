@@ -40,7 +40,7 @@ class Dispatcher:
         self.endpoints = endpoints
         self.changes = Changes()
         self.stopping = asyncio.Event()
-        self._webhooks = Webhooks(database, links, settings.networks)
+        self._webhooks = Webhooks(database, links, files, settings.networks)
         self._downloads = Downloads(settings, database, files, self.wake)
         self._runs: dict[str, Run] = {}
         """By the predictions' ids."""

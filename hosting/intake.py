@@ -49,6 +49,8 @@ class Ask:
     inputs: Mapping[str, Any]
     base: str
     hosts: frozenset[str]
+    api: str = "replicate"
+    """As which its webhook is told of it: replicate or deepinfra."""
     given_id: str | None = None
     webhook: str | None = None
     webhook_events: list[str] = field(default_factory=list)
@@ -103,6 +105,7 @@ async def accept(dispatcher: Dispatcher, ask: Ask) -> Prediction:
         values["seed"] = secrets.randbelow(SEEDS)
     prediction = Prediction(
         id=new_id(),
+        api=ask.api,
         given_id=ask.given_id,
         token_id=ask.token.id,
         task=ask.model.task,

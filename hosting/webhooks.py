@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from hosting import fetch, log, shapes
 from hosting.changes import within
 from hosting.database import Database, Delivery, Prediction, Token
+from hosting.files import Files
 from hosting.links import Links
 
 MOST_TRIES = 7
@@ -47,6 +48,7 @@ class Webhooks:
 
     Args:
         links: makes those in the prediction's document.
+        files: has the pictures, for receivers that are sent them.
         allowed: networks that receivers may be in although they are not public.
     """
 
@@ -54,10 +56,12 @@ class Webhooks:
         self,
         database: Database,
         links: Links,
+        files: Files,
         allowed: tuple[IPv4Network | IPv6Network, ...],
     ) -> None:
         self._database = database
         self._links = links
+        self._files = files
         self._allowed = allowed
         self._calls: dict[str, tuple[str, asyncio.Task[None]]] = {}
         """The tokens and tasks of the calls that are being made, by the predictions' ids."""
@@ -97,8 +101,7 @@ class Webhooks:
         if found is None:
             return
         prediction, secret, url = found
-        links = partial(self._links.to, prediction.source)
-        body = json.dumps(shapes.prediction(prediction, links)).encode()
+        body = json.dumps(await asyncio.to_thread(self._told, prediction)).encode()
         now = int(time.time())
         headers = {
             "content-type": "application/json",
@@ -115,6 +118,13 @@ class Webhooks:
         if fault:
             log.info("a webhook was not taken", prediction=prediction.id, fault=fault)
         await self._database(_done, delivery_id, not fault)
+
+    def _told(self, prediction: Prediction) -> object:
+        """What a webhook is told, by the API that it was asked for by."""
+        if prediction.api == "deepinfra":
+            names = prediction.output if prediction.status == "succeeded" else []
+            return shapes.inference_told(prediction, self._files.data_urls(prediction.id, names))
+        return shapes.prediction(prediction, partial(self._links.to, prediction.source))
 
 
 def _due(session: Session, being_called: list[str]) -> list[tuple[str, str, str]]:

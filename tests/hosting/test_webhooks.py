@@ -14,6 +14,7 @@ import pytest
 from hosting import predictions, tokens, webhooks
 from hosting.database import Database, Delivery
 from hosting.fetch import FetchError
+from hosting.files import Files
 from hosting.links import Links
 from hosting.webhooks import MOST_TRIES, Webhooks, signature
 from tests.hosting.front import prediction, until
@@ -49,9 +50,10 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Receiver:
 class Caller:
     """Webhooks that are called as soon as something is due."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, files: Files) -> None:
         self.database = database
-        self.webhooks = Webhooks(database, Links(b"key", 3600), ())
+        self.files = files
+        self.webhooks = Webhooks(database, Links(b"key", 3600), files, ())
 
     def announce(self, url: str, *events: str) -> str:
         """Has a prediction's webhook called; the prediction's id."""
@@ -94,7 +96,7 @@ class Caller:
 async def calling(folder: Path) -> AsyncIterator[Caller]:
     database = Database(folder / "predictions.db")
     database.now(tokens.prepare)
-    caller = Caller(database)
+    caller = Caller(database, Files(folder))
     running = asyncio.create_task(caller.webhooks.run())
     try:
         yield caller
