@@ -53,10 +53,12 @@ class View:
     takes_data: bool
     """Whether outputs go to the client as data URLs: Replicate's own clients make files of them
     and of https URLs, not of plain http ones."""
+    expires: str | None = None
+    """When its links' time is over, if that is not as long as links are good."""
 
     def link(self, path: str) -> str:
         """The URL of a path of ours, signed."""
-        return self.front.dispatcher.links.to(self.base, path)
+        return self.front.dispatcher.links.to(self.base, path, self.expires)
 
     async def shown(self, prediction: Prediction) -> PredictionShape:
         """A prediction as its client is to see it."""

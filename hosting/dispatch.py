@@ -41,7 +41,7 @@ class Dispatcher:
         self.changes = Changes()
         self.stopping = asyncio.Event()
         self._webhooks = Webhooks(database, links, files, settings.networks)
-        self._downloads = Downloads(settings, database, files, self.wake)
+        self.downloads = Downloads(settings, database, files, self.wake)
         self._runs: dict[str, Run] = {}
         """By the predictions' ids."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -61,7 +61,7 @@ class Dispatcher:
             async with asyncio.TaskGroup() as tasks:
                 for endpoint in self.endpoints:
                     tasks.create_task(endpoint.keep())
-                for loop in (self._feed, self._downloads.run, swept, self._webhooks.run):
+                for loop in (self._feed, self.downloads.run, swept, self._webhooks.run):
                     tasks.create_task(_again_and_again(loop))
         finally:
             # Before the endpoints go: else it would look as if their workers had died.
@@ -86,7 +86,7 @@ class Dispatcher:
         """A prediction is new, or has changed."""
         self.changes.tell(prediction_id)
         self._news.set()
-        self._downloads.wake()
+        self.downloads.wake()
         self._webhooks.wake()
 
     def endpoints_of(self, task: str) -> list[Endpoint]:
@@ -150,7 +150,7 @@ class Dispatcher:
     async def _halt(self) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(self._downloads.halt(), *self._tasks, return_exceptions=True)
+        await asyncio.gather(self.downloads.halt(), *self._tasks, return_exceptions=True)
 
 
 async def _again_and_again(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -10,12 +10,16 @@ from sqlalchemy.orm import Session
 
 from hosting import fetch, log, pictures, predictions
 from hosting.changes import LOOK, within
-from hosting.database import Database, Prediction
+from hosting.database import Database, Prediction, new_id
 from hosting.files import NOTHING_KEPT, Files
 from hosting.settings import Settings
 
 AT_ONCE, EACH_AT_ONCE = 8, 2
 """Predictions whose files are fetched at the same time: of all tokens, and of each."""
+
+
+class NoTurn(Exception):
+    """As many pictures are being fetched as may be at once. The message is for the client."""
 
 
 class Downloads:
@@ -37,7 +41,7 @@ class Downloads:
         self._files = files
         self._changed = changed
         self._tokens: dict[str, str] = {}
-        """Of the predictions whose files are being fetched."""
+        """Of what is being fetched: by the prediction's id, or one of its own."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
 
@@ -50,14 +54,33 @@ class Downloads:
         while True:
             self._news.clear()
             for waiting in await self._database.read(predictions.unready):
-                tokens = list(self._tokens.values())
-                has_room = len(tokens) < AT_ONCE and tokens.count(waiting.token_id) < EACH_AT_ONCE
-                if has_room and waiting.id not in self._tokens:
+                if waiting.id not in self._tokens and self._has_room(waiting.token_id):
                     self._tokens[waiting.id] = waiting.token_id
                     task = asyncio.create_task(self._fetch(waiting))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
             await within(self._news, LOOK)
+
+    async def now(self, token_id: str, url: str) -> bytes:
+        """The picture that a URL leads to, for someone who waits for it.
+
+        Raises:
+            NoTurn: when too much is being fetched.
+            FetchError: when it leads to none.
+        """
+        if not self._has_room(token_id):
+            raise NoTurn("Other pictures are being fetched; try again when they have come")
+        key = new_id()
+        self._tokens[key] = token_id
+        try:
+            return await picture(self._settings, url)
+        finally:
+            del self._tokens[key]
+            self.wake()
+
+    def _has_room(self, token_id: str) -> bool:
+        tokens = list(self._tokens.values())
+        return len(tokens) < AT_ONCE and tokens.count(token_id) < EACH_AT_ONCE
 
     async def halt(self) -> None:
         """Breaks off what has begun; it is fetched after the next start."""

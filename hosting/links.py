@@ -23,14 +23,15 @@ class Links:
         self._key = key
         self._seconds = seconds
 
-    def to(self, base: str, path: str) -> str:
+    def to(self, base: str, path: str, expires: str | None = None) -> str:
         """The URL of a path of the front.
 
         Args:
             base: the front's URL, without a path.
             path: such as `/files/predictions/<id>/out-0.png`.
+            expires: seconds since 1970, as another link has them; else as long as links are good.
         """
-        expires = str((int(time.time() + self._seconds) // STEP + 1) * STEP)
+        expires = expires or str((int(time.time() + self._seconds) // STEP + 1) * STEP)
         query = urlencode({"expires": expires, "signature": self._signature(path, expires)})
         return f"{base}{path}?{query}"
 

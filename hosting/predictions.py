@@ -236,11 +236,12 @@ def _announce(session: Session, prediction: Prediction, event: str) -> None:
     if not prediction.webhook or event not in (prediction.webhook_events or EVENTS):
         return
     seen = {name: getattr(prediction, name) for name in CHANGING}
-    # One that waits behind a slow receiver tells the news too, so that they don't pile up.
-    same = (Delivery.prediction_id == prediction.id) & (Delivery.event == event)
-    waiting = session.scalar(select(Delivery).where(same, Delivery.tries == 0))
-    if waiting is not None:
-        waiting.seen = seen
+    # The newest that waits behind a slow receiver tells the news too, so that they don't pile up.
+    # An older one must not: what comes after it would go back in time.
+    of_it = select(Delivery).where(Delivery.prediction_id == prediction.id)
+    newest = session.scalar(of_it.order_by(Delivery.number.desc()).limit(1))
+    if newest is not None and newest.event == event and not newest.tries:
+        newest.seen = seen
         return
     now = time.time()
     session.add(Delivery(prediction_id=prediction.id, event=event, seen=seen, due_at=now))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from typing_extensions import TypedDict
 
-from hosting import downloads, fetch, models, pictures
+from hosting import models, pictures
 from hosting.access import Admitted, front_of, view_of
+from hosting.downloads import NoTurn
 from hosting.endpoints import Endpoint
+from hosting.fetch import FetchError
 from hosting.inputs import Fault
 from hosting.problems import Problem, invalid
 
@@ -65,7 +68,9 @@ async def page() -> Response:
 async def prediction(request: Request, prediction_id: str) -> Response:
     """The address of a prediction: the page for a browser, else the prediction as it is now.
 
-    Its URL, in the prediction's `urls`, needs no token for a time.
+    Its URL, in the prediction's `urls`, needs no token for a time. What it shows has `settings`
+    beside the client's `input`: all that the model was given, by the contract's names. No link in
+    it is good for longer than the one that led here, and none leads to what only its owner may do.
     """
     if "text/html" in request.headers.get("accept", ""):
         return await page()
@@ -74,7 +79,13 @@ async def prediction(request: Request, prediction_id: str) -> Response:
     found = await dispatcher.current(prediction_id) if is_good else None
     if found is None:
         raise Problem(404, "The link's time is over, or it is not complete, or nothing is kept")
-    return JSONResponse(await view_of(request).shown(found), headers={"vary": "accept"})
+    view = dataclasses.replace(view_of(request), expires=request.query_params["expires"])
+    shown = await view.shown(found)
+    folder = f"/files/predictions/{found.id}"
+    files = {name: view.link(f"{folder}/in-{name}") for name in found.files}
+    shown["urls"] = {"web": shown["urls"]["web"]}
+    document = {**shown, "task": found.task, "settings": {**found.request, **files}}
+    return JSONResponse(document, headers={"vary": "accept"})
 
 
 @routes.get("/form/models")
@@ -91,8 +102,10 @@ async def running_models(visitor: Admitted) -> list[RunningModel]:
 async def picture(address: Address, visitor: Admitted) -> Response:
     """The picture that a URL leads to: the page itself can't reach other sites."""
     try:
-        data = await downloads.picture(visitor.dispatcher.settings, address.url)
-    except fetch.FetchError as error:
+        data = await visitor.dispatcher.downloads.now(visitor.token.id, address.url)
+    except NoTurn as error:
+        raise Problem(429, str(error), headers={"Retry-After": "1"}) from None
+    except FetchError as error:
         raise invalid([Fault("invalid_file", "url", str(error))]) from None
     return Response(data, media_type=pictures.picture_type(data))
 

@@ -16,10 +16,14 @@ export const token = () => localStorage.getItem("token");
 
 /**
  * Asks the server. One that does not answer is asked again until it does.
+ * @param {string} path
+ * @param {object} how
+ * @param {object} how.body: sent as JSON.
+ * @param {string} how.method: POST where there is a body, else GET.
  * @returns {Promise<Response>}
  * @throws {Problem}
  */
-export async function ask(path, body, method = body ? "POST" : "GET") {
+export async function ask(path, { body, method = body ? "POST" : "GET" } = {}) {
   for (;;) {
     const headers = { Accept: "application/json" };
     const asWho = token();
@@ -44,7 +48,9 @@ export async function ask(path, body, method = body ? "POST" : "GET") {
     }
     if (method === "GET" && [502, 503, 504].includes(answer.status)) {
       // The front itself, whose models still start; or a proxy whose front is away.
-      await (answer.headers.get("content-type") === "application/problem+json" ? pause(1000) : reconnect());
+      await (answer.headers.get("content-type") === "application/problem+json"
+        ? pause(1000)
+        : reconnect());
       continue;
     }
     throw await problemOf(answer);
@@ -52,7 +58,7 @@ export async function ask(path, body, method = body ? "POST" : "GET") {
 }
 
 /** The same, for what is JSON. */
-export const askJson = async (...asked) => (await ask(...asked)).json();
+export const askJson = async (path, how) => (await ask(path, how)).json();
 
 /** A URL of the server as this page reaches it, whatever name the server gives itself. */
 export function here(url) {
@@ -61,16 +67,16 @@ export function here(url) {
 }
 
 async function problemOf(answer) {
-  let document = {};
+  let said = {};
   try {
-    document = await answer.json();
+    said = await answer.json();
   } catch {
     // A proxy's page, or nothing.
   }
   const faults = {};
-  for (const { field, description } of document.invalid_fields ?? [])
+  for (const { field, description } of said.invalid_fields ?? [])
     faults[field.replace(/^input\./, "")] ??= description;
-  return new Problem(answer.status, document.detail ?? `The server answered ${answer.status}.`, faults);
+  return new Problem(answer.status, said.detail ?? `The server answered ${answer.status}.`, faults);
 }
 
 let reconnecting = null;

@@ -13,8 +13,16 @@ const LANGUAGES = { curl, Python: python, JavaScript: javascript, "cog predict":
  * @param {boolean} ask.hasToken: whether the server wants one.
  */
 export function codePanel(ask) {
-  const shown = h("pre", { tabindex: 0, role: "region", "aria-label": "Code" }, h("code", { dir: "ltr" }));
-  const language = h("select", { "aria-label": "Language" }, ...Object.keys(LANGUAGES).map((name) => h("option", {}, name)));
+  const shown = h(
+    "pre",
+    { tabindex: 0, role: "region", "aria-label": "Code" },
+    h("code", { dir: "ltr" }),
+  );
+  const language = h(
+    "select",
+    { "aria-label": "Language" },
+    ...Object.keys(LANGUAGES).map((name) => h("option", {}, name)),
+  );
   const before = localStorage.getItem("language");
   if (before in LANGUAGES) language.value = before;
   const show = () => {
@@ -24,9 +32,20 @@ export function codePanel(ask) {
   language.addEventListener("change", show);
   show();
   return [
-    h("div", { class: "pair" }, language, button("Copy", (event) => copy(shown.textContent, event.target))),
+    h(
+      "div",
+      { class: "pair" },
+      language,
+      button("Copy", (event) => copy(shown.textContent, event.target)),
+    ),
     shown,
-    h("p", { class: "hint" }, "The same request as the form sends. All of the API: ", h("a", { href: "/docs" }, "documentation"), "."),
+    h(
+      "p",
+      { class: "hint" },
+      "The same request as the form sends. All of the API: ",
+      h("a", { href: "/docs" }, "documentation"),
+      ".",
+    ),
   ];
 }
 
@@ -51,10 +70,16 @@ function curl({ model, inputs, files, hasToken, origin }) {
 }
 
 function python({ model, inputs, files, hasToken, origin }) {
-  const literal = (value) => ({ true: "True", false: "False", null: "None" })[value] ?? JSON.stringify(value);
+  const literal = (value) =>
+    ({ true: "True", false: "False", null: "None" })[value] ?? JSON.stringify(value);
   const lines = [
-    ...Object.entries(inputs).map(([name, value]) => `"${name}": ${typeof value === "string" ? JSON.stringify(value) : literal(value)},`),
-    ...Object.entries(files).map(([name, file]) => `"${name}": open(${JSON.stringify(file)}, "rb"),`),
+    ...Object.entries(inputs).map(
+      ([name, value]) =>
+        `"${name}": ${typeof value === "string" ? JSON.stringify(value) : literal(value)},`,
+    ),
+    ...Object.entries(files).map(
+      ([name, file]) => `"${name}": open(${JSON.stringify(file)}, "rb"),`,
+    ),
   ];
   const auth = hasToken ? 'os.environ["REPLICATE_API_TOKEN"]' : '"none"';
   return `${hasToken ? "import os\n\n" : ""}import replicate  # pip install replicate
@@ -74,7 +99,9 @@ for number, picture in enumerate(pictures):
 function javascript({ model, inputs, files, hasToken, origin }) {
   const lines = [
     ...Object.entries(inputs).map(([name, value]) => `${name}: ${JSON.stringify(value)},`),
-    ...Object.entries(files).map(([name, file]) => `${name}: await readFile(${JSON.stringify(file)}),`),
+    ...Object.entries(files).map(
+      ([name, file]) => `${name}: await readFile(${JSON.stringify(file)}),`,
+    ),
   ];
   const auth = hasToken ? "process.env.REPLICATE_API_TOKEN" : '"none"';
   return `import { readFile, writeFile } from "node:fs/promises";
@@ -101,5 +128,8 @@ function cog({ inputs, files }) {
 
 function typeOf(file) {
   const ending = file.split(".").pop().toLowerCase();
-  return { jpg: "image/jpeg", jpeg: "image/jpeg", webp: "image/webp", gif: "image/gif" }[ending] ?? "image/png";
+  return (
+    { jpg: "image/jpeg", jpeg: "image/jpeg", webp: "image/webp", gif: "image/gif" }[ending] ??
+    "image/png"
+  );
 }

@@ -10,7 +10,8 @@ export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== false && value != null) element.setAttribute(name, value === true ? "" : value);
+    else if (value !== false && value != null)
+      element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.filter((child) => child != null));
   return element;
@@ -21,26 +22,43 @@ export const byId = (id) => document.getElementById(id);
 
 /** A button that is no submit button. */
 export const button = (text, onclick, properties = {}) =>
-  h("button", { type: "button", onclick, ...properties }, text);
+  h("button", { type: "button", onclick: acting(onclick), ...properties }, text);
 
-/** Tells screen readers what happened elsewhere on the page. */
+/** Says what went wrong, or nothing, above the button that runs. */
+export const say = (text) => (byId("fault").textContent = text);
+
+/** A listener whose failure is said. */
+export const acting = (listener) => async (event) => {
+  try {
+    await listener(event);
+  } catch (error) {
+    say(error.message);
+    announce(error.message);
+  }
+};
+
+/** Tells screen readers what happened elsewhere: in the dialog that is open, as they hear no other. */
 export function announce(text) {
-  byId("announcer").textContent = text;
+  const open = document.querySelector("dialog[open] [role=status]");
+  (open ?? byId("announcer")).textContent = text;
 }
 
 /** Copies a text; says so on the button that was pressed. */
 export async function copy(text, pressed) {
   const before = pressed.textContent;
+  if (before === "Copied") return;
   try {
     await navigator.clipboard.writeText(text);
   } catch {
     // Browsers give no clipboard to pages that come by plain http from elsewhere.
     const area = h("textarea", { class: "unseen" });
     area.value = text;
-    document.body.append(area);
+    pressed.after(area);
     area.select();
-    document.execCommand("copy");
+    const isCopied = document.execCommand("copy");
     area.remove();
+    pressed.focus();
+    if (!isCopied) throw new Error("The browser does not let this page copy anything.");
   }
   pressed.textContent = "Copied";
   announce("Copied");
@@ -50,10 +68,7 @@ export async function copy(text, pressed) {
 /** Has the browser save a file. */
 export function save(blob, name) {
   const url = URL.createObjectURL(blob);
-  const link = h("a", { href: url, download: name });
-  document.body.append(link);
-  link.click();
-  link.remove();
+  h("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60000);
 }
 

@@ -24,7 +24,9 @@ export function makeField(input, changed) {
   const element = h(
     "div",
     { class: isSwitch ? "field switch" : "field", "data-name": input.name },
-    ...(isSwitch ? [control, label, hint] : [label, hint, slider ? h("div", { class: "pair" }, slider, control) : control]),
+    ...(isSwitch
+      ? [control, label, hint]
+      : [label, hint, slider ? h("div", { class: "pair" }, slider, control) : control]),
     fault,
   );
 
@@ -72,7 +74,8 @@ function controlOf(input, id, described) {
     return h("select", common, ...choices);
   }
   if (input.type === "boolean") return h("input", { ...common, type: "checkbox", role: "switch" });
-  if (input.type === "string") return h("textarea", { ...common, dir: "auto", rows: input.isRequired ? 3 : 2 });
+  if (input.type === "string")
+    return h("textarea", { ...common, dir: "auto", rows: input.isRequired ? 3 : 2 });
   return h("input", {
     ...common,
     // Not of type number: that hides from us what it does not understand.
@@ -85,7 +88,13 @@ function controlOf(input, id, described) {
 function sliderOf({ type, minimum, maximum, fallback, label, choices }, control) {
   if (choices || fallback === null || !(maximum - minimum <= LONGEST_SLIDER)) return null;
   const step = type === "integer" ? 1 : maximum - minimum > 5 ? 0.5 : 0.05;
-  const slider = h("input", { type: "range", min: minimum, max: maximum, step, "aria-label": `${label}, slider` });
+  const slider = h("input", {
+    type: "range",
+    min: minimum,
+    max: maximum,
+    step,
+    "aria-label": `${label}, slider`,
+  });
   slider.tabIndex = -1; // the number beside it is the keyboard's way
   control.classList.add("number");
   return slider;
@@ -104,7 +113,8 @@ function read(input, control) {
     return fallback;
   }
   if (choices) return choices.find((choice) => String(choice) === control.value);
-  const number = Number(control.value.trim().replace(",", "."));
+  const text = control.value.trim();
+  const number = Number(type === "integer" ? text : text.replace(",", "."));
   const bounds = minimum === undefined ? "" : ` from ${minimum} to ${maximum}`;
   const isWhole = type !== "integer" || Number.isSafeInteger(number);
   if (!Number.isFinite(number) || !isWhole || number < minimum || number > maximum)

@@ -1,37 +1,55 @@
-// What a picture that was made here carries: the settings that it was made with.
+// What a picture's file carries beside the picture: how it was made here, or what a camera wrote.
 
 /**
- * The making in a file; null where there is none.
- * @param {Blob} blob: PNG (a text chunk), WebP or JPEG (EXIF).
+ * What a file carries.
+ * @param {Blob} blob: PNG (a text chunk), WebP or JPEG (EXIF); others carry nothing that is known.
+ * @returns {Promise<{making: object?, hasExif: boolean}>} the settings that it was made with here.
  */
-export async function makingOf(blob) {
+export async function carriedBy(blob) {
   const data = new DataView(await blob.arrayBuffer());
   try {
-    const making = JSON.parse(descriptionOf(data) ?? "null");
-    return typeof making?.prompt === "string" && "seed" in making ? making : null;
+    const { exif, description } = find(data);
+    const text = description ?? (exif === null ? null : exifDescription(data, exif));
+    return { making: read(text), hasExif: exif !== null };
   } catch {
-    return null; // not ours, or cut off
+    return { making: null, hasExif: false }; // cut off
   }
 }
 
-function descriptionOf(data) {
+function read(text) {
+  try {
+    const making = JSON.parse(text);
+    return typeof making?.prompt === "string" && "seed" in making ? making : null;
+  } catch {
+    return null; // somebody else's
+  }
+}
+
+/** Where the EXIF block begins, and our own text chunk. */
+function find(data) {
+  let [exif, description] = [null, null];
   if (text(data, 1, 3) === "PNG") {
     for (let at = 8; at + 8 < data.byteLength; at += data.getUint32(at) + 12) {
-      const content = text(data, at + 8, Math.min(data.getUint32(at), data.byteLength - at - 8));
-      if (text(data, at + 4, 4) === "tEXt" && content.startsWith("Description\0"))
-        return content.slice(12);
+      const kind = text(data, at + 4, 4);
+      if (kind === "eXIf") exif = at + 8;
+      if (kind === "tEXt" && text(data, at + 8, 12) === "Description\0")
+        description = text(data, at + 20, data.getUint32(at) - 12);
     }
   } else if (text(data, 8, 4) === "WEBP") {
-    for (let at = 12; at + 8 < data.byteLength; ) {
+    for (let at = 12; at + 8 < data.byteLength;) {
       const size = data.getUint32(at + 4, true);
-      if (text(data, at, 4) === "EXIF") return exifDescription(data, at + 8);
+      if (text(data, at, 4) === "EXIF") exif = at + 8;
       at += 8 + size + (size % 2);
     }
-  } else if (data.getUint16(0) === 0xffd8) {
-    for (let at = 2; at + 4 < data.byteLength; at += 2 + data.getUint16(at + 2))
-      if (text(data, at + 4, 6) === "Exif\0\0") return exifDescription(data, at + 10);
+  } else if (data.byteLength > 4 && data.getUint16(0) === 0xffd8) {
+    for (
+      let at = 2;
+      at + 4 < data.byteLength && data.getUint8(at) === 0xff;
+      at += 2 + data.getUint16(at + 2)
+    )
+      if (text(data, at + 4, 6) === "Exif\0\0") exif = at + 10;
   }
-  return null;
+  return { exif, description };
 }
 
 /** The tag ImageDescription (270) of the TIFF that begins at `start`. */
@@ -49,8 +67,8 @@ function exifDescription(data, start) {
 }
 
 function text(data, start, length) {
+  const end = Math.min(start + length, data.byteLength);
   let read = "";
-  for (let at = start; at < Math.min(start + length, data.byteLength); at++)
-    read += String.fromCharCode(data.getUint8(at));
+  for (let at = start; at < end; at++) read += String.fromCharCode(data.getUint8(at));
   return read;
 }

@@ -1,6 +1,6 @@
 // The painting of a mask over a picture: by mouse, pen or finger.
 
-import { button, h } from "./dom.js";
+import { announce, button, h } from "./dom.js";
 
 /** Side of the brush at its largest, as a share of the picture's shorter side. */
 const LARGEST_BRUSH = 0.5;
@@ -27,24 +27,24 @@ export async function paintMask(picture, mask) {
   let isErasing = false;
 
   // Everything that was done is drawn again to undo one thing: a stroke takes less room than a copy.
-  const draw = (act) => {
+  const draw = (deed) => {
     context.globalCompositeOperation = "source-over";
     context.fillStyle = context.strokeStyle = "#e5484d";
-    if (act === "clear") context.clearRect(0, 0, width, height);
-    else if (act === "invert") {
+    if (deed === "clear") context.clearRect(0, 0, width, height);
+    else if (deed === "invert") {
       context.globalCompositeOperation = "xor";
       context.fillRect(0, 0, width, height);
     } else {
-      if (act.isErasing) context.globalCompositeOperation = "destination-out";
-      context.lineWidth = act.size;
+      if (deed.isErasing) context.globalCompositeOperation = "destination-out";
+      context.lineWidth = deed.size;
       context.lineCap = context.lineJoin = "round";
       context.beginPath();
       // A line without a length would not be drawn.
-      context.arc(...act.points[0], act.size / 2, 0, 2 * Math.PI);
+      context.arc(...deed.points[0], deed.size / 2, 0, 2 * Math.PI);
       context.fill();
       context.beginPath();
-      context.moveTo(...act.points[0]);
-      for (const point of act.points) context.lineTo(...point);
+      context.moveTo(...deed.points[0]);
+      for (const point of deed.points) context.lineTo(...point);
       context.stroke();
     }
   };
@@ -54,8 +54,8 @@ export async function paintMask(picture, mask) {
     done.forEach(draw);
     show();
   };
-  const act = (what) => {
-    done.push(what);
+  const act = (deed) => {
+    done.push(deed);
     undone = [];
     redraw();
   };
@@ -64,8 +64,14 @@ export async function paintMask(picture, mask) {
     redraw();
   };
 
-  const size = h("input", { type: "range", min: 1, max: 100, value: 25, "aria-label": "Size of the brush" });
-  const brushSize = () => Math.max(2, ((size.value / 100) * LARGEST_BRUSH * Math.min(width, height)));
+  const size = h("input", {
+    type: "range",
+    min: 1,
+    max: 100,
+    value: 25,
+    "aria-label": "Size of the brush",
+  });
+  const brushSize = () => Math.max(2, (size.value / 100) * LARGEST_BRUSH * Math.min(width, height));
   const tool = (text, erases) =>
     button(text, () => {
       isErasing = erases;
@@ -81,10 +87,11 @@ export async function paintMask(picture, mask) {
   function show() {
     brush.setAttribute("aria-pressed", !isErasing);
     eraser.setAttribute("aria-pressed", isErasing);
-    undo.disabled = !done.length;
-    redo.disabled = !undone.length;
-    farther.disabled = zoom <= 1;
-    closer.disabled = zoom >= CLOSEST;
+    // Not disabled: that would take the focus from whoever presses it.
+    undo.setAttribute("aria-disabled", !done.length);
+    redo.setAttribute("aria-disabled", !undone.length);
+    farther.setAttribute("aria-disabled", zoom <= 1);
+    closer.setAttribute("aria-disabled", zoom >= CLOSEST);
   }
 
   /** Zooms; what is shown at a point of the window stays there. */
@@ -107,7 +114,10 @@ export async function paintMask(picture, mask) {
   let stroke = null;
   const place = ({ clientX, clientY }) => {
     const box = canvas.getBoundingClientRect();
-    return [((clientX - box.left) * width) / box.width, ((clientY - box.top) * height) / box.height];
+    return [
+      ((clientX - box.left) * width) / box.width,
+      ((clientY - box.top) * height) / box.height,
+    ];
   };
   const fingers = () => {
     const [one, other] = [...pointers.values()];
@@ -181,11 +191,26 @@ export async function paintMask(picture, mask) {
     h(
       "div",
       { class: "buttons" },
-      h("span", { class: "hint" }, "What you paint is repainted; the rest stays."),
-      button("Back", () => dialog.close()),
-      button("Use this mask", () => dialog.close("use"), { class: "primary" }),
+      h("span", { class: "hint", role: "status" }, "What you paint is repainted; the rest stays."),
+      button("Back", leave),
+      button("Use this mask", use, { class: "primary" }),
     ),
   );
+
+  function use() {
+    const { data } = context.getImageData(0, 0, width, height);
+    if (data.some((value, place) => place % 4 === 3 && value > 127)) dialog.close("use");
+    else announce("Nothing is painted yet. What you paint is repainted.");
+  }
+
+  function leave() {
+    if (!done.length || confirm("Go back without what you have painted?")) dialog.close();
+  }
+
+  dialog.addEventListener("cancel", (event) => {
+    event.preventDefault();
+    leave();
+  });
   dialog.addEventListener("keydown", (event) => {
     if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
     event.preventDefault();
@@ -217,7 +242,9 @@ async function painted(mask, width, height) {
   context.drawImage(bitmap, (width - w) / 2, (height - h) / 2, w, h);
   const pixels = context.getImageData(0, 0, width, height);
   for (let at = 0; at < pixels.data.length; at += 4) {
-    const isWhite = pixels.data[at] * pixels.data[at + 3] >= 128 * 255;
+    const [red, green, blue, alpha] = pixels.data.subarray(at, at + 4);
+    const grey = 0.299 * red + 0.587 * green + 0.114 * blue;
+    const isWhite = (grey * alpha) / 255 >= 128;
     pixels.data.set([229, 72, 77, isWhite ? 255 : 0], at);
   }
   context.putImageData(pixels, 0, 0);

@@ -1,7 +1,7 @@
 // The field of an input that is a picture: from a file, a URL, the clipboard, a camera.
 
 import { ask } from "./api.js";
-import { announce, button, h } from "./dom.js";
+import { announce, button, h, save } from "./dom.js";
 import { ACCEPTED, readPicture } from "./picture.js";
 
 /**
@@ -12,30 +12,52 @@ import { ACCEPTED, readPicture } from "./picture.js";
  * @param {() => Promise<object?>} more.paint: makes a mask; null where the person does not.
  * @param {() => object?} more.under: the picture that a mask lies on.
  * @param {Element} more.examples: pictures to try.
- * @param {(making: object) => void} more.restore: takes over the settings that a picture carries.
- * @returns {{element, get, set, say, focus, show, take, takeFrom, crop}} as of `makeField`; `take` reads
- *   a file and `takeFrom` what a URL leads to, and tell whether it is a picture; `crop` shows what a result of a size shows of the picture.
+ * @param {(picture: object) => void} more.restore: takes over the settings that a picture carries.
+ * @returns {{element, get, set, say, focus, show, take, takeFrom, crop, ready}} as of `makeField`;
+ *   `take` reads a file and `takeFrom` what a URL leads to, and tell whether it is a picture; `crop`
+ *   shows what a result of a size shows of the picture; `ready` waits for what is being read.
  */
 export function makePictureField(input, changed, { paint, under, examples, restore } = {}) {
   const id = `input-${input.name}`;
   const title = input.name === "mask" ? "mask" : "picture";
+  const described = `${id}-hint ${id}-fault`;
   let picture = null;
+  let reading = Promise.resolve(true);
+  let newest = 0; // counts what was given: of two, the later stays, whichever is read sooner
+  let isPainting = false;
 
-  const pick = (capture) => h("input", { type: "file", accept: ACCEPTED, capture, class: "unseen", tabindex: -1, "aria-hidden": "true" });
+  const pick = (capture) =>
+    h("input", {
+      type: "file",
+      accept: ACCEPTED,
+      capture,
+      class: "unseen",
+      tabindex: -1,
+      "aria-hidden": "true",
+    });
   const [file, camera] = [pick(null), pick("environment")];
   for (const one of [file, camera])
-    one.addEventListener("change", () => {
-      if (one.files[0]) field.take(one.files[0]);
+    one.addEventListener("change", async () => {
+      const [chosen] = one.files;
       one.value = "";
+      if (chosen) await field.take(chosen);
+      field.focus();
     });
-  const choose = button(`Choose a ${title}`, () => file.click(), { id, "aria-describedby": `${id}-hint ${id}-fault` });
-  const address = h("input", { type: "url", placeholder: "https://…", "aria-label": `URL of the ${title}` });
+  const choose = button(`Choose a ${title}`, () => file.click(), {
+    id,
+    "aria-describedby": described,
+  });
+  const address = h("input", {
+    type: "url",
+    placeholder: "https://…",
+    "aria-label": `URL of the ${title}`,
+    "aria-describedby": `${id}-fault`,
+  });
   const fromUrl = h("div", { class: "pair", hidden: true }, address, button("Get it", getIt));
   address.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") {
-      event.preventDefault();
-      getIt();
-    }
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    getIt();
   });
   const toggle = (text, shown) =>
     button(
@@ -76,21 +98,32 @@ export function makePictureField(input, changed, { paint, under, examples, resto
     file,
     camera,
   );
-  for (const kind of ["dragenter", "dragover"]) element.addEventListener(kind, () => drop.classList.add("over"));
-  for (const kind of ["dragleave", "drop"]) element.addEventListener(kind, () => drop.classList.remove("over"));
+  for (const kind of ["dragenter", "dragover"])
+    element.addEventListener(kind, () => drop.classList.add("over"));
+  for (const kind of ["dragleave", "drop"])
+    element.addEventListener(kind, () => drop.classList.remove("over"));
 
   async function getIt() {
     const url = address.value.trim();
-    if (!/^https?:\/\/./.test(url)) return field.say("Give the address of a picture, such as https://example.com/cat.png.");
-    if (await field.takeFrom(url)) address.value = "";
+    if (!/^https?:\/\/./.test(url) || !URL.canParse(url))
+      return field.say("Give the address of a picture, such as https://example.com/cat.png.");
+    if (await field.takeFrom(url)) {
+      address.value = "";
+      field.focus();
+    }
   }
 
   async function painted() {
+    if (isPainting) return;
+    isPainting = true;
     try {
       const made = await paint(picture);
       if (made) field.set(made);
+      if (made) field.focus();
     } catch (error) {
       field.say(error.message);
+    } finally {
+      isPainting = false;
     }
   }
 
@@ -101,42 +134,79 @@ export function makePictureField(input, changed, { paint, under, examples, resto
     if (picture === null) return shown.replaceChildren();
     fromUrl.hidden = true;
     if (examples) examples.hidden = true;
-    const size = picture.width ? `${picture.width} × ${picture.height} px` : "this browser can't show it, the model can";
-    const ground = under?.();
-    const isOver = ground && ground.width === picture.width && ground.height === picture.height;
-    const preview = h(
-      "div",
-      { class: "preview" },
-      isOver ? h("img", { src: ground.url, alt: "" }) : null,
-      h("img", { src: picture.url, alt: `The ${title} that was chosen`, class: isOver ? "over" : null }),
-      under ? null : h("div", { class: "crop" }),
-    );
+    const quiet = { class: "quiet" };
+    const canPaint = paint && picture.width;
     shown.replaceChildren(
-      picture.width ? preview : "",
+      picture.width ? preview() : "",
       h(
         "figcaption",
         {},
         h("span", { dir: "auto", class: "name" }, picture.name),
-        h("span", { class: "hint" }, size),
+        h("span", { class: "hint" }, sizeOf(picture)),
         h("span", { class: "hint result" }),
         h(
           "span",
           { class: "ways" },
-          paint ? button("Paint on", painted, { class: "quiet" }) : null,
-          button(`Another ${title}`, () => file.click(), { class: "quiet" }),
-          button("Remove", remove, { class: "quiet" }),
+          canPaint ? button("Paint on", painted, quiet) : null,
+          button(`Another ${title}`, () => file.click(), {
+            ...quiet,
+            "aria-describedby": described,
+          }),
+          button("Save", () => save(picture.blob, picture.name), quiet),
+          button("Remove", remove, quiet),
         ),
       ),
       picture.making && restore
-        ? h("p", { class: "notice" }, "This picture was made here. ", button("Take over its settings", () => restore(picture.making)))
+        ? h("p", { class: "notice" }, "This picture was made here. ", taking())
         : "",
     );
   }
+
+  function preview() {
+    const ground = under?.();
+    const isOver = ground && ground.width === picture.width && ground.height === picture.height;
+    return h(
+      "div",
+      { class: "preview" },
+      isOver ? h("img", { src: ground.url, alt: "" }) : null,
+      h("img", {
+        src: picture.url,
+        alt: `The ${title} that was chosen`,
+        class: isOver ? "over" : null,
+      }),
+      under ? null : h("div", { class: "crop" }),
+    );
+  }
+
+  const taking = () => button("Take over its settings", () => restore(picture));
 
   function remove() {
     field.set(null);
     choose.focus();
     announce(`The ${title} is removed`);
+  }
+
+  /** Takes what a promise brings, unless something else was given meanwhile. */
+  function taken(what, name) {
+    const mine = ++newest;
+    const whenRead = async () => {
+      let read;
+      try {
+        read = await readPicture(await what, name);
+      } catch (error) {
+        if (mine === newest) field.say(error.faults?.url ?? error.message);
+        return false;
+      }
+      if (mine !== newest) {
+        URL.revokeObjectURL(read.url);
+        return false;
+      }
+      field.set(read);
+      announce(`${name} is the ${title}`);
+      return true;
+    };
+    reading = whenRead();
+    return reading;
   }
 
   const field = {
@@ -146,6 +216,7 @@ export function makePictureField(input, changed, { paint, under, examples, resto
       return picture;
     },
     set(value) {
+      newest++;
       if (picture && picture !== value) URL.revokeObjectURL(picture.url);
       picture = value;
       field.say("");
@@ -155,35 +226,34 @@ export function makePictureField(input, changed, { paint, under, examples, resto
     say(text) {
       fault.textContent = text;
       element.classList.toggle("wrong", text !== "");
+      if (text) announce(text);
     },
     show,
-    focus: () => (picture ? element.querySelector(".chosen button") : choose).focus(),
-    async take(blob, name = blob.name || `pasted ${title}`) {
-      try {
-        field.set(await readPicture(blob, name));
-        announce(`${name} is the ${title}`);
-        return true;
-      } catch (error) {
-        field.say(error.message);
+    focus: () => (picture ? shown.querySelector("button") : choose).focus(),
+    ready: () => reading,
+    take: (blob, name = blob.name || `pasted ${title}.png`) => taken(blob, name),
+    takeFrom(url, name) {
+      if (!URL.canParse(url, location.href)) {
+        field.say(`${url.slice(0, 100)} is no address.`);
         return false;
       }
-    },
-    async takeFrom(url, name = url.split(/[?#]/)[0].split("/").pop() || title) {
       const { origin, pathname, search } = new URL(url, location.href);
-      const isOurs = origin === location.origin || pathname.startsWith("/files/");
-      try {
-        const answer = isOurs ? await ask(pathname + search) : await ask("/form/picture", { url });
-        return await field.take(await answer.blob(), name);
-      } catch (error) {
-        field.say(error.faults?.url ?? error.message);
-        return false;
-      }
+      const getting =
+        origin === location.origin
+          ? ask(pathname + search)
+          : ask("/form/picture", { body: { url } });
+      fault.textContent = "Getting it …";
+      const known = name ?? (decodeURIComponent(pathname.split("/").pop()) || title);
+      return taken(
+        getting.then((answer) => answer.blob()),
+        known,
+      );
     },
     /** @param {[number, number]?} size: width and height of the result. */
     crop(size) {
-      const box = element.querySelector(".crop");
+      const box = shown.querySelector(".crop");
       if (!box) return;
-      element.querySelector(".result").textContent = size ? `becomes ${size[0]} × ${size[1]} px` : "";
+      shown.querySelector(".result").textContent = size ? `becomes ${size[0]} × ${size[1]} px` : "";
       const [width, height] = size ?? [picture.width, picture.height];
       const scale = Math.max(width / picture.width, height / picture.height);
       box.style.width = `${(100 * width) / scale / picture.width}%`;
@@ -192,3 +262,6 @@ export function makePictureField(input, changed, { paint, under, examples, resto
   };
   return field;
 }
+
+const sizeOf = ({ width, height }) =>
+  width ? `${width} × ${height} px` : "this browser can't show it, the model can";

@@ -1,9 +1,17 @@
-// A picture that someone gives: known by its first bytes, upright, no larger than is of use.
+// A picture that someone gives: known by its first bytes, upright, no larger than is of use, and
+// without what a camera wrote into it.
 
-import { makingOf } from "./making.js";
+import { carriedBy } from "./making.js";
 
 /** What the model reads. */
-const FORMATS = { PNG: "image/png", JPEG: "image/jpeg", WebP: "image/webp", GIF: "image/gif", BMP: "image/bmp", TIFF: "image/tiff" };
+const FORMATS = {
+  PNG: "image/png",
+  JPEG: "image/jpeg",
+  WebP: "image/webp",
+  GIF: "image/gif",
+  BMP: "image/bmp",
+  TIFF: "image/tiff",
+};
 /** Pixels of the shorter side beyond which a picture is scaled down: no result is larger. */
 const ENOUGH = 1024;
 /** Pixels that the server takes. */
@@ -20,7 +28,7 @@ const MOST = 64e6;
 export async function readPicture(file, name) {
   const head = new Uint8Array(await file.slice(0, 12).arrayBuffer());
   const format = formatOf(head);
-  const making = await makingOf(file);
+  const { making, hasExif } = await carriedBy(file);
   let bitmap;
   try {
     bitmap = await createImageBitmap(file);
@@ -36,9 +44,13 @@ export async function readPicture(file, name) {
   try {
     const scale = Math.min(1, ENOUGH / Math.min(width, height));
     if (width * height * scale ** 2 > MOST)
-      throw new Error(`${name} has ${width} × ${height} pixels, which is too large. Give a smaller one.`);
-    if (scale === 1 && format) return picture(file, name, width, height, making);
-    // Scaled down, or in a format that only the browser reads.
+      throw new Error(
+        `${name} has ${width} × ${height} pixels, which is too large. Give a smaller one.`,
+      );
+    // What a camera wrote, such as where it was, is nobody's business: who shares the prediction
+    // shares its input.
+    const isPlain = format && (making || !hasExif);
+    if (scale === 1 && isPlain) return picture(file, name, width, height, making);
     const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
     const canvas = new OffscreenCanvas(w, h);
     const context = canvas.getContext("2d");
@@ -70,6 +82,12 @@ export async function dataUrl({ blob }) {
 
 /** What is read, as a file picker takes it. */
 export const ACCEPTED = Object.values(FORMATS).join(",");
+
+/** A name for a file that has none, by its format. */
+export async function nameFor(blob, name) {
+  const format = formatOf(new Uint8Array(await blob.slice(0, 12).arrayBuffer())) ?? "PNG";
+  return `${name}.${format.toLowerCase().replace("jpeg", "jpg")}`;
+}
 
 function formatOf(head) {
   const start = String.fromCharCode(...head);

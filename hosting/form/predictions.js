@@ -1,10 +1,13 @@
-// Predictions as cards: how far each is, its pictures, and what can be done with them.
+// A prediction as a card: how far it is, its pictures, and what can be done with them.
 
 import { ask, askJson, here } from "./api.js";
 import { announce, button, copy, h, pause, save } from "./dom.js";
 
 const FINISHED = ["succeeded", "failed", "canceled"];
 const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+
+/** Whether a prediction is over. */
+export const isOver = ({ status }) => FINISHED.includes(status);
 
 /**
  * The pictures of a prediction, also those that were left out, in their order.
@@ -17,10 +20,11 @@ export function picturesOf(prediction) {
   return [...told]
     .sort((one, other) => one.index - other.index)
     .map(({ index, seed, file }) => {
-      const url = file && urls.find((one) => nameOf(one) === file);
-      return { index, seed, url: url ?? null, name: `${prediction.id}-seed-${seed}.${file?.split(".").pop()}` };
+      const url = (file && urls.find((one) => nameOf(one) === file)) || null;
+      const name = `${prediction.id}-seed-${seed}.${file?.split(".").pop()}`;
+      return { index, seed, url, name, isMade: Boolean(file) };
     })
-    .filter(({ url }, place) => url || !told[place].file); // the link comes a moment after the seed
+    .filter(({ url, isMade }) => url || !isMade); // the link comes a moment after the seed
 }
 
 const nameOf = (url) => url.split("?")[0].split("/").pop();
@@ -28,9 +32,9 @@ const nameOf = (url) => url.split("?")[0].split("/").pop();
 /**
  * A card.
  * @param {object} prediction: of the API.
- * @param {object} actions: `reuse(prediction, picture)`, `vary(prediction, picture)` and
- *   `view(prediction, index)`; `stop` where it may be stopped.
- * @returns {{element, update}}
+ * @param {object} actions: `reuse(prediction)`, `view(prediction, index)`, and `stop(prediction)`
+ *   where it may be stopped.
+ * @returns {{element, update, say}}
  */
 export function makeCard(prediction, actions) {
   const status = h("p", { class: "status" });
@@ -39,98 +43,153 @@ export function makeCard(prediction, actions) {
   const about = h("p", { class: "hint" });
   const grid = h("ul", { class: "grid" });
   const fault = h("p", { class: "fault" });
-  const buttons = h("div", { class: "ways" });
-  const element = h("li", { class: "card", "data-id": prediction.id }, prompt, about, status, bar, grid, fault, buttons);
-  let drawn = null;
+  const acting = (act) => async (event) => {
+    try {
+      await act(event);
+    } catch (error) {
+      card.say(error.message);
+    }
+  };
+  const act = (text, work, properties = { class: "quiet" }) =>
+    button(text, acting(work), properties);
+  const stopping = act("Stop", () => actions.stop(prediction), {});
+  const saving = act("Download all", () => Promise.all(there().map(download)));
+  const buttons = h(
+    "div",
+    { class: "ways" },
+    stopping,
+    act("Use these settings", () => actions.reuse(prediction)),
+    act("Copy settings", ({ target }) => copy(settingsOf(prediction), target)),
+    act("Copy link", ({ target }) => copy(location.origin + here(prediction.urls.web), target)),
+    saving,
+  );
+  const element = h(
+    "li",
+    { class: "card", "data-id": prediction.id },
+    prompt,
+    about,
+    status,
+    bar,
+    grid,
+    fault,
+    buttons,
+  );
+  const there = () => picturesOf(prediction).filter(({ url }) => url);
+  const tiles = new Map();
 
-  function update(now) {
-    prediction = now;
-    const isOver = FINISHED.includes(now.status);
-    element.dataset.status = now.status;
-    prompt.textContent = now.input.prompt || "Without a prompt";
-    about.textContent = aboutOf(now);
-    status.textContent = statusOf(now);
-    status.hidden = now.status === "succeeded";
-    bar.hidden = isOver;
-    if (now.status === "processing") bar.value = now.metrics?.progress ?? 0;
-    else bar.removeAttribute("value");
-    fault.textContent = (now.error ?? "").trim();
-    const pictures = picturesOf(now);
-    const looks = JSON.stringify([now.status, pictures.map(({ index, url }) => [index, Boolean(url)])]);
-    if (looks === drawn) return;
-    drawn = looks;
-    const missing = now.status !== "processing" ? 0 : Math.max(0, (now.input.num_images ?? 1) - pictures.length);
-    grid.replaceChildren(...pictures.map(tile), ...Array.from({ length: missing }, () => h("li", { class: "coming" })));
-    buttons.replaceChildren(...buttonsOf(isOver, pictures));
+  const card = {
+    element,
+    /** Shows a prediction as it is now. What has not changed stays, and keeps the focus. */
+    update(now) {
+      prediction = now;
+      element.dataset.status = now.status;
+      prompt.textContent = now.input.prompt || "Without a prompt";
+      about.textContent = aboutOf(now);
+      status.textContent = statusOf(now);
+      status.hidden = now.status === "succeeded";
+      bar.hidden = isOver(now);
+      if (now.status === "processing") bar.value = now.metrics?.progress ?? 0;
+      else bar.removeAttribute("value");
+      fault.textContent = (now.error ?? "").trim();
+      drawPictures(picturesOf(now));
+      stopping.hidden = isOver(now) || !actions.stop;
+      saving.hidden = there().length < 2;
+    },
+    /** Says what went wrong with what was done. */
+    say(text) {
+      fault.textContent = text;
+      announce(text);
+    },
+  };
+
+  function drawPictures(pictures) {
+    for (const one of grid.querySelectorAll(".coming")) one.remove();
+    if (!pictures.length) tiles.clear(); // it was begun again
+    for (const picture of pictures)
+      if (tiles.get(picture.index)?.dataset.url !== String(picture.url))
+        tiles.set(picture.index, tile(picture));
+    if ([...tiles.values()].some((one, place) => grid.children[place] !== one))
+      grid.replaceChildren(...tiles.values());
+    if (!tiles.size) grid.replaceChildren();
+    const asked = prediction.input.num_images ?? prediction.input.num_outputs ?? 1;
+    const missing = prediction.status === "processing" ? Math.max(0, asked - tiles.size) : 0;
+    for (let count = 0; count < missing; count++) grid.append(h("li", { class: "coming" }));
   }
 
   function tile(picture) {
-    const seed = h("span", { class: "hint seed" }, picture.seed === null ? "" : `seed ${picture.seed}`);
-    if (!picture.url) return h("li", {}, h("div", { class: "left-out" }, "Left out: the NSFW checker flagged it"), seed);
+    const known = { "data-url": picture.url };
+    const seed = h(
+      "span",
+      { class: "hint seed" },
+      picture.seed === null ? "" : `seed ${picture.seed}`,
+    );
+    if (!picture.url)
+      return h(
+        "li",
+        known,
+        h("div", { class: "left-out" }, "Left out: the NSFW checker flagged it"),
+        seed,
+      );
     const words = `Picture ${picture.index + 1} of ${prediction.input.prompt || "no prompt"}`;
-    const image = h("img", { src: picture.url, alt: words, loading: "lazy", decoding: "async" });
-    const view = button("", () => actions.view(prediction, picture.index), { class: "picture", "aria-label": `${words}: look closer` });
-    view.append(image);
-    return h("li", {}, view, seed);
+    const view = act("", () => actions.view(prediction, picture.index), {
+      class: "picture",
+      "aria-label": `${words}: look closer`,
+    });
+    view.append(h("img", { src: picture.url, alt: words, loading: "lazy", decoding: "async" }));
+    return h("li", known, view, seed);
   }
 
-  function buttonsOf(isOver, pictures) {
-    const there = pictures.filter(({ url }) => url);
-    const quiet = { class: "quiet" };
-    return [
-      !isOver && actions.stop ? button("Stop", () => actions.stop(prediction)) : null,
-      button("Use these settings", () => actions.reuse(prediction), quiet),
-      button("Copy settings", (event) => copy(settingsOf(prediction), event.target), quiet),
-      button("Copy link", (event) => copy(location.origin + here(prediction.urls.web), event.target), quiet),
-      there.length > 1
-        ? button("Download all", () => there.forEach(download), quiet)
-        : null,
-    ].filter(Boolean);
-  }
-
-  update(prediction);
-  return { element, update };
+  card.update(prediction);
+  return card;
 }
 
 /**
  * Asks for a prediction again and again until it is over.
+ * @param {(prediction: object) => string} path: where it is to be asked for.
  * @param {(prediction: object) => void} changed
+ * @returns {Promise<object>} the prediction that is over.
  */
-export async function follow(prediction, changed) {
-  while (!FINISHED.includes(prediction.status)) {
+export async function follow(prediction, path, changed) {
+  if (isOver(prediction)) return prediction;
+  while (!isOver(prediction)) {
     // Who is far back in the queue need not look often.
-    await pause(prediction.status === "processing" ? 300 : Math.min(300 + 400 * (prediction.queue?.position ?? 1), 5000));
-    prediction = await askJson(here(prediction.urls.web));
+    const waits = Math.min(300 + 400 * (prediction.queue?.position ?? 1), 5000);
+    await pause(prediction.status === "processing" ? 300 : waits);
+    prediction = await askJson(path(prediction));
     changed(prediction);
   }
-  const count = prediction.output?.length ?? 0;
-  announce(
-    {
-      succeeded: `Done: ${count} ${count === 1 ? "picture" : "pictures"}`,
-      failed: `It failed. ${prediction.error}`,
-      canceled: "Stopped",
-    }[prediction.status],
-  );
+  announce(endOf(prediction));
+  return prediction;
 }
 
-/** Stops a prediction of one's own. */
-export const stop = ({ id }) => ask(`/v1/predictions/${id}/cancel`, null, "POST");
+function endOf({ status, output, error, input }) {
+  const count = output?.length ?? 0;
+  if (status === "failed") return `It failed: ${error}`;
+  if (status === "canceled") return `Stopped: ${input.prompt}`;
+  return `Done: ${count} ${count === 1 ? "picture" : "pictures"} of ${input.prompt}`;
+}
+
+/** Stops a prediction of one's own; the prediction after that. */
+export const stop = ({ urls }) => askJson(here(urls.cancel), { method: "POST" });
 
 /** Saves a picture by a name that tells its seed, which the server's does not. */
 export const download = async ({ url, name }) => save(await (await ask(url)).blob(), name);
 
-/** The settings as text, as the API takes them; files left aside. */
+/** The settings as text, as the API takes them, files left aside; of one picture, with its seed. */
 export function settingsOf({ input }, seed) {
-  const plain = Object.entries(input).filter(([, value]) => !/^https?:\/\/\S+\/files\/\S+&signature=/.test(value));
-  return JSON.stringify({ ...Object.fromEntries(plain), ...(seed == null ? {} : { seed }) }, null, 2);
+  const isLink = (value) => /^https?:\/\/\S+\/files\/\S+&signature=/.test(value);
+  const plain = Object.entries(input).filter(([, value]) => !isLink(value));
+  const alone = seed == null ? {} : { seed, ...("num_images" in input && { num_images: 1 }) };
+  return JSON.stringify({ ...Object.fromEntries(plain), ...alone }, null, 2);
 }
 
 function statusOf({ status, queue, metrics, logs }) {
   if (status === "starting") {
     if (!queue) return "Waiting";
     const wait = queue.estimated_wait;
-    const place = queue.position === 1 ? "next in the queue" : `number ${queue.position} in the queue`;
-    return `Waiting: ${place}${wait ? `, about ${secondsOf(wait)}` : ""}`;
+    const place =
+      queue.position === 1 ? "next in the queue" : `number ${queue.position} in the queue`;
+    return `Waiting: ${place}${wait >= 1 ? `, about ${secondsOf(wait)}` : ""}`;
   }
   if (status === "processing") {
     const step = [...logs.matchAll(/^step (\d+) of (\d+), (\d+) s left$/gm)].pop();
@@ -141,13 +200,20 @@ function statusOf({ status, queue, metrics, logs }) {
   return { failed: "It failed", canceled: "Stopped" }[status] ?? "Done";
 }
 
-const secondsOf = (seconds) => (seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`);
+const secondsOf = (seconds) =>
+  seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
 
 function aboutOf({ input, created_at: created, metrics }) {
   const size = input.width && input.height ? `${input.width} × ${input.height}` : null;
-  const parts = [input.num_inference_steps && `${input.num_inference_steps} steps`, size, input.scheduler];
-  if (metrics?.predict_time) parts.push(`took ${metrics.predict_time.toFixed(1)} s`);
+  const steps = input.num_inference_steps && `${input.num_inference_steps} steps`;
+  const took = metrics?.predict_time && `took ${metrics.predict_time.toFixed(1)} s`;
   const minutes = Math.round((new Date(created) - Date.now()) / 60000);
-  const [amount, unit] = minutes > -60 ? [minutes, "minute"] : minutes > -1440 ? [minutes / 60, "hour"] : [minutes / 1440, "day"];
-  return [...parts, minutes > -1 ? "just now" : AGO.format(Math.round(amount), unit)].filter(Boolean).join(" · ");
+  const [amount, unit] =
+    minutes > -60
+      ? [minutes, "minute"]
+      : minutes > -1440
+        ? [minutes / 60, "hour"]
+        : [minutes / 1440, "day"];
+  const ago = minutes > -1 ? "just now" : AGO.format(Math.round(amount), unit);
+  return [steps, size, input.scheduler, took, ago].filter(Boolean).join(" · ");
 }

@@ -8,8 +8,8 @@ const FIRST = ["prompt", "image", "mask", "strength", "num_images"];
  * @returns {{name, label, hint, type, isFile, isRequired, isFirst, fallback, minimum, maximum, choices}[]}
  *   `fallback` is what the model takes where nothing is given; null is its own choice.
  */
-export function inputsOf(document) {
-  const { schemas } = document.components;
+export function inputsOf(openapi) {
+  const { schemas } = openapi.components;
   const { properties, required = [] } = schemas.Input;
   return Object.entries(properties)
     .map(([name, entry]) => {
@@ -31,10 +31,11 @@ export function inputsOf(document) {
         order: entry["x-order"] ?? 0,
       };
     })
-    .sort((one, other) => rank(one) - rank(other) || one.order - other.order);
+    .sort((one, other) => placeOf(one) - placeOf(other) || one.order - other.order);
 }
 
-const rank = ({ name, isFirst }) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length + !isFirst);
+const placeOf = ({ name, isFirst }) =>
+  FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length + !isFirst;
 
 const labelOf = (name) => {
   const words = name.replace(/^num_/, "number_of_").replaceAll("_", " ");

@@ -1,8 +1,6 @@
 // One picture, as large as the window, beside what it was made from.
 
-import { ask, here } from "./api.js";
 import { button, copy, h } from "./dom.js";
-import { readPicture } from "./picture.js";
 import { download, picturesOf, settingsOf } from "./predictions.js";
 
 /**
@@ -10,23 +8,24 @@ import { download, picturesOf, settingsOf } from "./predictions.js";
  * @param {number} index: of the picture.
  * @param {object} actions: `reuse(prediction, picture)`, `vary(prediction, picture)` and
  *   `useAsInput(picture)`; the last two are not there where nothing can be run.
+ * @param {Promise<string?>} input: where the image that it was made from is to be had.
  */
-export function view(prediction, index, actions) {
+export async function view(prediction, index, actions, input) {
   const pictures = picturesOf(prediction).filter(({ url }) => url);
   let place = pictures.findIndex((one) => one.index === index);
   const image = h("img", { class: "after" });
-  const frame = h("div", { class: "compare" }, image);
-  const caption = h("p", { class: "hint" });
+  const frame = h("div", { class: "compare", dir: "ltr" }, image);
+  const caption = h("p", { class: "hint", role: "status" });
   const now = () => pictures[place];
   const leave = (act) => () => {
     dialog.close();
-    act();
+    return act();
   };
   const turn = (by) => {
     place = (place + by + pictures.length) % pictures.length;
     show();
   };
-  const several = pictures.length > 1;
+  const isOne = pictures.length === 1;
   const dialog = h(
     "dialog",
     { class: "viewer", "aria-label": "Picture" },
@@ -35,48 +34,75 @@ export function view(prediction, index, actions) {
     h(
       "div",
       { class: "buttons" },
-      several ? button("‹", () => turn(-1), { "aria-label": "Previous picture" }) : null,
-      several ? button("›", () => turn(1), { "aria-label": "Next picture" }) : null,
+      isOne ? null : button("‹", () => turn(-1), { "aria-label": "Previous picture" }),
+      isOne ? null : button("›", () => turn(1), { "aria-label": "Next picture" }),
       button("Download", () => download(now())),
-      actions.useAsInput ? button("Use as input", leave(() => actions.useAsInput(now()))) : null,
-      button("Again with this seed", leave(() => actions.reuse(prediction, now()))),
-      actions.vary ? button("Vary", leave(() => actions.vary(prediction, now()))) : null,
-      button("Copy settings", (event) => copy(settingsOf(prediction, now().seed), event.target)),
+      actions.useAsInput
+        ? button(
+            "Use as input",
+            leave(() => actions.useAsInput(now())),
+          )
+        : null,
+      button(
+        "Again with this seed",
+        leave(() => actions.reuse(prediction, now())),
+      ),
+      actions.vary
+        ? button(
+            "Vary",
+            leave(() => actions.vary(prediction, now())),
+          )
+        : null,
+      button("Copy settings", ({ target }) => copy(settingsOf(prediction, now().seed), target)),
       button("Close", () => dialog.close(), { class: "primary" }),
     ),
   );
 
   function show() {
+    const { prompt } = prediction.input;
     image.src = now().url;
-    image.alt = prediction.input.prompt || "A picture without a prompt";
-    caption.textContent = [now().seed !== null && `seed ${now().seed}`, several && `${place + 1} of ${pictures.length}`, prediction.input.prompt].filter(Boolean).join(" · ");
+    image.alt = `Picture ${now().index + 1} of ${prompt || "no prompt"}`;
+    const number = isOne ? null : `picture ${place + 1} of ${pictures.length}`;
+    const seed = now().seed === null ? null : `seed ${now().seed}`;
+    caption.textContent = [number, seed, prompt].filter(Boolean).join(" · ");
   }
 
-  dialog.addEventListener("keydown", (event) => {
-    if (event.target.type === "range" || !several) return;
-    if (event.key === "ArrowLeft") turn(-1);
-    if (event.key === "ArrowRight") turn(1);
+  dialog.addEventListener("keydown", ({ key, target }) => {
+    if (target.type === "range" || isOne) return;
+    if (key === "ArrowLeft") turn(-1);
+    if (key === "ArrowRight") turn(1);
   });
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close());
   dialog.addEventListener("close", () => dialog.remove());
   show();
   document.body.append(dialog);
   dialog.showModal();
-  compare(prediction, frame, caption);
+  const before = await input;
+  if (before) compare(frame, before);
 }
 
 /** Lays the input over the picture, with a slider for how much of it is seen. */
-async function compare({ input }, frame, caption) {
-  const path = typeof input.image === "string" ? here(input.image) : "";
-  if (!path.startsWith("/files/")) return;
-  let before;
-  try {
-    before = await readPicture(await (await ask(path)).blob(), "the input");
-  } catch {
-    return; // it is no longer kept, or in a format that this browser does not show
-  }
-  const slider = h("input", { type: "range", min: 0, max: 100, value: 0, "aria-label": "How much of the input is shown" });
+function compare(frame, url) {
+  const slider = h("input", {
+    type: "range",
+    min: 0,
+    max: 100,
+    value: 0,
+    "aria-label": "How much of the input is shown",
+  });
   slider.addEventListener("input", () => frame.style.setProperty("--cut", `${slider.value}%`));
-  frame.append(h("img", { class: "before", src: before.url, alt: "The input" }));
-  caption.before(h("label", { class: "pair slide" }, "After", slider, "Before"));
+  const image = h("img", { class: "before", src: url, alt: "The input" });
+  // Not where it is no longer kept, or in a format that this browser does not show.
+  image.addEventListener("load", () =>
+    frame.append(
+      h(
+        "div",
+        { class: "slide", "aria-hidden": "true" },
+        h("span", {}, "Before"),
+        h("span", {}, "After"),
+      ),
+      slider,
+    ),
+  );
+  frame.append(image);
 }

@@ -129,8 +129,12 @@ def test_progress_is_seen_while_it_runs(server: Server) -> None:
     kinds = [kind for kind, _ in events]
     assert (kinds[0], kinds[-1]) == ("start", "completed")
     progress = [d["value"] for k, d in events if k == "metric" and d["name"] == "progress"]
-    assert progress == pytest.approx([0.2, 0.4, 0.6, 0.8, 1])
-    assert any(k == "log" and "step 2 of 5" in d["data"] for k, d in events)
+    # Of two steps that come together the stream tells the later.
+    assert progress == sorted(set(progress))
+    assert {round(5 * value, 6) for value in progress} <= {1, 2, 3, 4, 5}
+    assert len(progress) > 1
+    assert progress[-1] == 1
+    assert "step 2 of 5" in "".join(d["data"] for k, d in events if k == "log")
     assert sum(kind == "output" for kind in kinds) == 1
 
 

@@ -171,7 +171,49 @@ def test_what_happens_is_told_to_who_does_not_see_it(one: Front, visit: Visit) -
     ask(visitor, "a bus")
     announcer = visitor.page.locator("#announcer")
     expect(announcer).to_have_attribute("role", "status")
-    expect(announcer).to_have_text("Done: 1 picture")
+    expect(announcer).to_have_text("Done: 1 picture of a bus")
+    visitor.page.reload()
+    visitor.card()
+    expect(announcer).to_have_text("")
+
+
+def test_what_changes_does_not_take_the_focus_away(
+    one: Front, visit: Visit, cog: CogServer, tmp_path: Path
+) -> None:
+    visitor = visit(one.url)
+    page = visitor.page
+    focused = page.locator(":focus")
+    ask(visitor, "slow")
+    link = visitor.card("processing").get_by_role("button", name="Copy link")
+    link.focus()
+    cog.let_go("slow")
+    visitor.card()
+    expect(link).to_be_focused()
+    visitor.choose("image", EXAMPLES / "flower.png")
+    expect(focused).to_have_text("Another picture")
+    visitor.press("Paint on the image")
+    page.locator(".paper canvas").click()
+    page.get_by_role("button", name="Undo").click()
+    expect(focused).to_have_text("Undo")
+    page.get_by_role("button", name="Redo").click()
+    visitor.press("Use this mask")
+    expect(focused).to_have_text("Paint on")
+    (tmp_path / "notes.txt").write_text("no picture")
+    visitor.choose("image", tmp_path / "notes.txt")
+    expect(page.locator("#announcer")).to_contain_text("notes.txt is no picture")
+
+
+def test_a_dialog_tells_what_happens_in_it(one: Front, visit: Visit) -> None:
+    visitor = visit(one.url)
+    visitor.field("Number of images").fill("2")
+    ask(visitor, "a bus")
+    visitor.card().locator(".picture").first.click()
+    told = visitor.page.get_by_role("dialog").get_by_role("status")
+    expect(told).to_contain_text("picture 1 of 2")
+    visitor.page.keyboard.press("ArrowRight")
+    expect(told).to_contain_text("picture 2 of 2")
+    visitor.page.get_by_role("dialog").get_by_role("button", name="Copy settings").click()
+    expect(told).to_have_text("Copied")
 
 
 def test_a_page_at_200_percent_has_one_column_and_no_sideways_scrolling(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from scripts.screenshots import PHONE
 from stable_diffusion import images
@@ -51,6 +51,11 @@ def ask(visitor: Visitor, prompt: str) -> None:
 def sent(cog: CogServer, place: int = -1) -> dict[str, Any]:
     """The inputs of a prediction as the model had them, the seed left aside."""
     return {name: value for name, value in cog.runs[place].input.items() if name != "seed"}
+
+
+def arrived(cog: CogServer, name: str) -> Image.Image:
+    """A picture of the last prediction, as the model had it."""
+    return Image.open(io.BytesIO(base64.b64decode(sent(cog)[name].partition(",")[2])))
 
 
 def shown(visitor: Visitor) -> list[str]:
@@ -158,7 +163,59 @@ def test_the_picker_has_the_models_that_run_and_keeps_what_they_share(
         expect(picker).to_have_value("stability-ai/stable-diffusion-2-inpainting")
         visitor.card().get_by_role("button", name="Use these settings").click()
         expect(picker).to_have_value("stability-ai/stable-diffusion-x4-upscaler")
-        expect(visitor.name("image")).to_have_text("the image from before")
+        expect(visitor.name("image")).to_have_text("image.png")
+
+
+def test_what_one_model_has_is_there_again_when_it_is_chosen_again(
+    cog: CogServer, tmp_path: Path, visit: Visit
+) -> None:
+    with CogServer("upscale").served() as upscale, front(tmp_path, cog, upscale) as one:
+        visitor = visit(one.url)
+        visitor.choose("image", EXAMPLES / "flower.png")
+        visitor.choose("mask", EXAMPLES / "flower-mask.png")
+        visitor.field("Strength").fill("0.5")
+        picker = visitor.page.get_by_label("Model")
+        picker.select_option("stability-ai/stable-diffusion-x4-upscaler")
+        expect(visitor.field("Strength")).to_have_count(0)
+        picker.select_option("stability-ai/stable-diffusion-img2img")
+        expect(visitor.field("Strength")).to_have_value("0.5")
+        expect(visitor.name("mask")).to_have_text("flower-mask.png")
+
+
+def test_of_two_models_the_one_chosen_last_has_the_form(
+    cog: CogServer, tmp_path: Path, visit: Visit
+) -> None:
+    with (
+        CogServer("inpainting").served() as inpainting,
+        CogServer("upscale").served() as upscale,
+        front(tmp_path, cog, inpainting, upscale) as one,
+    ):
+        visitor = visit(one.url)
+        expect(visitor.field("Prompt")).to_be_visible()
+        held: list[Route] = []
+        visitor.page.route("**/openapi.json?*upscaler", lambda route: held.append(route))
+        picker = visitor.page.get_by_label("Model")
+        picker.select_option("stability-ai/stable-diffusion-x4-upscaler")
+        picker.select_option("stability-ai/stable-diffusion-2-inpainting")
+        expect(visitor.field("Strength")).to_have_value("1")
+        held[0].continue_()
+        visitor.page.wait_for_load_state("networkidle")
+        assert "Mask" in shown(visitor)
+
+
+def test_while_no_model_is_known_it_says_so_and_shows_what_there_is(
+    tmp_path: Path, visit: Visit
+) -> None:
+    with CogServer().served() as cog:
+        cog.status = "STARTING"
+        with front(tmp_path, cog, wait=False) as one:
+            visitor = visit(one.url)
+            expect(visitor.page.get_by_text("The models are starting")).to_be_visible()
+            expect(visitor.page.get_by_role("button", name="Run")).to_be_disabled()
+            cog.status = "READY"
+            expect(visitor.field("Prompt")).to_be_visible(timeout=LONGEST)
+            ask(visitor, "a bus")
+            visitor.card()
 
 
 # Pictures that go in
@@ -198,22 +255,34 @@ def test_the_size_that_is_foretold_is_the_one_that_the_model_chooses(visitor: Vi
     assert foretold == [list(images.choose_size(*one)) for one in asked]
 
 
-def test_a_photo_is_upright_and_goes_as_it_is(
+def test_a_photo_is_upright_and_what_its_camera_wrote_stays_here(
     visitor: Visitor, cog: CogServer, tmp_path: Path
 ) -> None:
     photo = Image.new("RGB", (80, 40), "white")
     ImageDraw.Draw(photo).rectangle((0, 0, 39, 39), fill="red")
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned to the right
-    path = file_of(photo, tmp_path / "photo.jpg", exif=exif)
-    visitor.choose("image", path)
+    exif.get_ifd(0x8825)[1] = "N"
+    visitor.choose("image", file_of(photo, tmp_path / "photo.jpg", exif=exif))
     expect(visitor.page.get_by_text("40 × 80 px")).to_be_visible()
     preview = visitor.page.get_by_alt_text("The picture that was chosen")
     size = preview.evaluate("image => [image.naturalWidth, image.naturalHeight]")
     assert size == [40, 80]
     ask(visitor, "a bus")
     visitor.card()
-    assert sent(cog)["image"] == data_url(path.read_bytes(), "image/jpeg")
+    with arrived(cog, "image") as picture:
+        assert picture.size == (40, 80)
+        assert not picture.getexif()
+        red, green, _ = picture.convert("RGB").getpixel((20, 20))  # type: ignore[misc]
+        assert red > 200 > 60 > green
+
+
+def test_a_picture_without_such_goes_as_it_is(visitor: Visitor, cog: CogServer) -> None:
+    visitor.choose("image", EXAMPLES / "orange.jpg")
+    ask(visitor, "a bus")
+    visitor.card()
+    data = (EXAMPLES / "orange.jpg").read_bytes()
+    assert sent(cog)["image"] == data_url(data, "image/jpeg")
 
 
 def test_a_huge_photo_is_scaled_before_it_is_sent(
@@ -224,11 +293,10 @@ def test_a_huge_photo_is_scaled_before_it_is_sent(
     expect(visitor.page.get_by_text("1365 × 1024 px")).to_be_visible()
     ask(visitor, "a bus")
     visitor.card()
-    head, _, text = sent(cog)["image"].partition(",")
-    assert head == "data:image/jpeg;base64"
-    with Image.open(io.BytesIO(base64.b64decode(text))) as arrived:
-        assert arrived.size == (1365, 1024)
-        assert difference(arrived, photo.resize(arrived.size))[1] < 2
+    assert sent(cog)["image"].startswith("data:image/jpeg;base64,")
+    with arrived(cog, "image") as picture:
+        assert picture.size == (1365, 1024)
+        assert difference(picture, photo.resize(picture.size))[1] < 2
 
 
 @pytest.mark.parametrize(
@@ -297,7 +365,9 @@ def test_a_picture_comes_by_drop_by_paste_and_from_a_url(
     [
         ("", "Give the address of a picture"),
         ("file:///etc/hostname", "Give the address of a picture"),
+        ("https://[bad/cat.png", "Give the address of a picture"),
         ("http://10.0.0.1/cat.png", "10.0.0.1"),
+        ("http://10.0.0.1/files/cat.png", "10.0.0.1"),
         ("http://127.0.0.1:9/cat.png", "127.0.0.1"),
     ],
 )
@@ -309,6 +379,49 @@ def test_a_url_that_leads_to_no_picture_is_said_at_the_field(
     visitor.press("Get it")
     expect(visitor.fault("image")).to_contain_text(says, timeout=LONGEST)
     visitor.expect_refusals()
+
+
+def test_a_picture_that_is_still_coming_is_waited_for(
+    visitor: Visitor, one: Front, cog: CogServer
+) -> None:
+    held: list[Route] = []
+    visitor.page.route("**/form/picture", lambda route: held.append(route))
+    visitor.press("From a URL")
+    visitor.page.get_by_label("URL of the picture").fill(f"{one.url}/form/examples/car.png")
+    visitor.press("Get it")
+    expect(visitor.fault("image")).to_have_text("Getting it …")
+    visitor.field("Prompt").fill("a bus")
+    visitor.press("Run")
+    expect(visitor.page.get_by_role("button", name="Run")).to_have_attribute("aria-busy", "true")
+    held[0].continue_()
+    visitor.card()
+    assert sent(cog)["image"] == data_url((EXAMPLES / "car.png").read_bytes())
+
+
+def test_of_two_pictures_the_one_given_last_stays(visitor: Visitor, one: Front) -> None:
+    held: list[Route] = []
+    visitor.page.route("**/form/picture", lambda route: held.append(route))
+    visitor.press("From a URL")
+    visitor.page.get_by_label("URL of the picture").fill(f"{one.url}/form/examples/car.png")
+    visitor.press("Get it")
+    visitor.choose("image", EXAMPLES / "flower.png")
+    expect(visitor.name("image")).to_have_text("flower.png")
+    held[0].continue_()
+    visitor.page.wait_for_load_state("networkidle")
+    expect(visitor.name("image")).to_have_text("flower.png")
+
+
+def test_a_reload_keeps_the_pictures_that_were_chosen(visitor: Visitor, cog: CogServer) -> None:
+    visitor.choose("image", EXAMPLES / "flower.png")
+    visitor.choose("mask", EXAMPLES / "flower-mask.png")
+    expect(visitor.name("mask")).to_be_visible()
+    visitor.field("Prompt").fill("a rose")
+    visitor.page.reload()
+    expect(visitor.name("image")).to_have_text("flower.png")
+    visitor.run()
+    visitor.card()
+    assert sent(cog)["image"] == data_url((EXAMPLES / "flower.png").read_bytes())
+    assert sent(cog)["mask"] == data_url((EXAMPLES / "flower-mask.png").read_bytes())
 
 
 # Masks
@@ -327,8 +440,8 @@ def painted(visitor: Visitor, *marks: tuple[float, float, float, float]) -> None
 
 
 def mask_sent(cog: CogServer) -> Image.Image:
-    data = base64.b64decode(sent(cog)["mask"].partition(",")[2])
-    return Image.open(io.BytesIO(data)).convert("L")
+    with arrived(cog, "mask") as mask:
+        return mask.convert("L")
 
 
 def test_a_mask_is_painted_erased_undone_inverted_and_painted_on(
@@ -366,8 +479,15 @@ def test_a_mask_is_painted_erased_undone_inverted_and_painted_on(
 
     visitor.press("Paint on")
     visitor.press("Clear")
+    visitor.press("Use this mask")
+    told = page.get_by_role("dialog").get_by_role("status")
+    expect(told).to_contain_text("Nothing is painted yet.")
     painted(visitor, (0.5, 0.5, 0.5, 0.5))
+    visitor.press("Back")  # a question, which is answered with no
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.once("dialog", lambda question: question.accept())
     visitor.press("Back")
+    expect(page.get_by_role("dialog")).to_be_hidden()
     ask(visitor, "the same rose")
     visitor.card()
     assert mask_sent(cog).tobytes() == mask.tobytes()
@@ -451,7 +571,7 @@ def test_the_settings_are_copied_as_the_api_takes_them(visitor: Visitor, cog: Co
     visitor.card().locator(".picture").nth(1).click()
     visitor.page.get_by_role("dialog").get_by_role("button", name="Copy settings").click()
     copied = json.loads(visitor.page.evaluate("navigator.clipboard.readText()"))
-    assert copied["seed"] == 9
+    assert copied == {"prompt": "a bus", "seed": 9, "num_images": 1}
 
 
 def test_three_queue_and_one_that_waits_is_stopped(visitor: Visitor, cog: CogServer) -> None:
@@ -469,7 +589,7 @@ def test_three_queue_and_one_that_waits_is_stopped(visitor: Visitor, cog: CogSer
     visitor.card("succeeded", 2)
     visitor.card("succeeded", 0)
     assert cog.prompts == ["slow", "third"]
-    expect(visitor.page.locator("#announcer")).to_have_text("Done: 1 picture")
+    expect(visitor.page.locator("#announcer")).to_have_text("Done: 1 picture of third")
 
 
 def test_what_the_model_finds_wrong_is_said_at_the_field_and_on_the_card(
@@ -555,6 +675,55 @@ def test_all_pictures_of_a_prediction_are_saved_at_once(visitor: Visitor) -> Non
     assert len(set(saved)) == 3
 
 
+def test_what_another_client_asked_for_is_made_again_as_it_was(
+    visitor: Visitor, one: Front, cog: CogServer
+) -> None:
+    car = data_url((EXAMPLES / "car.png").read_bytes())
+    asked = {"prompt": "a bus", "num_outputs": 2, "prompt_strength": 0.4, "init_image": car}
+    asked |= {"image_dimensions": "128x256", "scheduler": "K-LMS", "seed": 7}
+    model = "/v1/models/stability-ai/stable-diffusion/predictions"
+    one.client.post(model, json={"input": asked}, headers={"prefer": "wait"})
+    before = cog.runs[-1].input
+    visitor.page.reload()
+    card = visitor.card()
+    expect(card.locator("img")).to_have_count(2)
+    card.locator(".picture").first.click()
+    expect(visitor.page.get_by_label("How much of the input is shown")).to_be_visible()
+    visitor.press("Close")
+    card.get_by_role("button", name="Use these settings").click()
+    expect(visitor.name("image")).to_have_text("image.png")
+    visitor.run()
+    visitor.card()
+    assert before["num_inference_steps"] == 50
+    assert cog.runs[-1].input == before
+
+
+def test_nothing_is_varied_when_its_image_is_gone(
+    visitor: Visitor, one: Front, cog: CogServer
+) -> None:
+    visitor.choose("image", EXAMPLES / "car.png")
+    ask(visitor, "a bus")
+    visitor.card().locator(".picture").click()
+    for path in one.dispatcher.settings.data.glob("predictions/*/in-image"):
+        path.unlink()
+    visitor.press("Vary")
+    expect(visitor.page.locator("#fault")).to_have_text("The image could not be had again.")
+    assert len(cog.runs) == 1
+    visitor.expect_refusals()
+
+
+def test_a_prediction_has_one_card_though_the_history_comes_late(visitor: Visitor) -> None:
+    expect(visitor.field("Prompt")).to_be_visible()
+    held: list[Route] = []
+    visitor.page.route("**/v1/predictions", lambda route: held.append(route))
+    visitor.page.reload()
+    ask(visitor, "a bus")
+    visitor.card()
+    held[0].continue_()
+    visitor.page.wait_for_load_state("networkidle")
+    expect(visitor.cards).to_have_count(1)
+
+
 # Sharing
 
 
@@ -593,7 +762,7 @@ def test_shared_settings_are_handed_on_to_the_form(visitor: Visitor) -> None:
     visitor.press("Use these settings")
     page.wait_for_url(visitor.url + "/")
     expect(visitor.field("Prompt")).to_have_value("a bus")
-    expect(visitor.name("image")).to_have_text("the image from before")
+    expect(visitor.name("image")).to_have_text("image.png")
 
 
 def test_a_token_stays_in_the_browser_until_it_is_forgotten(one: Front, visit: Visit) -> None:

@@ -161,8 +161,12 @@ class Front:
 
 
 @contextmanager
-def front(folder: Path, *cogs: CogServer, **settings: Any) -> Iterator[Front]:
-    """The front, serving, once it knows what its Cog servers are."""
+def front(folder: Path, *cogs: CogServer, wait: bool = True, **settings: Any) -> Iterator[Front]:
+    """The front, serving.
+
+    Args:
+        wait: until it knows what its Cog servers are.
+    """
     known = Settings(data=folder, cog_urls=tuple(cog.url for cog in cogs), **settings)
     store = Database(known.database)
     application = app.create(known, store, [])
@@ -177,7 +181,7 @@ def front(folder: Path, *cogs: CogServer, **settings: Any) -> Iterator[Front]:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         try:
             with httpx2.Client(base_url=url, timeout=LONGEST, trust_env=False) as client:
-                wait_until(lambda: all(one.schema for one in dispatcher.endpoints))
+                wait_until(lambda: not wait or all(one.schema for one in dispatcher.endpoints))
                 yield Front(dispatcher, url, client)
         finally:
             server.should_exit = True

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from hosting import models
+from hosting import downloads, models
 from tests.conftest import EXAMPLES
-from tests.hosting.cog_server import CogServer
+from tests.hosting.cog_server import CogServer, data_url
 from tests.hosting.front import Front, front
 
 MODEL = "stability-ai/stable-diffusion-img2img"
@@ -52,6 +54,32 @@ def test_an_address_without_its_signature_tells_nothing(one: Front) -> None:
     other = address_of_one(one).partition("?")[0]
     for spoiled in (bare, f"{bare}?{query[:-1]}", f"{other}?{query}", f"/p/none?{query}"):
         assert one.client.get(spoiled).status_code == 404, spoiled
+
+
+def test_a_link_does_not_renew_itself_nor_tell_of_what_only_the_owner_may_do(
+    one: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = address_of_one(one)
+    expires = parse_qs(urlsplit(path).query)["expires"]
+    later = time.time() + 7200
+    monkeypatch.setattr(time, "time", lambda: later)
+    document = one.client.get(path).json()
+    assert document["urls"] == {"web": one.url + path}
+    for url in document["output"]:
+        assert parse_qs(urlsplit(url).query)["expires"] == expires
+        assert one.client.get(url).status_code == 200
+
+
+def test_it_has_the_settings_by_the_names_of_the_contract(one: Front, cog: CogServer) -> None:
+    cat = data_url((EXAMPLES / "cat.png").read_bytes())
+    asked = {"prompt": "fox", "seed": 7, "num_outputs": 2, "prompt_strength": "0.5"}
+    body = {"input": {**asked, "init_image": cat}}
+    answer = one.client.post(f"/v1/models/{MODEL}/predictions", json=body, headers=WAIT)
+    document = one.client.get(answer.json()["urls"]["web"]).json()
+    assert document["task"] == "img2img"
+    image = document["settings"].pop("image")
+    assert document["settings"] == {"prompt": "fox", "seed": 7, "num_images": 2, "strength": 0.5}
+    assert one.client.get(image).content == (EXAMPLES / "cat.png").read_bytes()
 
 
 def test_it_opens_what_it_is_given_for_and_nothing_else(one: Front) -> None:
@@ -99,6 +127,16 @@ def test_what_is_out_of_reach_is_a_fault_of_the_url(one: Front, url: str) -> Non
     answer = one.client.post("/form/picture", json={"url": url})
     assert answer.status_code == 422
     assert answer.json()["invalid_fields"][0]["field"] == "url"
+
+
+def test_each_token_has_so_many_pictures_fetched_at_once(
+    one: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "EACH_AT_ONCE", 0)
+    url = {"url": f"{one.url}/form/examples/cat.png"}
+    answer = one.client.post("/form/picture", json=url)
+    assert answer.status_code == 429
+    assert answer.headers["retry-after"] == "1"
 
 
 def test_what_is_no_picture_does_not_come(one: Front) -> None:
