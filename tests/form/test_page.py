@@ -53,6 +53,20 @@ def sent(cog: CogServer, place: int = -1) -> dict[str, Any]:
     return {name: value for name, value in cog.runs[place].input.items() if name != "seed"}
 
 
+def caught(visitor: Visitor, held: list[Route]) -> Route:
+    """A request that is held back, once it is made."""
+    for _ in range(500):
+        if held:
+            break
+        visitor.page.wait_for_timeout(20)
+    return held[0]
+
+
+def elsewhere(one: Front, example: str) -> str:
+    """The URL of an example, by a name of the front that makes it another site to the page."""
+    return f"{one.url.replace('127.0.0.1', 'localhost')}/form/examples/{example}"
+
+
 def arrived(cog: CogServer, name: str) -> Image.Image:
     """A picture of the last prediction, as the model had it."""
     return Image.open(io.BytesIO(base64.b64decode(sent(cog)[name].partition(",")[2])))
@@ -198,7 +212,7 @@ def test_of_two_models_the_one_chosen_last_has_the_form(
         picker.select_option("stability-ai/stable-diffusion-x4-upscaler")
         picker.select_option("stability-ai/stable-diffusion-2-inpainting")
         expect(visitor.field("Strength")).to_have_value("1")
-        held[0].continue_()
+        caught(visitor, held).continue_()
         visitor.page.wait_for_load_state("networkidle")
         assert "Mask" in shown(visitor)
 
@@ -352,7 +366,7 @@ def test_a_picture_comes_by_drop_by_paste_and_from_a_url(
 
     visitor.press("From a URL")
     address = page.get_by_label("URL of the picture")
-    address.fill(f"{one.url}/form/examples/house.png")
+    address.fill(elsewhere(one, "house.png"))
     address.press("Enter")
     expect(name).to_have_text("house.png")
     ask(visitor, "a castle")
@@ -387,13 +401,13 @@ def test_a_picture_that_is_still_coming_is_waited_for(
     held: list[Route] = []
     visitor.page.route("**/form/picture", lambda route: held.append(route))
     visitor.press("From a URL")
-    visitor.page.get_by_label("URL of the picture").fill(f"{one.url}/form/examples/car.png")
+    visitor.page.get_by_label("URL of the picture").fill(elsewhere(one, "car.png"))
     visitor.press("Get it")
     expect(visitor.fault("image")).to_have_text("Getting it …")
     visitor.field("Prompt").fill("a bus")
     visitor.press("Run")
     expect(visitor.page.get_by_role("button", name="Run")).to_have_attribute("aria-busy", "true")
-    held[0].continue_()
+    caught(visitor, held).continue_()
     visitor.card()
     assert sent(cog)["image"] == data_url((EXAMPLES / "car.png").read_bytes())
 
@@ -402,11 +416,11 @@ def test_of_two_pictures_the_one_given_last_stays(visitor: Visitor, one: Front) 
     held: list[Route] = []
     visitor.page.route("**/form/picture", lambda route: held.append(route))
     visitor.press("From a URL")
-    visitor.page.get_by_label("URL of the picture").fill(f"{one.url}/form/examples/car.png")
+    visitor.page.get_by_label("URL of the picture").fill(elsewhere(one, "car.png"))
     visitor.press("Get it")
     visitor.choose("image", EXAMPLES / "flower.png")
     expect(visitor.name("image")).to_have_text("flower.png")
-    held[0].continue_()
+    caught(visitor, held).continue_()
     visitor.page.wait_for_load_state("networkidle")
     expect(visitor.name("image")).to_have_text("flower.png")
 
@@ -719,7 +733,7 @@ def test_a_prediction_has_one_card_though_the_history_comes_late(visitor: Visito
     visitor.page.reload()
     ask(visitor, "a bus")
     visitor.card()
-    held[0].continue_()
+    caught(visitor, held).continue_()
     visitor.page.wait_for_load_state("networkidle")
     expect(visitor.cards).to_have_count(1)
 
