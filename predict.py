@@ -148,6 +148,7 @@ class Predictor(BasePredictor):
         request = await asyncio.to_thread(self.read, values)
         print(f"seed {request.seed}", *request.notes, sep="\n")
 
+        from stable_diffusion.batches import memory_used
         from stable_diffusion.engine import Cut, Flagged, Progress
         from stable_diffusion.results import files
 
@@ -170,6 +171,7 @@ class Predictor(BasePredictor):
         async with aclosing(files(self.engine, request, tell)) as pictures:
             async for picture, path in pictures:
                 record(picture.index, picture.seed, picture.nsfw, path.name)
+                self.record_metric("device_memory", memory_used(self.engine.model))
                 yield Path(path)
 
     @classmethod

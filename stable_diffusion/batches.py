@@ -51,6 +51,13 @@ def _free_memory() -> int:
     return free
 
 
+def memory_used(model: Model) -> int:
+    """Bytes of the device's memory that this process holds now."""
+    if model.device.type == "cuda":
+        return torch.cuda.memory_reserved(model.device)
+    return int(psutil.Process().memory_info().rss)
+
+
 def pixels(batch: Iterable[Denoising]) -> int:
     """Latent pixels of all rows that the images take in a call."""
     return sum(each.rows * each.latents.shape[-2] * each.latents.shape[-1] for each in batch)

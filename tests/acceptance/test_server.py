@@ -58,6 +58,7 @@ def test_a_prompt_makes_a_picture_of_the_native_size(server: Server) -> None:
         "nsfw": None,
     }
     assert answer["metrics"]["progress"] == 1
+    assert 100 * 2**20 < answer["metrics"]["device_memory"] < 8 * 2**30
     assert "step 4 of 4, 0 s left" in answer["logs"]
 
 
