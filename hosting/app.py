@@ -8,8 +8,10 @@ import ipaddress
 import logging
 import shutil
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import IO
 
 import uvicorn
@@ -111,9 +113,12 @@ def create(
     """
     endpoints = [Endpoint(url, settings.cog_slots) for url in settings.cog_urls]
     if not endpoints:
-        # What a front that was killed has left there is of no use to anyone.
-        folder = settings.data.resolve() / "servers"
-        shutil.rmtree(folder, ignore_errors=True)
+        if settings.database_url:  # DATA is not ours alone, nor perhaps on this machine
+            folder = Path(tempfile.mkdtemp(prefix="stable-diffusion-servers-"))
+        else:
+            # What a front that was killed has left there is of no use to anyone.
+            folder = settings.data.resolve() / "servers"
+            shutil.rmtree(folder, ignore_errors=True)
         endpoints = [
             Endpoint(Server(launch, folder / str(number)), launch.slots)
             for number, launch in enumerate(launches)
@@ -216,15 +221,17 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def _lock(settings: Settings) -> Iterator[IO[str]]:
-    """Keeps a second front out of the folder: it would take our predictions for forsaken."""
+    """Keeps a second front out of the folder: with SQLite, there can be but one."""
     try:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         opened = (settings.data / "lock").open("w")
     except OSError as error:
         raise SettingsError(f"DATA is {settings.data}, which can't be used: {error}") from None
+    # One with PostgreSQL bears others that have it too.
+    kind = fcntl.LOCK_SH if settings.database_url else fcntl.LOCK_EX
     with opened as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except OSError:
             raise SettingsError(f"another front uses {settings.data}; give another DATA") from None
         yield file
