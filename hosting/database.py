@@ -200,7 +200,11 @@ class Database:
             if isinstance(where, Path):
                 where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._engine = engines.connect(where, THREADS)
-            migrate(self._engine, Base.metadata)
+            try:
+                migrate(self._engine, Base.metadata)
+            except BaseException:
+                self._engine.dispose()
+                raise
         except UnknownTables as error:
             raise DatabaseError(f"{engines.shown(where)} {error}") from None
         except (SQLAlchemyError, OSError, ValueError) as error:

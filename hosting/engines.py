@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from psycopg.errors import IdleInTransactionSessionTimeout
 from sqlalchemy import create_engine, event, make_url
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, Engine, ExceptionContext
+from sqlalchemy.exc import OperationalError
 
 PATIENCE = {
     "connect_timeout": "10",
@@ -37,13 +39,15 @@ def connect(where: Path | str, most: int) -> Engine:
         event.listen(engine, "begin", _begin)
         return engine
     url = make_url(where)
-    return create_engine(
+    engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_size=most,
         max_overflow=0,
         pool_pre_ping=True,  # a server that was started again is no fault
         connect_args={name: text for name, text in PATIENCE.items() if name not in url.query},
     )
+    event.listen(engine, "handle_error", _of_the_server, retval=True)
+    return engine
 
 
 def for_readers(engine: Engine) -> Engine:
@@ -64,11 +68,18 @@ def reason(error: BaseException, where: Path | str) -> str:
     """Why a database can't be used, in a line, without the password."""
     text = str(getattr(error, "orig", None) or error).strip()
     line = "; ".join(part.strip() for part in text.splitlines() if part.strip())
-    if isinstance(where, str):
-        # Drivers quote what they could not make sense of.
-        for secret in {where, *where.rpartition("@")[0].rpartition("//")[2].split(":")[1:]} - {""}:
-            line = line.replace(secret, "…")
-    return line
+    # Drivers quote what they could not make sense of.
+    password = str(where).rpartition("@")[0].partition("//")[2].partition(":")[2]
+    return line.replace(password, "…") if password else line
+
+
+def _of_the_server(context: ExceptionContext) -> OperationalError | None:
+    """What has befallen a transaction, as the error that whoever tries again looks for."""
+    error = context.original_exception
+    if not isinstance(error, IdleInTransactionSessionTimeout):
+        return None
+    context.is_disconnect = True
+    return OperationalError(context.statement, context.parameters, error)
 
 
 def _configure(connection: Any, _record: object) -> None:
