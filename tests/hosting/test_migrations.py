@@ -22,11 +22,11 @@ from tests.hosting.postgresql import PostgreSQL
 FOLDER = Path(migrations.__file__).parent
 BEFORE = """
 CREATE TABLE tokens (id VARCHAR NOT NULL, name VARCHAR NOT NULL, hash VARCHAR,
-    webhook_secret VARCHAR NOT NULL, created_at FLOAT NOT NULL, revoked_at FLOAT,
+    webhook_secret VARCHAR NOT NULL, created_at DOUBLE NOT NULL, revoked_at DOUBLE,
     PRIMARY KEY (id), UNIQUE (name), UNIQUE (hash));
 CREATE TABLE deliveries (number INTEGER NOT NULL, id VARCHAR NOT NULL,
     prediction_id VARCHAR NOT NULL, event VARCHAR NOT NULL, seen JSON NOT NULL,
-    tries INTEGER NOT NULL, due_at FLOAT NOT NULL, PRIMARY KEY (number), UNIQUE (id));
+    tries INTEGER NOT NULL, due_at DOUBLE NOT NULL, PRIMARY KEY (number), UNIQUE (id));
 CREATE INDEX ix_deliveries_prediction_id ON deliveries (prediction_id);
 CREATE TABLE secrets (name VARCHAR NOT NULL, value VARCHAR NOT NULL, PRIMARY KEY (name));
 CREATE TABLE predictions (number INTEGER NOT NULL, id VARCHAR NOT NULL, token_id VARCHAR NOT NULL,
@@ -34,7 +34,7 @@ CREATE TABLE predictions (number INTEGER NOT NULL, id VARCHAR NOT NULL, token_id
     source VARCHAR NOT NULL, input JSON NOT NULL, request JSON NOT NULL, files JSON NOT NULL,
     ready BOOLEAN NOT NULL, status VARCHAR NOT NULL, canceling BOOLEAN NOT NULL,
     crashes INTEGER NOT NULL, output JSON NOT NULL, error VARCHAR, logs VARCHAR NOT NULL,
-    metrics JSON NOT NULL, created_at FLOAT NOT NULL, started_at FLOAT, completed_at FLOAT,
+    metrics JSON NOT NULL, created_at DOUBLE NOT NULL, started_at DOUBLE, completed_at DOUBLE,
     webhook VARCHAR, webhook_events JSON NOT NULL, PRIMARY KEY (number), UNIQUE (id),
     FOREIGN KEY(token_id) REFERENCES tokens (id));
 CREATE INDEX queue ON predictions (status, number);
@@ -43,7 +43,7 @@ CREATE UNIQUE INDEX given ON predictions (token_id, given_id);
 CREATE INDEX of_model ON predictions (model);
 CREATE TABLE uploads (id VARCHAR NOT NULL, token_id VARCHAR NOT NULL, name VARCHAR NOT NULL,
     content_type VARCHAR NOT NULL, size INTEGER NOT NULL, sha256 VARCHAR NOT NULL,
-    details JSON NOT NULL, created_at FLOAT NOT NULL, expires_at FLOAT NOT NULL, PRIMARY KEY (id),
+    details JSON NOT NULL, created_at DOUBLE NOT NULL, expires_at DOUBLE NOT NULL, PRIMARY KEY (id),
     FOREIGN KEY(token_id) REFERENCES tokens (id));
 INSERT INTO tokens VALUES ('local', 'local', NULL, 'whsec_', 1.5, NULL);
 INSERT INTO secrets VALUES ('links', 'abcd');
@@ -117,11 +117,14 @@ def test_a_file_of_yesterday_is_brought_up_too(tmp_path: Path) -> None:
 def test_the_steps_lead_to_the_tables_that_the_code_has(tmp_path: Path) -> None:
     where = front.place(tmp_path)
     Database(where).close()
-    engine = connect(where, 1)
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, Base.metadata) == []
-    engine.dispose()
+    assert _differences(where) == []
+
+
+def test_the_steps_lead_there_from_an_older_file_too(tmp_path: Path) -> None:
+    file = older(tmp_path)
+    assert _differences(file) != []
+    Database(file).close()
+    assert _differences(file) == []
 
 
 def test_steps_are_taken_on_postgresql_with_rows_there(server: PostgreSQL) -> None:
@@ -181,6 +184,15 @@ def test_fronts_that_start_together_take_the_steps_once(server: PostgreSQL) -> N
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
+
+
+def _differences(where: Path | str) -> list[Any]:
+    """What a database's tables lack of the code's, or have besides."""
+    engine = connect(where, 1)
+    with engine.connect() as connection:
+        found = compare_metadata(MigrationContext.configure(connection), Base.metadata)
+    engine.dispose()
+    return list(found)
 
 
 def _open(url: str) -> None:

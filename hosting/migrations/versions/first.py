@@ -19,8 +19,8 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False, unique=True),
         sa.Column("hash", sa.String(), unique=True),
         sa.Column("webhook_secret", sa.String(), nullable=False),
-        sa.Column("created_at", sa.Float(), nullable=False),
-        sa.Column("revoked_at", sa.Float()),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("revoked_at", sa.Double()),
     )
     op.create_table(
         "predictions",
@@ -43,9 +43,9 @@ def upgrade() -> None:
         sa.Column("error", sa.String()),
         sa.Column("logs", sa.String(), nullable=False),
         sa.Column("metrics", sa.JSON(), nullable=False),
-        sa.Column("created_at", sa.Float(), nullable=False),
-        sa.Column("started_at", sa.Float()),
-        sa.Column("completed_at", sa.Float()),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("started_at", sa.Double()),
+        sa.Column("completed_at", sa.Double()),
         sa.Column("webhook", sa.String()),
         sa.Column("webhook_events", sa.JSON(), nullable=False),
     )
@@ -62,8 +62,8 @@ def upgrade() -> None:
         sa.Column("size", COUNT, nullable=False),
         sa.Column("sha256", sa.String(), nullable=False),
         sa.Column("details", sa.JSON(), nullable=False),
-        sa.Column("created_at", sa.Float(), nullable=False),
-        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("expires_at", sa.Double(), nullable=False),
     )
     op.create_table(
         "deliveries",
@@ -73,7 +73,7 @@ def upgrade() -> None:
         sa.Column("event", sa.String(), nullable=False),
         sa.Column("seen", sa.JSON(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
-        sa.Column("due_at", sa.Float(), nullable=False),
+        sa.Column("due_at", sa.Double(), nullable=False),
     )
     op.create_index("ix_deliveries_prediction_id", "deliveries", ["prediction_id"])
     op.create_table(

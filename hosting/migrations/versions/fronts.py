@@ -14,7 +14,7 @@ def upgrade() -> None:
     op.create_table(
         "fronts",
         sa.Column("id", sa.String(), primary_key=True),
-        sa.Column("seen_at", sa.Float(), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
     )
     op.add_column("predictions", sa.Column("front_id", sa.String()))
     attempt = sa.Column("attempt", sa.Integer(), nullable=False, server_default="0")

@@ -25,8 +25,8 @@ def upgrade() -> None:
         sa.Column("size", COUNT, nullable=False),
         sa.Column("sha256", sa.String(), nullable=False),
         sa.Column("details", sa.JSON(), nullable=False),
-        sa.Column("created_at", sa.Float(), nullable=False),
-        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("expires_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("number", name="uploads_number"),
     )
     op.create_index("uploads_of_token", "uploads", ["token_id", "number"])
