@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -24,17 +25,21 @@ def everywhere(request: pytest.FixtureRequest) -> Iterator[None]:
     """Has the tests of a module run twice: where `front.place` is in SQLite and in PostgreSQL."""
     if request.param == "sqlite":
         yield
-        return
-    front.server = request.getfixturevalue("server")
-    yield
-    front.server.forget()
-    front.server = None
+    else:
+        with _placed_at(request.getfixturevalue("server")):
+            yield
 
 
 @pytest.fixture
 def on_postgresql(server: PostgreSQL) -> Iterator[None]:
     """Has `front.place` be in PostgreSQL."""
-    front.server = server
+    with _placed_at(server):
+        yield
+
+
+@contextmanager
+def _placed_at(server: PostgreSQL) -> Iterator[None]:
+    before, front.server = front.server, server
     yield
+    front.server = before
     server.forget()
-    front.server = None
