@@ -137,7 +137,7 @@ async def get_file_content(name: str, request: Request) -> Response:
     return FileResponse(
         path,
         headers=headers,
-        media_type=TYPES[ours[1]] if ours else "application/octet-stream",
+        media_type=TYPES[ours["ending"]] if ours else "application/octet-stream",
         content_disposition_type="inline" if ours else "attachment",
         filename=f"{path.parent.name}-{path.name}" if ours else path.name,
     )

@@ -8,14 +8,15 @@ import ipaddress
 import logging
 import shutil
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import IO
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import OperationalError
 
 from hosting import (
@@ -27,11 +28,11 @@ from hosting import (
     database,
     documentation,
     log,
-    predictions,
+    operations,
     tokens,
     web_form,
 )
-from hosting.access import Door, Front, front_of
+from hosting.access import Door, Front
 from hosting.database import Database
 from hosting.dispatch import Dispatcher
 from hosting.endpoints import Endpoint, SetupFailed
@@ -111,9 +112,12 @@ def create(
     """
     endpoints = [Endpoint(url, settings.cog_slots) for url in settings.cog_urls]
     if not endpoints:
-        # What a front that was killed has left there is of no use to anyone.
-        folder = settings.data.resolve() / "servers"
-        shutil.rmtree(folder, ignore_errors=True)
+        if settings.database_url:  # DATA is not ours alone, nor perhaps on this machine
+            folder = Path(tempfile.mkdtemp(prefix="stable-diffusion-servers-"))
+        else:
+            # What a front that was killed has left there is of no use to anyone.
+            folder = settings.data.resolve() / "servers"
+            shutil.rmtree(folder, ignore_errors=True)
         endpoints = [
             Endpoint(Server(launch, folder / str(number)), launch.slots)
             for number, launch in enumerate(launches)
@@ -156,10 +160,9 @@ def create(
     application.state.front = Front(settings, dispatcher, Limits(settings.requests_per_minute))
     application.state.failed = False
     application.state.stop = lambda: None
-    for routes in (api_replicate, api_deepinfra, api_cog, api_files, documentation):
+    for routes in (api_replicate, api_deepinfra, api_cog, api_files, operations, documentation):
         application.include_router(routes.routes)
     web_form.include(application)
-    application.get("/health", tags=["operations"], response_model=None)(health)
     application.add_middleware(Door, answer=answers.answer)
     if settings.allowed_origins:  # around the door: the pages may read its answers too
         application.add_middleware(
@@ -174,38 +177,6 @@ def create(
     return application
 
 
-async def health(request: Request) -> Response:
-    """How the front, its database and each Cog endpoint are; 503 if nothing can be drawn."""
-    dispatcher = front_of(request).dispatcher
-    queue: dict[str, int] | None = None
-    try:
-        queue = {
-            status: await dispatcher.database(predictions.count, status)
-            for status in ("starting", "processing")
-        }
-    except OperationalError as error:
-        log.info("the database does not answer", fault=str(error.orig))
-    endpoints = [
-        {
-            "name": one.name,
-            "task": one.task,
-            "status": one.status or "UNREACHABLE",
-            "slots": one.slots,
-            "running": len(one.running),
-        }
-        for one in dispatcher.endpoints
-    ]
-    is_well = queue is not None and any(one.status == "READY" for one in dispatcher.endpoints)
-    document = {
-        "status": "ok" if is_well else "unavailable",
-        "front": "stopping" if dispatcher.stopping.is_set() else "ok",
-        "database": "ok" if queue is not None else "unavailable",
-        "queue": queue,
-        "endpoints": endpoints,
-    }
-    return JSONResponse(document, 200 if is_well else 503)
-
-
 class _Server(uvicorn.Server):
     """Uvicorn's, which leaves the signals to us: it would die of them in the end."""
 
@@ -216,15 +187,17 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def _lock(settings: Settings) -> Iterator[IO[str]]:
-    """Keeps a second front out of the folder: it would take our predictions for forsaken."""
+    """Keeps a second front out of the folder: with SQLite, there can be but one."""
     try:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         opened = (settings.data / "lock").open("w")
     except OSError as error:
         raise SettingsError(f"DATA is {settings.data}, which can't be used: {error}") from None
+    # One with PostgreSQL bears others that have it too.
+    kind = fcntl.LOCK_SH if settings.database_url else fcntl.LOCK_EX
     with opened as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except OSError:
             raise SettingsError(f"another front uses {settings.data}; give another DATA") from None
         yield file

@@ -9,19 +9,32 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from sqlalchemy import JSON, ForeignKey, Index, create_engine, event, inspect
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    TypeDecorator,
+    func,
+    select,
+)
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
-from hosting import log
+from hosting import engines, log
+from hosting.migrations import UnknownTables, migrate
 
 Result = TypeVar("Result")
 
 THREADS = 8
-"""Transactions at the same time. SQLite lets one of them write."""
+"""Transactions, and so connections, at the same time. SQLite lets one of them write."""
+COUNT = BigInteger().with_variant(Integer, "sqlite")
+"""Integers beyond 2^31, which SQLite's are anyway."""
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -34,8 +47,21 @@ def new_id() -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(26))
 
 
+class Text(TypeDecorator[str]):
+    """Text without the character NUL, which PostgreSQL does not keep: it becomes U+FFFD."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """What is kept of a text, or sought."""
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if value else value
+
+
 class Base(DeclarativeBase):
     """What all tables are made from. Times are seconds since 1970, UTC."""
+
+    type_annotation_map: ClassVar = {str: Text}
 
 
 class Token(Base):
@@ -62,7 +88,7 @@ class Prediction(Base):
         Index("of_model", "model"),
     )
 
-    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    number: Mapped[int] = mapped_column(COUNT, primary_key=True, autoincrement=True)
     """Its place in the queue: first come first served."""
     id: Mapped[str] = mapped_column(unique=True, default=new_id)
     token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"))
@@ -86,6 +112,10 @@ class Prediction(Base):
     canceling: Mapped[bool] = mapped_column(default=False)
     crashes: Mapped[int] = mapped_column(default=0)
     """How often its worker died while it ran."""
+    front_id: Mapped[str | None]
+    """The front that runs it, or fetches its files. Nobody else may write what comes of it."""
+    attempt: Mapped[int] = mapped_column(default=0)
+    """How often it was begun."""
     output: Mapped[list[str]] = mapped_column(JSON, default=list)
     """The names of the files made, in their order."""
     error: Mapped[str | None]
@@ -106,12 +136,12 @@ class Upload(Base):
     __tablename__ = "uploads"
     __table_args__ = (Index("uploads_of_token", "token_id", "number"),)
 
-    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    number: Mapped[int] = mapped_column(COUNT, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(unique=True, default=new_id)
     token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"))
     name: Mapped[str]
     content_type: Mapped[str]
-    size: Mapped[int]
+    size: Mapped[int] = mapped_column(COUNT)
     sha256: Mapped[str]
     details: Mapped[dict[str, Any]] = mapped_column(JSON)
     created_at: Mapped[float] = mapped_column(default=time.time)
@@ -123,7 +153,7 @@ class Delivery(Base):
 
     __tablename__ = "deliveries"
 
-    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    number: Mapped[int] = mapped_column(COUNT, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(unique=True, default=new_id)
     prediction_id: Mapped[str] = mapped_column(index=True)
     event: Mapped[str]
@@ -131,6 +161,18 @@ class Delivery(Base):
     """What the event has changed in the prediction, as it was then."""
     tries: Mapped[int] = mapped_column(default=0)
     due_at: Mapped[float]
+    front_id: Mapped[str | None]
+    """The front that makes the call."""
+
+
+class Heartbeat(Base):
+    """A front that is there. Whoever finds its row too old removes it, and so it is dead."""
+
+    __tablename__ = "fronts"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    seen_at: Mapped[float]
+    """When it last said so, by `clock`."""
 
 
 class Secret(Base):
@@ -146,27 +188,31 @@ class Database:
     """Runs functions as transactions, beside the loop.
 
     Args:
-        path: of the SQLite file; it and its folder are made if they are not there.
+        where: the SQLite file, which is made with its folder if it is not there; or the URL of
+            PostgreSQL.
 
     Raises:
         DatabaseError: when it can't be used.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._engine = create_engine(f"sqlite:///{path}", pool_size=THREADS, max_overflow=0)
-        self._threads = ThreadPoolExecutor(THREADS, "database")
-        event.listen(self._engine, "connect", _configure)
-        event.listen(self._engine, "begin", _begin)
+    def __init__(self, where: Path | str) -> None:
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            Base.metadata.create_all(self._engine)
-            _check_tables(self._engine)
-        except (SQLAlchemyError, OSError) as error:
-            reason = getattr(error, "orig", error)
-            raise DatabaseError(f"the database {path} can't be used: {reason}") from None
+            if isinstance(where, Path):
+                where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._engine = engines.connect(where, THREADS)
+            try:
+                migrate(self._engine, Base.metadata)
+            except BaseException:
+                self._engine.dispose()
+                raise
+        except UnknownTables as error:
+            raise DatabaseError(f"{engines.shown(where)} {error}") from None
+        except (SQLAlchemyError, OSError, ValueError) as error:
+            reason = engines.reason(error, where)
+            raise DatabaseError(f"{engines.shown(where)} can't be used: {reason}") from None
+        self._threads = ThreadPoolExecutor(THREADS, "database")
         self._writers = sessionmaker(self._engine, expire_on_commit=False)
-        readers = self._engine.execution_options(is_reader=True)
-        self._readers = sessionmaker(readers, expire_on_commit=False)
+        self._readers = sessionmaker(engines.for_readers(self._engine), expire_on_commit=False)
 
     async def __call__(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """Calls `work(session, *arguments)` in a transaction of its own; its answer, committed."""
@@ -186,16 +232,14 @@ class Database:
         with self._writers.begin() as session:
             return work(session, *arguments)
 
-    async def surely(self, work: Callable[[Session], object]) -> None:
+    async def surely(self, work: Callable[[Session], Result]) -> Result:
         """A transaction that must not be lost: tried until the database takes it."""
         while True:
             try:
-                await asyncio.shield(self(work))
+                return await asyncio.shield(self(work))
             except OperationalError as error:
                 log.info("the database does not answer", fault=str(error.orig))
                 await asyncio.sleep(1)
-            else:
-                return
 
     def close(self) -> None:
         """Closes its connections."""
@@ -209,6 +253,7 @@ class Database:
 
 def secret(session: Session, name: str) -> bytes:
     """32 random bytes that stay the same; drawn when first asked for."""
+    lock(session, "secrets")
     kept = session.get(Secret, name)
     if kept is None:
         kept = Secret(name=name, value=secrets.token_hex(32))
@@ -216,28 +261,21 @@ def secret(session: Session, name: str) -> bytes:
     return bytes.fromhex(kept.value)
 
 
-def _check_tables(engine: Engine) -> None:
-    """Raises DatabaseError where the tables were made by another version of these."""
-    inspector = inspect(engine)
-    for table in Base.metadata.sorted_tables:
-        there = {column["name"] for column in inspector.get_columns(table.name)}
-        if there != set(table.columns.keys()):
-            raise DatabaseError(
-                f"the database {engine.url.database} was made by another version of this project: "
-                f"its table {table.name} differs. Give another DATA, or move the file away"
-            )
+def lock(session: Session, what: str) -> None:
+    """Waits until no other transaction has locked the same, and has it to this one's end."""
+    if is_shared(session):  # with SQLite, nobody else writes anyway
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
 
 
-def _configure(connection: Any, _record: object) -> None:
-    # Transactions are begun by us: the driver's own would begin too late to read in them.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=20000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def clock(session: Session) -> float:
+    """The time by which fronts see whether others live: the database's, as theirs may differ."""
+    if is_shared(session):
+        return float(
+            session.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one()
+        )
+    return time.time()
 
 
-def _begin(connection: Connection) -> None:
-    # A transaction that reads and then writes must not find out late that another wrote.
-    is_reader = connection.get_execution_options().get("is_reader")
-    connection.exec_driver_sql("BEGIN" if is_reader else "BEGIN IMMEDIATE")
+def is_shared(session: Session) -> bool:
+    """Whether several fronts may have the database: PostgreSQL, not SQLite."""
+    return session.get_bind().dialect.name == "postgresql"

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
-from hosting import log, predictions, sweep
+from hosting import fronts, log, predictions, sweep
 from hosting.changes import LOOK, Changes, within
-from hosting.database import Database, Prediction
+from hosting.database import Database, Prediction, new_id
 from hosting.downloads import Downloads
 from hosting.endpoints import Endpoint
 from hosting.files import Files
 from hosting.links import Links
+from hosting.metrics import Metrics
 from hosting.runs import Run
 from hosting.settings import Settings
 from hosting.webhooks import Webhooks
 
 
 class Dispatcher:
-    """Runs what is in the queue. One for each process."""
+    """Runs what is in the queue. One for each process, which is a front of the database."""
 
     def __init__(
         self,
@@ -38,14 +42,17 @@ class Dispatcher:
         self.files = files
         self.links = links
         self.endpoints = endpoints
+        self.front_id = new_id()
         self.changes = Changes()
         self.stopping = asyncio.Event()
-        self._webhooks = Webhooks(database, links, files, settings.networks)
-        self.downloads = Downloads(settings, database, files, self.wake)
+        self.metrics = Metrics()
+        self._webhooks = Webhooks(database, links, files, settings.networks, self.front_id)
+        self.downloads = Downloads(settings, database, files, self.wake, self.front_id)
         self._runs: dict[str, Run] = {}
         """By the predictions' ids."""
-        self._tasks: set[asyncio.Task[None]] = set()
-        """Of the runs."""
+        self._tasks: dict[asyncio.Task[None], Run] = {}
+        self._seen_at = -math.inf
+        """When this front last was known to be there, by the monotonic clock."""
         self._news = asyncio.Event()
 
     async def run(self) -> None:
@@ -54,18 +61,20 @@ class Dispatcher:
         Raises:
             SetupFailed: when a server of our own never came up.
         """
-        for prediction_id in await self.database(predictions.put_back_all):
-            log.info("taken up again", prediction=prediction_id)
+        await self._say_that_it_is_there(fronts.enter)
         swept = partial(sweep.run, self.settings, self.database, self.files)
+        loops = (self._feed, self._beat, self._look, self.downloads.run, self._webhooks.run, swept)
         try:
             async with asyncio.TaskGroup() as tasks:
                 for endpoint in self.endpoints:
                     tasks.create_task(endpoint.keep())
-                for loop in (self._feed, self.downloads.run, swept, self._webhooks.run):
+                for loop in loops:
                     tasks.create_task(_again_and_again(loop))
         finally:
             # Before the endpoints go: else it would look as if their workers had died.
             await self._halt()
+            with contextlib.suppress(OperationalError):  # it will be found dead
+                await self.database(fronts.leave, self.front_id)
             await asyncio.gather(*(endpoint.close() for endpoint in self.endpoints))
 
     async def stop(self, hurry: asyncio.Event) -> None:
@@ -116,14 +125,52 @@ class Dispatcher:
         while True:
             self._news.clear()
             for endpoint in self.endpoints:
-                while endpoint.has_room and not self.stopping.is_set():
+                while endpoint.has_room and self._may_begin:
                     assert endpoint.task is not None
                     has_company = bool(endpoint.running)
-                    claimed = await self.database(predictions.claim, endpoint.task, has_company)
+                    claimed = await self.database(
+                        predictions.claim, endpoint.task, has_company, self.front_id
+                    )
                     if claimed is None:
                         break
                     self._start(endpoint, claimed)
             await within(self._news, LOOK)
+
+    @property
+    def _may_begin(self) -> bool:
+        # What one begins that others take for dead, they begin too.
+        is_there = time.monotonic() - self._seen_at < fronts.DEAD_AFTER
+        return is_there and not self.stopping.is_set()
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(fronts.BEAT)
+            await self._say_that_it_is_there(fronts.beat)
+
+    async def _say_that_it_is_there(self, say: Callable[[Session, str], list[str]]) -> None:
+        seen_at = time.monotonic()
+        for prediction_id in await self.database(say, self.front_id):
+            log.info("taken up again", prediction=prediction_id)
+            self.wake(prediction_id)
+        self._seen_at = seen_at
+
+    async def _look(self) -> None:
+        """Does to what runs here what was done to it at other fronts."""
+        while True:
+            await asyncio.sleep(LOOK)
+            tasks = list(self._tasks.items())
+            if not tasks:
+                continue
+            own = await self.database.read(predictions.running, self.front_id)
+            for task, run in tasks:
+                about = run.prediction.id, run.prediction.attempt
+                if self._runs.get(run.prediction.id) is not run:
+                    continue  # it has ended meanwhile
+                if about not in own:
+                    log.info("another front has it", prediction=run.prediction.id)
+                    task.cancel()
+                elif own[about]:
+                    await run.cancel()
 
     def _start(self, endpoint: Endpoint, prediction: Prediction) -> None:
         endpoint.is_reserved = prediction.crashes > 0
@@ -131,8 +178,8 @@ class Dispatcher:
         run = Run(endpoint, prediction, self.database, self.files, self.changes, self._webhooks)
         self._runs[prediction.id] = run
         task = asyncio.create_task(self._finish(run))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = run
+        task.add_done_callback(self._tasks.pop)
         self.wake(prediction.id)
 
     async def _finish(self, run: Run) -> None:
@@ -144,8 +191,11 @@ class Dispatcher:
             run.endpoint.running.discard(prediction_id)
             run.endpoint.is_reserved = False
             del self._runs[prediction_id]
-        await self.database.surely(record)
+        written = await self.database.surely(record)
+        if written:  # else it was no longer ours
+            self.metrics.ran(run.prediction, written, run.endpoint)
         self.wake(prediction_id)
+        await run.tidy(written.output if written else ())
 
     async def _halt(self) -> None:
         for task in self._tasks:

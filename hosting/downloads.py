@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from functools import partial
 
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from hosting import fetch, log, pictures, predictions
@@ -27,6 +29,7 @@ class Downloads:
 
     Args:
         changed: is told of each prediction that then may run, or has failed.
+        front_id: who fetches.
     """
 
     def __init__(
@@ -35,11 +38,13 @@ class Downloads:
         database: Database,
         files: Files,
         changed: Callable[[str], None],
+        front_id: str,
     ) -> None:
         self._settings = settings
         self._database = database
         self._files = files
         self._changed = changed
+        self._front_id = front_id
         self._tokens: dict[str, str] = {}
         """Of what is being fetched: by the prediction's id, or one of its own."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -53,10 +58,10 @@ class Downloads:
         """Fetches until cancelled; what has begun then goes on, see `halt`."""
         while True:
             self._news.clear()
-            for waiting in await self._database.read(predictions.unready):
+            for waiting in await self._database.read(predictions.unready, self._front_id):
                 if waiting.id not in self._tokens and self._has_room(waiting.token_id):
                     self._tokens[waiting.id] = waiting.token_id
-                    task = asyncio.create_task(self._fetch(waiting))
+                    task = asyncio.create_task(self._fetch(waiting.id))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
             await within(self._news, LOOK)
@@ -89,15 +94,20 @@ class Downloads:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _fetch(self, prediction: Prediction) -> None:
+    async def _fetch(self, prediction_id: str) -> None:
         try:
-            await self._database.surely(await self._fetched(prediction))
-        except OSError as error:
-            log.info("not kept; trying again", prediction=prediction.id, fault=str(error))
+            prediction = await self._database(
+                predictions.claim_files, prediction_id, self._front_id
+            )
+            if prediction is not None:
+                await self._database.surely(await self._fetched(prediction))
+        except (OSError, OperationalError) as error:
+            fault = str(getattr(error, "orig", error))
+            log.info("not kept; trying again", prediction=prediction_id, fault=fault)
             await asyncio.sleep(NOTHING_KEPT)
         finally:
-            del self._tokens[prediction.id]
-            self._changed(prediction.id)
+            del self._tokens[prediction_id]
+            self._changed(prediction_id)
 
     async def _fetched(self, prediction: Prediction) -> Callable[[Session], object]:
         """Fetches a prediction's files; what is to be written of it then."""
@@ -111,10 +121,11 @@ class Downloads:
                     return partial(
                         predictions.conclude, live=prediction, status="failed", error=told
                     )
-                kept = f"predictions/{prediction.id}/in-{name}"
+                # A name of its own: a front that was frozen may be fetching another picture.
+                files[name] = f"in-{name}-{secrets.token_hex(4)}"
+                kept = f"predictions/{prediction.id}/{files[name]}"
                 await asyncio.to_thread(self._files.write, kept, data)
-                files[name] = f"in-{name}"
-        return partial(predictions.set_ready, prediction_id=prediction.id, files=files)
+        return partial(predictions.set_ready, live=prediction, files=files)
 
 
 async def picture(settings: Settings, url: str) -> bytes:

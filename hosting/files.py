@@ -1,21 +1,25 @@
-"""The files of predictions and uploads, on local disk, under one folder.
+"""The files of predictions and uploads, under one folder, which several fronts may share.
 
-`predictions/<id>/` has what went in (`in-image`) and what came out (`out-0.png`), `uploads/<id>`
-what a client sent. Nothing else is ever read, written or removed.
+`predictions/<id>/` has what went in (`in-image`) and what came out (`out-0.png`; of a second
+attempt, `out-0-2.png`), `uploads/<id>` what a client sent. Nothing else is ever read, written or
+removed.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from hosting import pictures
 
-OUTPUT = re.compile(r"predictions/[a-z0-9]{1,64}/out-\d+\.(png|webp|jpg)")
+OUTPUT = re.compile(
+    r"predictions/[a-z0-9]{1,64}/out-\d+(?:-(?P<attempt>\d+))?\.(?P<ending>png|webp|jpg)"
+)
 """What we encoded ourselves; anything else came from a client."""
 TYPES = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
 NOTHING_KEPT = 60.0
@@ -25,6 +29,17 @@ _ENTRY = re.compile(r"[a-z0-9]{1,64}|\.[a-z0-9]{1,64}\.part")
 """An id, or what was half written under it."""
 _OLD = re.compile(r"[a-z0-9]{26}|\.[a-z0-9]{26}\.part")
 """The same, as `new_id` makes them: a folder of somebody else is left alone."""
+
+
+def output_name(index: int, attempt: int, ending: str) -> str:
+    """What a prediction's picture is called. No two attempts at it write the same file.
+
+    Args:
+        index: from 0 on.
+        attempt: from 1 on.
+        ending: one of TYPES.
+    """
+    return f"out-{index}.{ending}" if attempt <= 1 else f"out-{index}-{attempt}.{ending}"
 
 
 class Files:
@@ -84,18 +99,32 @@ class Files:
         if kind not in ("predictions", "uploads") or not _ENTRY.fullmatch(entry):
             raise ValueError(f"{name!r} is no file of ours")
         path = self._folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another front removes it too
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def remove_outputs(self, prediction_id: str, attempt: int, kept: Collection[str]) -> None:
+        """Removes what an attempt at a prediction, and those before it, have made.
+
+        Args:
+            kept: but not the files of these names.
+        """
+        folder = f"predictions/{prediction_id}"
+        for path in self._folder.joinpath(folder).glob("out-*"):
+            made = OUTPUT.fullmatch(f"{folder}/{path.name}")
+            if made and path.name not in kept and int(made["attempt"] or 1) <= attempt:
+                path.unlink(missing_ok=True)
 
     def old(self, before: float) -> Iterator[tuple[str, str]]:
         """Our folders and files, as kind and name, that were last changed before a time."""
         for kind in ("predictions", "uploads"):
             for entry in os.scandir(self._folder / kind):
-                is_ours = _OLD.fullmatch(entry.name)
-                if is_ours and entry.stat(follow_symlinks=False).st_mtime < before:
-                    yield kind, entry.name
+                with contextlib.suppress(FileNotFoundError):  # another front removes it too
+                    is_ours = _OLD.fullmatch(entry.name)
+                    if is_ours and entry.stat(follow_symlinks=False).st_mtime < before:
+                        yield kind, entry.name
 
 
 def _sync(folder: Path) -> None:

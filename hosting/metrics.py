@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from hosting.database import Prediction
 from hosting.endpoints import Endpoint
+from hosting.predictions import FINISHED
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 STATES = ("STARTING", "READY", "SETUP_FAILED", "UNHEALTHY", "UNREACHABLE")
@@ -26,9 +27,7 @@ class Metrics:
         self._registry = CollectorRegistry()
 
         def histogram(name: str, description: str) -> Histogram:
-            return Histogram(
-                name, description, ["task"], buckets=SECONDS, registry=self._registry
-            )
+            return Histogram(name, description, ["task"], buckets=SECONDS, registry=self._registry)
 
         def gauge(name: str, description: str, *labels: str) -> Gauge:
             return Gauge(name, description, labels, registry=self._registry)
@@ -41,7 +40,7 @@ class Metrics:
         )
         self._ended = Counter(
             "stable_diffusion_predictions",
-            "Predictions that are over. Of those that failed, kind tells why: inputs, nsfw, worker.",
+            "Predictions that are over; kind tells why one failed: inputs, nsfw or worker.",
             ["task", "status", "kind"],
             registry=self._registry,
         )
@@ -69,24 +68,26 @@ class Metrics:
             "endpoint",
         )
 
-    def ended(self, prediction: Prediction, endpoint: Endpoint) -> None:
-        """A prediction that an endpoint had is over."""
-        task, started, completed = prediction.task, prediction.started_at, prediction.completed_at
-        if started is not None and completed is not None:
-            self._waits.labels(task).observe(max(0.0, started - prediction.created_at))
-            self._runs.labels(task).observe(max(0.0, completed - started))
-        self._ended.labels(task, prediction.status, _kind(prediction)).inc()
-        memory = prediction.metrics.get("device_memory")
+    def ran(self, before: Prediction, after: Prediction, endpoint: Endpoint) -> None:
+        """An endpoint had a prediction, which may be over now.
+
+        Args:
+            before: the prediction as it began there.
+        """
+        if after.crashes > before.crashes:
+            self._deaths.labels(endpoint.name).inc()
+        memory = before.metrics.get("device_memory")
         if isinstance(memory, int | float):
             self._memory.labels(endpoint.name).set(memory)
+        if after.status not in FINISHED:
+            return
+        task, started, completed = after.task, after.started_at, after.completed_at
+        if started is not None and completed is not None:
+            self._waits.labels(task).observe(max(0.0, started - after.created_at))
+            self._runs.labels(task).observe(max(0.0, completed - started))
+        self._ended.labels(task, after.status, _kind(after)).inc()
 
-    def died(self, endpoint: Endpoint) -> None:
-        """A prediction lost its worker."""
-        self._deaths.labels(endpoint.name).inc()
-
-    def text(
-        self, queue: Mapping[tuple[str, str], int], endpoints: Sequence[Endpoint]
-    ) -> bytes:
+    def text(self, queue: Mapping[tuple[str, str], int], endpoints: Sequence[Endpoint]) -> bytes:
         """All of it, in Prometheus' format.
 
         Args:

@@ -1,17 +1,19 @@
 """The durable record of each prediction, and the queue that those not begun form.
 
 Each function is one transaction's work. A prediction is `starting` while it waits, `processing`
-while a Cog endpoint has it, and then `succeeded`, `failed` or `canceled` for good.
+while a Cog endpoint has it, and then `succeeded`, `failed` or `canceled` for good. Whoever has it
+is its `front_id` and `attempt`: what is written by another, who had it before, is not taken.
 """
 
 from __future__ import annotations
 
 import time
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import InstrumentedAttribute
 
-from hosting.database import Delivery, Prediction, Upload
+from hosting.database import Delivery, Heartbeat, Prediction, Token, Upload
 
 FINISHED = ("succeeded", "failed", "canceled")
 EVENTS = ("start", "output", "logs", "completed")
@@ -39,6 +41,9 @@ def add(session: Session, prediction: Prediction, limit: int) -> Prediction | No
     Args:
         limit: unfinished predictions that its token may have. None is taken beyond them.
     """
+    # Counted and added by one at a time: two at once would both find the last place free.
+    token = select(Token.id).where(Token.id == prediction.token_id)
+    session.execute(token.with_for_update(key_share=True))
     if prediction.given_id is not None:
         known = find(session, prediction.given_id, prediction.token_id)
         if known is not None:
@@ -62,38 +67,65 @@ def find(session: Session, prediction_id: str, token_id: str | None = None) -> P
     return session.scalar(select(Prediction).where(is_it, Prediction.token_id == token_id))
 
 
-def unready(session: Session) -> list[Prediction]:
-    """The waiting predictions whose files are still to be fetched, oldest first."""
-    waiting = select(Prediction).where(Prediction.status == "starting", Prediction.ready.is_(False))
+def unready(session: Session, front_id: str) -> list[Prediction]:
+    """The waiting predictions whose files a front is still to fetch, oldest first."""
+    waiting = select(Prediction).where(_is_unready(front_id))
     return list(session.scalars(waiting.order_by(Prediction.number)))
 
 
-def set_ready(session: Session, prediction_id: str, files: dict[str, str]) -> None:
-    """Its files lie in its folder, under these names."""
-    if prediction := find(session, prediction_id):
-        prediction.files = files
-        prediction.ready = True
+def claim_files(session: Session, prediction_id: str, front_id: str) -> Prediction | None:
+    """A front fetches the files of a prediction; None if another does, or nobody need."""
+    wanted = select(Prediction).where(Prediction.id == prediction_id, _is_unready(front_id))
+    prediction = session.scalar(wanted.with_for_update(skip_locked=True))
+    if prediction is not None:
+        prediction.front_id = front_id
+    return prediction
 
 
-def claim(session: Session, task: str, has_company: bool) -> Prediction | None:
+def set_ready(session: Session, live: Prediction, files: dict[str, str]) -> Prediction | None:
+    """Its files lie in its folder, under these names. None if another front has it.
+
+    Args:
+        live: the prediction as it was claimed.
+    """
+    prediction = _held(session, live)
+    if prediction is not None:
+        prediction.files, prediction.ready, prediction.front_id = files, True, None
+    return prediction
+
+
+def claim(session: Session, task: str, has_company: bool, front_id: str) -> Prediction | None:
     """Takes the longest waiting prediction of a task out of the queue, if its turn has come.
 
     Args:
         has_company: whether others run where it would. One whose worker died is run alone, and
             those behind it wait.
+        front_id: who takes it.
     """
     waiting = _waiting(task).where(Prediction.ready).order_by(Prediction.number).limit(1)
-    prediction = session.scalar(waiting)
-    if prediction is None or (prediction.crashes and has_company):
+    suspect = Prediction.crashes > 0
+    # One that another front is just taking is passed over. Only who would take a suspect locks
+    # it: else it would be passed over while it is only looked at.
+    wanted = waiting.where(~suspect) if has_company else waiting
+    prediction = session.scalar(wanted.with_for_update(skip_locked=True))
+    if prediction is None:
         return None
-    prediction.status = "processing"
+    before = waiting.where(suspect, Prediction.number < prediction.number)
+    if has_company and session.scalar(before) is not None:
+        return None
+    prediction.status, prediction.front_id = "processing", front_id
     prediction.started_at = time.time()
+    prediction.attempt += 1
     return prediction
 
 
-def begin(session: Session, prediction_id: str) -> bool:
-    """A Cog endpoint has begun with it; whether it is to be cancelled."""
-    prediction = _unfinished(session, prediction_id)
+def begin(session: Session, live: Prediction) -> bool:
+    """A Cog endpoint has begun with it; whether it is to be cancelled.
+
+    Args:
+        live: the prediction as the front that runs it knows it, here and in what follows.
+    """
+    prediction = _held(session, live)
     if prediction is None:
         return True
     _announce(session, prediction, "start")
@@ -101,12 +133,8 @@ def begin(session: Session, prediction_id: str) -> bool:
 
 
 def save(session: Session, live: Prediction) -> bool:
-    """Writes what a running prediction has said and made; whether it is to be cancelled.
-
-    Args:
-        live: the prediction as the process that runs it knows it.
-    """
-    prediction = _unfinished(session, live.id)
+    """Writes what a running prediction has said and made; whether it is to be cancelled."""
+    prediction = _held(session, live)
     if prediction is None:
         return True
     events = [one for one in ("output", "logs") if getattr(prediction, one) != getattr(live, one)]
@@ -117,38 +145,53 @@ def save(session: Session, live: Prediction) -> bool:
     return prediction.canceling
 
 
-def put_back(session: Session, prediction_id: str) -> Prediction | None:
+def put_back(session: Session, live: Prediction) -> Prediction | None:
     """Back to its old place in the queue, as if it had not begun; None if it is over."""
-    prediction = _unfinished(session, prediction_id)
+    prediction = _held(session, live)
     if prediction is None:
         return None
     if prediction.canceling:
-        return finish(session, prediction_id, "canceled")
-    prediction.status, prediction.started_at = "starting", None
+        return finish(session, prediction.id, "canceled")
+    prediction.status, prediction.started_at, prediction.front_id = "starting", None, None
     prediction.output, prediction.logs, prediction.metrics = [], "", {}
     return prediction
 
 
-def crash(session: Session, prediction_id: str, reason: str) -> Prediction | None:
+def crash(session: Session, live: Prediction, reason: str) -> Prediction | None:
     """Back in the queue after its worker died; failed, if it died too often. None if it is over."""
-    prediction = _unfinished(session, prediction_id)
+    prediction = _held(session, live)
     if prediction is None:
         return None
     prediction.crashes += 1
     if prediction.crashes < MOST_CRASHES:
-        return put_back(session, prediction_id)
+        return put_back(session, prediction)
     alone = MOST_CRASHES - 1
     error = f"The worker died whenever it ran this prediction, {alone} times alone: {reason}"
-    return finish(session, prediction_id, "failed", error)
+    return finish(session, prediction.id, "failed", error)
 
 
-def put_back_all(session: Session) -> list[str]:
-    """Puts back whatever was running; the ids. For when nothing runs: at the start."""
-    running = select(Prediction.id).where(Prediction.status == "processing")
-    ids = list(session.scalars(running))
-    for prediction_id in ids:
-        put_back(session, prediction_id)
-    return ids
+def running(session: Session, front_id: str) -> dict[tuple[str, int], bool]:
+    """The ids and attempts that a front runs, and whether each is to be cancelled."""
+    own = select(Prediction).where(
+        Prediction.status == "processing", Prediction.front_id == front_id
+    )
+    return {(one.id, one.attempt): one.canceling for one in session.scalars(own)}
+
+
+def put_back_forsaken(session: Session) -> list[str]:
+    """Puts back whatever was running at a front that is not there any more; the ids."""
+    forsaken = select(Prediction).where(
+        Prediction.status == "processing", is_free(Prediction.front_id)
+    )
+    found = list(session.scalars(forsaken.order_by(Prediction.number).with_for_update()))
+    for prediction in found:
+        put_back(session, prediction)
+    return [prediction.id for prediction in found]
+
+
+def is_free(front_id: InstrumentedAttribute[str | None]) -> ColumnElement[bool]:
+    """Whether no front that is there has what the column is of."""
+    return front_id.is_(None) | front_id.not_in(select(Heartbeat.id))
 
 
 def finish(
@@ -163,14 +206,14 @@ def finish(
     return prediction
 
 
-def conclude(session: Session, live: Prediction, status: str, error: str | None = None) -> None:
-    """Ends a prediction with all that it has said and made.
-
-    Args:
-        live: as for `save`.
-    """
+def conclude(
+    session: Session, live: Prediction, status: str, error: str | None = None
+) -> Prediction | None:
+    """Ends a prediction with all that it has said and made. None if it was over."""
+    if _held(session, live) is None:
+        return None
     save(session, live)
-    finish(session, live.id, status, error)
+    return finish(session, live.id, status, error)
 
 
 def cancel(session: Session, prediction_id: str) -> Prediction | None:
@@ -200,6 +243,16 @@ def typical_seconds(session: Session, task: str) -> float | None:
     )
     seconds = [float(one) for one in session.scalars(done) if one is not None]
     return sum(seconds) / len(seconds) if seconds else None
+
+
+def unfinished(session: Session) -> dict[tuple[str, str], int]:
+    """How many predictions wait and run, by their task and status."""
+    counted = (
+        select(Prediction.task, Prediction.status, func.count())
+        .where(Prediction.status.in_(("starting", "processing")))
+        .group_by(Prediction.task, Prediction.status)
+    )
+    return {(task, status): number for task, status, number in session.execute(counted)}
 
 
 def count(session: Session, status: str) -> int:
@@ -239,7 +292,7 @@ def _announce(session: Session, prediction: Prediction, event: str) -> None:
     # The newest that waits behind a slow receiver tells the news too, so that they don't pile up.
     # An older one must not: what comes after it would go back in time.
     of_it = select(Delivery).where(Delivery.prediction_id == prediction.id)
-    newest = session.scalar(of_it.order_by(Delivery.number.desc()).limit(1))
+    newest = session.scalar(of_it.order_by(Delivery.number.desc()).limit(1).with_for_update())
     if newest is not None and newest.event == event and not newest.tries:
         newest.seen = seen
         return
@@ -248,8 +301,26 @@ def _announce(session: Session, prediction: Prediction, event: str) -> None:
 
 
 def _unfinished(session: Session, prediction_id: str) -> Prediction | None:
-    prediction = find(session, prediction_id)
+    """A prediction that is not over, as it is now, and stays to the transaction's end."""
+    wanted = select(Prediction).where(Prediction.id == prediction_id)
+    now = wanted.with_for_update().execution_options(populate_existing=True)
+    prediction = session.scalar(now)
     return prediction if prediction and prediction.status not in FINISHED else None
+
+
+def _held(session: Session, live: Prediction) -> Prediction | None:
+    """The same, if it is with whoever knows it as `live`."""
+    front_id, attempt = live.front_id, live.attempt  # `live` may be the record itself
+    prediction = _unfinished(session, live.id)
+    if prediction is None or (prediction.front_id, prediction.attempt) != (front_id, attempt):
+        return None
+    return prediction
+
+
+def _is_unready(front_id: str) -> ColumnElement[bool]:
+    """Whether a prediction's files are still to be fetched, and nobody but the front does."""
+    waits = (Prediction.status == "starting") & Prediction.ready.is_(False)
+    return waits & ((Prediction.front_id == front_id) | is_free(Prediction.front_id))
 
 
 def _waiting(task: str) -> Select[Prediction]:

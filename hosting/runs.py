@@ -1,4 +1,7 @@
-"""One attempt at a prediction: a Cog endpoint has it, and what comes of it is kept."""
+"""One attempt at a prediction: a Cog endpoint has it, and what comes of it is kept.
+
+Nothing of an attempt that has lost the prediction is: another front may have taken it meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import aclosing
 from functools import partial
 from pathlib import PurePath
@@ -24,7 +27,7 @@ from hosting.changes import LOOK, Changes
 from hosting.cog import Busy, Died, Refused, Unreachable
 from hosting.database import Database, Prediction
 from hosting.endpoints import Endpoint
-from hosting.files import NOTHING_KEPT, TYPES, Files
+from hosting.files import NOTHING_KEPT, TYPES, Files, output_name
 from hosting.webhooks import Webhooks
 
 SAVED_EVERY = 0.5
@@ -58,11 +61,11 @@ class Run:
         self._attempt = f"{prediction.id}-{secrets.token_hex(4)}"
         """What Cog calls it."""
 
-    async def outcome(self) -> Callable[[Session], object]:
+    async def outcome(self) -> Callable[[Session], Prediction | None]:
         """Has the prediction run; what is to be written of it then, whatever has happened."""
         prediction, endpoint = self.prediction, self.endpoint
         about = {"prediction": prediction.id, "endpoint": endpoint.name}
-        again = partial(predictions.put_back, prediction_id=prediction.id)
+        again = partial(predictions.put_back, live=prediction)
         log.info("started", **about)
         try:
             status, error = await self._listen()
@@ -78,7 +81,7 @@ class Run:
         except Died as fault:
             log.info("its worker died", reason=str(fault), **about)
             endpoint.status = ""
-            return partial(predictions.crash, prediction_id=prediction.id, reason=str(fault))
+            return partial(predictions.crash, live=prediction, reason=str(fault))
         except Refused as fault:
             status, error = "failed", str(fault)
         except FileNotFoundError:
@@ -90,13 +93,27 @@ class Run:
         except Exception as fault:  # a fault of ours, or of Cog's, must not lose the prediction
             logging.getLogger(__name__).exception("prediction %s", prediction.id)
             reason = repr(fault)
-            return partial(predictions.crash, prediction_id=prediction.id, reason=reason)
+            return partial(predictions.crash, live=prediction, reason=reason)
         log.info(status, **about, **({"error": error} if error else {}))
         return partial(predictions.conclude, live=prediction, status=status, error=error)
 
     async def cancel(self) -> None:
         """Stops it between two steps, if it has come to the endpoint."""
         await self.endpoint.cog.cancel(self._attempt)
+
+    async def tidy(self, kept: Collection[str]) -> None:
+        """Removes what this attempt and those before it have made.
+
+        Args:
+            kept: but not the files of these names.
+        """
+        prediction = self.prediction
+        try:
+            await asyncio.to_thread(
+                self._files.remove_outputs, prediction.id, prediction.attempt, kept
+            )
+        except OSError as fault:
+            log.info("files are left", prediction=prediction.id, fault=str(fault))
 
     async def _listen(self) -> tuple[str, str | None]:
         """Has it run, and keeps what comes; how it ended, and why."""
@@ -109,14 +126,14 @@ class Run:
                 match kind:
                     case "start":
                         # Who cancelled before that found nothing at Cog to cancel.
-                        if await self._database(predictions.begin, prediction.id):
+                        if await self._database(predictions.begin, prediction):
                             await self.cancel()
                     case "log":
                         prediction.logs += str(data.get("data", ""))
                     case "metric":
                         value = data["value"]
                         if data["name"] == "images":
-                            value = _by_our_names(value)
+                            value = _by_our_names(value, prediction.attempt)
                         prediction.metrics = {**prediction.metrics, data["name"]: value}
                     case "output":
                         await self._keep(str(data["chunk"]))
@@ -161,16 +178,16 @@ class Run:
         if ending is None:
             raise Died("its result is no picture")
         prediction = self.prediction
-        name = f"out-{len(prediction.output)}.{ending}"
+        name = output_name(len(prediction.output), prediction.attempt, ending)
         await asyncio.to_thread(self._files.write, f"predictions/{prediction.id}/{name}", data)
         prediction.output = [*prediction.output, name]
 
 
-def _by_our_names(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _by_our_names(images: list[dict[str, Any]], attempt: int) -> list[dict[str, Any]]:
     """The metric `images` with the names that the files have here: `out-0.png` and so on."""
     count = itertools.count()
     return [
-        {**image, "file": f"out-{next(count)}{PurePath(image['file']).suffix}"}
+        {**image, "file": output_name(next(count), attempt, PurePath(image["file"]).suffix[1:])}
         if image.get("file")
         else image
         for image in images

@@ -16,6 +16,9 @@ MAY_BE_ZERO = ("RETENTION_DAYS", "STOP_SECONDS")
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
+SCHEME = "postgresql://"
+
+
 class SettingsError(ValueError):
     """A sentence for the person who set it."""
 
@@ -34,6 +37,9 @@ class Settings:
     )
     cog_slots: int = _setting(8, "predictions at once that each of COG_URLS takes")
     data: Path = _setting(FOLDER, "the folder that the front keeps everything in")  # noqa: RUF009
+    database_url: str = _setting(
+        "", "PostgreSQL for several fronts, instead of a file in DATA: postgresql://user@host/name"
+    )
     public_url: str = _setting(
         "", "how clients reach the front, such as https://sd.example.com; else as they ask for it"
     )
@@ -78,6 +84,11 @@ class Settings:
         for name in ("cog_urls", "allowed_origins"):
             for url in getattr(self, name):
                 _check_url(name.upper(), url)
+        if self.database_url and not self.database_url.startswith(SCHEME):
+            raise SettingsError(  # it may have a password in it
+                f"DATABASE_URL does not begin with {SCHEME}; give a URL such as "
+                f"{SCHEME}user:password@host/name, or none to keep everything in DATA"
+            )
         if self.public_url:
             _check_url("PUBLIC_URL", self.public_url)
         for network in self.allowed_networks:
@@ -89,9 +100,9 @@ class Settings:
                 ) from None
 
     @property
-    def database(self) -> Path:
-        """The file of the database."""
-        return self.data.resolve() / "predictions.db"
+    def database(self) -> Path | str:
+        """The database: SQLite's file, or PostgreSQL's URL."""
+        return self.database_url or self.data.resolve() / "predictions.db"
 
     @property
     def networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:

@@ -10,7 +10,7 @@ import time
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from hosting.database import Token
+from hosting.database import Token, lock
 
 LOCAL = "local"
 """The id and the name of whoever is on this machine, as long as no token was ever made."""
@@ -28,6 +28,7 @@ def create(session: Session, name: str) -> str:
     """
     if not name.strip() or name == LOCAL:
         raise TokenError(f"{name!r} is no name for a token; give another")
+    lock(session, "tokens")
     if session.scalar(select(Token).where(Token.name == name)):
         raise TokenError(f"there is a token {name} already, or was; give another name")
     text = f"sd_{secrets.token_urlsafe(32)}"
@@ -37,6 +38,7 @@ def create(session: Session, name: str) -> str:
 
 def prepare(session: Session) -> None:
     """Makes the one that stands for whoever is on this machine. `of_header` needs it."""
+    lock(session, "tokens")
     if session.get(Token, LOCAL) is None:
         session.add(Token(id=LOCAL, name=LOCAL, webhook_secret=_new_webhook_secret()))
 

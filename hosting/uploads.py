@@ -7,7 +7,7 @@ import time
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
-from hosting.database import Upload
+from hosting.database import Token, Upload
 
 MIB = 2**20
 
@@ -25,6 +25,9 @@ def add(session: Session, upload: Upload, most: int) -> None:
     Raises:
         NoRoom: when it would keep more with this one.
     """
+    # One at a time: two at once would both find room.
+    token = select(Token.id).where(Token.id == upload.token_id)
+    session.execute(token.with_for_update(key_share=True))
     check_room(session, upload.token_id, upload.size, most)
     session.add(upload)
 
@@ -39,7 +42,7 @@ def check_room(session: Session, token_id: str, size: int, most: int) -> None:
     Raises:
         NoRoom: when it may not.
     """
-    kept = session.scalar(select(func.sum(Upload.size)).where(are_kept(token_id))) or 0
+    kept = int(session.scalar(select(func.sum(Upload.size)).where(are_kept(token_id))) or 0)
     if kept + size > most:
         raise NoRoom(
             f"Your uploaded files have {kept / MIB:.1f} MiB, this one has {size / MIB:.1f} MiB, "

@@ -11,10 +11,10 @@ import time
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from hosting import fetch, log, shapes
+from hosting import fetch, log, predictions, shapes
 from hosting.changes import within
 from hosting.database import Database, Delivery, Prediction, Token
 from hosting.files import Files
@@ -50,6 +50,7 @@ class Webhooks:
         links: makes those in the prediction's document.
         files: has the pictures, for receivers that are sent them.
         allowed: networks that receivers may be in although they are not public.
+        front_id: who calls.
     """
 
     def __init__(
@@ -58,11 +59,13 @@ class Webhooks:
         links: Links,
         files: Files,
         allowed: tuple[IPv4Network | IPv6Network, ...],
+        front_id: str,
     ) -> None:
         self._database = database
         self._links = links
         self._files = files
         self._allowed = allowed
+        self._front_id = front_id
         self._calls: dict[str, tuple[str, asyncio.Task[None]]] = {}
         """The tokens and tasks of the calls that are being made, by the predictions' ids."""
         self._news = asyncio.Event()
@@ -77,7 +80,7 @@ class Webhooks:
             while True:
                 self._news.clear()
                 for delivery_id, prediction_id, token_id in await self._database.read(
-                    _due, list(self._calls)
+                    _due, list(self._calls), self._front_id
                 ):
                     tokens = [token for token, _ in self._calls.values()]
                     if len(tokens) < AT_ONCE and tokens.count(token_id) < EACH_AT_ONCE:
@@ -97,7 +100,7 @@ class Webhooks:
             log.info("a webhook was not called", prediction=prediction_id, fault=call.exception())
 
     async def _call(self, delivery_id: str) -> None:
-        found = await self._database(_read, delivery_id)
+        found = await self._database(_claim, delivery_id, self._front_id)
         if found is None:
             return
         prediction, secret, url = found
@@ -117,7 +120,7 @@ class Webhooks:
             fault = str(error)
         if fault:
             log.info("a webhook was not taken", prediction=prediction.id, fault=fault)
-        await self._database(_done, delivery_id, not fault)
+        await self._database(_done, delivery_id, self._front_id, not fault)
 
     def _told(self, prediction: Prediction) -> object:
         """What a webhook is told, by the API that it was asked for by."""
@@ -127,8 +130,8 @@ class Webhooks:
         return shapes.prediction(prediction, partial(self._links.to, prediction.source))
 
 
-def _due(session: Session, being_called: list[str]) -> list[tuple[str, str, str]]:
-    """The ids of what is due, of its prediction and its token: the tokens in turn.
+def _due(session: Session, being_called: list[str], front_id: str) -> list[tuple[str, str, str]]:
+    """The ids of what a front may call now, of its prediction and its token: the tokens in turn.
 
     Of each prediction it is the oldest alone, so that the order is kept.
     """
@@ -137,7 +140,7 @@ def _due(session: Session, being_called: list[str]) -> list[tuple[str, str, str]
     due = (
         select(Delivery.id, Delivery.prediction_id, Prediction.token_id)
         .join(Prediction, Prediction.id == Delivery.prediction_id)
-        .where(Delivery.number.in_(oldest), Delivery.due_at <= time.time())
+        .where(Delivery.number.in_(oldest), Delivery.due_at <= time.time(), _is_own(front_id))
         .where(Delivery.prediction_id.not_in(being_called))
         .order_by(place)
         .limit(2 * AT_ONCE)
@@ -145,12 +148,19 @@ def _due(session: Session, being_called: list[str]) -> list[tuple[str, str, str]
     return [(row.id, row.prediction_id, row.token_id) for row in session.execute(due)]
 
 
-def _read(session: Session, delivery_id: str) -> tuple[Prediction, str, str] | None:
-    """The prediction, its token's secret and the URL, for a try; None if it is gone."""
-    delivery = session.scalar(select(Delivery).where(Delivery.id == delivery_id))
+def _is_own(front_id: str) -> ColumnElement[bool]:
+    """Whether a call is a front's to make: no other is making it."""
+    return (Delivery.front_id == front_id) | predictions.is_free(Delivery.front_id)
+
+
+def _claim(session: Session, delivery_id: str, front_id: str) -> tuple[Prediction, str, str] | None:
+    """The prediction, its token's secret and the URL, for a try; None if another front calls."""
+    due = (Delivery.id == delivery_id) & (Delivery.due_at <= time.time()) & _is_own(front_id)
+    delivery = session.scalar(select(Delivery).where(due).with_for_update(skip_locked=True))
     if delivery is None:
         return None
     delivery.tries += 1
+    delivery.front_id = front_id
     wanted = select(Prediction).where(Prediction.id == delivery.prediction_id)
     prediction = session.scalar(wanted)
     if prediction is None or prediction.webhook is None:
@@ -162,10 +172,12 @@ def _read(session: Session, delivery_id: str) -> tuple[Prediction, str, str] | N
     return prediction, token.webhook_secret, prediction.webhook
 
 
-def _done(session: Session, delivery_id: str, is_taken: bool) -> None:
-    delivery = session.scalar(select(Delivery).where(Delivery.id == delivery_id))
+def _done(session: Session, delivery_id: str, front_id: str, is_taken: bool) -> None:
+    own = (Delivery.id == delivery_id) & (Delivery.front_id == front_id)
+    delivery = session.scalar(select(Delivery).where(own).with_for_update())
     if delivery is None:
         return
+    delivery.front_id = None
     if is_taken or delivery.event != "completed" or delivery.tries >= MOST_TRIES:
         session.delete(delivery)
     else:

@@ -24,9 +24,23 @@ from hosting.files import Files
 from hosting.links import Links
 from hosting.settings import Settings
 from tests.hosting.cog_server import CogServer
+from tests.hosting.postgresql import PostgreSQL
 
 LONGEST = 10.0
 """Seconds after which what should happen has not."""
+server: PostgreSQL | None = None
+"""Where the databases are, if not in files; see the fixture `everywhere`."""
+
+
+def place(folder: Path) -> Path | str:
+    """The database of who keeps files in a folder: the same for the same."""
+    return server.database(str(folder)) if server else folder / "predictions.db"
+
+
+def known(folder: Path, **settings: Any) -> Settings:
+    """Settings whose DATA is a folder."""
+    url = place(folder) if server else ""
+    return Settings(data=folder, database_url=str(url), **settings)
 
 
 @pytest.fixture
@@ -109,10 +123,10 @@ def upload(token: Token, **fields: Any) -> Upload:
 @asynccontextmanager
 async def queue(folder: Path, *cogs: CogServer, **settings: Any) -> AsyncIterator[Queue]:
     """A dispatcher that runs, before Cog servers that are ready."""
-    database = Database(folder / "predictions.db")
+    database = Database(place(folder))
     database.now(tokens.prepare)
     dispatcher = Queue(
-        Settings(data=folder, **settings),
+        known(folder, **settings),
         database,
         Files(folder),
         Links(b"key", 3600),
@@ -167,9 +181,9 @@ def front(folder: Path, *cogs: CogServer, wait: bool = True, **settings: Any) ->
     Args:
         wait: until it knows what its Cog servers are.
     """
-    known = Settings(data=folder, cog_urls=tuple(cog.url for cog in cogs), **settings)
-    store = Database(known.database)
-    application = app.create(known, store, [])
+    told = known(folder, cog_urls=tuple(cog.url for cog in cogs), **settings)
+    store = Database(told.database)
+    application = app.create(told, store, [])
     dispatcher: Dispatcher = application.state.front.dispatcher
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(

@@ -19,7 +19,7 @@ from tests.hosting.front import Front, front, wait_until
 
 
 @pytest.fixture(scope="module")
-def cog() -> Iterator[CogServer]:
+def cog(everywhere: None) -> Iterator[CogServer]:
     with CogServer(slots=4).served() as cog:
         yield cog
 

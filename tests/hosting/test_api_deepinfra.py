@@ -24,7 +24,7 @@ CAT = (EXAMPLES / "cat.png").read_bytes()
 
 
 @pytest.fixture(scope="module")
-def cog() -> Iterator[CogServer]:
+def cog(everywhere: None) -> Iterator[CogServer]:
     with CogServer().served() as cog:
         cog.tell("bad", "fail")
         yield cog

@@ -25,7 +25,7 @@ MODEL = "stability-ai/stable-diffusion-2-1"
 
 
 @pytest.fixture(scope="module")
-def cog() -> Iterator[CogServer]:
+def cog(everywhere: None) -> Iterator[CogServer]:
     with CogServer().served() as cog:
         yield cog
 

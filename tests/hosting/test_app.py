@@ -16,13 +16,14 @@ from hosting.database import Database
 from hosting.guard import HEADERS
 from hosting.settings import Settings, SettingsError
 from tests.hosting.cog_server import CogServer
-from tests.hosting.front import Front, front, wait_until
+from tests.hosting.front import Front, front, place, wait_until
 
 ROUTES = {
     "/docs/openapi.json": {"get"},
     "/files/{name}": {"get"},
     "/health": {"get"},
     "/health-check": {"get"},
+    "/metrics": {"get"},
     "/openapi.json": {"get"},
     "/predictions": {"post"},
     "/predictions/{prediction_id}": {"put"},
@@ -46,7 +47,7 @@ ASKED = {"model": "stability-ai/stable-diffusion-2-1"}
 
 
 @pytest.fixture(scope="module")
-def cog() -> Iterator[CogServer]:
+def cog(everywhere: None) -> Iterator[CogServer]:
     with CogServer().served() as cog:
         yield cog
 
@@ -339,7 +340,7 @@ def test_without_a_token_it_is_not_open_to_others(
 ) -> None:
     from hosting import tokens
 
-    store = Database(tmp_path / "predictions.db")
+    store = Database(place(tmp_path))
     known = Settings(data=tmp_path, **settings)
     with pytest.raises(SettingsError, match="make a token first, by scripts/tokens create"):
         app._check_open(known, store, host)
@@ -352,6 +353,6 @@ def test_without_a_token_it_is_not_open_to_others(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
 def test_on_this_machine_no_token_is_needed(tmp_path: Path, host: str) -> None:
-    store = Database(tmp_path / "predictions.db")
+    store = Database(place(tmp_path))
     app._check_open(Settings(data=tmp_path), store, host)
     store.close()

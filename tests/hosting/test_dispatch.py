@@ -3,14 +3,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hosting import predictions, runs
+from hosting import fronts, predictions, runs
+from hosting.dispatch import Dispatcher
 from tests.hosting.cog_server import CogServer, pixels
 from tests.hosting.front import Queue, in_queue, until
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("everywhere", "quick")
 
 
 @pytest.fixture
@@ -272,7 +274,9 @@ def test_a_cancelled_prediction_that_runs_ends(tmp_path: Path, cog: CogServer) -
 def test_one_that_is_cancelled_while_its_worker_dies_does_not_run_again(
     tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "SAVED_EVERY", 3600)  # nor is it looked whether to cancel it
+    # Nor is it looked whether to cancel it.
+    monkeypatch.setattr(runs, "SAVED_EVERY", 3600)
+    monkeypatch.setattr(Dispatcher, "_look", Dispatcher._beat)
     cog.tell("fox", "hold")
     cog.tell("bomb", "die", "succeed")
 
@@ -382,8 +386,14 @@ def test_what_was_running_when_the_process_was_killed_is_run_again(
     @in_queue(tmp_path, cog)
     async def _(queue: Queue) -> None:
         await until(lambda: queue.endpoints[0].status == "READY")
-        one = await queue.ask("fox", status="processing", logs="half", output=["out-0.png"])
-        assert await queue.database(predictions.put_back_all) == [one]
+        lost: dict[str, Any] = {
+            "status": "processing",
+            "logs": "half",
+            "output": ["out-0.png"],
+            "front_id": "dead",
+        }
+        one = await queue.ask("fox", **lost)
+        assert await queue.database(fronts.beat, queue.front_id) == [one]
         queue.wake(one)
         (done,) = await queue.over(one)
         assert (done.status, done.logs) == ("succeeded", "drawing fox\n")

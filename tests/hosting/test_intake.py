@@ -14,7 +14,7 @@ MASK = {"mask": data_url(pixels("mask", 1))}
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+def one(everywhere: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     with CogServer().served() as cog, front(tmp_path_factory.mktemp("front"), cog) as one:
         yield one
 

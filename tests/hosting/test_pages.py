@@ -9,15 +9,17 @@ from sqlalchemy.orm import Session
 from hosting import pages, tokens
 from hosting.database import Database, Prediction, Token, Upload
 from hosting.problems import Problem
-from tests.hosting.front import prediction, upload
+from tests.hosting.front import place, prediction, upload
 
 URL = "https://sd.example.com/v1/list"
 
 
 @pytest.fixture
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+def database(
+    everywhere: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Database]:
     monkeypatch.setattr(pages, "SIZE", 2)
-    database = Database(tmp_path / "predictions.db")
+    database = Database(place(tmp_path))
     database.now(tokens.create, "own")
     database.now(tokens.create, "other")
     database.now(_fill)

@@ -16,14 +16,14 @@ from sqlalchemy.orm import Session, sessionmaker
 from hosting import predictions, tokens
 from hosting.database import Database, Delivery, Prediction, Token
 from hosting.predictions import MOST_CRASHES
-from tests.hosting.front import prediction
+from tests.hosting.front import place, prediction
 
 HOOK = "https://example.com/hook"
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    database = Database(tmp_path / "predictions.db")
+def session(everywhere: None, tmp_path: Path) -> Iterator[Session]:
+    database = Database(place(tmp_path))
     sessions: sessionmaker[Session] = database._writers
     with sessions() as session:
         yield session
@@ -52,7 +52,7 @@ def token(session: Session, name: str | None = None) -> Token:
 
 
 def claimed(session: Session, has_company: bool = False, task: str = "img2img") -> str | None:
-    record = predictions.claim(session, task, has_company)
+    record = predictions.claim(session, task, has_company, "this")
     return str(record.request["prompt"]) if record else None
 
 
@@ -72,7 +72,7 @@ def test_who_came_first_is_claimed_first_and_once(session: Session) -> None:
 def test_who_is_claimed_runs_from_then_on(session: Session) -> None:
     one, before = add(session), time.time()
     assert (one.status, one.started_at) == ("starting", None)
-    assert predictions.claim(session, "img2img", False) is one
+    assert predictions.claim(session, "img2img", False, "this") is one
     assert one.status == "processing"
     assert before <= (one.started_at or 0) <= time.time()
 
@@ -87,10 +87,11 @@ def test_only_those_of_the_task_are_claimed(session: Session) -> None:
 def test_one_whose_files_are_not_there_yet_lets_others_pass(session: Session) -> None:
     slow = add(session, "slow", ready=False, files={"image": "https://example.com"})
     add(session, "quick")
-    assert predictions.unready(session) == [slow]
+    assert predictions.unready(session, "this") == [slow]
     assert [claimed(session), claimed(session)] == ["quick", None]
-    predictions.set_ready(session, slow.id, {"image": "in-image"})
-    assert predictions.unready(session) == []
+    assert predictions.claim_files(session, slow.id, "this") is slow
+    predictions.set_ready(session, slow, {"image": "in-image"})
+    assert predictions.unready(session, "this") == []
     assert claimed(session) == "slow"
     assert slow.files == {"image": "in-image"}
 
@@ -98,7 +99,7 @@ def test_one_whose_files_are_not_there_yet_lets_others_pass(session: Session) ->
 def test_one_whose_worker_died_runs_alone_and_those_behind_it_wait(session: Session) -> None:
     fox = add(session, "fox")
     claimed(session)
-    predictions.crash(session, fox.id, "it died")
+    predictions.crash(session, fox, "it died")
     add(session, "owl")
     assert claimed(session, has_company=True) is None
     assert claimed(session, has_company=False) == "fox"
@@ -134,7 +135,7 @@ def test_one_that_is_put_back_has_its_old_place_and_nothing_else_of_its_run(
     fox, _ = add(session, "fox", seed=5), add(session, "owl")
     claimed(session)
     fox.output, fox.logs, fox.metrics = ["out-0.png"], "half", {"progress": 0.5}
-    assert predictions.put_back(session, fox.id) is fox
+    assert predictions.put_back(session, fox) is fox
     assert (fox.status, fox.started_at, fox.crashes) == ("starting", None, 0)
     assert (fox.output, fox.logs, fox.metrics) == ([], "", {})
     assert fox.request["seed"] == 5
@@ -147,7 +148,7 @@ def test_after_a_start_all_that_ran_waits_again(session: Session) -> None:
     claimed(session)
     add(session, "elk")
     over = add(session, "over", status="succeeded")
-    assert predictions.put_back_all(session) == [one.id for one in ran]
+    assert predictions.put_back_forsaken(session) == [one.id for one in ran]
     assert over.status == "succeeded"
     assert [claimed(session) for _ in range(4)] == ["fox", "owl", "elk", None]
 
@@ -156,25 +157,25 @@ def test_the_worker_may_die_so_often_and_then_the_prediction_fails(session: Sess
     fox = add(session)
     for crashes in range(1, MOST_CRASHES):
         claimed(session)
-        predictions.crash(session, fox.id, "it died")
+        predictions.crash(session, fox, "it died")
         assert (fox.status, fox.crashes) == ("starting", crashes)
     claimed(session)
-    predictions.crash(session, fox.id, "it died")
+    predictions.crash(session, fox, "it died")
     assert fox.status == "failed"
     assert fox.error == ("The worker died whenever it ran this prediction, 3 times alone: it died")
     assert claimed(session) is None
 
 
-@pytest.mark.parametrize("by", ["put_back", "crash", "put_back_all"])
+@pytest.mark.parametrize("by", ["put_back", "crash", "put_back_forsaken"])
 def test_one_that_was_to_be_cancelled_does_not_run_again(session: Session, by: str) -> None:
     fox = add(session)
     claimed(session)
     predictions.cancel(session, fox.id)
-    if by == "put_back_all":
-        predictions.put_back_all(session)
+    if by == "put_back_forsaken":
+        predictions.put_back_forsaken(session)
     else:
         arguments = ("it died",) if by == "crash" else ()
-        getattr(predictions, by)(session, fox.id, *arguments)
+        getattr(predictions, by)(session, fox, *arguments)
     assert fox.status == "canceled"
     assert claimed(session) is None
 
@@ -189,12 +190,12 @@ def test_what_is_over_stays_as_it_is(session: Session, status: str) -> None:
     assert predictions.finish(session, fox.id, status, "why") is fox
     ended = fox.completed_at
     live = prediction(token(session), "fox", logs="late", output=["out-9.png"])
-    live.id, live.metrics = fox.id, {}
+    live.id, live.metrics, live.front_id, live.attempt = fox.id, {}, "this", 1
     assert predictions.finish(session, fox.id, "failed", "other") is None
     assert predictions.cancel(session, fox.id) is None
-    assert predictions.put_back(session, fox.id) is None
-    assert predictions.crash(session, fox.id, "it died") is None
-    assert predictions.put_back_all(session) == []
+    assert predictions.put_back(session, live) is None
+    assert predictions.crash(session, live, "it died") is None
+    assert predictions.put_back_forsaken(session) == []
     assert predictions.save(session, live)
     assert (fox.status, fox.error, fox.completed_at, fox.crashes) == (status, "why", ended, 0)
     assert (fox.logs, fox.output, fox.canceling) == ("", [], False)
@@ -208,9 +209,9 @@ def test_one_that_waits_is_cancelled_at_once_and_one_that_runs_later(session: Se
     assert (fox.status, fox.canceling) == ("processing", True)
     assert predictions.cancel(session, owl.id) is owl
     assert (owl.status, owl.completed_at is not None) == ("canceled", True)
-    assert predictions.begin(session, fox.id)
+    assert predictions.begin(session, fox)
     assert predictions.save(session, fox)
-    assert predictions.begin(session, owl.id)
+    assert predictions.begin(session, owl)
     assert predictions.cancel(session, "none") is None
 
 
@@ -221,9 +222,10 @@ def test_a_webhook_hears_of_what_is_new_once(session: Session) -> None:
     fox = add(session, webhook=HOOK)
     claimed(session)
     assert announced(session) == []
-    assert not predictions.begin(session, fox.id)
+    assert not predictions.begin(session, fox)
     live = prediction(token(session), "fox")
     live.id, live.output, live.logs, live.metrics = fox.id, [], "", {}
+    live.front_id, live.attempt = "this", 1
     assert not predictions.save(session, live)
     assert announced(session) == ["start"]
     live.logs = "step 1"
@@ -241,7 +243,7 @@ def test_a_webhook_hears_only_of_what_it_wants(session: Session) -> None:
     add(session, "owl")
     claimed(session)
     claimed(session)
-    predictions.begin(session, fox.id)
+    predictions.begin(session, fox)
     predictions.finish(session, fox.id, "succeeded")
     assert announced(session) == ["completed"]
 
@@ -328,7 +330,7 @@ class Life(RuleBasedStateMachine):
     @rule(has_company=st.booleans())
     def claimed(self, has_company: bool) -> None:
         waiting = [one for one in self.all if one.status == "starting"]
-        got = predictions.claim(self.session, "img2img", has_company)
+        got = predictions.claim(self.session, "img2img", has_company, "this")
         expected = waiting[0] if waiting else None
         assert got is (None if expected and expected.crashes and has_company else expected)
 
@@ -344,15 +346,15 @@ class Life(RuleBasedStateMachine):
         elif one.status != "starting":
             match what:
                 case "put_back":
-                    predictions.put_back(self.session, one.id)
+                    predictions.put_back(self.session, one)
                 case "crash":
-                    predictions.crash(self.session, one.id, "it died")
+                    predictions.crash(self.session, one, "it died")
                 case _:
                     predictions.finish(self.session, one.id, what)
 
     @rule()
     def started_again(self) -> None:
-        predictions.put_back_all(self.session)
+        predictions.put_back_forsaken(self.session)
         assert not any(one.status == "processing" for one in self.all)
 
     @invariant()

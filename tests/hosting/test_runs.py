@@ -9,7 +9,7 @@ from hosting.files import Files
 from tests.hosting.cog_server import CogServer, pixels
 from tests.hosting.front import Queue, in_queue, until
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("everywhere", "quick")
 
 
 @pytest.fixture
@@ -123,6 +123,6 @@ def test_a_prediction_that_is_run_again_leaves_only_its_last_pictures(
     async def _(queue: Queue) -> None:
         (done,) = await queue.over(await queue.ask("fox", request={"num_images": 2}))
         assert {path.name for path in (tmp_path / "predictions" / done.id).iterdir()} == {
-            "out-0.png",
-            "out-1.png",
+            "out-0-2.png",
+            "out-1-2.png",
         }

@@ -28,6 +28,7 @@ def test_without_variables_everything_is_as_documented() -> None:
         ("COG_URLS", "http://a:1, https://b  http://c,", ("http://a:1", "https://b", "http://c")),
         ("COG_SLOTS", "4", 4),
         ("DATA", "/srv/data", Path("/srv/data")),
+        ("DATABASE_URL", "postgresql://me:Geheim@db/sd", "postgresql://me:Geheim@db/sd"),
         ("PUBLIC_URL", "https://sd.example.com", "https://sd.example.com"),
         ("PUBLIC_URL", " https://sd.example.com/ ", "https://sd.example.com"),
         ("ALLOWED_HOSTS", "a.example B.example", ("a.example", "b.example")),
@@ -128,6 +129,19 @@ def test_an_allowed_origin_is_as_a_browser_sends_it() -> None:
 
 def test_the_database_is_a_file_in_the_folder(tmp_path: Path) -> None:
     assert Settings(data=tmp_path).database == tmp_path.resolve() / "predictions.db"
+    url = "postgresql://me@db/sd"
+    assert Settings(data=tmp_path, database_url=url).database == url
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://me:secret@db/sd", "me:secret@db", "postgres://a:secret@b"]
+)
+def test_a_database_that_is_not_postgresql_is_refused_and_no_password_told(url: str) -> None:
+    with pytest.raises(
+        SettingsError, match="DATABASE_URL does not begin with postgresql://"
+    ) as one:
+        read(DATABASE_URL=url)
+    assert "secret" not in str(one.value)
 
 
 def test_the_hosts_are_this_machine_and_what_was_set() -> None:

@@ -14,7 +14,7 @@ from hosting import predictions, sweep, tokens, uploads
 from hosting.database import Database, Token, new_id
 from hosting.files import Files
 from hosting.settings import Settings
-from tests.hosting.front import prediction, upload
+from tests.hosting.front import place, prediction, upload
 
 DAY = 86400
 
@@ -48,8 +48,8 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    database = Database(tmp_path / "predictions.db")
+def house(everywhere: None, tmp_path: Path) -> Iterator[House]:
+    database = Database(place(tmp_path))
     database.now(tokens.prepare)
     yield House(tmp_path, database, Files(tmp_path))
     database.close()

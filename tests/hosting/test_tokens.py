@@ -8,11 +8,12 @@ import pytest
 from hosting import tokens
 from hosting.database import Database
 from hosting.tokens import TokenError
+from tests.hosting.front import place
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "predictions.db")
+def database(everywhere: None, tmp_path: Path) -> Iterator[Database]:
+    database = Database(place(tmp_path))
     database.now(tokens.prepare)
     yield database
     database.close()
@@ -56,7 +57,8 @@ def test_a_hash_is_no_token(database: Database) -> None:
     assert name_of(database, f"Bearer {token.hash}") is None
 
 
-def test_the_text_of_a_token_is_nowhere_kept(database: Database, tmp_path: Path) -> None:
+def test_the_text_of_a_token_is_nowhere_kept(tmp_path: Path) -> None:
+    database = Database(tmp_path / "predictions.db")
     text = database.now(tokens.create, "ann")
     assert text.startswith("sd_")
     assert len(text) >= 40
@@ -64,6 +66,7 @@ def test_the_text_of_a_token_is_nowhere_kept(database: Database, tmp_path: Path)
     files = [path for path in tmp_path.iterdir() if path.is_file()]
     assert any(b"ann" in path.read_bytes() for path in files)
     assert not any(text.removeprefix("sd_").encode() in path.read_bytes() for path in files)
+    database.close()
 
 
 def test_a_revoked_token_is_worthless_and_the_others_are_not(database: Database) -> None:

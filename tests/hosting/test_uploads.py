@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session, sessionmaker
 from hosting import predictions, tokens, uploads
 from hosting.database import Database, Token
 from hosting.uploads import NoRoom
-from tests.hosting.front import upload
+from tests.hosting.front import place, upload
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    database = Database(tmp_path / "predictions.db")
+def session(everywhere: None, tmp_path: Path) -> Iterator[Session]:
+    database = Database(place(tmp_path))
     for name in ("ann", "bob"):
         database.now(tokens.create, name)
     sessions: sessionmaker[Session] = database._writers

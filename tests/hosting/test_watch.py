@@ -12,7 +12,7 @@ from hosting.database import Prediction, new_id
 from tests.hosting.cog_server import CogServer
 from tests.hosting.front import LONGEST, Queue, in_queue, until
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("everywhere", "quick")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from hosting.fetch import FetchError
 from hosting.files import Files
 from hosting.links import Links
 from hosting.webhooks import MOST_TRIES, Webhooks, signature
-from tests.hosting.front import prediction, until
+from tests.hosting.front import place, prediction, until
 
 
 class Receiver:
@@ -43,7 +43,7 @@ class Receiver:
 
 
 @pytest.fixture
-def receiver(monkeypatch: pytest.MonkeyPatch) -> Receiver:
+def receiver(everywhere: None, monkeypatch: pytest.MonkeyPatch) -> Receiver:
     return Receiver(monkeypatch)
 
 
@@ -53,7 +53,7 @@ class Caller:
     def __init__(self, database: Database, files: Files) -> None:
         self.database = database
         self.files = files
-        self.webhooks = Webhooks(database, Links(b"key", 3600), files, ())
+        self.webhooks = Webhooks(database, Links(b"key", 3600), files, (), "this")
 
     def announce(self, url: str, *events: str) -> str:
         """Has a prediction's webhook called; the prediction's id."""
@@ -94,7 +94,7 @@ class Caller:
 
 @asynccontextmanager
 async def calling(folder: Path) -> AsyncIterator[Caller]:
-    database = Database(folder / "predictions.db")
+    database = Database(place(folder))
     database.now(tokens.prepare)
     caller = Caller(database, Files(folder))
     running = asyncio.create_task(caller.webhooks.run())
