@@ -171,6 +171,7 @@ export async function paintMask(picture, mask) {
     { passive: false },
   );
 
+  const hint = h("span", { class: "hint" }, "What you paint is repainted; the rest stays.");
   const dialog = h(
     "dialog",
     { class: "editor", "aria-label": "Paint what is to be repainted" },
@@ -191,7 +192,8 @@ export async function paintMask(picture, mask) {
     h(
       "div",
       { class: "buttons" },
-      h("span", { class: "hint", role: "status" }, "What you paint is repainted; the rest stays."),
+      hint,
+      h("span", { class: "unseen", role: "status" }),
       button("Back", leave),
       button("Use this mask", use, { class: "primary" }),
     ),
@@ -200,7 +202,7 @@ export async function paintMask(picture, mask) {
   function use() {
     const { data } = context.getImageData(0, 0, width, height);
     if (data.some((value, place) => place % 4 === 3 && value > 127)) dialog.close("use");
-    else announce("Nothing is painted yet. What you paint is repainted.");
+    else announce((hint.textContent = "Nothing is painted yet. What you paint is repainted."));
   }
 
   function leave() {

@@ -1,6 +1,6 @@
 // One picture, as large as the window, beside what it was made from.
 
-import { button, copy, h } from "./dom.js";
+import { announce, button, copy, h } from "./dom.js";
 import { download, picturesOf, settingsOf } from "./predictions.js";
 
 /**
@@ -14,8 +14,9 @@ export async function view(prediction, index, actions, input) {
   const pictures = picturesOf(prediction).filter(({ url }) => url);
   let place = pictures.findIndex((one) => one.index === index);
   const image = h("img", { class: "after" });
-  const frame = h("div", { class: "compare", dir: "ltr" }, image);
-  const caption = h("p", { class: "hint", role: "status" });
+  const layers = h("div", { class: "pictures" }, image);
+  const frame = h("div", { class: "compare", dir: "ltr" }, layers);
+  const caption = h("p", { class: "hint" });
   const now = () => pictures[place];
   const leave = (act) => () => {
     dialog.close();
@@ -31,6 +32,7 @@ export async function view(prediction, index, actions, input) {
     { class: "viewer", "aria-label": "Picture" },
     h("div", { class: "stage" }, frame),
     caption,
+    h("p", { class: "unseen", role: "status" }),
     h(
       "div",
       { class: "buttons" },
@@ -65,6 +67,7 @@ export async function view(prediction, index, actions, input) {
     const number = isOne ? null : `picture ${place + 1} of ${pictures.length}`;
     const seed = now().seed === null ? null : `seed ${now().seed}`;
     caption.textContent = [number, seed, prompt].filter(Boolean).join(" · ");
+    announce(caption.textContent);
   }
 
   dialog.addEventListener("keydown", ({ key, target }) => {
@@ -74,15 +77,15 @@ export async function view(prediction, index, actions, input) {
   });
   dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close());
   dialog.addEventListener("close", () => dialog.remove());
-  show();
   document.body.append(dialog);
   dialog.showModal();
+  show();
   const before = await input;
-  if (before) compare(frame, before);
+  if (before) compare(frame, layers, before);
 }
 
 /** Lays the input over the picture, with a slider for how much of it is seen. */
-function compare(frame, url) {
+function compare(frame, layers, url) {
   const slider = h("input", {
     type: "range",
     min: 0,
@@ -93,16 +96,10 @@ function compare(frame, url) {
   slider.addEventListener("input", () => frame.style.setProperty("--cut", `${slider.value}%`));
   const image = h("img", { class: "before", src: url, alt: "The input" });
   // Not where it is no longer kept, or in a format that this browser does not show.
-  image.addEventListener("load", () =>
-    frame.append(
-      h(
-        "div",
-        { class: "slide", "aria-hidden": "true" },
-        h("span", {}, "Before"),
-        h("span", {}, "After"),
-      ),
-      slider,
-    ),
-  );
-  frame.append(image);
+  image.addEventListener("load", () => {
+    const labels = ["Before", "After"].map((text) => h("span", {}, text));
+    layers.append(h("div", { class: "slide", "aria-hidden": "true" }, ...labels));
+    frame.append(slider);
+  });
+  layers.append(image);
 }
