@@ -323,6 +323,16 @@ def test_a_second_front_of_one_folder_does_not_start(tmp_path: Path) -> None:
         pass
 
 
+def test_fronts_with_postgresql_share_a_folder_but_not_with_one_that_has_a_file_there(
+    tmp_path: Path,
+) -> None:
+    alone = Settings(data=tmp_path)
+    shared = Settings(data=tmp_path, database_url="postgresql://db/sd")
+    refused = pytest.raises(SettingsError, match="another front uses")
+    with app._lock(shared), app._lock(shared), refused, app._lock(alone):
+        pass
+
+
 @pytest.mark.parametrize(
     ("host", "settings"),
     [

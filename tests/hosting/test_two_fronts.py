@@ -186,32 +186,38 @@ def test_when_one_is_killed_in_the_middle_nothing_is_lost_or_run_twice(house: Ho
 
 def test_one_that_was_frozen_does_no_harm_when_it_comes_back(house: House) -> None:
     one, other = house.one, house.other
-    for prompt in ("fox", "owl", "elk"):
+    prompts = ["elk", "fox", "owl"]
+    for prompt in prompts:
         one.cog.tell(prompt, "hold")
+    other.cog.tell("elk", "hold")
     other.cog.status = "STARTING"
     wait_until(lambda: _status(other) == "STARTING")
-    for prompt in ("fox", "owl", "elk"):
+    for prompt in prompts:
         house.ask(one, prompt)
-    wait_until(lambda: len(one.cog.running) == SLOTS)
+    elk, fox, owl = house.asked
+    wait_until(lambda: sorted(one.cog.running) == prompts)
     one.signal(signal.SIGSTOP)
     other.cog.status = "READY"
-    wait_until(lambda: house.all_succeeded(other))
-    house.is_whole()
+    wait_until(lambda: [other.shown(it)["status"] for it in (fox, owl)] == ["succeeded"] * 2)
+    wait_until(lambda: other.cog.running == ["elk"])
     # While it is frozen, its own attempts succeed: the results wait for it.
-    one.cog.let_go("fox", "owl", "elk")
+    one.cog.let_go(*prompts)
     wait_until(lambda: not one.cog.running)
     one.signal(signal.SIGCONT)
-    one.cog.tell("ant", "hold")
-    other.cog.status = "STARTING"
-    wait_until(lambda: _status(other) == "STARTING" and _endpoint(one)["running"] == 0)
-    house.ask(other, "ant")  # and it is there again for others
-    wait_until(lambda: one.cog.running == ["ant"])
-    one.cog.let_go("ant")
+    wait_until(lambda: _endpoint(one)["running"] == 0)
+    assert one.shown(elk)["status"] == "processing"
+    other.cog.let_go("elk")
     wait_until(lambda: house.all_succeeded(one))
     house.is_whole()
-    assert len(one.cog.runs) == 4
-    for prompt in ("fox", "owl", "elk"):
-        assert len(house.told(prompt)) == 1
+    assert {path.name for path in house.folder.glob("predictions/*/*")} == {"out-0-2.png"}
+    # It is there again for others.
+    other.cog.status = "STARTING"
+    wait_until(lambda: _status(other) == "STARTING")
+    house.ask(other, "ant")
+    wait_until(lambda: house.all_succeeded(other))
+    house.is_whole()
+    assert one.cog.prompts[3:] == ["ant"]
+    assert [len(house.told(prompt)) for prompt in prompts] == [1, 1, 1]
 
 
 def _status(front: Front) -> str:
