@@ -10,7 +10,8 @@ from sqlalchemy import create_engine, event, make_url
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
 from sqlalchemy.exc import OperationalError
 
-PATIENCE = {
+OPTIONS = {
+    "client_encoding": "utf8",
     "connect_timeout": "10",
     # A server that is gone without a word is given up after 20 s, in the middle of a wait too.
     "keepalives_idle": "10",
@@ -20,7 +21,7 @@ PATIENCE = {
     # A process that is frozen in a transaction must not hold the others up: the server ends it.
     "options": "-c lock_timeout=20s -c idle_in_transaction_session_timeout=10s",
 }
-"""How long PostgreSQL is waited for, and waits for us, where the URL does not say otherwise."""
+"""How PostgreSQL is spoken to and waited for, where the URL does not say otherwise."""
 
 
 def connect(where: Path | str, most: int) -> Engine:
@@ -44,7 +45,7 @@ def connect(where: Path | str, most: int) -> Engine:
         pool_size=most,
         max_overflow=0,
         pool_pre_ping=True,  # a server that was started again is no fault
-        connect_args={name: text for name, text in PATIENCE.items() if name not in url.query},
+        connect_args={name: text for name, text in OPTIONS.items() if name not in url.query},
     )
     event.listen(engine, "handle_error", _of_the_server, retval=True)
     return engine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import closing
 
 from hosting import tokens
 from hosting.database import Database, DatabaseError
@@ -18,17 +19,17 @@ def main() -> int:
     arguments = _parser().parse_args()
     os.umask(0o077)
     try:
-        database = Database(Settings.from_environment().database)
-        match arguments.command:
-            case "create":
-                print(database.now(tokens.create, arguments.name))
-                print("It is shown this once.", file=sys.stderr)
-            case "revoke":
-                database.now(tokens.revoke, arguments.name)
-            case "list":
-                for token in database.now(tokens.all_tokens):
-                    revoked = f", revoked {when(token.revoked_at)}" if token.revoked_at else ""
-                    print(f"{token.name}: made {when(token.created_at)}{revoked}")
+        with closing(Database(Settings.from_environment().database)) as database:
+            match arguments.command:
+                case "create":
+                    print(database.now(tokens.create, arguments.name))
+                    print("It is shown this once.", file=sys.stderr)
+                case "revoke":
+                    database.now(tokens.revoke, arguments.name)
+                case "list":
+                    for token in database.now(tokens.all_tokens):
+                        revoked = f", revoked {when(token.revoked_at)}" if token.revoked_at else ""
+                        print(f"{token.name}: made {when(token.created_at)}{revoked}")
     except (SettingsError, DatabaseError, TokenError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -324,6 +324,16 @@ def test_a_second_front_of_one_folder_does_not_start(tmp_path: Path) -> None:
         pass
 
 
+def test_fronts_with_postgresql_share_a_folder_but_not_with_one_that_has_a_file_there(
+    tmp_path: Path,
+) -> None:
+    alone = Settings(data=tmp_path)
+    shared = Settings(data=tmp_path, database_url="postgresql://db/sd")
+    refused = pytest.raises(SettingsError, match="another front uses")
+    with app._lock(shared), app._lock(shared), refused, app._lock(alone):
+        pass
+
+
 @pytest.mark.parametrize(
     ("host", "settings"),
     [
@@ -336,7 +346,7 @@ def test_a_second_front_of_one_folder_does_not_start(tmp_path: Path) -> None:
     ],
 )
 def test_without_a_token_it_is_not_open_to_others(
-    tmp_path: Path, host: str, settings: dict[str, Any]
+    everywhere: None, tmp_path: Path, host: str, settings: dict[str, Any]
 ) -> None:
     from hosting import tokens
 
@@ -352,7 +362,7 @@ def test_without_a_token_it_is_not_open_to_others(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
-def test_on_this_machine_no_token_is_needed(tmp_path: Path, host: str) -> None:
+def test_on_this_machine_no_token_is_needed(everywhere: None, tmp_path: Path, host: str) -> None:
     store = Database(place(tmp_path))
     app._check_open(Settings(data=tmp_path), store, host)
     store.close()

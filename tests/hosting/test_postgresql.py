@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from hosting import predictions, tokens, uploads
 from hosting.database import Database, DatabaseError, Secret, clock
 from hosting.engines import reason
+from scripts.tokens import main
 from tests.conftest import free_port
 from tests.hosting.cog_server import CogServer
 from tests.hosting.front import front, place, prediction, upload
@@ -84,6 +85,26 @@ def test_what_a_driver_quotes_of_the_password_is_left_out() -> None:
     )
 
 
+def test_tokens_are_made_where_the_url_says(
+    store: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", str(place(tmp_path)))
+    monkeypatch.setattr("sys.argv", ["tokens", "create", "ann"])
+    assert main() == 0
+    text = capsys.readouterr().out.strip()
+    ann = store.now(tokens.of_header, f"Bearer {text}")
+    assert ann is not None
+    assert ann.name == "ann"
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://me:Geheim@127.0.0.1:{free_port()}/sd")
+    assert main() == 1
+    told = capsys.readouterr().err
+    assert "refused" in told
+    assert "Geheim" not in told
+
+
 # What is kept
 
 
@@ -146,6 +167,14 @@ def test_the_character_that_it_does_not_keep_is_no_fault_of_a_request(
             assert one.client.get(path).status_code == 404
         sent: Any = {"content": ("fox\0.png", b"data", "image/png"), "filename": (None, "a\0b")}
         assert one.client.post("/v1/files", files=sent).json()["name"] in ("a\0b", "a\ufffdb")
+
+
+def test_any_character_is_kept_by_a_server_that_knows_of_none(server: PostgreSQL) -> None:
+    server.run("CREATE DATABASE {} TEMPLATE template0 ENCODING 'SQL_ASCII'", "ascii")
+    store = Database(server.url("ascii"))
+    store.now(lambda session: session.add(Secret(name="ü 🦊", value="")))
+    assert store.now(lambda session: session.scalar(select(Secret.name))) == "ü 🦊"
+    store.close()
 
 
 # Its patience

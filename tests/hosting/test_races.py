@@ -26,6 +26,7 @@ FRONTS = 6
 def store(on_postgresql: None, tmp_path: Path) -> Iterator[Database]:
     store = Database(place(tmp_path))
     store.now(tokens.prepare)
+    at_once(lambda _: store.now(lambda _: time.sleep(0.05)))  # all are connected
     yield store
     store.close()
 
@@ -230,6 +231,7 @@ def test_what_happens_while_a_webhook_is_called_is_told_in_another_call(store: D
         live.logs = "two"
         saving = threading.Thread(target=store.now, args=(predictions.save, live))
         saving.start()
+        time.sleep(0.3)  # it comes to the call that is being made
     saving.join()
     seen = store.now(lambda session: list(session.scalars(select(Delivery).order_by("number"))))
     assert [one.seen["logs"] for one in seen] == ["one", "two"]
