@@ -223,8 +223,10 @@ def test_it_says_that_the_server_is_away_and_goes_on_when_it_is_back(
     visitor.press("Run")
     expect(visitor.page.locator("#fault")).to_have_text(re.compile("does not answer"))
     server = serve(tmp_path, server.port)
-    expect(visitor.card().locator(".seed")).to_have_text("seed 3")
-    assert "The server is back." in visitor.page.evaluate("told")
-    expect(connection).to_have_text("")
-    visitor.expect_refusals()
-    server.stop()
+    try:
+        expect(visitor.card().locator(".seed")).to_have_text("seed 3")
+        assert "The server is back." in visitor.page.evaluate("told")
+        expect(connection).to_have_text("")
+        visitor.expect_refusals()
+    finally:
+        server.stop()
