@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from playwright.sync_api import Browser
 
 from scripts import screenshots
 from tests.form.browser import Visitor
+from tests.hosting.cog_server import CogServer
+from tests.hosting.front import Front, front
 
 Visit = Callable[..., Visitor]
 
@@ -31,3 +34,21 @@ def visit(browser: Browser) -> Iterator[Visit]:
     yield visit
     for visitor in visitors:
         visitor.close()
+
+
+@pytest.fixture
+def cog() -> Iterator[CogServer]:
+    with CogServer(slots=1).served() as cog:
+        yield cog
+
+
+@pytest.fixture
+def one(cog: CogServer, tmp_path: Path) -> Iterator[Front]:
+    with front(tmp_path, cog, cog_slots=1, allowed_networks=("127.0.0.0/8",)) as one:
+        yield one
+        cog.let_go("slow")
+
+
+@pytest.fixture
+def visitor(one: Front, visit: Visit) -> Visitor:
+    return visit(one.url)
