@@ -255,11 +255,6 @@ def unfinished(session: Session) -> dict[tuple[str, str], int]:
     return {(task, status): number for task, status, number in session.execute(counted)}
 
 
-def count(session: Session, status: str) -> int:
-    """How many predictions are in a state."""
-    return session.scalar(select(func.count()).where(Prediction.status == status)) or 0
-
-
 def runs(session: Session, model: str) -> int:
     """How many predictions of a model there were, by whomever."""
     return session.scalar(select(func.count()).where(Prediction.model == model)) or 0

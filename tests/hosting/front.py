@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 import uvicorn
+from sqlalchemy.orm import Session
 
 from hosting import app, dispatch, downloads, endpoints, predictions, runs, tokens, watch
 from hosting.database import Database, Prediction, Token, Upload, new_id
@@ -66,6 +67,11 @@ def wait_until(condition: Callable[[], Any]) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come to that"
         time.sleep(0.005)
+
+
+def count(session: Session, status: str) -> int:
+    """How many predictions are in a state."""
+    return sum(n for (_, one), n in predictions.unfinished(session).items() if one == status)
 
 
 class Queue(Dispatcher):

@@ -14,7 +14,7 @@ from hosting import fronts, predictions, tokens, watch
 from hosting.database import Database, Delivery, Heartbeat
 from hosting.files import Files
 from tests.hosting.cog_server import CogServer, pixels
-from tests.hosting.front import LONGEST, place, prediction, queue, until
+from tests.hosting.front import LONGEST, count, place, prediction, queue, until
 
 pytestmark = pytest.mark.usefixtures("quick")
 WITH_HOOK = {"webhook": "https://example.com"}
@@ -84,7 +84,7 @@ def test_the_others_get_what_the_dead_had_and_nothing_of_the_living(
     clock.now += fronts.DEAD_AFTER + 1
     assert store.now(fronts.beat, "one") == [ids["other"]]
     assert store.now(predictions.running, "one") == {(ids["one"], 1): False}
-    assert store.now(predictions.count, "starting") == 2
+    assert store.now(count, "starting") == 2
 
 
 def test_who_comes_back_may_write_nothing_of_what_another_has_taken(

@@ -21,7 +21,7 @@ from hosting.engines import reason
 from scripts.tokens import main
 from tests.conftest import free_port
 from tests.hosting.cog_server import CogServer
-from tests.hosting.front import front, place, prediction, upload
+from tests.hosting.front import count, front, place, prediction, upload
 from tests.hosting.postgresql import PostgreSQL
 
 
@@ -219,12 +219,12 @@ def test_a_server_that_was_started_again_is_no_fault(
 
 def test_who_reads_sees_one_moment_and_can_not_write(store: Database) -> None:
     def look(session: Session) -> tuple[int, int]:
-        before = predictions.count(session, "starting")
+        before = count(session, "starting")
         store.now(lambda other: other.add(prediction(own(other), "fox")))
-        return before, predictions.count(session, "starting")
+        return before, count(session, "starting")
 
     assert asyncio.run(store.read(look)) == (0, 0)
-    assert store.now(predictions.count, "starting") == 1
+    assert store.now(count, "starting") == 1
 
     def write(session: Session) -> None:
         session.add(Secret(name="a", value="0"))

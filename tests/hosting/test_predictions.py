@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from hosting import predictions, tokens
 from hosting.database import Database, Delivery, Prediction, Token
 from hosting.predictions import MOST_CRASHES
-from tests.hosting.front import place, prediction
+from tests.hosting.front import count, place, prediction
 
 HOOK = "https://example.com/hook"
 
@@ -268,8 +268,8 @@ def test_the_place_in_the_queue_counts_those_before_it_of_its_task(session: Sess
     assert [predictions.position(session, one) for one in records] == [1, 2, 3]
     claimed(session)
     assert [predictions.position(session, one) for one in records[1:]] == [1, 2]
-    assert predictions.count(session, "starting") == 3
-    assert predictions.count(session, "processing") == 1
+    assert count(session, "starting") == 3
+    assert count(session, "processing") == 1
 
 
 def test_the_typical_time_is_the_mean_of_the_last_that_succeeded(session: Session) -> None:

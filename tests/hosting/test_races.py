@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from hosting import database, fronts, predictions, tokens, uploads, webhooks
 from hosting.database import Database, Delivery, Heartbeat, Prediction, Token
-from tests.hosting.front import place, prediction, upload
+from tests.hosting.front import count, place, prediction, upload
 
 Result = TypeVar("Result")
 
@@ -136,7 +136,7 @@ def test_a_token_never_has_more_unfinished_predictions_than_it_may(store: Databa
         )
 
     assert sum(at_once(ask)) == 3
-    assert store.now(predictions.count, "starting") == 3
+    assert store.now(count, "starting") == 3
 
 
 def test_an_id_that_is_given_several_times_at_once_is_one_prediction(store: Database) -> None:
