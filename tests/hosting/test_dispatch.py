@@ -104,7 +104,10 @@ def test_one_whose_endpoint_is_not_ready_waits(tmp_path: Path, cog: CogServer) -
         assert done.status == "succeeded"
 
 
-def test_an_endpoint_that_says_it_is_full_is_asked_again(tmp_path: Path) -> None:
+def test_an_endpoint_that_says_it_is_full_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "LOOK", 0.5)  # by then, it is back in the queue
     with CogServer(slots=1).served() as cog:
         cog.tell("first", "full", "full", "succeed")
 
