@@ -6,11 +6,12 @@ import asyncio
 import base64
 import hashlib
 import io
+import itertools
 import json
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +20,10 @@ import uvicorn
 from PIL import Image
 from starlette.types import Receive, Scope, Send
 
+from hosting.changes import within
 from scripts import schema
 
+SLOW = 0.3
 BROKEN_PIPE = "Failed to send request: Failed to send on slot socket: Broken pipe (os error 32)"
 SCHEMAS = {
     task: schema.schema(schema.PREDICT.read_text(), predictor)
@@ -74,6 +77,7 @@ class CogServer:
     What a prediction may do:
         succeed: nothing else, and at once. So does every prompt that was told nothing.
         hold: begin, and succeed when it is let go.
+        slow: succeed after SLOW seconds.
         late: not even begin, nor be there to cancel, until it is let go; then hold until cancelled.
         fail: end with a fault of the inputs.
         die: take the worker with it.
@@ -86,9 +90,13 @@ class CogServer:
     Args:
         task: what it serves.
         slots: predictions at once.
+        linger: seconds that a slot stays taken once its answer is there, in turn: the 409 that
+            coglet says then comes from nothing that the client could know.
     """
 
-    def __init__(self, task: str = "img2img", slots: int = 8) -> None:
+    def __init__(
+        self, task: str = "img2img", slots: int = 8, linger: Sequence[float] = (0.0,)
+    ) -> None:
         paths = {**SCHEMAS[task]["paths"], "/shutdown": {"post": {}}}
         self.schema = {**SCHEMAS[task], "paths": paths}
         self.slots = slots
@@ -101,6 +109,7 @@ class CogServer:
         """How many came when all slots were taken."""
         self.most_at_once = 0
         self.url = ""
+        self._linger = itertools.cycle(linger)
         self._told: dict[str, list[str]] = {}
         self._free: set[str] = set()
         self._running: list[Run] = []
@@ -221,6 +230,8 @@ class CogServer:
             await self._run(run, what, send)
         finally:
             gone.cancel()
+            if seconds := next(self._linger):
+                await asyncio.sleep(seconds)
             self._running.remove(run)
 
     async def _run(self, run: Run, what: str, send: Send) -> None:
@@ -243,6 +254,8 @@ class CogServer:
             for one in self._running:
                 one.status = "crashed"
                 one.let_go.set()
+        if what == "slow":
+            await within(run.let_go, SLOW)
         if what in ("hold", "late") and not run.hung_up:
             await run.let_go.wait()
         if run.status == "crashed":
