@@ -192,7 +192,7 @@ async def _bounded(work: Any) -> Any:
 
 def _client(front: Front, connections: int) -> httpx2.AsyncClient:
     # The front hangs up after 5 s without a request: not in the middle of ours.
-    limits = httpx2.Limits(connections, connections, keepalive_expiry=3)
+    limits = httpx2.Limits(max_connections=connections, keepalive_expiry=3)
     return httpx2.AsyncClient(base_url=front.url, limits=limits, timeout=120, trust_env=False)
 
 
