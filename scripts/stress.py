@@ -17,11 +17,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 import psutil
@@ -30,13 +30,15 @@ from scripts.measure.statistics import percentile
 from scripts.schema import ROOT
 from tests.hosting.cog_server import CogServer, pixels
 
+Result = TypeVar("Result")
+
 MODEL = "stability-ai/stable-diffusion"
 POLL = 0.5
 """Seconds between two looks at a prediction, as Replicate's own clients have it."""
-CRASHES, SLOW = 1 / 50, 1 / 10
-"""Shares of the predictions that take their worker with them, and that take a while."""
-LINGER = (0.0,) * 9 + (0.1,)
-"""Seconds that slots stay taken after their answers, in turn."""
+FAULTS = (("die", 1 / 50), ("full", 1 / 20), ("slow", 1 / 10))
+"""What Cog servers do to predictions when they first have them, and to what share: their worker
+dies, they answer 409 though they have a free slot, as coglet does right after an answer, or they
+take a while."""
 LONGEST = 900.0
 """Seconds after which a part that is not done has failed."""
 MIB = 2**20
@@ -87,12 +89,12 @@ def load(clients: int, each: int) -> list[str]:
     """
     chance = random.Random(1)
     asked = [(f"a fox, {number}", chance.randrange(2**32)) for number in range(clients * each)]
-    cogs = [CogServer(slots=4, linger=LINGER) for _ in range(2)]
+    cogs = [CogServer(slots=4) for _ in range(2)]
     for prompt, _ in asked:
-        what = chance.random()
-        if what < CRASHES + SLOW:
-            for cog in cogs:
-                cog.tell(prompt, *(("die", "succeed") if what < CRASHES else ("slow",)))
+        faults, shares = zip(*FAULTS, strict=True)
+        (fault,) = chance.choices(("succeed", *faults), (1 - sum(shares), *shares))
+        for cog in cogs:
+            cog.tell(prompt, fault, "succeed")
     seen = Seen()
     with running(cogs) as front:
         before = front.memory()
@@ -185,7 +187,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     raise RuntimeError("the front did not come up")
 
 
-async def _bounded(work: Any) -> Any:
+async def _bounded(work: Coroutine[Any, Any, Result]) -> Result:
     async with asyncio.timeout(LONGEST):
         return await work
 
@@ -291,7 +293,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--only", choices=("load", "memory"), help="this part alone")
     parser.add_argument("--clients", type=int, default=200, help="at once (default: 200)")
-    parser.add_argument("--each", type=int, default=5, help="predictions of each (default: 5)")
+    parser.add_argument("--each", type=int, default=3, help="predictions of each (default: 3)")
     parser.add_argument(
         "--predictions", type=int, default=10_000, help="of the part memory (default: 10,000)"
     )

@@ -6,12 +6,11 @@ import asyncio
 import base64
 import hashlib
 import io
-import itertools
 import json
 import re
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,13 +89,9 @@ class CogServer:
     Args:
         task: what it serves.
         slots: predictions at once.
-        linger: seconds that a slot stays taken once its answer is there, in turn: the 409 that
-            coglet says then comes from nothing that the client could know.
     """
 
-    def __init__(
-        self, task: str = "img2img", slots: int = 8, linger: Sequence[float] = (0.0,)
-    ) -> None:
+    def __init__(self, task: str = "img2img", slots: int = 8) -> None:
         paths = {**SCHEMAS[task]["paths"], "/shutdown": {"post": {}}}
         self.schema = {**SCHEMAS[task], "paths": paths}
         self.slots = slots
@@ -109,7 +104,6 @@ class CogServer:
         """How many came when all slots were taken."""
         self.most_at_once = 0
         self.url = ""
-        self._linger = itertools.cycle(linger)
         self._told: dict[str, list[str]] = {}
         self._free: set[str] = set()
         self._running: list[Run] = []
@@ -230,8 +224,6 @@ class CogServer:
             await self._run(run, what, send)
         finally:
             gone.cancel()
-            if seconds := next(self._linger):
-                await asyncio.sleep(seconds)
             self._running.remove(run)
 
     async def _run(self, run: Run, what: str, send: Send) -> None:
