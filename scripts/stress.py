@@ -35,7 +35,7 @@ Result = TypeVar("Result")
 MODEL = "stability-ai/stable-diffusion"
 POLL = 0.5
 """Seconds between two looks at a prediction, as Replicate's own clients have it."""
-FAULTS = (("die", 1 / 50), ("full", 1 / 20), ("slow", 1 / 10))
+FAULTS = {"die": 1 / 50, "full": 1 / 20, "slow": 1 / 10}
 """What Cog servers do to predictions when they first have them, and to what share: their worker
 dies, they answer 409 though they have a free slot, as coglet does right after an answer, or they
 take a while."""
@@ -91,8 +91,9 @@ def load(clients: int, each: int) -> list[str]:
     asked = [(f"a fox, {number}", chance.randrange(2**32)) for number in range(clients * each)]
     cogs = [CogServer(slots=4) for _ in range(2)]
     for prompt, _ in asked:
-        faults, shares = zip(*FAULTS, strict=True)
-        (fault,) = chance.choices(("succeed", *faults), (1 - sum(shares), *shares))
+        (fault,) = chance.choices(
+            ["succeed", *FAULTS], [1 - sum(FAULTS.values()), *FAULTS.values()]
+        )
         for cog in cogs:
             cog.tell(prompt, fault, "succeed")
     seen = Seen()
