@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from hosting import api_deepinfra, log
 from hosting.inputs import Fault, InvalidInputs
@@ -39,6 +40,8 @@ def _problem(error: Exception) -> Response:
             return Problem(413, str(error)).response()
         case HTTPException():
             return Problem(error.status_code, str(error.detail), headers=error.headers).response()
+        case ClientDisconnect():  # nobody is there to read it
+            return Problem(400, "The request broke off").response()
         case OperationalError() | OSError():
             log.info("not taken", fault=str(getattr(error, "orig", error)))
             detail = "The server can't keep anything now; try again"
@@ -62,6 +65,7 @@ HANDLERS: Any = dict.fromkeys(
         QueueFull,
         NoRoom,
         HTTPException,
+        ClientDisconnect,
         OperationalError,
         OSError,
         Exception,

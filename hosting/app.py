@@ -33,6 +33,7 @@ from hosting import (
     web_form,
 )
 from hosting.access import Door, Front
+from hosting.connections import Connection
 from hosting.database import Database
 from hosting.dispatch import Dispatcher
 from hosting.endpoints import Endpoint, SetupFailed
@@ -69,6 +70,7 @@ async def serve(settings: Settings, launches: list[Launch], host: str, port: int
                 application,
                 host=host,
                 port=port,
+                http=Connection,
                 log_config=None,
                 access_log=False,
                 server_header=False,

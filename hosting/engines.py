@@ -22,6 +22,8 @@ OPTIONS = {
     "options": "-c lock_timeout=20s -c idle_in_transaction_session_timeout=10s",
 }
 """How PostgreSQL is spoken to and waited for, where the URL does not say otherwise."""
+BUSY = 20000
+"""Milliseconds that a transaction waits for another that writes to the SQLite file."""
 
 
 def connect(where: Path | str, most: int) -> Engine:
@@ -87,7 +89,8 @@ def _configure(connection: Any, _record: object) -> None:
     # Transactions are begun by us: the driver's own would begin too late to read in them.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=20000"):
+    waits = f"busy_timeout={BUSY}"
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", waits):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -19,8 +19,10 @@ import uvicorn
 from PIL import Image
 from starlette.types import Receive, Scope, Send
 
+from hosting.changes import within
 from scripts import schema
 
+SLOW = 0.3
 BROKEN_PIPE = "Failed to send request: Failed to send on slot socket: Broken pipe (os error 32)"
 SCHEMAS = {
     task: schema.schema(schema.PREDICT.read_text(), predictor)
@@ -74,6 +76,7 @@ class CogServer:
     What a prediction may do:
         succeed: nothing else, and at once. So does every prompt that was told nothing.
         hold: begin, and succeed when it is let go.
+        slow: succeed after SLOW seconds.
         late: not even begin, nor be there to cancel, until it is let go; then hold until cancelled.
         fail: end with a fault of the inputs.
         die: take the worker with it.
@@ -243,6 +246,8 @@ class CogServer:
             for one in self._running:
                 one.status = "crashed"
                 one.let_go.set()
+        if what == "slow":
+            await within(run.let_go, SLOW)
         if what in ("hold", "late") and not run.hung_up:
             await run.let_go.wait()
         if run.status == "crashed":

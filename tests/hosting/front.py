@@ -18,6 +18,7 @@ import uvicorn
 from sqlalchemy.orm import Session
 
 from hosting import app, dispatch, downloads, endpoints, predictions, runs, tokens, watch
+from hosting.connections import Connection
 from hosting.database import Database, Prediction, Token, Upload, new_id
 from hosting.dispatch import Dispatcher
 from hosting.endpoints import Endpoint
@@ -193,7 +194,11 @@ def front(folder: Path, *cogs: CogServer, wait: bool = True, **settings: Any) ->
     dispatcher: Dispatcher = application.state.front.dispatcher
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(
-            application, log_config=None, access_log=False, timeout_graceful_shutdown=1
+            application,
+            http=Connection,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],))

@@ -1,0 +1,80 @@
+"""The connections of clients, ended where a request does not come on."""
+
+from __future__ import annotations
+
+import asyncio
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+SECONDS = 20.0
+"""Seconds that the head of a request may take, and then the first of its body."""
+RATE = 4096
+"""Bytes of a body that give it a second more, but never more than SECONDS from then on."""
+LINGER = 5.0
+"""Seconds that the rest of a body may take which was answered before it was there."""
+
+
+class Connection(H11Protocol):
+    """Uvicorn's, which waits for ever: for a request, for the rest of its head, for its body.
+
+    Whoever opens connections and says little would keep them, and each costs a file of as many as
+    a process may have open. A request that is there is not limited: its answer may take hours.
+    """
+
+    _timer: asyncio.TimerHandle | None = None
+    _awaited: object = None
+    """What of a request is awaited, and of which."""
+    _end = 0.0
+    """When it must be there, by the loop's clock."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has come."""
+        super().connection_made(transport)
+        self._look()
+
+    def data_received(self, data: bytes) -> None:
+        """Something of a request has come."""
+        super().data_received(data)
+        if self.conn.their_state is h11.SEND_BODY and not self._is_answered:
+            more = self._end + len(data) / RATE
+            self._end = min(more, self.loop.time() + SECONDS)
+        self._look()
+
+    def on_response_complete(self) -> None:
+        """The answer has gone."""
+        super().on_response_complete()
+        self._look()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone."""
+        super().connection_lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    @property
+    def _is_answered(self) -> bool:
+        return self.cycle is not None and self.cycle.response_complete
+
+    def _look(self) -> None:
+        """Sets the time for what is awaited now, if that is something else than before."""
+        awaited = self.conn.their_state, self.cycle, self._is_answered
+        if awaited == self._awaited:
+            return
+        self._awaited = awaited
+        if self._timer is not None:
+            self._timer.cancel()
+        is_body = self.conn.their_state is h11.SEND_BODY
+        if is_body or self.conn.their_state is h11.IDLE:
+            seconds = LINGER if is_body and self._is_answered else SECONDS
+            self._end = self.loop.time() + seconds
+            self._timer = self.loop.call_at(self._end, self._check)
+
+    def _check(self) -> None:
+        """Ends the connection if its time is over."""
+        if self.flow.read_paused:  # it is we who do not take it
+            self._end = self.loop.time() + SECONDS
+        if self._end > self.loop.time():
+            self._timer = self.loop.call_at(self._end, self._check)
+        elif not self.transport.is_closing():
+            self.transport.abort()
