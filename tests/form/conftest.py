@@ -15,9 +15,9 @@ from tests.hosting.front import Front, front
 Visit = Callable[..., Visitor]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Ends with these tests: beside it no other test could have a loop of its own."""
+    """Ends with the module: beside it no other test could have a loop of its own."""
     with screenshots.browser() as browser:
         yield browser
 
