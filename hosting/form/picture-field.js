@@ -217,10 +217,12 @@ export function makePictureField(input, changed, { paint, under, examples, resto
     },
     set(value) {
       newest++;
-      if (picture && picture !== value) URL.revokeObjectURL(picture.url);
+      const before = picture;
       picture = value;
       field.say("");
       show();
+      // Not at once: its image may be loading, and would complain.
+      if (before && before !== value) setTimeout(() => URL.revokeObjectURL(before.url), 1000);
       changed();
     },
     say(text) {
