@@ -221,6 +221,7 @@ export async function paintMask(picture, mask) {
   const resized = new ResizeObserver(() => zoomTo(zoom));
   document.body.append(dialog);
   dialog.showModal();
+  zoomTo(1);
   redraw();
   resized.observe(stage);
   await new Promise((closed) => dialog.addEventListener("close", closed));

@@ -21,6 +21,7 @@ from scripts.screenshots import LAPTOP
 
 LONGEST = 60_000
 """Milliseconds after which what should be seen is not."""
+expect.set_options(timeout=LONGEST)
 
 
 class Visitor:
@@ -102,7 +103,7 @@ class Visitor:
     def card(self, status: str = "succeeded", place: int = 0) -> Locator:
         """A prediction, once it has a status."""
         card = self.cards.nth(place)
-        expect(card).to_have_attribute("data-status", status, timeout=LONGEST)
+        expect(card).to_have_attribute("data-status", status)
         return card
 
     def name(self, name: str) -> Locator:

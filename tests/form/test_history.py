@@ -12,7 +12,7 @@ from playwright.sync_api import Route, expect
 
 from tests.conftest import EXAMPLES
 from tests.form.asking import ask, caught, file_of
-from tests.form.browser import LONGEST, Visitor
+from tests.form.browser import Visitor
 from tests.form.conftest import Visit
 from tests.hosting.cog_server import CogServer, data_url
 from tests.hosting.front import Front, front
@@ -43,7 +43,7 @@ def test_three_queue_and_one_that_waits_is_stopped(visitor: Visitor, cog: CogSer
     expect(status.nth(0)).to_have_text("Waiting: number 2 in the queue")
     visitor.cards.nth(1).get_by_role("button", name="Stop").click()
     visitor.card("canceled", 1)
-    expect(status.nth(0)).to_have_text("Waiting: next in the queue", timeout=LONGEST)
+    expect(status.nth(0)).to_have_text("Waiting: next in the queue")
     cog.let_go("slow")
     visitor.card("succeeded", 2)
     visitor.card("succeeded", 0)

@@ -13,7 +13,7 @@ from stable_diffusion import images
 from stable_diffusion.request import SIZES
 from tests.conftest import EXAMPLES, difference
 from tests.form.asking import arrived, ask, caught, elsewhere, file_of, sent
-from tests.form.browser import LONGEST, Visitor
+from tests.form.browser import Visitor
 from tests.hosting.cog_server import CogServer, data_url, pixels
 from tests.hosting.front import Front
 
@@ -174,7 +174,7 @@ def test_a_url_that_leads_to_no_picture_is_said_at_the_field(
     visitor.press("From a URL")
     visitor.page.get_by_label("URL of the picture").fill(url)
     visitor.press("Get it")
-    expect(visitor.fault("image")).to_contain_text(says, timeout=LONGEST)
+    expect(visitor.fault("image")).to_contain_text(says)
     visitor.expect_refusals()
 
 
