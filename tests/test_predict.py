@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import psutil
 import pytest
 import torch
 from imwatermark import WatermarkDecoder
@@ -205,6 +206,8 @@ def test_a_prediction_yields_files_with_their_making_and_tells_the_metrics(
             "model": "demo",
             "version": "0.1.0",
         }
+    memory = predictor.metrics.pop("device_memory")
+    assert 100 * 2**20 < memory < psutil.virtual_memory().total
     assert predictor.metrics == {
         "progress": 1,
         "images": [

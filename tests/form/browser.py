@@ -87,7 +87,9 @@ class Visitor:
 
     def more(self) -> None:
         """Shows the advanced inputs."""
+        expect(self.field("Prompt")).to_be_visible()  # from then on, the rest stays where it is
         self.page.locator("#advanced > summary").click()
+        expect(self.page.locator("#advanced")).to_have_attribute("open", "")
 
     def run(self) -> None:
         """Presses Run, and waits until the prediction is in the queue."""
