@@ -136,12 +136,9 @@ async def _predict(
         return JSONResponse(shown, 202)
     if "text/event-stream" in accepts:
         return streams.response(streams.cog(dispatcher, prediction))
-    while prediction.status not in FINISHED:
-        prediction = await watch.finished(dispatcher, prediction, 0.5)
-        if dispatcher.gives_up(prediction):
-            raise Problem(503, f"The server stops; it will run prediction {prediction.id} later")
-        if await request.is_disconnected():
-            await dispatcher.cancel(prediction.id)
+    prediction = await watch.waited_for(dispatcher, prediction, request.is_disconnected)
+    if dispatcher.gives_up(prediction):
+        raise Problem(503, f"The server stops; it will run prediction {prediction.id} later")
     return JSONResponse(await streams.cog_result(dispatcher, prediction))
 
 

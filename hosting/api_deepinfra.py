@@ -81,12 +81,10 @@ async def infer(owner: str, name: str, request: Request, visitor: Admitted) -> I
         webhook_events=["completed"],
     )
     prediction = await accept(dispatcher, ask)
-    while webhook is None and prediction.status not in FINISHED:
-        prediction = await watch.finished(dispatcher, prediction, 0.5)
+    if webhook is None:
+        prediction = await watch.waited_for(dispatcher, prediction, request.is_disconnected)
         if dispatcher.gives_up(prediction):
             raise Problem(503, "The server stops; ask again later", headers={"Retry-After": "5"})
-        if await request.is_disconnected():
-            await dispatcher.cancel(prediction.id)
     if prediction.status in ("failed", "canceled"):
         raise _failure(prediction)
     names = prediction.output if prediction.status in FINISHED else []

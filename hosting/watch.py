@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from hosting import predictions
 from hosting.changes import LOOK, within
@@ -46,6 +46,23 @@ async def finished(dispatcher: Dispatcher, prediction: Prediction, seconds: floa
         if is_over or left <= 0 or dispatcher.gives_up(prediction):
             return prediction
         await within(change, min(LOOK, left))
+
+
+async def waited_for(
+    dispatcher: Dispatcher, prediction: Prediction, has_gone: Callable[[], Awaitable[bool]]
+) -> Prediction:
+    """The prediction when it is over, or is given up here; whoever goes meanwhile cancels it.
+
+    Args:
+        has_gone: whether the client that waits has hung up.
+    """
+    while prediction.status not in predictions.FINISHED:
+        prediction = await finished(dispatcher, prediction, LOOK)
+        if dispatcher.gives_up(prediction):
+            break
+        if await has_gone():
+            await dispatcher.cancel(prediction.id)
+    return prediction
 
 
 async def queue(dispatcher: Dispatcher, prediction: Prediction) -> Queue | None:
