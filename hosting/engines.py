@@ -24,6 +24,8 @@ OPTIONS = {
 """How PostgreSQL is spoken to and waited for, where the URL does not say otherwise."""
 BUSY = 20000
 """Milliseconds that a transaction waits for another that writes to the SQLite file."""
+CACHE = 128
+"""KiB of the SQLite file that each connection keeps. The system keeps it for all of them."""
 
 
 def connect(where: Path | str, most: int) -> Engine:
@@ -89,8 +91,13 @@ def _configure(connection: Any, _record: object) -> None:
     # Transactions are begun by us: the driver's own would begin too late to read in them.
     connection.isolation_level = None
     cursor = connection.cursor()
-    waits = f"busy_timeout={BUSY}"
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", waits):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY}",
+        f"cache_size=-{CACHE}",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
