@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 
+ALONE = "cog-alone"
+"""The header of a prediction that is to run without company, where the endpoint is a cluster."""
+SLOTS = "cog-slots"
+"""The header in which a cluster's `/health-check` says how many predictions at once it takes."""
 LARGEST_EVENT = 256 * 1024 * 1024
 """Bytes of one event: a picture of 2048 × 2048 px is a tenth of it."""
 PREFIXES = re.compile(
@@ -17,6 +22,28 @@ PREFIXES = re.compile(
 """What Cog puts before the sentence that the predictor says."""
 FAILED = "Prediction failed: "
 """What the errors of the predictor itself begin with; those of Cog's server don't."""
+
+
+OF_THE_HOP = {"connection", "date", "host", "keep-alive", "server", "transfer-encoding"}
+"""The headers of requests and answers that are not passed on: each hop has its own."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request to Cog's server."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of an answer."""
+
+    status: int
+    headers: Mapping[str, str]
 
 
 class Busy(Exception):
@@ -36,14 +63,16 @@ class Refused(Exception):
 
 
 class Cog:
-    """One Cog endpoint.
+    """One Cog endpoint, or a cluster that speaks like one.
 
     Args:
-        url: of Cog's server, without a path.
+        url: of Cog's server.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.slots: int | None = None
+        """How many predictions at once a cluster has last said that it takes."""
         # Nothing of the environment: a proxy must not see what goes to the endpoint.
         self._http = httpx2.AsyncClient(
             base_url=url, trust_env=False, timeout=httpx2.Timeout(10, read=None, pool=None)
@@ -57,9 +86,18 @@ class Cog:
         try:
             answer = await self._http.get("/health-check", timeout=5)
             status = str(answer.json()["status"])
+            self.slots = int(answer.headers[SLOTS]) if SLOTS in answer.headers else None
         except (httpx2.HTTPError, ValueError, KeyError, TypeError):
             return ""
         return "READY" if status == "BUSY" else status
+
+    async def setup_logs(self) -> str:
+        """What the predictor's setup has said; empty while nobody knows."""
+        try:
+            answer = await self._http.get("/health-check", timeout=5)
+            return str(answer.json()["setup"]["logs"])
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+            return ""
 
     async def schema(self) -> dict[str, Any]:
         """The endpoint's OpenAPI document.
@@ -75,11 +113,14 @@ class Cog:
         return document
 
     async def predict(
-        self, prediction_id: str, inputs: Mapping[str, Any]
+        self, prediction_id: str, inputs: Mapping[str, Any], alone: bool = False
     ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
         """Runs a prediction; yields the events' kinds and data, `completed` the last.
 
         Kinds are start, log, metric, output and completed. Who stops listening cancels it.
+
+        Args:
+            alone: whether a cluster is to run it without company.
 
         Raises:
             Busy, Unreachable: when it was not begun.
@@ -91,7 +132,7 @@ class Cog:
                 "PUT",
                 f"/predictions/{prediction_id}",
                 json={"input": dict(inputs)},
-                headers={"Accept": "text/event-stream"},
+                headers={"Accept": "text/event-stream", **({ALONE: "1"} if alone else {})},
             ) as answer:
                 if answer.status_code != 200:
                     await answer.aread()
@@ -113,6 +154,24 @@ class Cog:
             raise Died(_told(error)) from None
         raise Died("it ended without a result")
 
+    async def relay(self, ask: Ask) -> AsyncGenerator[Head | bytes, None]:
+        """Passes a request on as it is; yields the answer's head, then its body in pieces.
+
+        Who stops listening hangs up, which cancels a prediction.
+
+        Raises:
+            Died: when the endpoint is not there, or goes away in the middle.
+        """
+        try:
+            async with self._http.stream(
+                ask.method, ask.path, content=ask.body, headers=ask.headers
+            ) as answer:
+                yield Head(answer.status_code, passed_on(answer.headers))
+                async for piece in answer.aiter_raw():
+                    yield piece
+        except httpx2.HTTPError as error:
+            raise Died(_told(error)) from None
+
     async def cancel(self, prediction_id: str) -> None:
         """Stops a prediction, if it runs there."""
         with suppress(httpx2.HTTPError):  # then its stream ends too
@@ -121,6 +180,11 @@ class Cog:
     async def close(self) -> None:
         """Hangs up."""
         await self._http.aclose()
+
+
+def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a request or an answer that are not this hop's own, in small letters."""
+    return {name.lower(): text for name, text in headers.items() if name.lower() not in OF_THE_HOP}
 
 
 def _completed(data: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +203,7 @@ def _completed(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refusal(answer: httpx2.Response) -> Exception:
-    if answer.status_code == 409:
+    if answer.status_code == 409 or "retry-after" in answer.headers:
         return Busy()
     if answer.status_code in (400, 413, 422):
         return Refused(answer.text[:1000])

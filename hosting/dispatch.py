@@ -127,7 +127,7 @@ class Dispatcher:
             for endpoint in self.endpoints:
                 while endpoint.has_room and self._may_begin:
                     assert endpoint.task is not None
-                    has_company = bool(endpoint.running)
+                    has_company = bool(endpoint.running) and not endpoint.is_cluster
                     claimed = await self.database(
                         predictions.claim, endpoint.task, has_company, self.front_id
                     )
@@ -173,7 +173,7 @@ class Dispatcher:
                     await run.cancel()
 
     def _start(self, endpoint: Endpoint, prediction: Prediction) -> None:
-        endpoint.is_reserved = prediction.crashes > 0
+        endpoint.is_reserved = prediction.crashes > 0 and not endpoint.is_cluster
         endpoint.running.add(prediction.id)
         run = Run(endpoint, prediction, self.database, self.files, self.changes, self._webhooks)
         self._runs[prediction.id] = run

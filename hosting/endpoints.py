@@ -39,6 +39,8 @@ class Endpoint:
         self.schema: Mapping[str, Any] | None = None
         self.running: set[str] = set()
         """The predictions' ids."""
+        self.is_cluster = False
+        """Whether it has several Cog servers, and itself sees to it that one has no company."""
         self.is_reserved = False
         """Whether the one that runs must have no company."""
         self.full_until = 0.0
@@ -89,6 +91,8 @@ class Endpoint:
             before, self.status = self.status, await self.cog.status()
             if self.status:
                 answered = time.monotonic()
+            if self.cog.slots is not None:
+                self.slots, self.is_cluster = self.cog.slots, True
             hangs = time.monotonic() - answered > LONGEST_SILENCE
             if self.status != before and self.status == "READY":
                 log.info(f"{self.name} is ready")

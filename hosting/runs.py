@@ -120,7 +120,8 @@ class Run:
         prediction = self.prediction
         inputs = {**prediction.request, **await asyncio.to_thread(self._input_urls)}
         saved = time.monotonic()
-        async with aclosing(self.endpoint.cog.predict(self._attempt, inputs)) as events:
+        alone = prediction.crashes > 0
+        async with aclosing(self.endpoint.cog.predict(self._attempt, inputs, alone)) as events:
             del inputs
             async for kind, data in events:
                 match kind:

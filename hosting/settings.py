@@ -35,7 +35,9 @@ class Settings:
     cog_urls: tuple[str, ...] = _setting(
         (), "Cog servers that run already, instead of ones that the front starts"
     )
-    cog_slots: int = _setting(8, "predictions at once that each of COG_URLS takes")
+    cog_slots: int = _setting(
+        8, "predictions at once that each of COG_URLS takes; a cluster says itself how many"
+    )
     data: Path = _setting(FOLDER, "the folder that the front keeps everything in")  # noqa: RUF009
     database_url: str = _setting(
         "", "PostgreSQL for several fronts, instead of a file in DATA: postgresql://user@host/name"
@@ -81,9 +83,10 @@ class Settings:
         return settings
 
     def _check(self) -> None:
-        for name in ("cog_urls", "allowed_origins"):
-            for url in getattr(self, name):
-                _check_url(name.upper(), url)
+        for url in self.cog_urls:
+            _check_url("COG_URLS", url, has_path=True)
+        for url in self.allowed_origins:
+            _check_url("ALLOWED_ORIGINS", url)
         if self.database_url and not self.database_url.startswith(SCHEME):
             raise SettingsError(  # it may have a password in it
                 f"DATABASE_URL does not begin with {SCHEME}; give a URL such as "
@@ -124,7 +127,8 @@ def bare_host(netloc: str) -> str:
 
 def _read(name: str, text: str, default: Any) -> Any:
     if isinstance(default, tuple):
-        return tuple(part.rstrip("/").lower() for part in text.replace(",", " ").split())
+        parts = tuple(part.rstrip("/") for part in text.replace(",", " ").split())
+        return parts if name == "COG_URLS" else tuple(map(str.lower, parts))
     if isinstance(default, (int, float)):
         try:
             number = type(default)(text)
@@ -138,7 +142,7 @@ def _read(name: str, text: str, default: Any) -> Any:
     return Path(text) if isinstance(default, Path) else text.rstrip("/")
 
 
-def _check_url(name: str, url: str) -> None:
+def _check_url(name: str, url: str, has_path: bool = False) -> None:
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -146,7 +150,7 @@ def _check_url(name: str, url: str) -> None:
     if (
         parts.scheme not in ("http", "https")
         or not parts.netloc
-        or parts.path.strip("/")
+        or (parts.path.strip("/") and not has_path)
         or parts.query
     ):
         raise SettingsError(f"{name} has {url!r}; give a URL such as https://sd.example.com")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
+from hosting.servers import Launch
+from scripts import schema
 from scripts.schema import PREDICTORS
 from stable_diffusion.catalogue import entries, find
 
@@ -45,3 +47,29 @@ def predictor_of(model: str | None, predictor: str | None) -> str:
         return PREDICTORS["img2img"]
     task = entries().get(model, {}).get("task")
     return PREDICTORS[task if task in PREDICTORS else find(model).task]
+
+
+def launch(model: str | None, predictor: str | None) -> Launch:
+    """What a Cog server is to run, so that it serves a model.
+
+    Args:
+        model, predictor: what the command line has for them.
+
+    Raises:
+        WeightsError: when the model is not there, or can't be read.
+    """
+    source = schema.PREDICT.read_text()
+    predictor = predictor_of(model, predictor)
+    task = {name: task for task, name in PREDICTORS.items()}[predictor]
+    weights = find(model, task)
+    # The worker runs in another folder.
+    name = model if not model or model in entries() else str(weights.path.resolve())
+    return Launch(
+        name=weights.name,
+        predict=schema.PREDICT,
+        predictor=predictor,
+        schema=schema.schema(source, predictor),
+        slots=schema.concurrency(source),
+        native_size=weights.native_size,
+        environment={"MODEL": name} if name else {},
+    )

@@ -12,8 +12,8 @@ from hosting import app
 from hosting.database import DatabaseError
 from hosting.servers import Launch
 from hosting.settings import Settings, SettingsError
-from scripts import schema, selection
-from stable_diffusion.catalogue import WeightsError, entries, find
+from scripts import selection
+from stable_diffusion.catalogue import WeightsError
 
 
 def main() -> int:
@@ -32,28 +32,15 @@ def main() -> int:
 
 def _launches(arguments: argparse.Namespace) -> list[Launch]:
     """What the Cog servers are to run: one for each model."""
-    source = schema.PREDICT.read_text()
     launches: dict[str, Launch] = {}
     for model in arguments.model or [os.environ.get("MODEL") or None]:
-        predictor = selection.predictor_of(model, arguments.predictor)
-        task = {name: task for task, name in schema.PREDICTORS.items()}[predictor]
-        weights = find(model, task)
-        # The worker runs in another folder.
-        name = model if not model or model in entries() else str(weights.path.resolve())
-        if predictor in launches:
+        launch = selection.launch(model, arguments.predictor)
+        if other := launches.get(launch.predictor):
             raise SettingsError(
-                f"{weights.name} and {launches[predictor].name} would serve the same requests; "
+                f"{launch.name} and {other.name} would serve the same requests; "
                 "give one model for each predictor"
             )
-        launches[predictor] = Launch(
-            name=weights.name,
-            predict=schema.PREDICT,
-            predictor=predictor,
-            schema=schema.schema(source, predictor),
-            slots=schema.concurrency(source),
-            native_size=weights.native_size,
-            environment={"MODEL": name} if name else {},
-        )
+        launches[launch.predictor] = launch
     return list(launches.values())
 
 

@@ -1,0 +1,258 @@
+"""Serves models on Ray Serve: on all GPUs of this machine until Ctrl-C, or on a Ray cluster.
+
+Run again with --address, it upgrades what runs there to the code as it is now, replica by replica.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from hosting import log
+from scripts import selection
+from scripts.schema import ROOT
+from stable_diffusion.catalogue import WeightsError, entries
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+CONFIG = ROOT / "hosting" / "cluster.yaml"
+CODE = ("predict.py", "stable_diffusion/**/*.py", "hosting/*.py", "scripts/*.py", "weights/*.json")
+"""What replicas run: where it has changed, they are replaced."""
+LOOK = 1.0
+"""Seconds between two looks at how far Serve is."""
+
+
+class ClusterError(Exception):
+    """A sentence for the person who runs it."""
+
+
+def application(arguments: dict[str, str]) -> Application:
+    """What Ray Serve builds an application by, on the cluster.
+
+    Args:
+        arguments: `model` and `predictor`, as for scripts/serve; both may be left out.
+    """
+    from hosting import cluster
+
+    model = arguments.get("model") or os.environ.get("MODEL") or None
+    return cluster.application(selection.launch(model, arguments.get("predictor")))
+
+
+def main() -> int:
+    """Serves; the exit status."""
+    arguments = _parser().parse_args()
+    try:
+        config = configuration(arguments.config, arguments.model, arguments.replicas)
+        if arguments.address:
+            deploy(arguments.address, config)
+            return 0
+        with local_ray(config) as address:
+            deploy(address, config)
+            _until_stopped()
+    except (ClusterError, WeightsError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def configuration(path: Path, models: list[str], replicas: int | None) -> dict[str, Any]:
+    """A Serve configuration for the code as it is now.
+
+    Args:
+        path: of the file that it is made from.
+        models: of which each has an application like the file's first; as the file says if empty.
+        replicas: how many each has, all the time; as the file says if None.
+
+    Raises:
+        ClusterError: when the file can't be read.
+    """
+    try:
+        config: dict[str, Any] = yaml.safe_load(path.read_text())
+        first = config["applications"][0]
+    except (OSError, yaml.YAMLError, LookupError, TypeError) as error:
+        raise ClusterError(f"{path} is no configuration of Ray Serve: {error}") from None
+    if models:
+        config["applications"] = [
+            {
+                **first,
+                "name": Path(model).name,
+                "route_prefix": "/" if len(models) == 1 else f"/{Path(model).name}",
+                "args": {"model": model if model in entries() else str(Path(model).resolve())},
+            }
+            for model in models
+        ]
+    digest = hashlib.sha256()
+    for file in sorted(file for pattern in CODE for file in ROOT.glob(pattern)):
+        digest.update(file.read_bytes())
+    for each in config["applications"]:
+        environment = each.setdefault("runtime_env", {}).setdefault("env_vars", {})
+        environment.setdefault("PYTHONPATH", str(ROOT))
+        # Serve replaces what has changed in its configuration. It does not look at code.
+        environment["STABLE_DIFFUSION_CODE"] = digest.hexdigest()[:16]
+        if replicas:
+            replica = _replica(each)
+            replica.pop("autoscaling_config", None)
+            replica["num_replicas"] = replicas
+    return config
+
+
+@contextmanager
+def local_ray(config: dict[str, Any]) -> Iterator[str]:
+    """A Ray cluster of this machine alone; the address of its dashboard.
+
+    Args:
+        config: is fitted to the machine: without a GPU, replicas run on the CPU.
+    """
+    with tempfile.TemporaryDirectory(prefix="stable-diffusion-") as folder:
+        os.environ.update(
+            RAY_TMPDIR=os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(),
+            # Replicas that are killed leave files there.
+            TMPDIR=folder,
+            # Whoever comes to Ray's ports without a token could run any program.
+            RAY_AUTH_MODE="token",
+            # Then its processes speak to one another over loopback, on every system.
+            RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
+            RAY_USAGE_STATS_ENABLED="0",
+        )
+        import ray
+
+        context = ray.init(
+            include_dashboard=True,
+            configure_logging=False,
+            log_to_driver=False,
+        )
+        try:
+            if not ray.cluster_resources().get("GPU"):
+                log.info("there is no GPU: replicas run on the CPU")
+                for each in config["applications"]:
+                    _replica(each).setdefault("ray_actor_options", {})["num_gpus"] = 0
+            address = f"http://{context.dashboard_url}"
+            log.info("Ray is there", dashboard=address)
+            yield address
+        finally:
+            ray.shutdown()
+
+
+def deploy(address: str, config: dict[str, Any]) -> None:
+    """Has a Ray cluster serve what a configuration says, and waits until it does.
+
+    Args:
+        address: of the cluster's dashboard, such as http://127.0.0.1:8265.
+
+    Raises:
+        ClusterError: when it can't.
+    """
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
+    from ray.exceptions import AuthenticationError
+
+    try:
+        client = ServeSubmissionClient(address)
+        client.deploy_applications(config)
+        told: dict[str, str] = {}
+        while True:
+            time.sleep(LOOK)
+            details = client.get_serve_details()
+            states = {
+                name: details["applications"].get(name, {}).get("status", "NOT_STARTED")
+                for name in (each["name"] for each in config["applications"])
+            }
+            for name, state in states.items():
+                if told.get(name) != state:
+                    log.info(state, application=name)
+                if state in ("DEPLOY_FAILED", "UNHEALTHY"):
+                    raise ClusterError(f"{name}: {_reason(details['applications'][name])}")
+            told = states
+            if set(states.values()) == {"RUNNING"}:
+                return
+    except AuthenticationError:
+        raise ClusterError(
+            f"{address} wants a token: put Ray's into RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        ) from None
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ClusterError(f"{address} is no dashboard of Ray that serves: {error}") from None
+
+
+def _replica(each: dict[str, Any]) -> dict[str, Any]:
+    """What an application's configuration says of its replicas, to be changed."""
+    deployments: list[dict[str, Any]] = each.setdefault("deployments", [])
+    for deployment in deployments:
+        if deployment["name"] == "Replica":
+            return deployment
+    deployments.append({"name": "Replica"})
+    return deployments[-1]
+
+
+def _reason(details: dict[str, Any]) -> str:
+    """Why an application is not served, without Ray's own calls."""
+    deployments = details.get("deployments", {}).values()
+    messages: list[str] = [each.get("message", "") for each in deployments]
+    messages.append(details["message"])
+    raised = [message for message in messages if "Error: " in message]
+    return raised[0].strip().rpartition("Error: ")[2] if raised else messages[-1]
+
+
+def _until_stopped() -> None:
+    def stop(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    while True:
+        time.sleep(3600)
+
+
+def _replicas(text: str) -> int:
+    if text.isdecimal() and int(text):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of replicas; give 1 or more")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/cluster",
+        description=__doc__,
+        epilog="More is in docs/scaling.md.",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="URL",
+        help="the dashboard of a Ray cluster that runs already, such as http://127.0.0.1:8265",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=CONFIG,
+        help="a configuration of Ray Serve; hosting/cluster.yaml unless given",
+    )
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="as for scripts/serve; each gets replicas of its own",
+    )
+    parser.add_argument(
+        "--replicas",
+        type=_replicas,
+        help="of each model, all the time; else as many as the configuration and the load have it",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
