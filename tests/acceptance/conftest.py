@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from replicate.client import Client
@@ -10,16 +11,27 @@ from sqlalchemy.orm import Session
 
 from hosting import models, predictions
 from hosting.database import Prediction, Token
+from tests.acceptance import cluster as clusters
 from tests.acceptance import front as fronts
 from tests.acceptance.front import ARCHIVED, TEXT_TO_IMAGE, Front, Site
 
 
-@pytest.fixture(scope="session")
-def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+# The cluster first: when its tests are over it ends, and takes nothing from those that follow.
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param("a cluster", marks=pytest.mark.slow), "a server of its own"],
+)
+def front(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Front]:
     """One for all tests, as it takes seconds to start. What a test asks for, it also ends."""
     folder = tmp_path_factory.mktemp("front")
-    with fronts.running(folder, lambda database: database.now(_archive)) as front:
-        yield front
+    with ExitStack() as stack:
+        urls = ""
+        if request.param == "a cluster":
+            urls = stack.enter_context(clusters.running(folder)).url
+        running = fronts.running(folder, lambda database: database.now(_archive), urls)
+        yield stack.enter_context(running)
 
 
 def _archive(session: Session) -> None:

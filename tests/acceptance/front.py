@@ -73,12 +73,15 @@ class Front:
 
 
 @contextmanager
-def running(folder: Path, prepare: Callable[[Database], None] = lambda _: None) -> Iterator[Front]:
+def running(
+    folder: Path, prepare: Callable[[Database], None] = lambda _: None, cog_urls: str = ""
+) -> Iterator[Front]:
     """Runs `scripts/serve` with the demo model until the end, which must be a clean one.
 
     Args:
         folder: for all that it writes.
         prepare: called before its start, when the tokens are made.
+        cog_urls: what serves the demo model, if that is not to be a Cog server of the front's own.
     """
     settings = Settings(data=folder / "data", queue_limit=QUEUE_LIMIT)
     port = free_port()
@@ -95,6 +98,7 @@ def running(folder: Path, prepare: Callable[[Database], None] = lambda _: None) 
             env={
                 **{name: value for name, value in os.environ.items() if name not in ours},
                 "DATA": str(settings.data),
+                "COG_URLS": cog_urls,
                 "ALLOWED_NETWORKS": "127.0.0.0/8",
                 "QUEUE_LIMIT": str(QUEUE_LIMIT),
                 "SAFETY_CHECKER": "off",

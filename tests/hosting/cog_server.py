@@ -10,7 +10,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,6 +96,8 @@ class CogServer:
         self.schema = {**SCHEMAS[task], "paths": paths}
         self.slots = slots
         self.status = "READY"
+        self.is_cluster = False
+        """Whether it says how many slots it has, and 503 when they are taken."""
         self.restarts = True
         """Whether whoever keeps it starts it again once its worker is dead."""
         self.received: list[Received] = []
@@ -178,7 +180,8 @@ class CogServer:
         asked = Received(scope["method"], scope["path"], headers, body)
         self.received.append(asked)
         if asked.path == "/health-check":
-            await _answer(send, 200, {"status": self.status})
+            slots = {"cog-slots": str(self.slots)} if self.is_cluster else {}
+            await _answer(send, 200, {"status": self.status}, slots)
             if self.status == "UNHEALTHY" and self.restarts:
                 self.restart()
         elif asked.path == "/openapi.json":
@@ -200,7 +203,10 @@ class CogServer:
         what = told.pop(0) if len(told) > 1 else told[0]
         if what == "full" or len(self._running) >= self.slots:
             self.refused += 1
-            await _answer(send, 409, {"detail": "Already running a prediction"})
+            if self.is_cluster:
+                await _answer(send, 503, {"error": "all slots are taken"}, {"retry-after": "1"})
+            else:
+                await _answer(send, 409, {"detail": "Already running a prediction"})
             return
         prediction_id = asked.path.rpartition("/")[2]
         if self.status != "READY":
@@ -291,8 +297,11 @@ async def _until_gone(receive: Receive, run: Run) -> None:
     run.let_go.set()
 
 
-async def _answer(send: Send, status: int, document: Any) -> None:
-    headers = [(b"content-type", b"application/json")]
+async def _answer(
+    send: Send, status: int, document: Any, more: Mapping[str, str] | None = None
+) -> None:
+    named = {"content-type": "application/json", **(more or {})}
+    headers = [(name.encode(), text.encode()) for name, text in named.items()]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await _send(send, json.dumps(document).encode(), more=False)
 

@@ -187,6 +187,58 @@ def test_nobody_joins_one_that_runs_alone(tmp_path: Path, cog: CogServer) -> Non
         assert [one.status for one in await queue.over(fox, owl)] == ["succeeded"] * 2
 
 
+def test_a_cluster_says_itself_how_many_slots_it_has(tmp_path: Path, cog: CogServer) -> None:
+    cog.is_cluster, cog.slots = True, 2
+    prompts = [f"fox {number}" for number in range(6)]
+    for prompt in prompts:
+        cog.tell(prompt, "hold")
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        queue.endpoints[0].slots = 8  # COG_SLOTS
+        await until(lambda: queue.endpoints[0].slots == 2)
+        ids = [await queue.ask(prompt) for prompt in prompts]
+        await until(lambda: len(cog.running) == 2)
+        cog.slots = 5  # it has got another replica
+        await until(lambda: len(cog.running) == 5)
+        cog.let_go(*prompts)
+        assert {one.status for one in await queue.over(*ids)} == {"succeeded"}
+
+    assert (cog.refused, cog.most_at_once) == (0, 5)
+
+
+def test_a_cluster_whose_slots_others_have_taken_is_asked_again(
+    tmp_path: Path, cog: CogServer
+) -> None:
+    cog.is_cluster = True
+    cog.tell("fox", "full", "full", "succeed")
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        (done,) = await queue.over(await queue.ask("fox"))
+        assert (done.status, done.crashes, done.attempt) == ("succeeded", 0, 3)
+
+
+def test_a_cluster_itself_runs_a_suspect_alone_and_others_at_its_other_replicas(
+    tmp_path: Path, cog: CogServer
+) -> None:
+    cog.is_cluster = True
+    cog.tell("fox", "die", "hold")
+    cog.tell("owl", "hold")
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        fox = await queue.ask("fox")
+        await until(lambda: len(cog.runs_of("fox")) == 2)
+        owl = await queue.ask("owl")
+        await until(lambda: sorted(cog.running) == ["fox", "owl"])
+        cog.let_go("fox", "owl")
+        assert [one.status for one in await queue.over(fox, owl)] == ["succeeded"] * 2
+
+    asked = [one for one in cog.received if one.method == "PUT"]
+    assert ["cog-alone" in one.headers for one in asked] == [False, True, False]
+
+
 def test_one_endpoint_serves_on_while_the_other_has_lost_its_worker(tmp_path: Path) -> None:
     with CogServer(slots=1).served() as one, CogServer(slots=1).served() as other:
         other.restarts = False

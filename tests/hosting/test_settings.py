@@ -26,6 +26,7 @@ def test_without_variables_everything_is_as_documented() -> None:
     [
         ("COG_URLS", "http://a:1", ("http://a:1",)),
         ("COG_URLS", "http://a:1, https://b  http://c,", ("http://a:1", "https://b", "http://c")),
+        ("COG_URLS", "http://a:1/SD-2/", ("http://a:1/SD-2",)),
         ("COG_SLOTS", "4", 4),
         ("DATA", "/srv/data", Path("/srv/data")),
         ("DATABASE_URL", "postgresql://me:Geheim@db/sd", "postgresql://me:Geheim@db/sd"),
@@ -76,8 +77,8 @@ def test_every_setting_is_among_those_that_are_tested() -> None:
         ),
         (
             "COG_URLS",
-            "http://a/predictions",
-            "COG_URLS has 'http://a/predictions'; give a URL such as https://sd.example.com",
+            "http://a?b",
+            "COG_URLS has 'http://a?b'; give a URL such as https://sd.example.com",
         ),
         (
             "PUBLIC_URL",
