@@ -122,11 +122,12 @@ async def get_file_content(name: str, request: Request) -> Response:
     gone = Problem(404, "The link's time is over, or it is not complete, or the file is removed")
     if not front.dispatcher.links.is_good(str(request.url)):
         raise gone
+    files = front.dispatcher.files
     try:
-        path = front.dispatcher.files.path(name)
+        path = files.path(name)
     except ValueError:
         raise gone from None
-    if not path.is_file():
+    if not files.is_there(name):
         raise gone
     ours = OUTPUT.fullmatch(name)
     headers = {"cross-origin-resource-policy": "cross-origin"}
@@ -139,7 +140,7 @@ async def get_file_content(name: str, request: Request) -> Response:
         headers=headers,
         media_type=TYPES[ours["ending"]] if ours else "application/octet-stream",
         content_disposition_type="inline" if ours else "attachment",
-        filename=f"{path.parent.name}-{path.name}" if ours else path.name,
+        filename=name.partition("/")[2].replace("/", "-") if ours else name.rpartition("/")[2],
     )
 
 

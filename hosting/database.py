@@ -82,8 +82,9 @@ class Prediction(Base):
 
     __tablename__ = "predictions"
     __table_args__ = (
-        Index("queue", "status", "number"),
+        Index("queue", "status", "task", "number"),
         Index("of_token", "token_id", "number"),
+        Index("of_token_by_status", "token_id", "status"),
         Index("given", "token_id", "given_id", unique=True),
         Index("of_model", "model"),
     )

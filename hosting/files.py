@@ -3,6 +3,9 @@
 `predictions/<id>/` has what went in (`in-image`) and what came out (`out-0.png`; of a second
 attempt, `out-0-2.png`), `uploads/<id>` what a client sent. Nothing else is ever read, written or
 removed.
+
+Paths are text here, not pathlib's. That interns every name in them, and ids come and go: Python's
+table of interned strings fills up with their places, and is made anew, twice as large.
 """
 
 from __future__ import annotations
@@ -50,11 +53,11 @@ class Files:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder.resolve()
+        self._folder = os.path.realpath(folder)
         for kind in ("predictions", "uploads"):
-            (self._folder / kind).mkdir(mode=0o700, parents=True, exist_ok=True)
+            Path(self._folder, kind).mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def path(self, name: str) -> Path:
+    def path(self, name: str) -> str:
         """Where a file lies.
 
         Args:
@@ -65,11 +68,20 @@ class Files:
         """
         if not _PATH.fullmatch(name) or name.rpartition("/")[2].startswith("."):
             raise ValueError(f"{name!r} is no file of ours")
-        return self._folder / name
+        return f"{self._folder}/{name}"
+
+    def is_there(self, name: str) -> bool:
+        """Whether there is a file of a name."""
+        return os.path.isfile(self.path(name))
+
+    def read(self, name: str) -> bytes:
+        """What is in a file."""
+        with open(self.path(name), "rb") as file:
+            return file.read()
 
     def data_url(self, name: str) -> str:
         """A picture that lies here, as a data URL."""
-        data = self.path(name).read_bytes()
+        data = self.read(name)
         kind = pictures.picture_type(data) or "application/octet-stream"
         return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
@@ -80,30 +92,32 @@ class Files:
     def write(self, name: str, data: bytes) -> None:
         """Writes a file: whole, and on the disk, or not at all."""
         path = self.path(name)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
+        folder, file_name = os.path.split(path)
+        part = f"{folder}/.{file_name}.part"
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
         try:
-            with part.open("wb") as file:
+            with open(part, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(path)
+            os.replace(part, path)
         finally:
-            part.unlink(missing_ok=True)
-        for folder in (path.parent, path.parent.parent):
-            _sync(folder)
+            _unlink(part)
+        for changed in (folder, os.path.dirname(folder)):
+            _sync(changed)
 
     def remove(self, name: str) -> None:
         """Removes a file, or the folder `predictions/<id>`, if it is there."""
         kind, _, entry = name.partition("/")
         if kind not in ("predictions", "uploads") or not _ENTRY.fullmatch(entry):
             raise ValueError(f"{name!r} is no file of ours")
-        path = self._folder / name
+        path = f"{self._folder}/{name}"
         with contextlib.suppress(FileNotFoundError):  # another front removes it too
-            if path.is_dir() and not path.is_symlink():
+            if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path)
             else:
-                path.unlink()
+                os.unlink(path)
 
     def remove_outputs(self, prediction_id: str, attempt: int, kept: Collection[str]) -> None:
         """Removes what an attempt at a prediction, and those before it, have made.
@@ -112,22 +126,29 @@ class Files:
             kept: but not the files of these names.
         """
         folder = f"predictions/{prediction_id}"
-        for path in self._folder.joinpath(folder).glob("out-*"):
-            made = OUTPUT.fullmatch(f"{folder}/{path.name}")
-            if made and path.name not in kept and int(made["attempt"] or 1) <= attempt:
-                path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # it has none
+            for name in os.listdir(f"{self._folder}/{folder}"):
+                made = OUTPUT.fullmatch(f"{folder}/{name}")
+                if made and name not in kept and int(made["attempt"] or 1) <= attempt:
+                    _unlink(f"{self._folder}/{folder}/{name}")
 
     def old(self, before: float) -> Iterator[tuple[str, str]]:
         """Our folders and files, as kind and name, that were last changed before a time."""
         for kind in ("predictions", "uploads"):
-            for entry in os.scandir(self._folder / kind):
+            for entry in os.scandir(f"{self._folder}/{kind}"):
                 with contextlib.suppress(FileNotFoundError):  # another front removes it too
                     is_ours = _OLD.fullmatch(entry.name)
                     if is_ours and entry.stat(follow_symlinks=False).st_mtime < before:
                         yield kind, entry.name
 
 
-def _sync(folder: Path) -> None:
+def _unlink(path: str) -> None:
+    """Removes a file, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _sync(folder: str) -> None:
     """Waits until the names in a folder are on the disk."""
     opened = os.open(folder, os.O_RDONLY)
     try:

@@ -161,7 +161,7 @@ async def _local(dispatcher: Dispatcher, ask: Ask, url: str) -> bytes | None:
         if name is None:
             return None
         try:
-            data = await asyncio.to_thread(dispatcher.files.path(name).read_bytes)
+            data = await asyncio.to_thread(dispatcher.files.read, name)
         except (ValueError, FileNotFoundError):
             raise fetch.FetchError(f"{url[:100]} is there no more") from None
     most = dispatcher.settings.image_megabytes

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import aclosing
 from functools import partial
-from pathlib import PurePath
 from typing import Any
 
 from sqlalchemy.exc import OperationalError
@@ -188,7 +187,7 @@ def _by_our_names(images: list[dict[str, Any]], attempt: int) -> list[dict[str, 
     """The metric `images` with the names that the files have here: `out-0.png` and so on."""
     count = itertools.count()
     return [
-        {**image, "file": output_name(next(count), attempt, PurePath(image["file"]).suffix[1:])}
+        {**image, "file": output_name(next(count), attempt, image["file"].rpartition(".")[2])}
         if image.get("file")
         else image
         for image in images

@@ -102,7 +102,7 @@ class Queue(Dispatcher):
     def pictures(self, record: Prediction) -> list[bytes]:
         """The files that a prediction has made."""
         folder = f"predictions/{record.id}"
-        return [self.files.path(f"{folder}/{name}").read_bytes() for name in record.output]
+        return [self.files.read(f"{folder}/{name}") for name in record.output]
 
 
 def prediction(token: Token, prompt: str, seed: int = 7, **fields: Any) -> Prediction:

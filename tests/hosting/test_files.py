@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_what_is_written_lies_under_its_name(files: Files, tmp_path: Path) -> No
         "predictions/a1/out-0.png": b"two",
         "uploads/b2": b"four",
     }
-    assert files.path("uploads/b2").read_bytes() == b"four"
+    assert files.read("uploads/b2") == b"four"
 
 
 def test_only_the_owner_can_read(files: Files, tmp_path: Path) -> None:
@@ -152,8 +153,24 @@ def test_a_half_written_file_is_never_seen(
     for name in ("uploads/a1", "predictions/a1/in-image"):
         with pytest.raises(OSError, match="No space left"):
             files.write(name, b"new")
-    assert files.path("uploads/a1").read_bytes() == b"old"
-    assert not files.path("predictions/a1/in-image").exists()
+    assert files.read("uploads/a1") == b"old"
+    assert not files.is_there("predictions/a1/in-image")
+
+
+def test_no_name_is_interned(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    interned: list[str] = []
+
+    def intern(text: str) -> str:
+        interned.append(text)
+        return text
+
+    monkeypatch.setattr(sys, "intern", intern)
+    files.write("predictions/a1/out-0.png", b"data")
+    files.write("predictions/a1/out-1.png", b"data")
+    files.remove_outputs("a1", 1, ["out-0.png"])
+    assert files.is_there("predictions/a1/out-0.png")
+    assert files.read("predictions/a1/out-0.png") == b"data"
+    assert interned == []
 
 
 def test_what_is_older_is_told_and_what_is_not_ours_is_not(files: Files, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,21 @@ def token(session: Session, name: str | None = None) -> Token:
 def claimed(session: Session, has_company: bool = False, task: str = "img2img") -> str | None:
     record = predictions.claim(session, task, has_company, "this")
     return str(record.request["prompt"]) if record else None
+
+
+def steps(session: Session, work: Callable[[], object]) -> int:
+    """The instructions of SQLite's machine that some work takes."""
+    taken = 0
+
+    def step() -> None:
+        nonlocal taken
+        taken += 1
+
+    raw: Any = session.connection().connection.driver_connection
+    raw.set_progress_handler(step, 1)
+    work()
+    raw.set_progress_handler(None, 0)
+    return taken
 
 
 def announced(session: Session) -> list[str]:
@@ -286,6 +301,27 @@ def test_runs_of_a_model_are_counted(session: Session) -> None:
     add(session, model="a/b")
     add(session, model="a/c")
     assert predictions.runs(session, "a/b") == 2
+
+
+def test_those_that_are_over_are_not_looked_at(tmp_path: Path) -> None:
+    database = Database(tmp_path / "predictions.db")
+    with database._writers() as session:
+        waits = add(session, task="upscale")
+
+        def work() -> None:
+            predictions.add(session, prediction(token(session), "owl", task="upscale"), 1)
+            predictions.claim(session, "img2img", False, "this")
+            predictions.position(session, waits)
+            predictions.typical_seconds(session, "upscale")
+            predictions.unready(session, "this")
+            predictions.running(session, "this")
+            predictions.find(session, waits.id, waits.token_id)
+
+        before = steps(session, work)
+        for _ in range(100):
+            add(session, status="succeeded", started_at=1.0, completed_at=2.0)
+        assert steps(session, work) == pytest.approx(before, abs=50)
+    database.close()
 
 
 # What is too old
