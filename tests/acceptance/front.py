@@ -30,9 +30,8 @@ from tests.conftest import free_port
 
 TEXT_TO_IMAGE = "stability-ai/stable-diffusion"
 IMAGE_TO_IMAGE = "stability-ai/stable-diffusion-img2img"
-SLOTS = 8
-"""Predictions that the model takes at once."""
-QUEUE_LIMIT = SLOTS + 2
+QUEUE_LIMIT = 18
+"""Unfinished predictions that a token may have: two more than the most slots here."""
 NAMES = ("ada", "bob", "eve")
 ARCHIVED = 250
 """Predictions that Eve has from before the start."""
@@ -181,7 +180,8 @@ def endless_prediction(client: Client, **options: Any) -> Iterator[Prediction]:
 @contextmanager
 def all_slots_taken(client: Client) -> Iterator[list[Prediction]]:
     """As many running predictions as there can be: whatever comes now has to wait."""
-    blockers = [ask(client, endless()) for _ in range(SLOTS)]
+    (endpoint,) = client._request("GET", "/health").json()["endpoints"]
+    blockers = [ask(client, endless()) for _ in range(endpoint["slots"])]
     try:
         for one in blockers:
             until(lambda one=one: client.predictions.get(one.id).status == "processing")  # type: ignore[misc]

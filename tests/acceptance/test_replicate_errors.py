@@ -13,7 +13,6 @@ from hosting import models
 from tests.acceptance.front import (
     IMAGE_TO_IMAGE,
     QUEUE_LIMIT,
-    SLOTS,
     TEXT_TO_IMAGE,
     Front,
     Site,
@@ -143,8 +142,8 @@ def test_a_broken_picture_fails_the_prediction(
 def test_who_has_too_much_in_the_queue_is_told_to_come_later(
     front: Front, client: Client, bob: Client
 ) -> None:
-    with all_slots_taken(client):
-        waiting = [ask(client, small()) for _ in range(QUEUE_LIMIT - SLOTS)]
+    with all_slots_taken(client) as blockers:
+        waiting = [ask(client, small()) for _ in range(QUEUE_LIMIT - len(blockers))]
         with pytest.raises(ReplicateError) as error:
             ask(client, small())
         status, title, detail = refusal(error)
