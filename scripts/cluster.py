@@ -59,8 +59,9 @@ def main() -> int:
         if arguments.address:
             deploy(arguments.address, config)
             return 0
-        with local_ray(config) as address:
-            deploy(address, config)
+        with local_ray() as (address, has_gpu):
+            log.info("Ray runs", dashboard=address, on="GPUs" if has_gpu else "the CPU")
+            deploy(address, config if has_gpu else on_the_cpu(config))
             _until_stopped()
     except (ClusterError, WeightsError) as error:
         print(error, file=sys.stderr)
@@ -111,13 +112,16 @@ def configuration(path: Path, models: list[str], replicas: int | None) -> dict[s
     return config
 
 
-@contextmanager
-def local_ray(config: dict[str, Any]) -> Iterator[str]:
-    """A Ray cluster of this machine alone; the address of its dashboard.
+def on_the_cpu(config: dict[str, Any]) -> dict[str, Any]:
+    """The same configuration for machines without a GPU."""
+    for each in config["applications"]:
+        _replica(each).setdefault("ray_actor_options", {})["num_gpus"] = 0
+    return config
 
-    Args:
-        config: is fitted to the machine: without a GPU, replicas run on the CPU.
-    """
+
+@contextmanager
+def local_ray() -> Iterator[tuple[str, bool]]:
+    """A Ray cluster of this machine alone: the address of its dashboard, and if there is a GPU."""
     with tempfile.TemporaryDirectory(prefix="stable-diffusion-") as folder:
         os.environ.update(
             RAY_TMPDIR=os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(),
@@ -137,13 +141,7 @@ def local_ray(config: dict[str, Any]) -> Iterator[str]:
             log_to_driver=False,
         )
         try:
-            if not ray.cluster_resources().get("GPU"):
-                log.info("there is no GPU: replicas run on the CPU")
-                for each in config["applications"]:
-                    _replica(each).setdefault("ray_actor_options", {})["num_gpus"] = 0
-            address = f"http://{context.dashboard_url}"
-            log.info("Ray is there", dashboard=address)
-            yield address
+            yield f"http://{context.dashboard_url}", bool(ray.cluster_resources().get("GPU"))
         finally:
             ray.shutdown()
 

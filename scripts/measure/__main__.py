@@ -1,6 +1,7 @@
 """The command line of scripts/benchmark."""
 
 import argparse
+import importlib.util
 import json
 import os
 import sys
@@ -14,7 +15,7 @@ from stable_diffusion import catalogue
 from stable_diffusion.catalogue import Weights, WeightsError
 from stable_diffusion.models import DTYPES
 
-PARTS = ("latency", "calls", "growth", "equality", "cold_start", "overhead", "load")
+PARTS = ("latency", "calls", "growth", "equality", "cold_start", "overhead", "load", "cluster")
 BENCHMARKS = ROOT / "benchmarks"
 RANDOM = ("stable-diffusion-2-1",)
 
@@ -41,7 +42,9 @@ def main() -> None:
         name = f"{weights.name}-{place}-{results['machine']['precision']}"
         file = options.output or BENCHMARKS / f"{name}-{time.strftime('%Y-%m-%d-%H%M')}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        for part in options.only or PARTS:
+        # Ray is not everybody's.
+        parts = [part for part in PARTS if part != "cluster" or importlib.util.find_spec("ray")]
+        for part in options.only or parts:
             print(f"measuring {part} ...", file=sys.stderr)
             results[part] = rounded(measured(part, options, weights))
             file.write_text(json.dumps(results, indent=1) + "\n")
@@ -80,6 +83,10 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
         case "overhead":
             with serving(model) as server:
                 return service.overhead(server, native, rounds)
+        case "cluster":
+            from scripts.measure import cluster
+
+            return cluster.measure(model, native, rounds, options.requests)
         case "load":
             with serving(model) as server:
                 return load.measure(server, native, options.requests, turns=max(1, rounds // 4))
@@ -116,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--steps", type=int, default=25, help="of latency, 2 or more (default: 25)")
     parser.add_argument("--rounds", type=int, default=10, help="of each figure (default: 10)")
-    parser.add_argument("--requests", type=int, default=16, help="of load and equality (16)")
+    parser.add_argument("--requests", type=int, default=16, help="of load, equality, cluster (16)")
     parser.add_argument("--output", type=Path, help="the JSON file (default: in benchmarks/)")
     return parser
 

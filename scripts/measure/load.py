@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from threading import Semaphore
 from typing import Any
 
-from scripts.measure.server import Server
+from scripts.measure.server import Client
 from scripts.measure.statistics import percentile, ratios
 
 SHORT_STEPS = 20  # a request of so many steps at the most, for one image, is a short one
@@ -50,7 +50,7 @@ def mixed(count: int, size: int) -> list[Asked]:
     ]
 
 
-def measure(server: Server, size: int, count: int, turns: int) -> dict[str, Any]:
+def measure(server: Client, size: int, count: int, turns: int) -> dict[str, Any]:
     """Throughput and latency of `count` requests at each load, together and one at a time.
 
     Args:
@@ -85,7 +85,7 @@ def arrivals(asked: Sequence[Asked], alone: Sequence[float], rate: float, seed: 
     return arriving
 
 
-def run(server: Server, asked: Sequence[Asked], slots: int) -> dict[str, Any]:
+def run(server: Client, asked: Sequence[Asked], slots: int) -> dict[str, Any]:
     """Sends every request when it arrives, or when one of `slots` is free, in their order."""
     free = Semaphore(slots)
     start = time.perf_counter()

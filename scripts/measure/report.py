@@ -35,6 +35,8 @@ def table(results: dict[str, Any]) -> Iterator[str]:
         yield f"\nHTTP around a prediction: {span(each['seconds'])} s, {span(each['share'])} of it"
     if "load" in results:
         yield from load(results["load"])
+    if "cluster" in results:
+        yield from cluster(results["cluster"])
 
 
 def latency(each: dict[str, Any]) -> Iterator[str]:
@@ -82,6 +84,31 @@ def load(each: dict[str, Any]) -> Iterator[str]:
         yield (
             f"    ratios: throughput {span(run['throughput_ratio'])}, "
             f"wait of short ones {run['short_wait_ratio']:.2f}"
+        )
+
+
+def cluster(each: dict[str, Any]) -> Iterator[str]:
+    """A cluster of replicas."""
+    yield "\nOne prediction through the cluster"
+    for name, seconds in each["overhead"]["seconds"].items():
+        yield f"  {name:12} {span(seconds)} s"
+    yield f"  cluster / direct: {span(each['overhead']['ratio'])}"
+    steps = ", ".join(f"{n}: {seconds:.3g}" for n, seconds in each["speed"]["steps"].items())
+    yield f"\nSeconds of a step, by the images that share it: {steps}"
+    for replicas, shares in each["compared"].items():
+        yield f"\nMixed requests in bursts, {replicas} replica{'s' * (replicas != '1')}"
+        for share, waits in shares.items():
+            told = ", ".join(
+                f"{name} {one['mean']:.2f} s (p90 {one['90']:.2f} s)" for name, one in waits.items()
+            )
+            yield f"  at {share} of what they do, longer than alone by: {told}"
+    alone = each["needed"][0]["alone"]
+    yield f"\nReplicas for default predictions, which take {alone:.3g} s alone, in bursts (simulated)"
+    for row in each["needed"]:
+        latency = ", ".join(f"p{p} {s:.2f} s" for p, s in row["latency"].items())
+        yield (
+            f"  {row['hourly']:>6} an hour, nine in ten within {row['bearable']} times that: "
+            f"{row['gpus']:>2}, each used to {row['use']:.1%}; {latency}"
         )
 
 

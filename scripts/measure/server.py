@@ -16,14 +16,38 @@ from typing import Any
 from scripts.schema import ROOT
 
 
-class Server:
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+class Client:
+    """Asks the server at a URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def predict(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a prediction."""
+        body = json.dumps({"input": inputs}).encode()
+        request = urllib.request.Request(
+            f"{self.url}/predictions", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=3600) as response:
+            answer: dict[str, Any] = json.load(response)
+        if answer["status"] != "succeeded":
+            raise RuntimeError(f"a prediction failed: {answer.get('error')}")
+        return answer
+
+
+class Server(Client):
     """A running server at `url`; `seconds_to_ready` counts from the start of its process."""
 
     def __init__(self, model: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
+        port = free_port()
+        super().__init__(f"http://127.0.0.1:{port}")
         self._data = tempfile.TemporaryDirectory()
         self._start = time.perf_counter()
         self.process = subprocess.Popen(
@@ -43,18 +67,6 @@ class Server:
     def age(self) -> float:
         """Seconds since the start of its process."""
         return time.perf_counter() - self._start
-
-    def predict(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a prediction."""
-        body = json.dumps({"input": inputs}).encode()
-        request = urllib.request.Request(
-            f"{self.url}/predictions", body, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=3600) as response:
-            answer: dict[str, Any] = json.load(response)
-        if answer["status"] != "succeeded":
-            raise RuntimeError(f"a prediction failed: {answer.get('error')}")
-        return answer
 
     def close(self) -> None:
         """Ends it, and waits until it has."""
