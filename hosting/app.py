@@ -71,6 +71,7 @@ async def serve(settings: Settings, launches: list[Launch], host: str, port: int
                 host=host,
                 port=port,
                 http=Connection,
+                ws="none",  # whatever is installed
                 log_config=None,
                 access_log=False,
                 server_header=False,

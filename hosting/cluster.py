@@ -17,6 +17,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 from ray import serve
 from ray.exceptions import RayActorError
@@ -221,7 +222,8 @@ class Ingress:
             return Response(status_code=404)
         if "origin" in request.headers:  # a page in somebody's browser, which has found us
             return Response(status_code=403)
-        ask = Ask(request.method, path, passed_on(request.headers), await request.body())
+        headers, body = passed_on(request.headers), await request.body()
+        ask = Ask(request.method, quote(path), headers, body)
         if request.method in ("POST", "PUT") and "predictions" in path and not known["cancel"]:
             return await self._predict(ask)
         answers = await self._tell(ask)

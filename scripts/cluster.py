@@ -54,15 +54,20 @@ def application(arguments: dict[str, str]) -> Application:
 def main() -> int:
     """Serves; the exit status."""
     arguments = _parser().parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     try:
         config = configuration(arguments.config, arguments.model, arguments.replicas)
+        if arguments.cpu:
+            config = on_the_cpu(config)
         if arguments.address:
             deploy(arguments.address, config)
             return 0
         with local_ray() as (address, has_gpu):
             log.info("Ray runs", dashboard=address, on="GPUs" if has_gpu else "the CPU")
             deploy(address, config if has_gpu else on_the_cpu(config))
-            _until_stopped()
+            while True:
+                signal.pause()
     except (ClusterError, WeightsError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -162,22 +167,18 @@ def deploy(address: str, config: dict[str, Any]) -> None:
     try:
         client = ServeSubmissionClient(address)
         client.deploy_applications(config)
-        told: dict[str, str] = {}
-        while True:
+        told: dict[str, tuple[str, str]] = {}
+        while {state for state, _ in told.values()} != {"RUNNING"}:
             time.sleep(LOOK)
-            details = client.get_serve_details()
-            states = {
-                name: details["applications"].get(name, {}).get("status", "NOT_STARTED")
-                for name in (each["name"] for each in config["applications"])
-            }
-            for name, state in states.items():
+            details = client.get_serve_details()["applications"]
+            for each in config["applications"]:
+                name = each["name"]
+                state = _state(details.get(name))
                 if told.get(name) != state:
-                    log.info(state, application=name)
-                if state in ("DEPLOY_FAILED", "UNHEALTHY"):
-                    raise ClusterError(f"{name}: {_reason(details['applications'][name])}")
-            told = states
-            if set(states.values()) == {"RUNNING"}:
-                return
+                    log.info(state[0], application=name, **({"why": state[1]} if state[1] else {}))
+                    told[name] = state
+                if state[0] in ("DEPLOY_FAILED", "UNHEALTHY"):
+                    raise ClusterError(f"{name}: {state[1]}")
     except AuthenticationError:
         raise ClusterError(
             f"{address} wants a token: put Ray's into RAY_AUTH_TOKEN or ~/.ray/auth_token"
@@ -196,22 +197,20 @@ def _replica(each: dict[str, Any]) -> dict[str, Any]:
     return deployments[-1]
 
 
-def _reason(details: dict[str, Any]) -> str:
-    """Why an application is not served, without Ray's own calls."""
-    deployments = details.get("deployments", {}).values()
-    messages: list[str] = [each.get("message", "") for each in deployments]
-    messages.append(details["message"])
+def _state(details: dict[str, Any] | None) -> tuple[str, str]:
+    """An application's status, and why it is that, without Ray's own calls."""
+    if details is None:
+        return "NOT_STARTED", ""
+    messages = [each["message"] for each in details["deployments"].values()]
+    messages = [message for message in (*messages, details["message"]) if message]
     raised = [message for message in messages if "Error: " in message]
-    return raised[0].strip().rpartition("Error: ")[2] if raised else messages[-1]
+    if raised:
+        return details["status"], raised[0].strip().rpartition("Error: ")[2]
+    return details["status"], messages[0] if messages else ""
 
 
-def _until_stopped() -> None:
-    def stop(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-    while True:
-        time.sleep(3600)
+def _stop(_: int, __: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _replicas(text: str) -> int:
@@ -243,6 +242,11 @@ def _parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         help="as for scripts/serve; each gets replicas of its own",
+    )
+    parser.add_argument(
+        "--cpu",
+        action="store_true",
+        help="have the replicas run on the CPU, as they do on this machine if it has no GPU",
     )
     parser.add_argument(
         "--replicas",

@@ -148,7 +148,7 @@ def needed(speed: Speed, hourly: int, bearable: float) -> dict[str, Any]:
         "bearable": bearable,
         "gpus": gpus,
         "alone": alone,
-        "use": rate * alone / gpus,
+        "load": rate * alone / gpus,
         "latency": {str(percent): percentile(latencies, percent) for percent in (50, 90, 99)},
     }
 

@@ -105,10 +105,10 @@ def cluster(each: dict[str, Any]) -> Iterator[str]:
     alone = each["needed"][0]["alone"]
     yield f"\nReplicas for default predictions in bursts, simulated; alone they take {alone:.3g} s"
     for row in each["needed"]:
-        latency = ", ".join(f"p{p} {s:.2f} s" for p, s in row["latency"].items())
+        latency = ", ".join(f"p{p} {s:.1f} s" for p, s in row["latency"].items())
         yield (
-            f"  {row['hourly']:>6} an hour, nine in ten within {row['bearable']} times that: "
-            f"{row['gpus']:>2}, each used to {row['use']:.1%}; {latency}"
+            f"  {row['hourly']:>6} an hour, p90 within {row['bearable']} times that: "
+            f"{row['gpus']:>2}, at {row['load']:.3f} of what each does one at a time; {latency}"
         )
 
 

@@ -51,11 +51,18 @@ class Cluster:
         processes = psutil.Process(self.process.pid).children(recursive=True)
         return [one for one in processes if "hosting.leash" in " ".join(_words(one))]
 
-    def upgrade(self, config: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs `scripts/cluster` once more, to have what is there now."""
+    def upgrade(
+        self, config: Path | None = None, root: Path = schema.ROOT
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs `scripts/cluster` once more, to have what is there now.
+
+        Args:
+            root: of the project, or of a copy of it.
+        """
         return subprocess.run(
             [*COMMAND, "--config", config or self.config, "--address", self.dashboard],
-            cwd=schema.ROOT,
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": str(root)},
             capture_output=True,
             text=True,
             timeout=120,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -91,6 +92,7 @@ def bare(answer: dict[str, Any]) -> dict[str, Any]:
         ("PUT", "/predictions/x", {"json": {"input": {**INPUTS, "prompt": 1}}}),
         ("PUT", "/predictions/1", {"json": {"input": INPUTS}, "headers": ASYNC}),
         ("POST", "/predictions/nobody/cancel", {}),
+        ("PUT", "/predictions/a%20%3Fb%25", {"json": {"input": INPUTS}, "headers": ASYNC}),
         ("GET", "/predictions", {}),
         ("DELETE", "/predictions/x", {}),
         ("POST", "/openapi.json", {}),
@@ -253,18 +255,21 @@ def test_a_dead_worker_is_replaced(whole: Cluster) -> None:
     assert psutil.wait_procs([worker], timeout=10)[1] == []
 
 
-def test_an_upgrade_replaces_all_replicas_and_drops_nothing(whole: Cluster, tmp_path: Path) -> None:
+def test_an_upgrade_to_changed_code_replaces_all_replicas_and_drops_nothing(
+    whole: Cluster, tmp_path: Path
+) -> None:
     before = {cog.pid for cog in whole.cog_servers()}
     assert whole.upgrade().returncode == 0
     assert {cog.pid for cog in whole.cog_servers()} == before  # nothing has changed
-    newer = tmp_path / "newer.yaml"
-    content = yaml.safe_load(whole.config.read_text())
-    content["applications"][0]["runtime_env"] = {"env_vars": {"WHATEVER": "changed"}}
-    newer.write_text(yaml.safe_dump(content))
+    for folder in ("hosting", "scripts", "stable_diffusion"):
+        shutil.copytree(schema.ROOT / folder, tmp_path / folder)
+    (tmp_path / "weights").symlink_to(schema.ROOT / "weights")
+    text = (schema.ROOT / "predict.py").read_text()
+    (tmp_path / "predict.py").write_text(text.replace("random seed", "any number"))
 
     answers: list[httpx.Response] = []
     with ThreadPoolExecutor() as pool:
-        upgrade: Future[Any] = pool.submit(whole.upgrade, newer)
+        upgrade: Future[Any] = pool.submit(whole.upgrade, root=tmp_path)
 
         def ask() -> None:
             while not upgrade.done():
@@ -278,6 +283,7 @@ def test_an_upgrade_replaces_all_replicas_and_drops_nothing(whole: Cluster, tmp_
     assert len(answers) > 5
     until(lambda: len(whole.cog_servers()) == 2)
     assert before.isdisjoint(cog.pid for cog in whole.cog_servers())
+    assert "any number" in whole.ask("GET", "/openapi.json").text
 
 
 def test_a_model_that_does_not_start_is_told_in_a_sentence(whole: Cluster, tmp_path: Path) -> None:

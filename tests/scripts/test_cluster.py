@@ -10,7 +10,6 @@ from ray.serve.schema import ServeDeploySchema
 from scripts import cluster, schema
 from scripts.cluster import CONFIG, ClusterError, configuration
 
-
 REQUIREMENTS = schema.ROOT / "requirements-cluster.txt"
 
 

@@ -44,4 +44,4 @@ def test_more_predictions_and_less_patience_need_more_gpus(
     assert gpus[2] > gpus[1] >= gpus[0]
     for row in (row for each in rows for row in each):
         assert row["latency"]["90"] <= row["bearable"] * row["alone"]
-        assert row["use"] == pytest.approx(row["hourly"] / 3600 * row["alone"] / row["gpus"])
+        assert row["load"] == pytest.approx(row["hourly"] / 3600 * row["alone"] / row["gpus"])
