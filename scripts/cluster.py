@@ -6,6 +6,7 @@ Run again with --address, it upgrades what runs there to the code as it is now, 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import signal
@@ -13,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from hosting import log
+from hosting.servers import Launch
 from scripts import selection
 from scripts.schema import ROOT
 from stable_diffusion.catalogue import WeightsError, entries
@@ -47,8 +48,7 @@ def application(arguments: dict[str, str]) -> Application:
     """
     from hosting import cluster
 
-    model = arguments.get("model") or os.environ.get("MODEL") or None
-    return cluster.application(selection.launch(model, arguments.get("predictor")))
+    return cluster.application(_launch(arguments))
 
 
 def main() -> int:
@@ -63,6 +63,8 @@ def main() -> int:
         if arguments.address:
             deploy(arguments.address, config)
             return 0
+        for each in config["applications"]:
+            _launch(each.get("args", {}))  # what is not here is said at once
         with local_ray() as (address, has_gpu):
             log.info("Ray runs", dashboard=address, on="GPUs" if has_gpu else "the CPU")
             deploy(address, config if has_gpu else on_the_cpu(config))
@@ -74,6 +76,11 @@ def main() -> int:
     except KeyboardInterrupt:
         pass
     return 0
+
+
+def _launch(arguments: dict[str, str]) -> Launch:
+    model = arguments.get("model") or os.environ.get("MODEL") or None
+    return selection.launch(model, arguments.get("predictor"))
 
 
 def configuration(path: Path, models: list[str], replicas: int | None) -> dict[str, Any]:
@@ -124,7 +131,7 @@ def on_the_cpu(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-@contextmanager
+@contextlib.contextmanager
 def local_ray() -> Iterator[tuple[str, bool]]:
     """A Ray cluster of this machine alone: the address of its dashboard, and if there is a GPU."""
     with tempfile.TemporaryDirectory(prefix="stable-diffusion-") as folder:
@@ -140,11 +147,13 @@ def local_ray() -> Iterator[tuple[str, bool]]:
         )
         import ray
 
-        context = ray.init(
-            include_dashboard=True,
-            configure_logging=False,
-            log_to_driver=False,
-        )
+        # Where Ray starts is what its processes import from first. An upgrade may lie elsewhere.
+        with contextlib.chdir(folder):
+            context = ray.init(
+                include_dashboard=True,
+                configure_logging=False,
+                log_to_driver=False,
+            )
         try:
             yield f"http://{context.dashboard_url}", bool(ray.cluster_resources().get("GPU"))
         finally:
@@ -184,7 +193,7 @@ def deploy(address: str, config: dict[str, Any]) -> None:
             f"{address} wants a token: put Ray's into RAY_AUTH_TOKEN or ~/.ray/auth_token"
         ) from None
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ClusterError(f"{address} is no dashboard of Ray that serves: {error}") from None
+        raise ClusterError(f"Ray at {address} says: {_sentence(str(error))}") from None
 
 
 def _replica(each: dict[str, Any]) -> dict[str, Any]:
@@ -198,15 +207,18 @@ def _replica(each: dict[str, Any]) -> dict[str, Any]:
 
 
 def _state(details: dict[str, Any] | None) -> tuple[str, str]:
-    """An application's status, and why it is that, without Ray's own calls."""
+    """An application's status, and why it is that."""
     if details is None:
         return "NOT_STARTED", ""
     messages = [each["message"] for each in details["deployments"].values()]
     messages = [message for message in (*messages, details["message"]) if message]
     raised = [message for message in messages if "Error: " in message]
-    if raised:
-        return details["status"], raised[0].strip().rpartition("Error: ")[2]
-    return details["status"], messages[0] if messages else ""
+    return details["status"], _sentence((raised or messages or [""])[0])
+
+
+def _sentence(message: str) -> str:
+    """What an error says, without the calls that led to it."""
+    return message.strip().rpartition("Error: ")[2]
 
 
 def _stop(_: int, __: FrameType | None) -> None:

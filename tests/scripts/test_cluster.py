@@ -80,7 +80,7 @@ def test_a_file_that_is_no_configuration_is_told(tmp_path: Path, text: str) -> N
 
 def test_what_is_no_dashboard_is_told() -> None:
     for address in ("http://127.0.0.1:9", "127.0.0.1:9", "ray://127.0.0.1:9"):
-        with pytest.raises(ClusterError, match=f"{address} is no dashboard of Ray that serves"):
+        with pytest.raises(ClusterError, match=f"Ray at {address} says: "):
             cluster.deploy(address, configuration(CONFIG, [], None))
 
 
