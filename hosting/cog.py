@@ -163,8 +163,10 @@ class Cog:
             Died: when the endpoint is not there, or goes away in the middle.
         """
         try:
+            sent = ask.headers.items()
+            headers = [(name.encode("latin-1"), text.encode("latin-1")) for name, text in sent]
             async with self._http.stream(
-                ask.method, ask.path, content=ask.body, headers=ask.headers
+                ask.method, ask.path, content=ask.body, headers=headers
             ) as answer:
                 yield Head(answer.status_code, passed_on(answer.headers))
                 async for piece in answer.aiter_raw():

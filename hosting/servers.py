@@ -62,7 +62,7 @@ class Server:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> str:
-        """Starts it; its URL. To be called in the main thread, whose end is its end."""
+        """Starts it; its URL. To be called in a thread whose end is to be its end."""
         launch = self.launch
         folder = self._folder
         shutil.rmtree(folder, ignore_errors=True)

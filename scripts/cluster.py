@@ -128,14 +128,16 @@ def on_the_cpu(config: dict[str, Any]) -> dict[str, Any]:
     """The same configuration for machines without a GPU."""
     for each in config["applications"]:
         _replica(each).setdefault("ray_actor_options", {})["num_gpus"] = 0
+        each["runtime_env"]["env_vars"]["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides none by itself
     return config
 
 
 @contextlib.contextmanager
 def local_ray() -> Iterator[tuple[str, bool]]:
     """A Ray cluster of this machine alone: the address of its dashboard, and if there is a GPU."""
-    with tempfile.TemporaryDirectory(prefix="stable-diffusion-") as folder:
-        os.environ.update(
+    with (
+        tempfile.TemporaryDirectory(prefix="stable-diffusion-") as folder,
+        _environment(
             RAY_TMPDIR=os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(),
             # Replicas that are killed leave files there.
             TMPDIR=folder,
@@ -144,7 +146,8 @@ def local_ray() -> Iterator[tuple[str, bool]]:
             # Then its processes speak to one another over loopback, on every system.
             RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
             RAY_USAGE_STATS_ENABLED="0",
-        )
+        ),
+    ):
         import ray
 
         # Where Ray starts is what its processes import from first. An upgrade may lie elsewhere.
@@ -158,6 +161,17 @@ def local_ray() -> Iterator[tuple[str, bool]]:
             yield f"http://{context.dashboard_url}", bool(ray.cluster_resources().get("GPU"))
         finally:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def deploy(address: str, config: dict[str, Any]) -> None:
@@ -192,7 +206,7 @@ def deploy(address: str, config: dict[str, Any]) -> None:
         raise ClusterError(
             f"{address} wants a token: put Ray's into RAY_AUTH_TOKEN or ~/.ray/auth_token"
         ) from None
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(f"Ray at {address} says: {_sentence(str(error))}") from None
 
 

@@ -1,7 +1,7 @@
 """What a cluster adds to a prediction, how long requests wait in it, and how many GPUs it needs."""
 
 import itertools
-import os
+import math
 import statistics
 import sys
 import time
@@ -30,7 +30,7 @@ SHARES = (0.5, 0.8)
 HOURLY = (10, 1_000, 100_000)
 """Predictions an hour of the table."""
 SIMULATED = 5_000
-"""Predictions that a row of the table rests on."""
+"""Predictions that a row of the table rests on, at the least."""
 BEARABLE = (5, 3, 2)
 """How many times as long as alone nine predictions in ten may take."""
 DEFAULT = {"num_images": 1, "num_inference_steps": 25}
@@ -44,7 +44,6 @@ def measure(model: str, size: int, rounds: int, count: int) -> dict[str, Any]:
         size: of the pictures, in pixels.
         count: requests of each run of the comparison.
     """
-    os.environ["OMP_NUM_THREADS"] = "1"  # on a CPU, replicas have a core each, as else a GPU
     port = free_port()
     client = Client(f"http://127.0.0.1:{port}")
     results: dict[str, Any] = {"compared": {}}
@@ -53,8 +52,8 @@ def measure(model: str, size: int, rounds: int, count: int) -> dict[str, Any]:
             config = cluster.configuration(cluster.CONFIG, [model], replicas)
             config["http_options"]["port"] = port
             cluster.deploy(address, config if has_gpu else cluster.on_the_cpu(config))
-            speed = calibrate(client, size, replicas, max(1, rounds // 3))
             if replicas == 1:
+                speed = calibrate(client, size, max(1, rounds // 3))
                 results["overhead"] = overhead(client, size, rounds)
                 results["speed"] = {"steps": {str(n): s for n, s in speed.steps.items()}}
                 results["speed"] |= {"fixed": speed.fixed, "image": speed.image}
@@ -88,11 +87,11 @@ def overhead(client: Client, size: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def calibrate(client: Client, size: int, replicas: int, rounds: int) -> Speed:
-    """What steps take, by the images that share them, when all replicas have as much to do."""
+def calibrate(client: Client, size: int, rounds: int) -> Speed:
+    """What steps take, by the images that share them, on the only replica."""
 
     def seconds(images: int, steps: int) -> float:
-        predictions = replicas * max(1, images // OF_ONE)
+        predictions = max(1, images // OF_ONE)
         inputs = {
             "prompt": "a red apple",
             "num_images": min(images, OF_ONE),
@@ -135,11 +134,14 @@ def compared(
 def needed(speed: Speed, hourly: int, bearable: float) -> dict[str, Any]:
     """The fewest GPUs with which nine default predictions in ten take a bearable time."""
     alone = speed.alone(Asked(DEFAULT))
-    asked = [Asked(DEFAULT, 0, alone)] * SIMULATED
     rate = hourly / 3600
-    arriving = bursts(asked, rate, seed=0)
-    # Those that share steps may be more than one after another could be, but not by so much.
-    for gpus in itertools.count(max(1, int(rate * alone / 4))):
+    # What a prediction takes of a GPU, at the least: with fewer GPUs the queue would only grow.
+    steps = DEFAULT["num_inference_steps"]
+    least = min(speed.around(n) + steps * speed.step(n) / n for n in range(1, SLOTS + 1))
+    # Long enough for a queue to grow.
+    count = max(SIMULATED, math.ceil(100 * bearable * alone * rate))
+    arriving = bursts([Asked(DEFAULT, 0, alone)] * count, rate, seed=0)
+    for gpus in itertools.count(math.ceil(rate * least)):
         latencies = simulate(arriving, gpus, SLOTS, speed)
         if percentile(latencies, 90) <= bearable * alone:
             break

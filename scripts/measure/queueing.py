@@ -65,6 +65,8 @@ class Gpu:
     joining: list[Running] = field(default_factory=list)
     """These take the next."""
     is_at_work: bool = False
+    free_at: float = 0.0
+    """When it has made the pictures of those that have taken all their steps."""
 
     @property
     def requests(self) -> int:
@@ -111,8 +113,8 @@ def simulate(asked: Sequence[Asked], gpus: int, slots: int, speed: Speed) -> lis
             for one in gpu.running:
                 one.steps_left -= 1
                 if not one.steps_left:
-                    now += speed.around(one.images)
-                    latencies[one.index] = now - asked[one.index].arrival
+                    gpu.free_at = max(now, gpu.free_at) + speed.around(one.images)
+                    latencies[one.index] = gpu.free_at - asked[one.index].arrival
             gpu.running = [one for one in gpu.running if one.steps_left]
             _begin(gpu, number, now, steps, speed)
         while queue:
@@ -135,4 +137,4 @@ def _begin(gpu: Gpu, number: int, now: float, steps: list[tuple[float, int]], sp
     gpu.is_at_work = bool(gpu.running)
     if gpu.running:
         seconds = speed.step(sum(one.images for one in gpu.running))
-        heapq.heappush(steps, (now + seconds, number))
+        heapq.heappush(steps, (max(now, gpu.free_at) + seconds, number))

@@ -69,7 +69,7 @@ class Cluster:
         )
 
 
-COMMAND = [sys.executable, "-m", "scripts.cluster"]
+COMMAND = [sys.executable, "-m", "scripts.cluster", "--cpu"]
 
 
 @contextmanager

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 import yaml
-from ray.serve.schema import ServeDeploySchema
+from ray.serve.config import AutoscalingConfig
+from ray.serve.schema import (
+    DeploymentSchema,
+    HTTPOptionsSchema,
+    RayActorOptionsSchema,
+    ServeApplicationSchema,
+    ServeDeploySchema,
+)
 
 from scripts import cluster, schema
 from scripts.cluster import CONFIG, ClusterError, configuration
@@ -18,9 +25,22 @@ def deployment(config: dict[str, Any], name: str, of: int = 0) -> dict[str, Any]
     return dict(found[name])
 
 
+def validate(config: dict[str, Any]) -> None:
+    """Ray takes keys that it does not know; this does not."""
+    ServeDeploySchema.model_validate(config)
+    assert set(config) <= set(ServeDeploySchema.model_fields)
+    assert set(config.get("http_options", {})) <= set(HTTPOptionsSchema.model_fields)
+    for each in config["applications"]:
+        assert set(each) <= set(ServeApplicationSchema.model_fields)
+        for one in each["deployments"]:
+            assert set(one) <= set(DeploymentSchema.model_fields)
+            assert set(one.get("autoscaling_config", {})) <= set(AutoscalingConfig.model_fields)
+            assert set(one.get("ray_actor_options", {})) <= set(RayActorOptionsSchema.model_fields)
+
+
 def test_the_configuration_that_ships_is_one_of_ray_serve() -> None:
     config = configuration(CONFIG, [], None)
-    ServeDeploySchema.model_validate(config)
+    validate(config)
     (application,) = config["applications"]
     assert application["import_path"] == "scripts.cluster:application"
     scaling = deployment(config, "Replica")["autoscaling_config"]
@@ -35,7 +55,7 @@ def test_the_configuration_that_ships_is_one_of_ray_serve() -> None:
 def test_each_model_has_an_application_and_a_path_of_its_own() -> None:
     models = ["demo", "stable-diffusion-2-inpainting", "/somewhere/My-Model"]
     config = configuration(CONFIG, models, 3)
-    ServeDeploySchema.model_validate(config)
+    validate(config)
     assert [(one["name"], one["route_prefix"], one["args"]) for one in config["applications"]] == [
         ("demo", "/demo", {"model": "demo"}),
         (
@@ -70,6 +90,14 @@ def test_it_is_another_configuration_only_where_the_code_is_another(
     assert configuration(CONFIG, [], None) != one
 
 
+def test_on_the_cpu_no_gpu_is_asked_for_or_seen() -> None:
+    config = cluster.on_the_cpu(configuration(CONFIG, ["demo"], 2))
+    validate(config)
+    assert deployment(config, "Replica")["ray_actor_options"]["num_gpus"] == 0
+    environment = config["applications"][0]["runtime_env"]["env_vars"]
+    assert environment["CUDA_VISIBLE_DEVICES"] == ""
+
+
 @pytest.mark.parametrize("text", ["", "[", "applications: []", "a: b", "applications: 7"])
 def test_a_file_that_is_no_configuration_is_told(tmp_path: Path, text: str) -> None:
     path = tmp_path / "other.yaml"
@@ -88,7 +116,7 @@ def test_the_example_for_kubernetes_has_the_same_configuration() -> None:
     text = (schema.ROOT / "docs" / "rayservice.yaml").read_text()
     service, policy = yaml.safe_load_all(text)
     config = yaml.safe_load(service["spec"]["serveConfigV2"])
-    ServeDeploySchema.model_validate(config)
+    validate(config)
     shipped = yaml.safe_load(CONFIG.read_text())["applications"][0]
     (application,) = config["applications"]
     assert application["import_path"] == shipped["import_path"]

@@ -41,6 +41,11 @@ def test_who_comes_in_the_middle_of_a_step_joins_at_the_next() -> None:
     assert (first, second) == (3.25, 3.5)
 
 
+def test_who_comes_while_a_picture_is_made_waits_for_it() -> None:
+    slow = Speed({1: 1.0, 2: 1.0}, fixed=10.0, image=0.0)
+    assert simulate([asked(0, steps=1), asked(2, steps=1)], 1, 8, slow) == [11.0, 20.0]
+
+
 def test_who_finds_no_slot_waits_for_one_in_turn() -> None:
     one, two, three = simulate([asked(0), asked(0), asked(1)], 1, 1, SPEED)
     assert (one, two, three) == (10.75, 21.5, 31.25)
