@@ -47,6 +47,8 @@ PAUSE = 0.1
 """Seconds between two looks."""
 DEATHS = 2
 """Replicas that may die of a prediction before it has had its chance."""
+GRACE = 1.0
+"""Seconds after which one is hung up on that could not be cancelled otherwise."""
 STATES = ("READY", "BUSY", "STARTING")
 """Cog's words for its health, the best first."""
 
@@ -196,8 +198,9 @@ class Ingress:
     def _cancelled(self, ask: Ask, answers: list[tuple[Head, bytes]]) -> Response:
         head, body = min(answers, key=lambda answer: answer[0].status)
         held = self._held.get(ask.path.removesuffix("/cancel"))
-        if head.status == 404 and held:  # it waits, or its replica is about to go
-            held.cancel()
+        if head.status == 404 and held:
+            # It waits, or its replica is about to go; or it has just ended, and is being told.
+            asyncio.get_running_loop().call_later(GRACE, held.cancel)
             return JSONResponse({})
         return _whole(head, body)
 

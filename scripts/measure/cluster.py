@@ -5,6 +5,7 @@ import math
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from functools import partial
@@ -52,9 +53,10 @@ def measure(model: str, size: int, rounds: int, count: int) -> dict[str, Any]:
             config = cluster.configuration(cluster.CONFIG, [model], replicas)
             config["http_options"]["port"] = port
             cluster.deploy(address, config if has_gpu else cluster.on_the_cpu(config))
+            cogs = cog_servers()
+            speed = calibrate(cogs, size, max(1, rounds // 3))
             if replicas == 1:
-                speed = calibrate(client, size, max(1, rounds // 3))
-                results["overhead"] = overhead(client, size, rounds)
+                results["overhead"] = overhead(client, cogs[0], size, rounds)
                 results["speed"] = {"steps": {str(n): s for n, s in speed.steps.items()}}
                 results["speed"] |= {"fixed": speed.fixed, "image": speed.image}
                 results["needed"] = [
@@ -67,12 +69,21 @@ def measure(model: str, size: int, rounds: int, count: int) -> dict[str, Any]:
     return results
 
 
-def overhead(client: Client, size: int, rounds: int) -> dict[str, Any]:
-    """The time of a default prediction through the cluster, against its Cog server's own."""
+def cog_servers() -> list[Client]:
+    """The replicas' own Cog servers."""
     family = psutil.Process().children(recursive=True)
-    (cog,) = [one for one in family if "hosting.leash" in " ".join(one.cmdline())]
-    (listening,) = [one for one in cog.net_connections() if one.status == psutil.CONN_LISTEN]
-    direct = Client(f"http://{listening.laddr.ip}:{listening.laddr.port}")
+    cogs = [one for one in family if "hosting.leash" in " ".join(one.cmdline())]
+    places = [
+        one.laddr
+        for cog in cogs
+        for one in cog.net_connections()
+        if one.status == psutil.CONN_LISTEN
+    ]
+    return [Client(f"http://{place.ip}:{place.port}") for place in places]
+
+
+def overhead(client: Client, direct: Client, size: int, rounds: int) -> dict[str, Any]:
+    """The time of a default prediction through the cluster, against its Cog server's own."""
     inputs = {"prompt": "a red apple", "width": size, "height": size}
 
     def seconds(of: Client) -> float:
@@ -87,11 +98,14 @@ def overhead(client: Client, size: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def calibrate(client: Client, size: int, rounds: int) -> Speed:
-    """What steps take, by the images that share them, on the only replica."""
+def calibrate(cogs: Sequence[Client], size: int, rounds: int) -> Speed:
+    """What steps take, by the images that share them, when all replicas have as many.
+
+    They have a machine in common here, and memory: two are slower than one that is alone.
+    """
 
     def seconds(images: int, steps: int) -> float:
-        predictions = max(1, images // OF_ONE)
+        asked = [cog for cog in cogs for _ in range(max(1, images // OF_ONE))]
         inputs = {
             "prompt": "a red apple",
             "num_images": min(images, OF_ONE),
@@ -100,8 +114,8 @@ def calibrate(client: Client, size: int, rounds: int) -> Speed:
             "height": size,
         }
         start = time.perf_counter()
-        with ThreadPoolExecutor(predictions) as pool:
-            list(pool.map(client.predict, [inputs] * predictions))
+        with ThreadPoolExecutor(len(asked)) as pool:
+            list(pool.map(lambda cog: cog.predict(inputs), asked))
         return time.perf_counter() - start
 
     timed = {

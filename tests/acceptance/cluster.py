@@ -48,8 +48,16 @@ class Cluster:
 
     def cog_servers(self) -> list[psutil.Process]:
         """The Cog servers, whose parents are the replicas, and whose children are the workers."""
+        return self._named("hosting.leash")
+
+    def kill(self, name: str) -> None:
+        """Kills the process of Ray's that has a name in its own."""
+        (process,) = self._named(name)
+        process.kill()
+
+    def _named(self, name: str) -> list[psutil.Process]:
         processes = psutil.Process(self.process.pid).children(recursive=True)
-        return [one for one in processes if "hosting.leash" in " ".join(_words(one))]
+        return [one for one in processes if name in " ".join(_words(one))]
 
     def upgrade(
         self, config: Path | None = None, root: Path = schema.ROOT

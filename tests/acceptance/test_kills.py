@@ -167,7 +167,9 @@ def test_whatever_is_killed_of_a_cluster_every_accepted_prediction_finishes_with
             assert replica is not None
             replica.kill()
 
-        kill_in_turn(service, [kill_worker, kill_cog, kill_replica, service.kill_front])
+        kills = [kill_worker, kill_cog, kill_replica, service.kill_front]
+        kills += [partial(cluster.kill, name) for name in ("Ingress", "ProxyActor")]
+        kill_in_turn(service, kills)
         assert service.server is not None
         service.server.stop()
 

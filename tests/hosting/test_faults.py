@@ -227,7 +227,9 @@ def test_a_database_that_another_holds_takes_nothing_and_loses_nothing(
     cog.tell("fox", "hold")
     with front(tmp_path, cog) as one:
         before = [ask(one, "fox", seed=seed) for seed in range(4)]
-        wait_until(lambda: cog.running == ["fox"] * 4)
+        for answer in before:  # that they have begun is written before what they say
+            url = f"/v1/predictions/{answer.json()['id']}"
+            wait_until(lambda url=url: "drawing fox" in one.client.get(url).json()["logs"])  # type: ignore[misc]
         with locked(tmp_path / "predictions.db"):
             not_taken(ask(one, "owl"))
             cog.let_go("fox")

@@ -26,7 +26,7 @@ class Clock:
 def test_steps_are_told_from_what_else_a_prediction_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr("scripts.measure.cluster.time.perf_counter", lambda: clock.now)
-    speed = cluster.calibrate(clock, 128, rounds=1)  # type: ignore[arg-type]
+    speed = cluster.calibrate([clock], 128, rounds=1)  # type: ignore[list-item]
     assert speed.steps == {images: images / 64 for images in cluster.IMAGES}
     assert (speed.fixed, speed.image) == (0.125, 0.25)
 
