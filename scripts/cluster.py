@@ -54,7 +54,7 @@ def application(arguments: dict[str, str]) -> Application:
 def main() -> int:
     """Serves; the exit status."""
     arguments = _parser().parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     try:
         config = configuration(arguments.config, arguments.model, arguments.replicas)
