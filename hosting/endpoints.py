@@ -94,14 +94,14 @@ class Endpoint:
             if self.cog.slots is not None:
                 self.slots, self.is_cluster = self.cog.slots, True
             hangs = time.monotonic() - answered > LONGEST_SILENCE
+            if self.status == "READY":
+                pause, was_ready = 1.0, True
+                await self._learn()
             if self.status != before and self.status == "READY":
                 log.info(f"{self.name} is ready")
             elif before == "READY" and self.status != before:
                 log.info(f"{self.name} is not ready", status=self.status)
-            if self.status == "READY":
-                pause, was_ready = 1.0, True
-                await self._learn()
-            elif self.server and (self.status in DEAD or hangs or not self.server.runs):
+            if self.server and (self.status in DEAD or hangs or not self.server.runs):
                 await self.server.end()
                 self.status = ""
                 if not was_ready:
