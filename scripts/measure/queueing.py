@@ -118,7 +118,9 @@ def simulate(asked: Sequence[Asked], gpus: int, slots: int, speed: Speed) -> lis
             gpu.running = [one for one in gpu.running if one.steps_left]
             _begin(gpu, number, now, steps, speed)
         while queue:
-            number, gpu = min(enumerate(all_gpus), key=lambda each: each[1].requests)
+            number, gpu = min(
+                enumerate(all_gpus), key=lambda each: (each[1].requests, each[1].free_at)
+            )
             if gpu.requests == slots:
                 break
             inputs = asked[queue[0]].inputs

@@ -93,7 +93,9 @@ def test_only_what_is_wanted_is_told(
     prediction.wait()
     until(lambda: nothing_is_due(front, prediction.id))
     bodies = told(site)
-    assert len(bodies) == calls
+    # Two that come at once may be told as one.
+    assert 1 <= len(bodies) <= calls
+    assert len(bodies[-1]["output"]) == 2
     assert all(body["output"] for body in bodies)
     if event == "completed":
         assert bodies[0]["status"] == "succeeded"
