@@ -54,6 +54,7 @@ class Dispatcher:
         self._seen_at = -math.inf
         """When this front last was known to be there, by the monotonic clock."""
         self._news = asyncio.Event()
+        self._claiming = asyncio.Lock()
 
     async def run(self) -> None:
         """Runs until cancelled; what runs then goes back to the queue.
@@ -84,6 +85,8 @@ class Dispatcher:
             hurry: ends the time.
         """
         self.stopping.set()
+        async with self._claiming:
+            pass  # what was being begun has: nothing else comes after it
         end = time.monotonic() + self.settings.stop_seconds
         while time.monotonic() < end and not hurry.is_set():
             if not self._tasks:
@@ -125,16 +128,23 @@ class Dispatcher:
         while True:
             self._news.clear()
             for endpoint in self.endpoints:
-                while endpoint.has_room and self._may_begin:
-                    assert endpoint.task is not None
-                    has_company = bool(endpoint.running) and not endpoint.is_cluster
-                    claimed = await self.database(
-                        predictions.claim, endpoint.task, has_company, self.front_id
-                    )
-                    if claimed is None:
-                        break
-                    self._start(endpoint, claimed)
+                while endpoint.has_room and await self._claim(endpoint):
+                    pass
             await within(self._news, LOOK)
+
+    async def _claim(self, endpoint: Endpoint) -> bool:
+        """Begins what is next for an endpoint; whether there was anything, and it may."""
+        async with self._claiming:
+            if not self._may_begin:
+                return False
+            assert endpoint.task is not None
+            has_company = bool(endpoint.running) and not endpoint.is_cluster
+            claimed = await self.database(
+                predictions.claim, endpoint.task, has_company, self.front_id
+            )
+            if claimed:
+                self._start(endpoint, claimed)
+            return claimed is not None
 
     @property
     def _may_begin(self) -> bool:
