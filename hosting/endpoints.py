@@ -39,8 +39,6 @@ class Endpoint:
         self.schema: Mapping[str, Any] | None = None
         self.running: set[str] = set()
         """The predictions' ids."""
-        self.is_cluster = False
-        """Whether it has several Cog servers, and itself sees to it that one has no company."""
         self.is_reserved = False
         """Whether the one that runs must have no company."""
         self.full_until = 0.0
@@ -68,6 +66,11 @@ class Endpoint:
         return self.server.launch.native_size or None if self.server else None
 
     @property
+    def is_cluster(self) -> bool:
+        """Whether it has several Cog servers, and itself sees to it that one has no company."""
+        return self.cog.slots is not None
+
+    @property
     def has_room(self) -> bool:
         """Whether it takes a prediction now."""
         free = len(self.running) < self.slots and not self.is_reserved
@@ -92,7 +95,7 @@ class Endpoint:
             if self.status:
                 answered = time.monotonic()
             if self.cog.slots is not None:
-                self.slots, self.is_cluster = self.cog.slots, True
+                self.slots = self.cog.slots
             hangs = time.monotonic() - answered > LONGEST_SILENCE
             if self.status == "READY":
                 pause, was_ready = 1.0, True

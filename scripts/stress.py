@@ -11,7 +11,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any, TypeVar
 import httpx2
 import psutil
 
+from scripts.measure.server import free_port
 from scripts.measure.statistics import percentile
 from scripts.schema import ROOT
 from tests.hosting.cog_server import CogServer, pixels
@@ -139,8 +139,7 @@ def memory(predictions: int) -> list[str]:
 @contextmanager
 def running(cogs: list[CogServer]) -> Iterator[Front]:
     """A front of scripts/serve before Cog servers, as long as it is wanted."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())

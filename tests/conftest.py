@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
-import socket
 import struct
 import zlib
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from scripts.measure.server import free_port as free_port
 from stable_diffusion import catalogue, models, schedulers
 from stable_diffusion.engine import Engine, Event, Picture, until_finished
 from stable_diffusion.models import Model
@@ -159,13 +159,6 @@ def count_calls(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(unet, "forward", counted)
     return rows
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def png(width: int, height: int, depth: int, colours: int, pixels: bytes) -> bytes:

@@ -17,7 +17,7 @@ from scripts import cluster
 from scripts.measure import load
 from scripts.measure.load import SLOTS, Asked
 from scripts.measure.queueing import Speed, bursts, simulate
-from scripts.measure.server import Client, free_port
+from scripts.measure.server import Client, free_port, url_of
 from scripts.measure.statistics import interleaved, percentile, ratios, spread
 
 IMAGES = (1, 2, 4, 8, 16)
@@ -73,13 +73,7 @@ def cog_servers() -> list[Client]:
     """The replicas' own Cog servers."""
     family = psutil.Process().children(recursive=True)
     cogs = [one for one in family if "hosting.leash" in " ".join(one.cmdline())]
-    places = [
-        one.laddr
-        for cog in cogs
-        for one in cog.net_connections()
-        if one.status == psutil.CONN_LISTEN
-    ]
-    return [Client(f"http://{place.ip}:{place.port}") for place in places]
+    return [Client(url_of(cog)) for cog in cogs]
 
 
 def overhead(client: Client, direct: Client, size: int, rounds: int) -> dict[str, Any]:

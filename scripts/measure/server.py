@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
+
 from scripts.schema import ROOT
 
 
@@ -21,6 +23,12 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
+
+
+def url_of(process: psutil.Process) -> str:
+    """Where a process listens, which does so at one port."""
+    (listening,) = [one for one in process.net_connections() if one.status == psutil.CONN_LISTEN]
+    return f"http://{listening.laddr.ip}:{listening.laddr.port}"
 
 
 class Client:

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from scripts import schema
+from scripts.measure.server import url_of
 from tests.acceptance import cluster as clusters
 from tests.acceptance.cluster import Cluster
 from tests.acceptance.front import site
@@ -63,11 +64,6 @@ def running(cluster: Cluster, number: int) -> Iterator[list[str]]:
         yield paths
         for path in paths:
             cluster.ask("POST", f"{path}/cancel")
-
-
-def url_of(cog: psutil.Process) -> str:
-    (listening,) = [one for one in cog.net_connections() if one.status == psutil.CONN_LISTEN]
-    return f"http://{listening.laddr.ip}:{listening.laddr.port}"
 
 
 def bare(answer: dict[str, Any]) -> dict[str, Any]:

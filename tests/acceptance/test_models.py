@@ -16,6 +16,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from scripts.measure.server import url_of
 from scripts.schema import PREDICTORS, ROOT
 from stable_diffusion import catalogue, images
 from stable_diffusion.models import Model
@@ -181,9 +182,7 @@ def test_a_front_uses_cog_servers_that_run_already(
 ) -> None:
     owner = start(tmp_path_factory.mktemp("owner"), "--model", "demo")
     cog = psutil.Process(owner.process.pid).children()[0]
-    (listening,) = [one for one in cog.net_connections() if one.status == psutil.CONN_LISTEN]
-    url = f"http://{listening.laddr.ip}:{listening.laddr.port}"
-    server = start(tmp_path_factory.mktemp("server"), COG_URLS=url)
+    server = start(tmp_path_factory.mktemp("server"), COG_URLS=url_of(cog))
     assert difference(*(one.draw(prompt="a rose", seed=1)[0] for one in (owner, server))) == (0, 0)
     assert psutil.Process(server.process.pid).children() == []
     server.stop()
