@@ -18,7 +18,7 @@ from stable_diffusion import catalogue, images, models, prompts
 from stable_diffusion.request import InputError, Request
 
 if TYPE_CHECKING:
-    from stable_diffusion.engine import Event
+    from stable_diffusion.events import Event
     from stable_diffusion.safety import SafetyChecker
 
 SIZES = [128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024]
@@ -148,8 +148,8 @@ class Predictor(BasePredictor):
         request = await asyncio.to_thread(self.read, values)
         print(f"seed {request.seed}", *request.notes, sep="\n")
 
-        from stable_diffusion.batches import memory_used
-        from stable_diffusion.engine import Cut, Flagged, Progress
+        from stable_diffusion.events import Flagged, Progress, PromptTruncated
+        from stable_diffusion.memory import memory_used
         from stable_diffusion.results import files
 
         made: list[dict[str, Any]] = []
@@ -160,7 +160,7 @@ class Predictor(BasePredictor):
 
         def tell(event: "Event") -> None:
             match event:
-                case Cut() | Flagged():
+                case PromptTruncated() | Flagged():
                     print(event.warning)
                 case Progress(step, steps, seconds_left):
                     print(f"step {step} of {steps}, {seconds_left:.0f} s left")

@@ -17,7 +17,7 @@ from scripts import schema, selection
 
 if TYPE_CHECKING:
     from predict import Predictor
-    from stable_diffusion.engine import Event
+    from stable_diffusion.events import Event
     from stable_diffusion.request import Request
 
 EXAMPLE = 'scripts/predict -i prompt="a panda" -i image=@examples/face.png -o panda.png'
@@ -99,7 +99,7 @@ async def _predict(predictor: Predictor, request: Request, output: Path | None) 
 
     predictor.setup()
 
-    from stable_diffusion.engine import Cut, Flagged, Progress
+    from stable_diffusion.events import Flagged, Progress, PromptTruncated
     from stable_diffusion.results import files
 
     bar = tqdm(desc=str(predictor.engine.model), unit="step", disable=None, leave=False)
@@ -107,7 +107,7 @@ async def _predict(predictor: Predictor, request: Request, output: Path | None) 
 
         def tell(event: Event) -> None:
             match event:
-                case Cut() | Flagged():
+                case PromptTruncated() | Flagged():
                     bar.write(event.warning, file=sys.stderr)
                 case Progress(step, steps, _):
                     bar.total = steps

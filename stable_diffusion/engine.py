@@ -1,9 +1,9 @@
 """The loop: running requests share one UNet call per step.
 
-The loop has a thread of its own. Each turn it puts the images of one size and one length of
-prompt into common UNet calls, one timestep a row, and gives each image's rows to its own sampler.
-A request joins at the next step; a cancelled one leaves at the next. On a GPU a turn is queued
-while the one before it runs.
+The loop has a thread of its own. Each turn it puts the images of one kind into common calls of the
+UNet, one timestep a row, and every image's sampler takes its step in the same batch. A request
+joins at the next step; a cancelled one leaves at the next. On a GPU a turn is queued while the one
+before it runs, and pictures are encoded and decoded beside the steps.
 """
 
 from __future__ import annotations
@@ -12,115 +12,85 @@ import os
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from queue import SimpleQueue
 
 import torch
 from PIL import Image
 
-from stable_diffusion import batches, tasks
+from stable_diffusion import executors, memory, policy
+from stable_diffusion.autoencoder import Autoencoder
+from stable_diffusion.banks import Bank, Kind
+from stable_diffusion.denoising import Denoising
+from stable_diffusion.events import (
+    Event,
+    Failed,
+    Finished,
+    Flagged,
+    Picture,
+    Progress,
+    PromptTruncated,
+)
 from stable_diffusion.models import Model
+from stable_diffusion.policy import Between, Room
 from stable_diffusion.prompts import Prompts
-from stable_diffusion.request import Request, quote
+from stable_diffusion.request import Request
 from stable_diffusion.safety import NsfwError, SafetyChecker
-from stable_diffusion.tasks import Denoising
+from stable_diffusion.samplers import Table
+from stable_diffusion.side_thread import SideThread
+from stable_diffusion.tasks import TASKS, PreparedInputs
 
-PATIENCE = 100
-"""Turns after which more memory is tried again where it was short."""
-
-
-@dataclass(frozen=True)
-class Cut:
-    """The end of a prompt was left out: `part` of the input `name` is more than the model reads."""
-
-    name: str
-    part: str
-
-    @property
-    def warning(self) -> str:
-        """The sentence for whoever wrote it."""
-        return (
-            f"{self.name}: longer than the model reads; left out are the last "
-            f"{len(self.part)} characters: {quote(self.part, 1000)}"
-        )
+DECODED_TOGETHER = 4
+"""Pictures in one call of the decoder, beside the steps."""
+BACKLOG = 4
+"""Pieces of work that wait beside the steps, from which on nobody joins."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Step `step` of `steps` is done; `seconds_left` at the pace so far."""
+class Wake(Enum):
+    """Why the loop is woken where no request has come."""
 
-    step: int
-    steps: int
-    seconds_left: float
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Image `index` of the request is finished.
-
-    image: RGB, without a watermark.
-    made: in its size, greyscale: 0 where its pixels are those of the input; None where all are.
-    nsfw: False where the checker has seen it, None where there is none.
-    """
-
-    index: int
-    seed: int
-    image: Image.Image
-    made: Image.Image | None
-    nsfw: bool | None
-
-
-@dataclass(frozen=True)
-class Flagged:
-    """Image `index` of the request is finished and left out: the NSFW checker has flagged it."""
-
-    index: int
-    seed: int
-
-    @property
-    def warning(self) -> str:
-        """The sentence for whoever asked for it."""
-        return f"image {self.index}, of seed {self.seed}, is left out: NSFW content detected"
-
-
-@dataclass(frozen=True)
-class Finished:
-    """All images were handed out, but for those left out."""
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The request came to nothing."""
-
-    error: Exception
-
-
-Event = Cut | Progress | Picture | Flagged | Finished | Failed
+    TO_WORK = auto()
+    TO_CLOSE = auto()
 
 
 @dataclass(eq=False)
 class Job:
-    """A submitted request, whose events go to `listener` on the engine's thread."""
+    """A submitted request, whose events go to `listener`.
+
+    table: of its sampler, as soon as it is read.
+    denoisings: its images, which take their steps together; none where no step is run.
+    began: when its first step could be taken, in seconds.
+    """
 
     request: Request
     listener: Callable[[Event], None]
+    table: Future[Table | None]
+    inputs: PreparedInputs | None = None
     denoisings: list[Denoising] = field(default_factory=list)
-    started: float = 0
+    began: float = 0
+    told_steps: int = 0
     handed_out: int = 0
     flagged: int = 0
-    over: bool = False
+    is_over: bool = False
 
     @property
-    def done(self) -> bool:
-        """Whether all steps are taken; its images take theirs together."""
-        return self.denoisings[0].done
+    def steps(self) -> int:
+        """How many calls of the UNet its images take, all together."""
+        return self.denoisings[0].sampler.steps if self.denoisings else 0
+
+    @property
+    def step(self) -> int:
+        """How many of them the device was given."""
+        return self.denoisings[0].step if self.denoisings else 0
 
     def cancel(self) -> None:
-        """Ends the work before its next step; at most the event under way still comes."""
-        self.over = True
+        """End the work before its next step; at most the event under way still comes."""
+        self.is_over = True
 
 
 @dataclass(frozen=True)
@@ -145,176 +115,324 @@ class Engine:
         rows: latents of the native size in one UNet call at the most. None takes as many as the
             device's free memory has room for.
         checker: flags pictures that are then left out; None lets all pass.
+        executor: how steps are taken, of `executors.NAMES`; None takes what suits the device.
+
+    Raises:
+        SetupError: where the executor can't be had.
     """
 
     def __init__(
-        self, model: Model, rows: int | None = None, checker: SafetyChecker | None = None
+        self,
+        model: Model,
+        rows: int | None = None,
+        checker: SafetyChecker | None = None,
+        executor: str | None = None,
     ) -> None:
         self.model = model
         self._checker = checker
-        self._most = self._room = batches.room_for(model, rows)
-        self._calm = 0
+        self._room = Room(memory.room_for(model, rows))
+        self._inbox: SimpleQueue[Job | Wake] = SimpleQueue()
+        self._executor = executors.choose(executor, model, lambda: self._inbox.put(Wake.TO_WORK))
+        self._autoencoder = Autoencoder(model, self._executor.encode, self._executor.decode)
+        self._task = TASKS[model.weights.task](model, self._autoencoder)
         self._prompts = Prompts(model.pipeline)
-        self._submitted: SimpleQueue[Job | None] = SimpleQueue()
-        self._jobs: list[Job] = []
+        self._submitted: deque[Job] = deque()
+        self._running: list[Job] = []
+        self._finished: deque[Job] = deque()
+        self._prepared: deque[Job] = deque()
+        self._banks: dict[Kind, Bank] = {}
         self._turns: deque[Turn] = deque()
+        self._last: Between | None = None
+        self._side = SideThread(model.device) if model.device.type == "cuda" else None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
+    @property
+    def is_warming(self) -> bool:
+        """Whether a faster way to take steps is still being made ready."""
+        return self._executor.is_warming
+
     def submit(self, request: Request, listener: Callable[[Event], None]) -> Job:
-        """Queues a request and returns at once.
+        """Queue a request and return at once.
 
         Args:
             listener: takes the events: what was cut from the prompts, the progress after each
                 step, the pictures in their order, or that they were flagged, and, last, `Finished`
-                or `Failed`. It is called on the engine's thread and must neither block nor raise.
+                or `Failed`. It is called on the engine's threads and must neither block nor raise.
         """
-        job = Job(request, listener)
-        self._submitted.put(job)
+        steps, strength = request.num_inference_steps, self._task.strength(request)
+        table = self._task.samplers.table(request.scheduler, steps, strength)
+        job = Job(request, listener, table)
+        table.add_done_callback(lambda _: self._inbox.put(job))
         return job
 
     def close(self) -> None:
-        """Ends the thread after the turn under way; requests that still run get no more events."""
-        self._submitted.put(None)
+        """End the threads after the turn under way; requests that run get no more events."""
+        self._inbox.put(Wake.TO_CLOSE)
         self._thread.join()
+        if self._side:
+            self._side.close()
+        self._task.samplers.close()
+        self._executor.close()
 
     @torch.inference_mode()
     def _run(self) -> None:
-        decoded_last = False
-        while True:
-            self._jobs = [job for job in self._jobs if not job.over]
-            finished = next((job for job in self._jobs if job.done), None)
-            submitted = not self._submitted.empty()
-            # Between two steps there is one picture to decode, or what one request has to encode,
-            # and no more: the steps of others hardly wait. Who leaves and who joins take turns.
-            if finished and not (submitted and decoded_last):
-                decoded_last = True
-                with self._confined(finished):
-                    self._hand_out(finished)
-            elif submitted or not self._jobs:
-                decoded_last = False
-                if not self._jobs:
-                    self._wait(turns=0)
-                job = self._submitted.get()
-                if job is None:
-                    return
-                self._jobs.append(job)
-                with self._confined(job):
-                    self._begin(job)
+        while self._receive():
+            self._drop_what_is_over()
+            if self._side:
+                self._work_beside_steps(self._side)
+            else:
+                self._work_between_steps()
             self._step()
+            if self._executor.has_work:
+                self._executor.work()
 
-    def _begin(self, job: Job) -> None:
+    def _receive(self) -> bool:
+        """Take in what has come, and wait for it where there is nothing to do; False to close."""
+        is_busy = self._running or self._finished or self._executor.has_work
+        if not self._side:
+            is_busy = is_busy or self._submitted
+        is_idle = not is_busy
+        while is_idle or not self._inbox.empty():
+            is_idle = False
+            job = self._inbox.get()
+            if job is Wake.TO_CLOSE:
+                return False
+            if isinstance(job, Job):
+                self._submitted.append(job)
+        return True
+
+    def _drop_what_is_over(self) -> None:
+        """Forget requests that were cancelled or have failed, and free their slots."""
+        for job in self._running:
+            if job.is_over:
+                self._leave(job)
+        self._submitted = deque(job for job in self._submitted if not job.is_over)
+        self._running = [job for job in self._running if not job.is_over]
+        self._finished = deque(job for job in self._finished if not job.is_over)
+
+    def _work_between_steps(self) -> None:
+        """Encode or decode on this thread: on a CPU there is nothing beside the steps."""
+        self._last = policy.between_steps(bool(self._finished), bool(self._submitted), self._last)
+        if self._last is Between.DECODE:
+            self._wait(turns=0)
+            self._hand_out([self._finished[0]], images=1)
+        elif self._last is Between.ENCODE:
+            job = self._submitted.popleft()
+            with self._isolated(job):
+                self._prepare(job)
+                self._join(job)
+
+    def _work_beside_steps(self, side: SideThread) -> None:
+        """Let the other thread encode and decode; what it has encoded joins."""
+        while self._prepared:
+            job = self._prepared.popleft()
+            with self._isolated(job):
+                self._join(job)
+        ended = [job for job in self._finished if job.told_steps == job.steps]
+        if ended:
+            self._finished = deque(job for job in self._finished if job not in ended)
+            side.submit(self._finish_beside, ended)
+        while self._submitted and side.waiting < BACKLOG:
+            side.submit(self._prepare_beside, self._submitted.popleft())
+
+    def _prepare_beside(self, job: Job) -> None:
+        with self._isolated(job):
+            self._prepare(job)
+            torch.cuda.current_stream().synchronize()
+            self._prepared.append(job)
+        self._inbox.put(Wake.TO_WORK)
+
+    def _finish_beside(self, jobs: list[Job]) -> None:
+        shapes = defaultdict[Hashable, list[Job]](list)
+        for job in jobs:
+            shapes[job.denoisings[0].kind.size if job.denoisings else None].append(job)
+        for some in shapes.values():
+            while left := [job for job in some if not job.is_over]:
+                self._hand_out(left, DECODED_TOGETHER)
+        self._inbox.put(Wake.TO_WORK)
+
+    def _prepare(self, job: Job) -> None:
+        """Encode a request's prompts and picture, and set up its images."""
         request = job.request
-        if job.over:
+        if job.is_over:
             return
         # Nobody reads the negative prompt where guidance is off.
         negative_prompt = request.negative_prompt if request.guidance_scale > 1 else None
         embeddings = self._prompts.encode(request.prompt, negative_prompt, request.use_compel)
         for name, part in embeddings.cut.items():
-            self._tell(job, Cut(name, part))
-        canvas = tasks.prepare(request, self.model)
-        job.denoisings = [
-            tasks.begin(request, index, canvas, embeddings, self.model)
-            for index in range(request.num_images)
-        ]
-        job.started = time.monotonic()
+            self._emit(job, PromptTruncated(name, part))
+        inputs = self._task.prepare(request)
+        if inputs.strength > 0:
+            table = job.table.result()
+            job.denoisings = [
+                self._task.begin(request, index, inputs, embeddings, table)
+                for index in range(request.num_images)
+            ]
+        job.inputs = inputs
 
-    def _hand_out(self, job: Job) -> None:
-        """Gives the next picture of a request whose steps are all taken.
+    def _join(self, job: Job) -> None:
+        """Put a request's images into banks; one that no step changes is finished."""
+        if not job.denoisings:
+            self._finished.append(job)
+            return
+        for denoising in job.denoisings:
+            assert denoising.newcomer
+            bank = self._banks.get(denoising.kind)
+            if not bank:
+                bank = self._banks[denoising.kind] = Bank(denoising.kind, denoising.newcomer.texts)
+            denoising.join(bank)
+        self._running.append(job)
+        job.began = time.monotonic()
+
+    def _leave(self, job: Job) -> None:
+        """Take a request's images out of their banks; a bank that nobody is in goes."""
+        for denoising in job.denoisings:
+            denoising.leave()
+        self._banks = {kind: bank for kind, bank in self._banks.items() if bank.taken}
+
+    def _hand_out(self, jobs: list[Job], images: int) -> None:
+        """Give the next pictures of requests whose steps are all taken, at most so many."""
+        wanted = [
+            (job, index) for job in jobs for index in range(job.handed_out, job.request.num_images)
+        ][:images]
+        with self._isolated(*dict.fromkeys(job for job, _ in wanted)):
+            latents = [job.denoisings[index].latents for job, index in wanted if job.denoisings]
+            decoded = iter(self._decode([each for each in latents if each is not None]))
+            for job, index in wanted:
+                with self._isolated(job):
+                    self._hand_out_image(job, index, next(decoded) if job.denoisings else None)
+
+    def _decode(self, latents: list[torch.Tensor]) -> list[Image.Image | None]:
+        """Decode pictures in one call, or one by one where memory is short."""
+        if not latents:
+            return []
+        try:
+            return self._autoencoder.pictures(latents)
+        except torch.OutOfMemoryError:
+            if len(latents) == 1:
+                raise
+        torch.cuda.empty_cache()
+        return [picture for each in latents for picture in self._autoencoder.pictures([each])]
+
+    def _hand_out_image(self, job: Job, index: int, decoded: Image.Image | None) -> None:
+        """Give an image of a request, or say that it is left out.
 
         Raises:
+            ArithmeticError: when numbers have overflowed, so that there is no picture.
             NsfwError: when it was the last one, and all were flagged.
         """
-        self._wait(turns=0)
-        if job.over:
+        assert job.inputs
+        seed = job.request.seed_of(index)
+        if job.is_over:
             return
-        index, seed = job.handed_out, job.request.seed_of(job.handed_out)
-        image, made = tasks.finish(job.denoisings[index], self.model)
+        if job.denoisings:
+            if not decoded:
+                raise ArithmeticError(
+                    "no picture came out: smaller weights or less guidance may help"
+                )
+            image, generated = self._task.finish(job.inputs, decoded)
+        else:
+            assert job.inputs.picture
+            image, generated = job.inputs.picture.copy(), None
         nsfw = self._checker.is_nsfw(image) if self._checker else None
-        self._tell(job, Flagged(index, seed) if nsfw else Picture(index, seed, image, made, nsfw))
+        given = Flagged(index, seed) if nsfw else Picture(index, seed, image, generated, nsfw)
+        self._emit(job, given)
         job.handed_out += 1
         job.flagged += bool(nsfw)
-        if job.flagged == len(job.denoisings):
+        if job.flagged == job.request.num_images:
             raise NsfwError
-        if job.handed_out == len(job.denoisings):
-            self._tell(job, Finished())
-            job.over = True
+        if job.handed_out == job.request.num_images:
+            self._emit(job, Finished())
+            job.is_over = True
 
     def _step(self) -> None:
-        """Takes one step with every running image."""
-        running = [job for job in self._jobs if not job.over and not job.done]
-        self._calm += 1
-        if self._calm > PATIENCE:  # whoever took the memory may have given it back
-            self._room, self._calm = min(2 * self._room, self._most), 0
-        owners = {denoising: job for job in running for denoising in job.denoisings}
-        for batch in batches.divide(owners, self._room):
-            self._call(batch, owners)
+        """Take one step with every running image."""
+        self._room.turn()
+        owners = {each: job for job in self._running for each in job.denoisings}
+        for batch in policy.divide(owners, self._room.now):
+            self._take_step(batch, owners)
         done = None
-        with self._confined(*running):
+        with self._isolated(*self._running):
             done = _reached(self.model.device)
-        steps = [(job, job.denoisings[0].step) for job in running if not job.over]
-        self._turns.append(Turn(steps, done))
+        stepped = [job for job in self._running if not job.is_over]
+        self._turns.append(Turn([(job, job.step) for job in stepped], done))
+        for job in stepped:
+            if job.step == job.steps:
+                self._running.remove(job)
+                self._finished.append(job)
+                self._leave(job)
         # The GPU goes on with the next turn while this thread prepares the one after it. Further
         # ahead, progress would be a lie, and whoever joins would wait for what is queued already.
-        self._wait(turns=1 if done and running else 0)
+        self._wait(turns=1 if done and self._running else 0)
 
-    def _call(self, batch: list[Denoising], owners: dict[Denoising, Job]) -> None:
-        """Takes one step with some images in one UNet call, or in several where memory is short.
+    def _take_step(self, batch: list[Denoising], owners: dict[Denoising, Job]) -> None:
+        """Take one step with some images in one UNet call, or in several where memory is short.
 
         What is too large for the memory alone, row by row, fails.
         """
-        with self._confined(*(owners[denoising] for denoising in batch)):
+        kind, pixels = batch[0].kind, sum(each.pixels for each in batch)
+        per_row = kind.size[0] * kind.size[1]
+        with self._isolated(*(owners[each] for each in batch)):
+            bank, occupants = self._banks[kind], [each.occupant() for each in batch]
+            ahead = min(each.sampler.steps - each.step for each in batch)
             try:
-                predictions = batches.predict(self.model, batch, self._room)
+                after = self._executor.step(
+                    bank, occupants, max(1, self._room.now // per_row), ahead
+                )
             except torch.OutOfMemoryError:
-                taken = min(self._room, batches.pixels(batch))
-                if taken // 2 < batches.pixels(batch[:1]) // batch[0].rows:
+                tried = min(self._room.now, pixels)
+                if tried // 2 < per_row:
                     raise
             else:
-                for denoising, prediction in zip(batch, predictions, strict=True):
-                    denoising.advance(prediction)
+                bank.scatter(occupants, after)
+                for each in batch:
+                    each.advance()
                 return
+            self._executor.release()
             torch.cuda.empty_cache()
-            self._room, self._calm = taken // 2, 0
-            told = f"memory is short: for now a call has {self._room} latent pixels at the most"
-            print(told, file=sys.stderr)
-            for part in batches.divide(batch, self._room):
-                self._call(part, owners)
+            self._room.shrink(tried)
+            print(
+                f"memory is short: for now a call has {self._room.now} latent pixels at the most",
+                file=sys.stderr,
+            )
+            for part in policy.divide(batch, self._room.now):
+                self._take_step(part, owners)
 
     def _wait(self, turns: int) -> None:
-        """Waits until the device is no more than some turns behind, and tells what it has done."""
+        """Wait until the device is no more than some turns behind, and tell what it has done."""
         while len(self._turns) > turns:
             turn = self._turns.popleft()
-            with self._confined(*(job for job, _ in turn.steps)):
+            with self._isolated(*(job for job, _ in turn.steps)):
                 if turn.done:
                     turn.done.synchronize()
             for job, step in turn.steps:
-                steps = len(job.denoisings[0].timesteps)
-                pace = (time.monotonic() - job.started) / step
-                with self._confined(job):
-                    self._tell(job, Progress(step, steps, pace * (steps - step)))
+                job.told_steps = step
+                pace = (time.monotonic() - job.began) / step
+                with self._isolated(job):
+                    self._emit(job, Progress(step, job.steps, pace * (job.steps - step)))
 
-    def _tell(self, job: Job, event: Event) -> None:
-        if not job.over:
+    def _emit(self, job: Job, event: Event) -> None:
+        if not job.is_over:
             job.listener(event)
 
     @contextmanager
-    def _confined(self, *jobs: Job) -> Iterator[None]:
-        """Whatever goes wrong ends the requests it concerns, and no other."""
+    def _isolated(self, *jobs: Job) -> Iterator[None]:
+        """Let whatever goes wrong end the requests that it concerns, and no other."""
         try:
             yield
         except Exception as error:
             if isinstance(error, torch.AcceleratorError) and self._is_lost():
-                told = f"the GPU has failed, and this process with it: {error}"
-                print(told, file=sys.stderr, flush=True)
+                reason = f"the GPU has failed, and this process with it: {error}"
+                print(reason, file=sys.stderr, flush=True)
                 os._exit(1)
             if isinstance(error, torch.OutOfMemoryError):
                 error = MemoryError(
                     "there is not enough memory for a picture of this size; ask for a smaller one"
                 )
             for job in jobs:
-                self._tell(job, Failed(error))
-                job.over = True
+                self._emit(job, Failed(error))
+                job.is_over = True
 
     def _is_lost(self) -> bool:
         """Whether the device can't do the least thing any more."""
@@ -326,27 +444,9 @@ class Engine:
 
 
 def _reached(device: torch.device) -> torch.cuda.Event | None:
-    """Happens when the device has done all that it was given so far; None where it has already."""
+    """Return what happens when the device has done all that it was given so far; None for now."""
     if device.type != "cuda":
         return None
     event = torch.cuda.Event(blocking=True)
     event.record()
     return event
-
-
-def until_finished(events: SimpleQueue[Event], timeout: float | None = None) -> Iterator[Event]:
-    """A request's events from the queue that it was submitted with, to the last.
-
-    Args:
-        timeout: seconds to wait for each; None waits as long as it takes.
-
-    Raises:
-        Exception: what the request failed of, or `queue.Empty` when no event came in time.
-    """
-    while True:
-        event = events.get(timeout=timeout)
-        if isinstance(event, Failed):
-            raise event.error
-        yield event
-        if isinstance(event, Finished):
-            return

@@ -14,7 +14,8 @@ from typing import Any
 
 from stable_diffusion import __version__, images, watermark
 from stable_diffusion.catalogue import Weights
-from stable_diffusion.engine import Engine, Event, Failed, Finished, Picture
+from stable_diffusion.engine import Engine
+from stable_diffusion.events import Event, Failed, Finished, Picture
 from stable_diffusion.request import Request
 
 KEPT = 600
@@ -70,7 +71,7 @@ async def _to_its_end(function: Callable[..., None], *arguments: Any) -> None:
 
 
 def _write(picture: Picture, path: Path, request: Request, weights: Weights) -> None:
-    image = watermark.lay(picture.image, picture.made) if picture.made else picture.image
+    image = watermark.lay(picture.image, picture.generated) if picture.generated else picture.image
     making = making_of(request, picture.seed, weights)
     images.save(image, path, request.output_format, request.output_quality, making)
 

@@ -1,4 +1,4 @@
-"""The six samplers by name: a fresh one for each image, since they keep state."""
+"""The six samplers by name, as the library's schedulers, set up for a number of steps."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers.schedulers import scheduling_euler_ancestral_discrete
-from diffusers.utils.torch_utils import randn_tensor
 
 CLASSES = {
     "DDIM": "DDIMScheduler",
@@ -86,21 +84,6 @@ class Schedule:
         if timesteps[index] == timesteps[index + 1]:  # PNDM's second look at its first step
             index -= 1
         return int(timesteps[index] - timesteps[index + 1])
-
-
-def _randn_tensor(
-    shape: torch.Size, generator: Any = None, device: Any = None, dtype: torch.dtype | None = None
-) -> torch.Tensor:
-    """As diffusers has it; but to a GPU, what was drawn goes without a wait for what runs there."""
-    on_cpu = isinstance(generator, torch.Generator) and generator.device.type == "cpu"
-    if on_cpu and device.type == "cuda":
-        noise = torch.randn(shape, generator=generator, dtype=dtype, pin_memory=True)
-        return noise.to(device, non_blocking=True)
-    drawn: torch.Tensor = randn_tensor(shape, generator=generator, device=device, dtype=dtype)
-    return drawn
-
-
-scheduling_euler_ancestral_discrete.randn_tensor = _randn_tensor
 
 
 def make(name: str, config: Mapping[str, Any], steps: int, strength: float = 1) -> Schedule:

@@ -18,7 +18,8 @@ from PIL import Image
 
 from scripts.measure.server import free_port as free_port
 from stable_diffusion import catalogue, models, schedulers
-from stable_diffusion.engine import Engine, Event, Picture, until_finished
+from stable_diffusion.engine import Engine
+from stable_diffusion.events import Event, Picture, until_finished
 from stable_diffusion.models import Model
 from stable_diffusion.request import Request
 
@@ -37,9 +38,9 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 class Studio:
     """An engine that is asked and answers, for tests."""
 
-    def __init__(self, model: Model, rows: int | None = None) -> None:
+    def __init__(self, model: Model, rows: int | None = None, executor: str = "plain") -> None:
         self.model = model
-        self.engine = Engine(model, rows)
+        self.engine = Engine(model, rows, executor=executor)
 
     def close(self) -> None:
         self.engine.close()

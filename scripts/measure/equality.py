@@ -11,7 +11,8 @@ from scripts.measure.latency import submit
 from scripts.measure.machine import precision
 from stable_diffusion import models
 from stable_diffusion.catalogue import Weights
-from stable_diffusion.engine import Engine, Event, Picture, until_finished
+from stable_diffusion.engine import Engine
+from stable_diffusion.events import Event, Picture, until_finished
 from stable_diffusion.request import SCHEDULERS, Request
 
 BESIDE = 4  # requests that run together

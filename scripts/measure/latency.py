@@ -17,7 +17,8 @@ from scripts.measure.process import Contender
 from scripts.measure.statistics import interleaved, ratios, spread
 from stable_diffusion import models
 from stable_diffusion.catalogue import Weights
-from stable_diffusion.engine import Engine, Event, until_finished
+from stable_diffusion.engine import Engine
+from stable_diffusion.events import Event, until_finished
 from stable_diffusion.request import Request
 
 PROMPT = "a house with a garden"

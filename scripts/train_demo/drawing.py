@@ -9,7 +9,8 @@ from PIL import Image, ImageDraw
 
 from stable_diffusion import models
 from stable_diffusion.catalogue import Weights
-from stable_diffusion.engine import Engine, Event, Picture, until_finished
+from stable_diffusion.engine import Engine
+from stable_diffusion.events import Event, Picture, until_finished
 from stable_diffusion.request import Request
 
 

@@ -17,8 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stable_diffusion import engine, images, models
-from stable_diffusion.engine import Cut, Engine, Event, Failed, Finished, Flagged, Picture, Progress
+from stable_diffusion import engine, images, models, policy
+from stable_diffusion.engine import Engine
+from stable_diffusion.events import (
+    Event,
+    Failed,
+    Finished,
+    Flagged,
+    Picture,
+    Progress,
+    PromptTruncated,
+)
 from stable_diffusion.models import Model
 from stable_diffusion.request import SCHEDULERS, InputError
 from tests.conftest import (
@@ -305,6 +314,7 @@ def test_a_result_does_not_depend_on_who_runs_beside_it(
 def test_requests_share_calls_and_a_late_one_joins_at_the_next_step(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    studio.draw(num_inference_steps=3)  # so that the sampler of the late one is known
     rows = count_calls(studio.model, monkeypatch)
     events: SimpleQueue[Event] = SimpleQueue()
     late: SimpleQueue[Event] = SimpleQueue()
@@ -436,7 +446,7 @@ def test_when_memory_is_short_the_call_is_split_and_nobody_is_lost(
 def test_memory_that_was_short_is_tried_again_later(
     demo: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(engine, "PATIENCE", 2)
+    monkeypatch.setattr(policy, "TURNS_BEFORE_GROWTH", 2)
     forward, rows, short = demo.pipeline.unet.forward, list[int](), [True]
 
     def once_short(latents: torch.Tensor, *arguments: Any, **options: Any) -> Any:
@@ -494,7 +504,8 @@ LOST = """
 import sys, torch
 from stable_diffusion import catalogue, models
 model = models.load(catalogue.find("demo"))
-from stable_diffusion.engine import Engine, until_finished
+from stable_diffusion.engine import Engine
+from stable_diffusion.events import until_finished
 from stable_diffusion.request import Request
 from queue import SimpleQueue
 
@@ -625,7 +636,7 @@ def test_a_prompt_that_is_too_long_is_told(studio: Studio) -> None:
     (cut,) = [
         event
         for event in studio.events(prompt="apple " * 80, num_inference_steps=1)
-        if isinstance(event, Cut)
+        if isinstance(event, PromptTruncated)
     ]
     assert (cut.name, cut.part) == ("prompt", "apple " * 5)
     assert 'left out are the last 30 characters: "apple apple' in cut.warning

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,47 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from scripts.measure.random_weights import unet_configuration
-from stable_diffusion import batches, tasks
+from stable_diffusion import memory
 from stable_diffusion.models import Model
-from stable_diffusion.prompts import Prompts
-from stable_diffusion.tasks import Denoising
-from tests.conftest import request
-
-
-def denoising(model: Model, **inputs: Any) -> Denoising:
-    """A first image before its first step."""
-    asked = request(**inputs)
-    negative = "" if asked.guidance_scale > 1 else None
-    embeddings = Prompts(model.pipeline).encode(asked.prompt, negative, asked.use_compel)
-    return tasks.begin(asked, 0, tasks.prepare(asked, model), embeddings, model)
-
-
-def test_a_batch_has_one_size_and_one_length_of_prompt_and_the_oldest_first(demo: Model) -> None:
-    small: dict[str, Any] = {"width": 128}
-    long: dict[str, Any] = {"use_compel": True, "prompt": "an apple " * 60}
-    asked = [small, {"width": 256}, small, long, {"height": 256}, small]
-    denoisings = [denoising(demo, **inputs) for inputs in asked]
-    divided = list(batches.divide(denoisings, 10**6))
-    found = [[denoisings.index(each) for each in batch] for batch in divided]
-    assert found == [[0, 2, 5], [1], [3], [4]]
-
-
-def test_a_batch_has_no_more_latent_pixels_than_there_is_room_for(demo: Model) -> None:
-    guidances = [5, 1, 5, 1, 1, 5, 5]
-    denoisings = [denoising(demo, guidance_scale=guidance) for guidance in guidances]
-    for rows in range(2, 12):
-        room = batches.room_for(demo, rows)
-        divided = list(batches.divide(denoisings, room))
-        assert [each for batch in divided for each in batch] == denoisings
-        assert all(batches.pixels(batch) <= room for batch in divided)
-        for batch, following in itertools.pairwise(divided):
-            assert batches.pixels([*batch, following[0]]) > room
-
-
-def test_one_image_has_always_room(demo: Model) -> None:
-    large, small = denoising(demo, width=512), denoising(demo)
-    divided = batches.divide([large, small, small], batches.room_for(demo, 2))
-    assert [len(batch) for batch in divided] == [1, 1, 1]
 
 
 def test_the_room_follows_the_free_memory(demo: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,11 +27,11 @@ def test_the_room_follows_the_free_memory(demo: Model, monkeypatch: pytest.Monke
     )
     rooms = {}
     for free in (10 * 2**20, 100 * 2**20, 1000 * 2**20):
-        memory = SimpleNamespace(available=free)
-        monkeypatch.setattr(psutil, "virtual_memory", lambda memory=memory: memory)
+        available = SimpleNamespace(available=free)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda available=available: available)
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 2**40))
-        rooms[free] = batches.room_for(gpu)  # type: ignore[arg-type]
-        assert batches.room_for(demo) == min(rooms[free], 8 * native)
+        rooms[free] = memory.room_for(gpu)  # type: ignore[arg-type]
+        assert memory.room_for(demo) == min(rooms[free], 8 * native)
     first, second, third = rooms.values()
     # Half of 10 MiB over 26 numbers of 4 bytes in each of 64 channels.
     assert first == 5 * 2**20 // (26 * 4 * 64)
@@ -88,9 +48,9 @@ def test_a_containers_limit_is_kept(
 ) -> None:
     (tmp_path / "memory.max").write_text(f"{limit}\n")
     (tmp_path / "memory.current").write_text(f"{taken}\n")
-    monkeypatch.setattr(batches, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=900))
-    assert batches._free_memory() == free
+    assert memory._free() == free
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -153,4 +113,4 @@ def test_a_call_holds_as_many_numbers_as_the_room_is_reckoned_with(
         )
     held = live.most / (rows * side**2 * unet.config.block_out_channels[0] * unet.dtype.itemsize)
     least = 0.5 if channels == 7 else 0.9
-    assert least * batches.LIVE < held <= 1.01 * batches.LIVE
+    assert least * memory.LIVE_VALUES_PER_PIXEL < held <= 1.01 * memory.LIVE_VALUES_PER_PIXEL

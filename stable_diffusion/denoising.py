@@ -1,0 +1,186 @@
+"""One image on its way from noise to picture: its sampler, and its place in a bank."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from stable_diffusion.banks import Bank, Kind, Newcomer, Occupant
+from stable_diffusion.samplers import Table, untouched
+from stable_diffusion.schedulers import Schedule
+
+NOISES_AHEAD = 4
+"""Steps whose noise is drawn before they are taken, while the device is busy."""
+
+
+class Sampler(Protocol):
+    """Takes an image's steps, each in a turn of its bank."""
+
+    @property
+    def steps(self) -> int:
+        """How many calls of the UNet it takes."""
+
+    def first_latents(self) -> torch.Tensor:
+        """Return (1, 4, h, w), float32: what the first step starts from."""
+
+    def numbers(self, step: int) -> torch.Tensor:
+        """Return (NUMBERS,), float32, for a step of the bank (see `samplers.Table.numbers`)."""
+
+    def noise(self, step: int) -> torch.Tensor | None:
+        """Return (values,), float32, on the CPU: the fresh noise of a step; None for none."""
+
+    def after(self, step: int, bank: Bank, slot: int) -> None:
+        """Do what is left to do when the bank has taken a step."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What an image begins with.
+
+    noise: (1, 4, h, w), float32: its own.
+    picture: in that shape: the latents that its steps start from, or blend in; None for none.
+    mask: (1, 1, h, w), float32: 1 where it is repainted and else 0; None where all is.
+    from_noise: whether the first step starts from noise alone.
+    generator: gives the noise of its steps, in their order.
+    """
+
+    noise: torch.Tensor
+    picture: torch.Tensor | None
+    mask: torch.Tensor | None
+    from_noise: bool
+    generator: torch.Generator
+
+
+class TableSampler:
+    """A sampler whose steps are a table: the bank takes them all by itself."""
+
+    def __init__(self, table: Table, start: Start, guidance_scale: float) -> None:
+        self._table, self._start = table, start
+        self._numbers = table.numbers(guidance_scale)
+        self._noises: deque[torch.Tensor] = deque()
+        self._drawn = 0
+
+    @property
+    def steps(self) -> int:
+        """How many calls of the UNet it takes."""
+        return len(self._numbers)
+
+    def first_latents(self) -> torch.Tensor:
+        """Return (1, 4, h, w), float32: noise, or the picture with as much as the table says."""
+        picture = None if self._start.from_noise else self._start.picture
+        return self._table.start(picture, self._start.noise)
+
+    def numbers(self, step: int) -> torch.Tensor:
+        """Return (NUMBERS,), float32."""
+        return self._numbers[step]
+
+    def noise(self, step: int) -> torch.Tensor | None:
+        """Return (values,), float32; that of the steps to come is drawn in the same order."""
+        if not self._table.draws:
+            return None
+        while len(self._noises) > self._drawn - step:
+            self._noises.popleft()
+        while self._drawn < min(step + NOISES_AHEAD, self.steps):
+            generator = self._start.generator
+            self._noises.append(torch.randn(self._start.noise.shape, generator=generator).flatten())
+            self._drawn += 1
+        return self._noises[0]
+
+    def after(self, step: int, bank: Bank, slot: int) -> None:
+        """Do nothing: the bank has done it all."""
+
+
+class LibrarySampler:
+    """A sampler that is no table: the library takes its steps, from outputs that the bank gives."""
+
+    def __init__(self, schedule: Schedule, start: Start, guidance_scale: float) -> None:
+        self._schedule, self._start, self._guidance_scale = schedule, start, guidance_scale
+        if start.picture is None or start.from_noise:
+            self._latents = start.noise * float(schedule.scheduler.init_noise_sigma)
+        else:
+            self._latents = schedule.add_noise(0, start.picture, start.noise)
+
+    @property
+    def steps(self) -> int:
+        """How many calls of the UNet it takes."""
+        return len(self._schedule.timesteps)
+
+    def first_latents(self) -> torch.Tensor:
+        """Return (1, 4, h, w), float32."""
+        return self._latents
+
+    def numbers(self, step: int) -> torch.Tensor:
+        """Return (NUMBERS,), float32, by which the bank gives the guided output."""
+        timestep = self._schedule.timesteps[step]
+        scale = float(self._schedule.scheduler.scale_model_input(torch.ones(1), timestep))
+        return untouched(float(timestep), scale, self._guidance_scale)
+
+    def noise(self, step: int) -> torch.Tensor | None:
+        """Return None: the library draws its own."""
+
+    def after(self, step: int, bank: Bank, slot: int) -> None:
+        """Take the library's step, blend in what is preserved, and put it into the slot."""
+        start, output = self._start, bank.latents(slot)
+        latents = self._schedule.step(step, output, self._latents, start.generator)
+        if start.mask is not None and start.picture is not None:
+            preserved = start.picture
+            if step + 1 < self.steps:
+                preserved = self._schedule.add_noise(step + 1, preserved, start.noise)
+            latents = torch.where(start.mask > 0, latents, preserved)
+        self._latents = latents
+        bank.put_latents(slot, latents)
+
+
+@dataclass(eq=False)
+class Denoising:
+    """One image on its way.
+
+    kind: of its bank.
+    newcomer: what it brings there; None afterwards.
+    latents: (1, 4, h, w), float32: the finished ones, when it has left its bank.
+    """
+
+    kind: Kind
+    is_guided: bool
+    sampler: Sampler
+    newcomer: Newcomer | None
+    step: int = 0
+    latents: torch.Tensor | None = None
+    bank: Bank | None = None
+    slot: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is no next step."""
+        return self.step == self.sampler.steps
+
+    @property
+    def pixels(self) -> int:
+        """Latent pixels of the rows that it takes in a call of the UNet."""
+        return (1 + self.is_guided) * self.kind.size[0] * self.kind.size[1]
+
+    def join(self, bank: Bank) -> None:
+        """Go into a slot of a bank of its kind."""
+        assert self.newcomer
+        self.bank, self.slot, self.newcomer = bank, bank.join(self.newcomer), None
+
+    def leave(self) -> None:
+        """Free the slot and keep the latents."""
+        if self.bank:
+            self.latents = self.bank.latents(self.slot)
+            self.bank.leave(self.slot)
+            self.bank = None
+
+    def occupant(self) -> Occupant:
+        """Return what its bank must know of the next step."""
+        numbers, noise = self.sampler.numbers(self.step), self.sampler.noise(self.step)
+        return Occupant(self.slot, numbers, noise, self.is_guided)
+
+    def advance(self) -> None:
+        """Count the step that the bank has taken."""
+        assert self.bank
+        self.sampler.after(self.step, self.bank, self.slot)
+        self.step += 1

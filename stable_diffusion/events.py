@@ -1,0 +1,99 @@
+"""What a request's listener is told while the engine works on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+from PIL import Image
+
+from stable_diffusion.request import quote
+
+
+@dataclass(frozen=True)
+class PromptTruncated:
+    """The end of a prompt was left out: `part` of the input `name` is more than the model reads."""
+
+    name: str
+    part: str
+
+    @property
+    def warning(self) -> str:
+        """The sentence for whoever wrote it."""
+        return (
+            f"{self.name}: longer than the model reads; left out are the last "
+            f"{len(self.part)} characters: {quote(self.part, 1000)}"
+        )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Step `step` of `steps` is done; `seconds_left` at the pace so far."""
+
+    step: int
+    steps: int
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Image `index` of the request is finished.
+
+    image: RGB, without a watermark.
+    generated: in its size, greyscale: 0 where its pixels are those of the input; None where all
+        are.
+    nsfw: False where the checker has seen it, None where there is none.
+    """
+
+    index: int
+    seed: int
+    image: Image.Image
+    generated: Image.Image | None
+    nsfw: bool | None
+
+
+@dataclass(frozen=True)
+class Flagged:
+    """Image `index` of the request is finished and left out: the NSFW checker has flagged it."""
+
+    index: int
+    seed: int
+
+    @property
+    def warning(self) -> str:
+        """The sentence for whoever asked for it."""
+        return f"image {self.index}, of seed {self.seed}, is left out: NSFW content detected"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """All images were handed out, but for those left out."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The request came to nothing."""
+
+    error: Exception
+
+
+Event = PromptTruncated | Progress | Picture | Flagged | Finished | Failed
+
+
+def until_finished(events: SimpleQueue[Event], timeout: float | None = None) -> Iterator[Event]:
+    """Yield a request's events from the queue that it was submitted with, to the last.
+
+    Args:
+        timeout: seconds to wait for each; None waits as long as it takes.
+
+    Raises:
+        Exception: what the request failed of, or `queue.Empty` when no event came in time.
+    """
+    while True:
+        event = events.get(timeout=timeout)
+        if isinstance(event, Failed):
+            raise event.error
+        yield event
+        if isinstance(event, Finished):
+            return

@@ -1,0 +1,298 @@
+"""Steps replayed from CUDA graphs: a GPU is not kept waiting for what Python launches.
+
+A graph is captured by hand for a kind of image and a number of rows, when the calls ahead pay for
+it. Its inputs are tensors of its own, into which a batch is copied; images that a batch lacks are
+nobody's. Graphs share one memory pool. They hold the addresses of the model's weights: whoever
+moves these calls `release` before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from stable_diffusion import steps
+from stable_diffusion.banks import Bank, Kind, Occupant
+from stable_diffusion.executors import proof
+from stable_diffusion.executors.plain import PlainExecutor
+from stable_diffusion.models import Model
+from stable_diffusion.side_thread import CAPTURE
+from stable_diffusion.steps import Batch
+
+CALLS_THAT_PAY = 10
+"""Calls of one shape, behind and ahead, from which on a graph is captured: that takes a tenth of a
+second, and a replay saves some ten milliseconds."""
+GRAPHS = 24
+"""Graphs that are kept; the least recently used is dropped."""
+GRAPH_MEMORY_SHARE = 0.25
+"""Of the memory that is free at the start; `memory.room_for` leaves as much out of account."""
+SMALLEST_GAIN = 0.02
+"""Share of a plain call's time that a graph must save to be kept."""
+REPLAYS = 3
+"""Replays that are timed."""
+
+Shape = tuple[Kind, int]
+"""Of a call: the kind of its images, and its rows."""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A step as a graph.
+
+    inputs: where a batch is copied to before a replay.
+    output: where `steps.take`'s result is after one.
+    milliseconds: that a replay takes.
+    bytes: of the device's memory that it added.
+    """
+
+    inputs: Batch
+    output: torch.Tensor
+    replay: Callable[[], None]
+    milliseconds: float
+    bytes: int
+
+    @property
+    def rows(self) -> int:
+        """Of its calls of the UNet."""
+        return self.inputs.rows
+
+
+class GraphRecorder:
+    """Captures functions on a GPU, into one memory pool."""
+
+    def __init__(self) -> None:
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def record(
+        self, function: Callable[[], torch.Tensor]
+    ) -> tuple[torch.Tensor, Callable[[], None]]:
+        """Return where the function's result will be, and what runs it again."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            function()  # libraries set themselves up for a stream when they are first called on it
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(
+            graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"
+        ):
+            output = function()
+        return output, graph.replay
+
+    def reserved(self) -> int:
+        """Return the bytes of the device's memory that this process holds."""
+        return torch.cuda.memory_reserved()
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all that it was given."""
+        torch.cuda.synchronize()
+
+    def attention_backends(self) -> list[Any]:
+        """Return what attention may be computed by."""
+        from torch.nn.attention import SDPBackend
+
+        return [
+            SDPBackend.CUDNN_ATTENTION,
+            SDPBackend.FLASH_ATTENTION,
+            SDPBackend.EFFICIENT_ATTENTION,
+        ]
+
+    def preferring(self, backend: Any) -> AbstractContextManager[None]:
+        """Compute attention by a backend where it can, in a block; by the others elsewhere."""
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        others = [each for each in self.attention_backends() if each is not backend]
+        return sdpa_kernel([backend, *others, SDPBackend.MATH], set_priority=True)
+
+
+class CudaGraphExecutor(PlainExecutor):
+    """Replays steps from graphs; what has none, or fails, is taken plainly.
+
+    Args:
+        recorder: captures; tests have one for a CPU.
+        fuse: puts fused kernels into the model and returns what takes them out again; None for
+            none.
+    """
+
+    name = "cuda-graphs"
+
+    def __init__(
+        self,
+        model: Model,
+        recorder: GraphRecorder,
+        memory_limit: int,
+        fuse: Callable[[], Callable[[], None]] | None = None,
+    ) -> None:
+        super().__init__(model)
+        self._recorder = recorder
+        self._memory_limit = memory_limit
+        self._fuse = fuse
+        self._graphs: OrderedDict[Shape, Captured] = OrderedDict()
+        self._calls: defaultdict[Shape, int] = defaultdict(int)
+        self._plain_milliseconds: dict[Shape, float] = {}
+        self._refused: set[Shape] = set()
+        self._backends: dict[Kind, Any] = {}
+        self._is_left_out = False
+        self._to_do = [self._fuse_kernels, self._capture_native]
+
+    @property
+    def is_warming(self) -> bool:
+        """Whether the native size has no graph yet."""
+        return bool(self._to_do)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `work` has something to do."""
+        return bool(self._to_do)
+
+    def work(self) -> None:
+        """Do the next part: fused kernels, then the graph of one image of the native size."""
+        self._to_do.pop(0)()
+
+    def step(
+        self, bank: Bank, occupants: list[Occupant], most_rows: int, calls_ahead: int
+    ) -> torch.Tensor:
+        """Take one step, from a graph where there is one for it or one is captured now."""
+        rows = sum(1 + occupant.is_guided for occupant in occupants)
+        if self._is_left_out or rows > most_rows:
+            return super().step(bank, occupants, most_rows, calls_ahead)
+        shape = (bank.kind, rows)
+        captured = self._graph_for(shape)
+        if captured:
+            captured.inputs.copy_(bank.gather(occupants, captured.rows))
+            captured.replay()
+            return captured.output
+        self._calls[shape] += 1
+        pays = self._calls[shape] + calls_ahead > CALLS_THAT_PAY
+        if not pays or shape in self._refused:
+            return super().step(bank, occupants, most_rows, calls_ahead)
+        return self._capture(bank, occupants, rows)
+
+    def release(self) -> None:
+        """Drop all graphs: memory is short, or the weights will be moved."""
+        self._graphs.clear()
+        self._calls.clear()
+
+    def _graph_for(self, shape: Shape) -> Captured | None:
+        """Return the graph of a call, or a larger one that takes less time than a plain call."""
+        if shape in self._graphs:
+            self._graphs.move_to_end(shape)
+            return self._graphs[shape]
+        kind, rows = shape
+        # A plain call takes at least as long as one of fewer rows.
+        plain = [
+            milliseconds
+            for (other, fewer), milliseconds in self._plain_milliseconds.items()
+            if other == kind and fewer <= rows
+        ]
+        larger = [
+            (captured.rows, captured)
+            for (other, more), captured in self._graphs.items()
+            if other == kind and more > rows and captured.milliseconds < max(plain, default=0)
+        ]
+        return min(larger, key=lambda each: each[0])[1] if larger else None
+
+    def _capture(self, bank: Bank, occupants: list[Occupant], rows: int) -> torch.Tensor:
+        """Take a step plainly, and capture a graph for the next ones."""
+        shape = (bank.kind, rows)
+        batch = bank.gather(occupants, rows)
+        after = steps.take(self.unet, batch)
+        try:
+            with CAPTURE:
+                self._plain_milliseconds[shape] = self._timed(lambda: steps.take(self.unet, batch))
+                captured = self._fastest(bank.kind, batch.clone())
+                captured.replay()
+            if not proof.is_close(captured.output, after, self.model.dtype):
+                self._leave_out("a captured step gave other numbers than a plain one")
+            elif captured.milliseconds > (1 - SMALLEST_GAIN) * self._plain_milliseconds[shape]:
+                self._refused.add(shape)
+            else:
+                self._keep(shape, captured)
+        except torch.OutOfMemoryError:
+            self._refused.add(shape)
+            self.release()
+        except RuntimeError as error:  # whatever a driver can't capture
+            self._leave_out(error)
+        return after
+
+    def _fastest(self, kind: Kind, inputs: Batch) -> Captured:
+        """Capture a step with the attention that is fastest for a kind, which is measured once."""
+        if kind in self._backends:
+            return self._recorded(inputs, self._backends[kind])
+        tried: list[tuple[Any, Captured]] = []
+        failure: RuntimeError | None = None
+        for backend in self._recorder.attention_backends():
+            try:
+                tried.append((backend, self._recorded(inputs, backend)))
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # a card, or a torch, without it
+                failure = error
+        if not tried:
+            raise failure or RuntimeError("there is no attention to choose from")
+        self._backends[kind], captured = min(tried, key=lambda each: each[1].milliseconds)
+        return captured
+
+    def _recorded(self, inputs: Batch, backend: Any) -> Captured:
+        before = self._recorder.reserved()
+        with self._recorder.preferring(backend):
+            output, replay = self._recorder.record(lambda: steps.take(self.unet, inputs))
+        taken = self._timed(replay)
+        return Captured(inputs, output, replay, taken, self._recorder.reserved() - before)
+
+    def _timed(self, function: Callable[[], object]) -> float:
+        """Return the milliseconds that a call takes, at the least of some."""
+        measured = []
+        for _ in range(REPLAYS):
+            self._recorder.synchronize()
+            start = time.perf_counter()
+            function()
+            self._recorder.synchronize()
+            measured.append(1e3 * (time.perf_counter() - start))
+        return min(measured)
+
+    def _keep(self, shape: Shape, captured: Captured) -> None:
+        self._graphs[shape] = captured
+        while len(self._graphs) > 1 and (
+            len(self._graphs) > GRAPHS
+            or sum(each.bytes for each in self._graphs.values()) > self._memory_limit
+        ):
+            self._graphs.popitem(last=False)
+
+    def _leave_out(self, reason: object) -> None:
+        self._is_left_out = True
+        self.release()
+        proof.left_out("CUDA graphs", reason)
+
+    def _fuse_kernels(self) -> None:
+        """Put fused kernels into the model, if they give what torch's own give."""
+        if not self._fuse:
+            return
+        undo: Callable[[], None] | None = None
+        try:
+            bank, occupants = proof.trial(self.model)
+            batch = bank.gather(occupants)
+            expected = steps.take(self.unet, batch)
+            with CAPTURE:
+                undo = self._fuse()
+                found = steps.take(self.unet, batch)
+                if not proof.is_close(found, expected, self.model.dtype):
+                    raise ArithmeticError("they gave other numbers than torch's own")
+        except Exception as error:  # a card too old, a compiler that is missing or fails
+            if undo:
+                undo()
+            proof.left_out("The fused kernels", error)
+
+    def _capture_native(self) -> None:
+        """Capture the graph of one guided image of the model's native size."""
+        try:
+            bank, occupants = proof.trial(self.model)
+            self._capture(bank, occupants, rows=2)
+        except torch.OutOfMemoryError as error:
+            proof.left_out("The graph of the native size", error)

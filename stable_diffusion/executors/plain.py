@@ -1,0 +1,85 @@
+"""The plain executor: torch runs the model as it was loaded. The others are held to it."""
+
+from __future__ import annotations
+
+import torch
+
+from stable_diffusion import steps
+from stable_diffusion.banks import Bank, Occupant
+from stable_diffusion.models import Model
+
+
+class PlainExecutor:
+    """Takes the steps of banks, and runs the VAE.
+
+    Others inherit from it what they don't do in another way.
+    """
+
+    name = "plain"
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    @property
+    def is_warming(self) -> bool:
+        """Whether a faster way is being made ready."""
+        return False
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `work` has something to do."""
+        return False
+
+    def work(self) -> None:
+        """Do the next thing that makes a faster way ready; called between turns."""
+
+    def step(
+        self,
+        bank: Bank,
+        occupants: list[Occupant],
+        most_rows: int,
+        calls_ahead: int,  # noqa: ARG002 for those that prepare themselves
+    ) -> torch.Tensor:
+        """Take one step with some images of a bank.
+
+        Args:
+            most_rows: of one call of the UNet.
+            calls_ahead: how many more such calls are sure to come.
+
+        Returns:
+            As `steps.take`; rows past the occupants' are to be dropped. The bank is as it was.
+        """
+        return steps.take(self.unet, bank.gather(occupants), most_rows)
+
+    def unet(
+        self,
+        sample: torch.Tensor,
+        timesteps: torch.Tensor,
+        texts: torch.Tensor,
+        labels: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Call the UNet (see `steps.Unet`)."""
+        output: torch.Tensor = self.model.pipeline.unet(
+            sample,
+            timesteps,
+            encoder_hidden_states=texts,
+            class_labels=labels,
+            return_dict=False,
+        )[0]
+        return output
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the posterior's mean, (n, 4, h, w), of (n, 3, height, width) pixels."""
+        mean: torch.Tensor = self.model.pipeline.vae.encode(pixels).latent_dist.mean
+        return mean
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return (n, 3, height, width) pixels, from -1 to 1, of (n, 4, h, w) latents."""
+        pixels: torch.Tensor = self.model.pipeline.vae.decode(latents, return_dict=False)[0]
+        return pixels
+
+    def release(self) -> None:
+        """Give memory back that only makes it faster; also before weights are moved."""
+
+    def close(self) -> None:
+        """End what runs in the background."""

@@ -1,0 +1,70 @@
+"""Proof of an executor: it is compared with the plain one on the model that it is to serve."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from stable_diffusion.banks import Bank, Kind, Newcomer, Occupant
+from stable_diffusion.models import Model
+from stable_diffusion.samplers import MEMORY, NUMBERS, guided
+
+TOLERANCES = {torch.float32: 2e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""How far numbers may be from the plain executor's, as a share of its largest, by precision."""
+TOKENS = 77
+"""Of a prompt that is not longer than the text encoder."""
+
+
+def trial(model: Model, images: int = 1) -> tuple[Bank, list[Occupant]]:
+    """Return a bank of the model's native size with random images that want a guided step."""
+    config = model.pipeline.unet.config
+    side = model.weights.native_size // model.scale
+    generator = torch.Generator().manual_seed(0)
+
+    def randn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator).to(model.device)
+
+    channels, values = config.in_channels - 4, 4 * side * side
+    kind = Kind((side, side), TOKENS, channels, config.num_class_embeds is not None)
+    label = torch.tensor([20], device=model.device) if kind.is_labelled else None
+    texts = randn(2, TOKENS, config.cross_attention_dim).to(model.dtype)
+    bank = Bank(kind, texts)
+    occupants = []
+    for _ in range(images):
+        newcomer = Newcomer(
+            latents=randn(values),
+            noise=randn(values),
+            mask=(randn(values) > 0).float(),
+            picture=randn(values),
+            texts=texts,
+            condition=randn(channels, side, side) if channels else None,
+            label=label,
+        )
+        occupants.append(Occupant(bank.join(newcomer), _numbers(), None, is_guided=True))
+    return bank, occupants
+
+
+def _numbers() -> torch.Tensor:
+    """Return (NUMBERS,) of a step in the middle that mixes all it can, output above all."""
+    rows = 2 + MEMORY
+    matrix = torch.full((rows, 3 + MEMORY), 0.1, dtype=torch.float64)
+    matrix[:, 1 + MEMORY] = 1
+    head = torch.tensor([500.0, 1.0, 0.7, 0.7], dtype=torch.float64)
+    numbers = torch.cat([head, guided(matrix, 7.5).flatten()]).float()
+    assert len(numbers) == NUMBERS
+    return numbers
+
+
+def is_close(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether numbers are those of the plain executor within its precision's tolerance."""
+    if not torch.equal(found.isfinite(), expected.isfinite()):
+        return False
+    distance = (found - expected).nan_to_num(0, 0, 0).abs().max()
+    return bool(distance <= TOLERANCES[dtype] * expected.nan_to_num(0, 0, 0).abs().max())
+
+
+def left_out(name: str, reason: object) -> None:
+    """Say in one line of the log what the server does without."""
+    text = " ".join(str(reason).split())[:300]
+    print(f"{name} is left out: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,56 @@
+"""Memory: how much a call of the UNet may take, and how much is taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import torch
+
+from stable_diffusion.models import Model
+
+LIVE_VALUES_PER_PIXEL = 26
+"""Numbers that a call holds at once for each latent pixel and each channel of the UNet's first
+block, counted for Stable Diffusion 1 and 2; the demo model's holds 25, the upscaler's 15."""
+FREE_MEMORY_SHARE = 0.5
+"""Of the free memory; the rest is for what a convolution works in, and for what counting misses:
+images in flight, captured graphs."""
+ROWS_ON_CPU = 8
+"""There more rows of the native size gain little (docs/performance.md)."""
+
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux tells a container its limits."""
+
+
+def room_for(model: Model, rows: int | None = None) -> int:
+    """Return the latent pixels, of all rows together, that one call of the UNet may have.
+
+    Args:
+        rows: as many as fit into so many rows of the model's native size. None measures the
+            memory that the device has free now.
+    """
+    native = (model.weights.native_size // model.scale) ** 2
+    if rows is not None:
+        return rows * native
+    channels = model.pipeline.unet.config.block_out_channels[0]
+    bytes_per_pixel = LIVE_VALUES_PER_PIXEL * channels * model.dtype.itemsize
+    if model.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(model.device)
+        return int(FREE_MEMORY_SHARE * free / bytes_per_pixel)
+    return min(ROWS_ON_CPU * native, int(FREE_MEMORY_SHARE * _free() / bytes_per_pixel))
+
+
+def _free() -> int:
+    """Return the bytes that this process can still have, within a container's limits."""
+    free: int = psutil.virtual_memory().available
+    limit, taken = CGROUP / "memory.max", CGROUP / "memory.current"
+    if limit.exists() and limit.read_text().strip() != "max":
+        free = min(free, max(0, int(limit.read_text()) - int(taken.read_text())))
+    return free
+
+
+def memory_used(model: Model) -> int:
+    """Return the bytes of the device's memory that this process holds now."""
+    if model.device.type == "cuda":
+        return torch.cuda.memory_reserved(model.device)
+    return int(psutil.Process().memory_info().rss)

@@ -1,0 +1,239 @@
+"""Samplers as tables: what a scheduler of the library does in each step, read off it by probing.
+
+A step is linear in the latents, the UNet's output, what the scheduler remembers and fresh noise.
+So it is a small matrix, found by handing the scheduler basis vectors instead of latents:
+
+    [latents, memory…, estimate] after = matrix @ [latents, memory…, output, noise] before
+
+Guidance is linear too, and splits the output's column in two. A step of all images in flight,
+whatever their samplers, steps and guidance, is then one batched matrix product.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from stable_diffusion import schedulers
+from stable_diffusion.schedulers import Schedule
+
+MEMORY = 5
+"""Tensors that a scheduler may remember between its steps: PNDM's four outputs and its sample."""
+LATENTS, OUTPUT, NOISE = 0, 1 + MEMORY, 2 + MEMORY
+COLUMNS = 3 + MEMORY
+"""Of a step's matrix: latents, memory, output, noise."""
+ROWS = 2 + MEMORY
+"""Of a step's matrix: latents, memory, and the estimate of the finished latents."""
+GUIDED = (ROWS, COLUMNS + 1)
+"""Shape of a step's matrix whose output's column is split into unconditional and conditional."""
+NUMBERS = 4 + GUIDED[0] * GUIDED[1]
+"""Of a step: timestep, scale, the factors of picture and noise, and the guided matrix."""
+TABLES = 64
+"""Tables of one model that are kept."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A sampler's whole way from noise to picture, in float64.
+
+    timesteps: (calls,), for the UNet.
+    scales: (calls,), what the UNet's input is multiplied with.
+    matrices: (calls, ROWS, COLUMNS).
+    renoise: (calls + 1, 2): what a picture's latents and noise are multiplied with to be as noisy
+        as those that call i starts from; in the end the picture alone.
+    sigma: what the first noise is multiplied with.
+    """
+
+    timesteps: torch.Tensor
+    scales: torch.Tensor
+    matrices: torch.Tensor
+    renoise: torch.Tensor
+    sigma: float
+
+    @property
+    def draws(self) -> bool:
+        """Whether each step takes fresh noise."""
+        return bool(self.matrices[:, :, NOISE].any())
+
+    def start(self, picture: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor:
+        """Return the latents that the first call starts from: of noise alone, or of a picture's."""
+        if picture is None:
+            return noise.mul(self.sigma)
+        of_picture, of_noise = self.renoise[0].tolist()
+        return picture * of_picture + noise * of_noise
+
+    def numbers(self, guidance_scale: float) -> torch.Tensor:
+        """Return (calls, NUMBERS), float32: all that a step needs beside tensors.
+
+        The factors of picture and noise are those of the latents that the call leaves.
+        """
+        calls = len(self.timesteps)
+        return torch.cat(
+            [
+                self.timesteps[:, None],
+                self.scales[:, None],
+                self.renoise[1:],
+                guided(self.matrices, guidance_scale).reshape(calls, -1),
+            ],
+            dim=1,
+        ).float()
+
+
+def guided(matrices: torch.Tensor, guidance_scale: float) -> torch.Tensor:
+    """Split the output's column into those of the unconditional and the conditional output.
+
+    Args:
+        matrices: (calls, rows, COLUMNS).
+        guidance_scale: 1 takes the conditional output alone.
+    """
+    before, output, noise = torch.split(matrices, [OUTPUT, 1, 1], dim=-1)
+    return torch.cat(
+        [before, output * (1 - guidance_scale), output * guidance_scale, noise], dim=-1
+    )
+
+
+def untouched(timestep: float, scale: float, guidance_scale: float) -> torch.Tensor:
+    """Return (NUMBERS,) of a step that gives the guided output itself in the latents' place.
+
+    It is for samplers that are no table: they take their step from that.
+    """
+    matrix = torch.zeros(ROWS, COLUMNS, dtype=torch.float64)
+    matrix[LATENTS, OUTPUT] = 1
+    head = torch.tensor([timestep, scale, 0.0, 0.0], dtype=torch.float64)
+    return torch.cat([head, guided(matrix, guidance_scale).flatten()]).float()
+
+
+class Samplers:
+    """The samplers of one model, as tables; those that were read last are kept.
+
+    Reading one takes milliseconds, or a second for KLMS with 512 steps, and happens in a thread of
+    its own.
+
+    Args:
+        config: the configuration of the model's own scheduler.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+        self._tables: OrderedDict[tuple[str, int, float], Future[Table | None]] = OrderedDict()
+        self._thread = ThreadPoolExecutor(1, "samplers")
+
+    def schedule(self, name: str, steps: int, strength: float) -> Schedule:
+        """Set up the library's scheduler, before its first step (see `schedulers.make`)."""
+        return schedulers.make(name, self.config, steps, strength)
+
+    def table(self, name: str, steps: int, strength: float) -> Future[Table | None]:
+        """Return a sampler's table; None where its steps are not linear, or remember too much."""
+        key = (name, steps, strength)
+        if key not in self._tables:
+            self._tables[key] = self._thread.submit(lambda: read(self.schedule(*key)))
+            if len(self._tables) > TABLES:
+                self._tables.popitem(last=False)
+        self._tables.move_to_end(key)
+        return self._tables[key]
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+RANDOM = 64
+"""Random numbers that each step is tried with beside the basis, to see whether it is linear."""
+
+
+def read(schedule: Schedule) -> Table | None:
+    """Read the table off a schedule that has not taken a step.
+
+    Returns:
+        None where a step does other things with random numbers than its matrix says (clipping
+        does), or where the schedule remembers more than MEMORY tensors.
+    """
+    scheduler, sigma = schedule.scheduler, float(schedule.scheduler.init_noise_sigma)
+    # A cell more than columns, which nothing but drawn noise can fill, and the random ones.
+    basis = torch.eye(COLUMNS, COLUMNS + 1, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    random = torch.randn(COLUMNS, RANDOM, generator=generator, dtype=torch.float64)
+    random[LATENTS] *= sigma
+    probes = torch.cat([basis, random], dim=1)[:, None, None, None]
+    shape = probes[0].shape
+    picture, noise = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    memory: list[tuple[Any, Any]] = []
+    scales, matrices, renoise = [], [], []
+    for index, timestep in enumerate(schedule.timesteps):
+        renoise.append(schedule.add_noise(index, picture, noise).double())
+        for column, (container, key) in enumerate(memory, start=1):
+            container[key] = probes[column].clone()
+        known = len(memory)
+        latents = probes[LATENTS].clone()
+        scaled = scheduler.scale_model_input(latents, timestep)
+        scales.append(float(scaled[..., LATENTS]))
+        generator.manual_seed(index)
+        after = schedule.step(index, probes[OUTPUT].clone(), latents, generator)
+        generator.manual_seed(index)
+        drawn = torch.randn(shape, generator=generator, dtype=torch.float64).flatten()
+        memory = _remembered(scheduler, shape)
+        if len(memory) > MEMORY:
+            return None
+        matrix = torch.zeros(ROWS, COLUMNS, dtype=torch.float64)
+        before = random.clone()
+        before[1 + known : OUTPUT], before[NOISE] = 0, drawn[-RANDOM:]
+        kept = [container[key] for container, key in memory]
+        for row, tensor in enumerate(each.double().flatten() for each in (after, *kept)):
+            share = tensor[COLUMNS] / drawn[COLUMNS]
+            matrix[row] = tensor[:COLUMNS] - share * drawn[:COLUMNS]
+            matrix[row, NOISE] += share
+            if not torch.allclose(matrix[row] @ before, tensor[-RANDOM:], rtol=1e-4, atol=1e-4):
+                return None
+        matrix[-1] = _estimate(schedule, index, scales[-1])
+        matrices.append(matrix)
+    renoise.append(picture.double())
+    return Table(
+        schedule.timesteps.double(),
+        torch.tensor(scales, dtype=torch.float64),
+        torch.stack(matrices) if matrices else torch.zeros(0, ROWS, COLUMNS, dtype=torch.float64),
+        torch.stack(renoise),
+        sigma,
+    )
+
+
+def _remembered(scheduler: Any, shape: torch.Size) -> list[tuple[Any, Any]]:
+    """Return where a scheduler keeps tensors of the latents' shape: (container, key) of each."""
+    found: list[tuple[Any, Any]] = []
+    attributes = vars(scheduler)
+    for name, value in attributes.items():
+        if isinstance(value, torch.Tensor) and value.shape == shape:
+            found.append((attributes, name))
+        elif isinstance(value, list):
+            found += [
+                (value, index)
+                for index, element in enumerate(value)
+                if isinstance(element, torch.Tensor) and element.shape == shape
+            ]
+    return found
+
+
+def _estimate(schedule: Schedule, index: int, scale: float) -> torch.Tensor:
+    """Return (COLUMNS,): the finished latents as the output of call `index` alone foretells them.
+
+    Scaled latents are sqrt(a) × picture + sqrt(1 - a) × noise, a being the cumulative product of
+    the schedule's alphas (Ho et al., "Denoising Diffusion Probabilistic Models", equation 4); the
+    output is the noise, the picture, or v (Salimans and Ho, "Progressive Distillation",
+    appendix D).
+    """
+    scheduler = schedule.scheduler
+    alphas = scheduler.alphas_cumprod
+    alpha = float(alphas[int(schedule.timesteps[index]) % len(alphas)])
+    alpha = min(max(alpha, 1e-8), 1.0)
+    of_latents, of_output = {
+        "epsilon": (alpha**-0.5, -((1 / alpha - 1) ** 0.5)),
+        "v_prediction": (alpha**0.5, -((1 - alpha) ** 0.5)),
+        "sample": (0.0, 1.0),
+    }[scheduler.config.prediction_type]
+    row = torch.zeros(COLUMNS, dtype=torch.float64)
+    row[LATENTS], row[OUTPUT] = scale * of_latents, of_output
+    return row

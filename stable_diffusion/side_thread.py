@@ -1,0 +1,56 @@
+"""A thread beside the steps, on a GPU: it encodes and decodes on a stream of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import ParamSpec
+
+import torch
+
+Arguments = ParamSpec("Arguments")
+
+CAPTURE = threading.Lock()
+"""Held by whoever captures a graph, and by the side thread while it works: what one thread
+allocates while another one captures can spoil the capture."""
+
+
+class SideThread:
+    """Does pieces of work one after the other, in the order in which they come.
+
+    Args:
+        device: a GPU.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="pictures", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many pieces of work have not begun."""
+        return self._work.qsize()
+
+    def submit(
+        self,
+        function: Callable[Arguments, None],
+        *arguments: Arguments.args,
+        **named: Arguments.kwargs,
+    ) -> None:
+        """Call a function, which must not raise, when what came before is done."""
+        self._work.put(lambda: function(*arguments, **named))
+
+    def close(self) -> None:
+        """End the thread after what waits is done."""
+        self._work.put(None)
+        self._thread.join()
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        with torch.cuda.device(self._device), torch.cuda.stream(torch.cuda.Stream()):
+            while piece := self._work.get():
+                with CAPTURE:
+                    piece()
