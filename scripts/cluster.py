@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from hosting import log
-from hosting.servers import Launch
+from hosting.backends.servers import Launch
 from scripts import selection
 from scripts.schema import ROOT
 from stable_diffusion.catalogue import WeightsError, entries
@@ -29,8 +29,14 @@ from stable_diffusion.catalogue import WeightsError, entries
 if TYPE_CHECKING:
     from ray.serve import Application
 
-CONFIG = ROOT / "hosting" / "cluster.yaml"
-CODE = ("predict.py", "stable_diffusion/**/*.py", "hosting/*.py", "scripts/*.py", "weights/*.json")
+CONFIG = ROOT / "hosting" / "cluster" / "cluster.yaml"
+CODE = (
+    "predict.py",
+    "stable_diffusion/**/*.py",
+    "hosting/**/*.py",
+    "scripts/*.py",
+    "weights/*.json",
+)
 """What replicas run: where it has changed, they are replaced."""
 LOOK = 1.0
 """Seconds between two looks at how far Serve is."""
@@ -46,9 +52,9 @@ def application(arguments: dict[str, str]) -> Application:
     Args:
         arguments: `model` and `predictor`, as for scripts/serve; both may be left out.
     """
-    from hosting import cluster
+    from hosting.cluster import ingress
 
-    return cluster.application(_launch(arguments))
+    return ingress.application(_launch(arguments))
 
 
 def main() -> int:
@@ -260,7 +266,7 @@ def _parser() -> argparse.ArgumentParser:
         "--config",
         type=Path,
         default=CONFIG,
-        help="a configuration of Ray Serve; hosting/cluster.yaml unless given",
+        help="a configuration of Ray Serve; hosting/cluster/cluster.yaml unless given",
     )
     parser.add_argument(
         "--model",

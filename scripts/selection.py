@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from hosting.servers import Launch
+from hosting.backends.servers import Launch
 from scripts import schema
 from scripts.schema import PREDICTORS
 from stable_diffusion.catalogue import entries, find

@@ -9,9 +9,9 @@ import socket
 import sys
 
 from hosting import app
-from hosting.database import DatabaseError
-from hosting.servers import Launch
+from hosting.backends.servers import Launch
 from hosting.settings import Settings, SettingsError
+from hosting.storage.database import DatabaseError
 from scripts import selection
 from stable_diffusion.catalogue import WeightsError
 

@@ -7,11 +7,11 @@ import os
 import sys
 from contextlib import closing
 
-from hosting import tokens
-from hosting.database import Database, DatabaseError
+from hosting.api.replicate.documents import when
 from hosting.settings import Settings, SettingsError
-from hosting.shapes import when
-from hosting.tokens import TokenError
+from hosting.storage import tokens
+from hosting.storage.database import Database, DatabaseError
+from hosting.storage.tokens import TokenError
 
 
 def main() -> int:

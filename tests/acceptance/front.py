@@ -22,9 +22,9 @@ from replicate.client import Client
 from replicate.helpers import FileOutput
 from replicate.prediction import Prediction
 
-from hosting import tokens
-from hosting.database import Database
 from hosting.settings import Settings
+from hosting.storage import tokens
+from hosting.storage.database import Database
 from scripts import schema
 from tests.conftest import free_port
 

@@ -9,7 +9,7 @@ import pytest
 from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 
-from hosting import models
+from hosting import published_models
 from tests.acceptance.front import (
     IMAGE_TO_IMAGE,
     QUEUE_LIMIT,
@@ -66,7 +66,7 @@ def test_what_is_not_there_is_named(
 
 
 def test_unknown_models_versions_and_predictions_are_404(client: Client) -> None:
-    foreign = models.find(IMAGE_TO_IMAGE)
+    foreign = published_models.find(IMAGE_TO_IMAGE)
     assert foreign is not None
     looks: list[Callable[[], object]] = [
         lambda: client.models.get("nobody/nothing"),

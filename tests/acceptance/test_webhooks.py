@@ -13,7 +13,7 @@ from replicate.exceptions import ReplicateError
 from replicate.webhook import InvalidSignatureError, Webhooks
 from sqlalchemy import func, select
 
-from hosting.database import Delivery
+from hosting.storage.database import Delivery
 from tests.acceptance.front import (
     Call,
     Front,

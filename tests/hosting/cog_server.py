@@ -19,7 +19,7 @@ import uvicorn
 from PIL import Image
 from starlette.types import Receive, Scope, Send
 
-from hosting.changes import within
+from hosting.queue.changes import within
 from scripts import schema
 
 SLOW = 0.3

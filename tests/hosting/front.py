@@ -17,14 +17,17 @@ import pytest
 import uvicorn
 from sqlalchemy.orm import Session
 
-from hosting import app, dispatch, downloads, endpoints, predictions, runs, tokens, watch
-from hosting.connections import Connection
-from hosting.database import Database, Prediction, Token, Upload, new_id
-from hosting.dispatch import Dispatcher
-from hosting.endpoints import Endpoint
-from hosting.files import Files
-from hosting.links import Links
+from hosting import app
+from hosting.api.connections import Connection
+from hosting.backends import endpoints
+from hosting.backends.endpoints import Endpoint
+from hosting.net.links import Links
+from hosting.queue import dispatch, downloads, runs, watch
+from hosting.queue.dispatch import Dispatcher
 from hosting.settings import Settings
+from hosting.storage import predictions, tokens
+from hosting.storage.database import Database, Prediction, Token, Upload, new_id
+from hosting.storage.files import Files
 from tests.hosting.cog_server import CogServer
 from tests.hosting.postgresql import PostgreSQL
 

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from hosting.database import Database
+from hosting.storage.database import Database
 
 UNPRIVILEGED = "postgres"
 """As whom it runs where the tests are root's, whom it refuses. Debian's package makes the user."""

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from hosting import predictions
-from hosting.database import Prediction
+from hosting.storage import predictions
+from hosting.storage.database import Prediction
 from tests.hosting.cog_server import CogServer, data_url, pixels
 from tests.hosting.front import Front, front, wait_until
 

@@ -15,8 +15,9 @@ import httpx2
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from hosting import pages, uploads
-from hosting.files import Files
+from hosting.api import pagination
+from hosting.storage import uploads
+from hosting.storage.files import Files
 from tests.hosting.cog_server import CogServer, data_url, pixels
 from tests.hosting.front import Front, front
 
@@ -221,7 +222,7 @@ def test_files_are_listed_in_pages(
     token = one.token("who has many")
     made = [upload(one, token) for _ in range(3)]
     upload(one, ann)
-    monkeypatch.setattr(pages, "SIZE", 2)
+    monkeypatch.setattr(pagination, "SIZE", 2)
     first = one.client.get("/v1/files", headers=token).json()
     assert (first["results"], first["previous"]) == ([made[2], made[1]], None)
     assert first["next"].startswith(f"{one.url}/v1/files?cursor=")

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from hosting import app, documentation
-from hosting.database import Database
-from hosting.guard import HEADERS
+from hosting import app
+from hosting.api import documentation
+from hosting.api.guard import HEADERS
 from hosting.settings import Settings, SettingsError
+from hosting.storage.database import Database
 from tests.hosting.cog_server import CogServer
 from tests.hosting.front import Front, front, place, wait_until
 
@@ -348,7 +349,7 @@ def test_fronts_with_postgresql_share_a_folder_but_not_with_one_that_has_a_file_
 def test_without_a_token_it_is_not_open_to_others(
     everywhere: None, tmp_path: Path, host: str, settings: dict[str, Any]
 ) -> None:
-    from hosting import tokens
+    from hosting.storage import tokens
 
     store = Database(place(tmp_path))
     known = Settings(data=tmp_path, **settings)

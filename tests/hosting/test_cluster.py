@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hosting.cluster import PATHS
+from hosting.cluster.ingress import PATHS
 
 
 @pytest.mark.parametrize(

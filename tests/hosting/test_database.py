@@ -14,8 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from hosting import database
-from hosting.database import Database, DatabaseError, Secret, new_id
+from hosting.storage import database
+from hosting.storage.database import Database, DatabaseError, Secret, new_id
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from hosting import fronts, predictions, runs
-from hosting.dispatch import Dispatcher
+from hosting.queue import runs
+from hosting.queue.dispatch import Dispatcher
+from hosting.storage import heartbeats, predictions
 from tests.hosting.cog_server import CogServer, pixels
 from tests.hosting.front import Queue, in_queue, until
 
@@ -448,7 +449,7 @@ def test_what_was_running_when_the_process_was_killed_is_run_again(
             "front_id": "dead",
         }
         one = await queue.ask("fox", **lost)
-        assert await queue.database(fronts.beat, queue.front_id) == [one]
+        assert await queue.database(heartbeats.beat, queue.front_id) == [one]
         queue.wake(one)
         (done,) = await queue.over(one)
         assert (done.status, done.logs) == ("succeeded", "drawing fox\n")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hosting.database import new_id
+from hosting.storage.database import new_id
 from tests.hosting.cog_server import CogServer, data_url, pixels
 from tests.hosting.front import Queue, in_queue
 
@@ -114,7 +114,7 @@ def test_one_whose_input_is_still_on_its_way_holds_nobody_up(
             await arrived.wait()
             return pixels(url, 1)
 
-        monkeypatch.setattr("hosting.fetch.download", download)
+        monkeypatch.setattr("hosting.net.fetch.download", download)
         url = "https://example.com/fox.png"
         slow = await queue.ask("slow", files={"image": url}, ready=False)
         quick = await queue.ask("quick")

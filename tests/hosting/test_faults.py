@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from hosting import connections, engines
-from hosting.predictions import FINISHED
+from hosting.api import connections
+from hosting.storage import connection
+from hosting.storage.predictions import FINISHED
 from tests.hosting.cog_server import CogServer, data_url, pixels
 from tests.hosting.front import LONGEST, Front, front, wait_until
 
@@ -223,7 +224,7 @@ def test_a_database_that_cannot_grow_takes_nothing_and_loses_nothing(
 def test_a_database_that_another_holds_takes_nothing_and_loses_nothing(
     tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "BUSY", 100)
+    monkeypatch.setattr(connection, "BUSY", 100)
     cog.tell("fox", "hold")
     with front(tmp_path, cog) as one:
         before = [ask(one, "fox", seed=seed) for seed in range(4)]
@@ -262,6 +263,6 @@ def pages(one: Front, most: int) -> None:
     """Lets the database's file have so many pages at most; as many as it has, if those are more."""
     connect: Callable[[], Any] = one.dispatcher.database._engine.raw_connection
     kept = [connect() for _ in range(8)]  # all that there are
-    for connection in kept:
-        connection.cursor().execute(f"PRAGMA max_page_count = {most}").fetchall()
-        connection.close()
+    for raw in kept:
+        raw.cursor().execute(f"PRAGMA max_page_count = {most}").fetchall()
+        raw.close()

@@ -19,9 +19,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hosting import fetch
-from hosting.addresses import Networks
-from hosting.fetch import FetchError
+from hosting.net import fetch
+from hosting.net.addresses import Networks
+from hosting.net.fetch import FetchError
 
 PUBLIC = "93.184.216.34"
 LOOPBACK: Networks = (IPv4Network("127.0.0.0/8"),)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hosting.files import Files
+from hosting.storage.files import Files
 from tests.hosting.cog_server import data_url, pixels
 
 HOSTILE = [

@@ -10,9 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from hosting import fronts, predictions, tokens, watch
-from hosting.database import Database, Delivery, Heartbeat
-from hosting.files import Files
+from hosting.queue import watch
+from hosting.storage import heartbeats, predictions, tokens
+from hosting.storage.database import Database, Delivery, Heartbeat
+from hosting.storage.files import Files
 from tests.hosting.cog_server import CogServer, pixels
 from tests.hosting.front import LONGEST, count, place, prediction, queue, until
 
@@ -25,7 +26,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(fronts, "clock", lambda _: self.now)
+        monkeypatch.setattr(heartbeats, "clock", lambda _: self.now)
 
 
 @pytest.fixture
@@ -58,17 +59,17 @@ def there(store: Database) -> set[str]:
 
 
 def test_who_has_said_nothing_for_too_long_is_dead(store: Database, clock: Clock) -> None:
-    store.now(fronts.enter, "one")
-    store.now(fronts.beat, "other")
-    clock.now += fronts.DEAD_AFTER - 1
-    store.now(fronts.beat, "one")
+    store.now(heartbeats.enter, "one")
+    store.now(heartbeats.beat, "other")
+    clock.now += heartbeats.DEAD_AFTER - 1
+    store.now(heartbeats.beat, "one")
     assert there(store) == {"one", "other"}
     clock.now += 2
-    store.now(fronts.beat, "one")
+    store.now(heartbeats.beat, "one")
     assert there(store) == {"one"}
-    store.now(fronts.beat, "other")  # it was only frozen
+    store.now(heartbeats.beat, "other")  # it was only frozen
     assert there(store) == {"one", "other"}
-    store.now(fronts.leave, "one")
+    store.now(heartbeats.leave, "one")
     assert there(store) == {"other"}
 
 
@@ -77,12 +78,12 @@ def test_the_others_get_what_the_dead_had_and_nothing_of_the_living(
 ) -> None:
     ids = {front: add(store) for front in ("one", "other", "left")}
     for front in ids:
-        store.now(fronts.beat, front)
+        store.now(heartbeats.beat, front)
         store.now(predictions.claim, "img2img", False, front)
-    store.now(fronts.leave, "left")
-    assert store.now(fronts.beat, "one") == [ids["left"]]
-    clock.now += fronts.DEAD_AFTER + 1
-    assert store.now(fronts.beat, "one") == [ids["other"]]
+    store.now(heartbeats.leave, "left")
+    assert store.now(heartbeats.beat, "one") == [ids["left"]]
+    clock.now += heartbeats.DEAD_AFTER + 1
+    assert store.now(heartbeats.beat, "one") == [ids["other"]]
     assert store.now(predictions.running, "one") == {(ids["one"], 1): False}
     assert store.now(count, "starting") == 2
 
@@ -91,10 +92,10 @@ def test_who_comes_back_may_write_nothing_of_what_another_has_taken(
     store: Database, clock: Clock
 ) -> None:
     add(store, **WITH_HOOK)
-    store.now(fronts.beat, "frozen")
+    store.now(heartbeats.beat, "frozen")
     mine = store.now(predictions.claim, "img2img", False, "frozen")
-    clock.now += fronts.DEAD_AFTER + 1
-    store.now(fronts.beat, "other")
+    clock.now += heartbeats.DEAD_AFTER + 1
+    store.now(heartbeats.beat, "other")
 
     def is_refused() -> None:
         assert mine is not None
@@ -111,7 +112,7 @@ def test_who_comes_back_may_write_nothing_of_what_another_has_taken(
     assert other is not None
     is_refused()  # while it runs
     store.now(predictions.put_back, other)
-    store.now(fronts.beat, "frozen")
+    store.now(heartbeats.beat, "frozen")
     again = store.now(predictions.claim, "img2img", False, "frozen")
     assert again is not None
     assert again.attempt == 3
@@ -124,11 +125,11 @@ def test_who_comes_back_may_write_nothing_of_what_another_has_taken(
 
 def test_files_that_a_frozen_front_has_fetched_are_not_taken(store: Database, clock: Clock) -> None:
     slow = add(store, ready=False)
-    store.now(fronts.beat, "frozen")
+    store.now(heartbeats.beat, "frozen")
     mine = store.now(predictions.claim_files, slow, "frozen")
     assert mine is not None
-    clock.now += fronts.DEAD_AFTER + 1
-    store.now(fronts.beat, "other")
+    clock.now += heartbeats.DEAD_AFTER + 1
+    store.now(heartbeats.beat, "other")
     other = store.now(predictions.claim_files, slow, "other")
     assert other is not None
     assert store.now(predictions.set_ready, mine, {"image": "in-old"}) is None
@@ -143,10 +144,10 @@ def test_a_front_alone_with_its_file_takes_up_at_once_what_the_last_had(
 ) -> None:
     store = Database(tmp_path / "predictions.db")
     store.now(tokens.prepare)
-    store.now(fronts.enter, "last")
+    store.now(heartbeats.enter, "last")
     fox = add(store)
     store.now(predictions.claim, "img2img", False, "last")
-    assert store.now(fronts.enter, "next") == [fox]
+    assert store.now(heartbeats.enter, "next") == [fox]
     store.close()
 
 
@@ -207,8 +208,8 @@ def test_one_that_others_take_for_dead_gives_up_what_it_runs_and_leaves_no_files
     tmp_path: Path, cogs: tuple[CogServer, CogServer]
 ) -> None:
     def bury(session: Session, dead: str, front_id: str) -> list[str]:
-        fronts.leave(session, dead)
-        return fronts.beat(session, front_id)
+        heartbeats.leave(session, dead)
+        return heartbeats.beat(session, front_id)
 
     async def main() -> None:
         one, other = cogs
@@ -237,8 +238,8 @@ def test_one_that_others_take_for_dead_gives_up_what_it_runs_and_leaves_no_files
 def test_a_front_that_was_not_heard_of_for_long_begins_nothing(
     tmp_path: Path, cogs: tuple[CogServer, CogServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fronts, "BEAT", 0.02)
-    monkeypatch.setattr(fronts, "DEAD_AFTER", 0.5)
+    monkeypatch.setattr(heartbeats, "BEAT", 0.02)
+    monkeypatch.setattr(heartbeats, "DEAD_AFTER", 0.5)
 
     def lost(*_: Any) -> list[str]:
         raise OperationalError("", {}, Exception("the connection is lost"))
@@ -248,7 +249,7 @@ def test_a_front_that_was_not_heard_of_for_long_begins_nothing(
         async with queue(tmp_path, one) as here:
             await until(lambda: one.status and here.endpoints[0].has_room)
             with monkeypatch.context() as patched:
-                patched.setattr(fronts, "beat", lost)
+                patched.setattr(heartbeats, "beat", lost)
                 await until(lambda: not here._may_begin)
                 await here.ask("fox")
                 looks = len(one.received) + 5

@@ -8,7 +8,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hosting.guard import HEADERS, Guard
+from hosting.api.guard import HEADERS, Guard
 from hosting.settings import Settings
 
 

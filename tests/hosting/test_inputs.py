@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from hosting import inputs
-from hosting.inputs import Fault, InvalidInputs
+from hosting.queue import inputs
+from hosting.queue.inputs import Fault, InvalidInputs
 from scripts import schema
 from stable_diffusion.request import SIZES
 

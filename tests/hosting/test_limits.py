@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from hosting.limits import Limits
+from hosting.api.limits import Limits
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from hosting.links import STEP, Links
+from hosting.net.links import STEP, Links
 
 BASE = "http://localhost:8000"
 PATH = "/files/predictions/a1/out-0.png"

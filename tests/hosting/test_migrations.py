@@ -13,9 +13,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from hosting import database, migrations, pages, predictions, tokens, uploads
-from hosting.database import Base, Database, DatabaseError, Upload
-from hosting.engines import connect
+from hosting.api import pagination
+from hosting.storage import database, migrations, predictions, tokens, uploads
+from hosting.storage.connection import connect
+from hosting.storage.database import Base, Database, DatabaseError, Upload
 from tests.hosting import front
 from tests.hosting.postgresql import PostgreSQL
 
@@ -85,7 +86,7 @@ def test_what_is_in_an_older_file_is_there_and_works(tmp_path: Path) -> None:
             "done", "succeeded", ["out-0.png"], "replicate",
         )  # fmt: skip
         assert (done.created_at, done.request["seed"]) == (1.25, 2**53 - 1)
-        listed = pages.read(session, Upload, Upload.token_id == "local", "http://localhost")
+        listed = pagination.read(session, Upload, Upload.token_id == "local", "http://localhost")
         assert [one.name for one in listed.rows] == ["c", "b", "a"]
         assert uploads.find(session, "a" * 26, "local") is not None
         assert predictions.put_back_forsaken(session) == ["runs"]

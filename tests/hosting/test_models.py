@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from hosting import inputs, models
-from hosting.models import MODELS, Model
+from hosting import published_models
+from hosting.published_models import MODELS, Model
+from hosting.queue import inputs
 from scripts import schema
 from stable_diffusion import catalogue
 
@@ -20,20 +21,20 @@ every_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.i
 
 
 def found(reference: str) -> Model:
-    model = models.find(reference)
+    model = published_models.find(reference)
     assert model
     return model
 
 
 @pytest.mark.parametrize("task", SCHEMAS)
 def test_an_endpoints_task_is_read_from_its_schema(task: str) -> None:
-    assert models.task_of(SCHEMAS[task]) == task
+    assert published_models.task_of(SCHEMAS[task]) == task
 
 
 @pytest.mark.parametrize("foreign", [{}, {"components": {"schemas": {"Input": {}}}}])
 def test_an_endpoint_of_something_else_is_refused(foreign: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="is no model of Stable Diffusion"):
-        models.task_of(foreign)
+        published_models.task_of(foreign)
 
 
 @every_model
@@ -43,7 +44,7 @@ def test_a_model_is_found_by_its_name_in_any_case(model: Model) -> None:
 
 @every_model
 def test_a_model_is_found_by_each_of_its_versions(model: Model) -> None:
-    for version in (models.version_of(model), *model.versions):
+    for version in (published_models.version_of(model), *model.versions):
         assert found(version) is found(f"{model.id}:{version}") is model
 
 
@@ -64,12 +65,12 @@ def test_a_model_is_found_by_each_of_its_versions(model: Model) -> None:
     ],
 )
 def test_nothing_is_found_for_what_is_no_model(reference: str) -> None:
-    assert models.find(reference) is None
+    assert published_models.find(reference) is None
 
 
 def test_no_name_and_no_version_is_there_twice() -> None:
     names = [model.id for model in MODELS]
-    versions = [one for m in MODELS for one in (models.version_of(m), *m.versions)]
+    versions = [one for m in MODELS for one in (published_models.version_of(m), *m.versions)]
     assert len(set(names)) == len(names)
     assert len(set(versions)) == len(versions)
     assert all(ID.fullmatch(version) for version in versions)
@@ -82,7 +83,7 @@ def test_versions_in_whose_masks_black_was_repainted_are_versions(model: Model) 
 
 
 def test_a_version_of_ours_stays_the_same() -> None:
-    assert models.version_of(found("stability-ai/stable-diffusion")) == (
+    assert published_models.version_of(found("stability-ai/stable-diffusion")) == (
         "4d89d73ed238c0109a2607dee658a1a1f622a5190a69bf88a3055edda323073b"
     )
 
@@ -109,7 +110,7 @@ def test_a_models_defaults_are_allowed_and_not_the_endpoints_own(model: Model) -
 def test_a_models_schema_has_its_defaults_and_nothing_else_changes(model: Model) -> None:
     document = SCHEMAS[model.task]
     before = copy.deepcopy(document)
-    changed = models.openapi_schema(model, document)
+    changed = published_models.openapi_schema(model, document)
     assert document == before
 
     schemas = changed["components"]["schemas"]

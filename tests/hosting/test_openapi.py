@@ -13,7 +13,7 @@ from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.schemas import BaseSchema
 
-from hosting.documentation import OPENAPI
+from hosting.api.documentation import OPENAPI
 from tests.hosting.cog_server import CogServer, data_url, pixels
 from tests.hosting.front import LONGEST, Front, front
 from tests.hosting.test_app import ROUTES

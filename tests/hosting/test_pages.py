@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from hosting import pages, tokens
-from hosting.database import Database, Prediction, Token, Upload
-from hosting.problems import Problem
+from hosting.api import pagination
+from hosting.api.problems import Problem
+from hosting.storage import tokens
+from hosting.storage.database import Database, Prediction, Token, Upload
 from tests.hosting.front import place, prediction, upload
 
 URL = "https://sd.example.com/v1/list"
@@ -18,7 +19,7 @@ URL = "https://sd.example.com/v1/list"
 def database(
     everywhere: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Database]:
-    monkeypatch.setattr(pages, "SIZE", 2)
+    monkeypatch.setattr(pagination, "SIZE", 2)
     database = Database(place(tmp_path))
     database.now(tokens.create, "own")
     database.now(tokens.create, "other")
@@ -42,12 +43,12 @@ def read(
 ) -> tuple[str, str | None, str | None]:
     """The names on a page, and the cursors that lead on."""
 
-    def work(session: Session) -> pages.Part[Prediction] | pages.Part[Upload]:
+    def work(session: Session) -> pagination.Part[Prediction] | pagination.Part[Upload]:
         own: Token = tokens.all_tokens(session)[0]
         if table is Prediction:
             is_own = Prediction.token_id == own.id
-            return pages.read(session, Prediction, is_own, URL, cursor)
-        return pages.read(session, Upload, Upload.token_id == own.id, URL, cursor)
+            return pagination.read(session, Prediction, is_own, URL, cursor)
+        return pagination.read(session, Upload, Upload.token_id == own.id, URL, cursor)
 
     part = database.now(work)
     names = [one.name if isinstance(one, Upload) else one.input["prompt"] for one in part.rows]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hosting import pictures
+from hosting.storage import mime
 
 
 @pytest.mark.parametrize(
@@ -19,9 +19,9 @@ from hosting import pictures
     ],
 )
 def test_a_picture_is_known_by_its_first_bytes(start: bytes, mime_type: str) -> None:
-    assert pictures.picture_type(start + b"rest") == mime_type
-    assert pictures.picture_type(start[:-1]) is None
-    assert pictures.picture_type(b" " + start) is None
+    assert mime.picture_type(start + b"rest") == mime_type
+    assert mime.picture_type(start[:-1]) is None
+    assert mime.picture_type(b" " + start) is None
 
 
 @pytest.mark.parametrize(
@@ -39,4 +39,4 @@ def test_a_picture_is_known_by_its_first_bytes(start: bytes, mime_type: str) -> 
     ],
 )
 def test_what_is_no_picture_that_is_taken(data: bytes) -> None:
-    assert pictures.picture_type(data) is None
+    assert mime.picture_type(data) is None

@@ -15,9 +15,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from hosting import predictions, tokens, uploads
-from hosting.database import Database, DatabaseError, Secret, clock
-from hosting.engines import reason
+from hosting.storage import predictions, tokens, uploads
+from hosting.storage.connection import reason
+from hosting.storage.database import Database, DatabaseError, Secret, clock
 from scripts.tokens import main
 from tests.conftest import free_port
 from tests.hosting.cog_server import CogServer

@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from hosting import predictions, tokens
-from hosting.database import Database, Delivery, Prediction, Token
-from hosting.predictions import MOST_CRASHES
+from hosting.storage import predictions, tokens
+from hosting.storage.database import Database, Delivery, Prediction, Token
+from hosting.storage.predictions import MOST_CRASHES
 from tests.hosting.front import count, place, prediction
 
 HOOK = "https://example.com/hook"

@@ -13,8 +13,9 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from hosting import database, fronts, predictions, tokens, uploads, webhooks
-from hosting.database import Database, Delivery, Heartbeat, Prediction, Token
+from hosting.queue import webhooks
+from hosting.storage import database, heartbeats, predictions, tokens, uploads
+from hosting.storage.database import Database, Delivery, Heartbeat, Prediction, Token
 from tests.hosting.front import count, place, prediction, upload
 
 Result = TypeVar("Result")
@@ -169,14 +170,14 @@ def test_what_a_dead_front_had_is_put_back_once(store: Database) -> None:
     ids = [add(store) for _ in range(5)]
     for _ in ids:
         claim(store, "dead")
-    put_back = at_once(lambda number: store.now(fronts.beat, str(number)))
+    put_back = at_once(lambda number: store.now(heartbeats.beat, str(number)))
     assert sorted(one for found in put_back for one in found) == sorted(ids)
 
 
 def test_files_are_fetched_by_one_front(store: Database) -> None:
     slow = add(store, ready=False)
     for number in range(FRONTS):
-        store.now(fronts.beat, str(number))
+        store.now(heartbeats.beat, str(number))
     claimed = at_once(lambda number: store.now(predictions.claim_files, slow, str(number)))
     (one,) = [one for one in claimed if one]
     waiting = [store.now(predictions.unready, str(number)) for number in range(FRONTS)]
@@ -203,14 +204,14 @@ def test_a_webhook_is_called_by_one_front(store: Database) -> None:
     delivery = Delivery(id="d", prediction_id=fox, event="completed", seen={}, due_at=time.time())
     store.now(lambda session: session.add(delivery))
     for number in range(FRONTS):
-        store.now(fronts.beat, str(number))
+        store.now(heartbeats.beat, str(number))
     claimed = at_once(lambda number: store.now(webhooks._claim, "d", str(number)) is not None)
     assert sum(claimed) == 1
     caller, other = str(claimed.index(True)), str(claimed.index(False))
     assert store.now(webhooks._due, [], other) == []
     # Who is not the caller can't say that it was taken; when the caller is dead, another calls.
     store.now(webhooks._done, "d", other, True)
-    store.now(fronts.leave, caller)
+    store.now(heartbeats.leave, caller)
     assert [one for one, *_ in store.now(webhooks._due, [], other)] == ["d"]
     assert store.now(webhooks._claim, "d", other) is not None
     store.now(webhooks._done, "d", caller, True)
@@ -257,6 +258,6 @@ def test_old_predictions_are_swept_by_whoever_comes_first(store: Database) -> No
 
 
 def test_fronts_that_come_at_once_all_are_there(store: Database) -> None:
-    at_once(lambda number: store.now(fronts.enter, str(number)))
+    at_once(lambda number: store.now(heartbeats.enter, str(number)))
     there = store.now(lambda session: set(session.scalars(select(Heartbeat.id))))
     assert there == {str(number) for number in range(FRONTS)}

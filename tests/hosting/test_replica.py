@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from hosting.replica import Company, Full
+from hosting.cluster.replica import Company, Full
 
 
 def in_company(slots: int) -> Callable[[Callable[[Company], Awaitable[None]]], None]:

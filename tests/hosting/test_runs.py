@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hosting.files import Files
+from hosting.storage.files import Files
 from tests.hosting.cog_server import CogServer, pixels
 from tests.hosting.front import Queue, in_queue, until
 

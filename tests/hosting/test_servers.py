@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from hosting import servers
+from hosting.backends import servers
 
 
 def test_a_server_of_ours_listens_where_only_this_machine_reaches_it() -> None:

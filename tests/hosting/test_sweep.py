@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from hosting import predictions, sweep, tokens, uploads
-from hosting.database import Database, Token, new_id
-from hosting.files import Files
+from hosting.queue import sweep
 from hosting.settings import Settings
+from hosting.storage import predictions, tokens, uploads
+from hosting.storage.database import Database, Token, new_id
+from hosting.storage.files import Files
 from tests.hosting.front import place, prediction, upload
 
 DAY = 86400

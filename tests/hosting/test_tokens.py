@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hosting import tokens
-from hosting.database import Database
-from hosting.tokens import TokenError
+from hosting.storage import tokens
+from hosting.storage.database import Database
+from hosting.storage.tokens import TokenError
 from tests.hosting.front import place
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from hosting import predictions, tokens, uploads
-from hosting.database import Database, Token
-from hosting.uploads import NoRoom
+from hosting.storage import predictions, tokens, uploads
+from hosting.storage.database import Database, Token
+from hosting.storage.uploads import NoRoom
 from tests.hosting.front import place, upload
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from hosting import watch
-from hosting.database import Prediction, new_id
+from hosting.queue import watch
+from hosting.storage.database import Prediction, new_id
 from tests.hosting.cog_server import CogServer
 from tests.hosting.front import LONGEST, Queue, in_queue, until
 

@@ -7,7 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from hosting import downloads, models
+from hosting import published_models
+from hosting.queue import downloads
 from tests.conftest import EXAMPLES
 from tests.hosting.cog_server import CogServer, data_url
 from tests.hosting.front import Front, front
@@ -159,4 +160,4 @@ def test_what_is_no_picture_does_not_come(one: Front) -> None:
 def test_an_endpoint_is_offered_by_the_name_of_its_weights(
     task: str, weights: str, name: str
 ) -> None:
-    assert models.offered(task, weights).id == name
+    assert published_models.offered(task, weights).id == name

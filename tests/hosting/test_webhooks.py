@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from hosting import predictions, tokens, webhooks
-from hosting.database import Database, Delivery
-from hosting.fetch import FetchError
-from hosting.files import Files
-from hosting.links import Links
-from hosting.webhooks import MOST_TRIES, Webhooks, signature
+from hosting.net.fetch import FetchError
+from hosting.net.links import Links
+from hosting.queue import webhooks
+from hosting.queue.webhooks import MOST_TRIES, Webhooks, signature
+from hosting.storage import predictions, tokens
+from hosting.storage.database import Database, Delivery
+from hosting.storage.files import Files
 from tests.hosting.front import place, prediction, until
 
 
@@ -27,7 +28,7 @@ class Receiver:
         self.calls: list[tuple[str, dict[str, str], bytes]] = []
         self.answers: dict[str, Callable[[], Any]] = {}
         self.now = [1_000_000.0]
-        monkeypatch.setattr("hosting.fetch.post", self.post)
+        monkeypatch.setattr("hosting.net.fetch.post", self.post)
         monkeypatch.setattr(time, "time", lambda: self.now[0])
 
     async def post(
