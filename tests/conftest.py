@@ -16,11 +16,11 @@ import torch
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from scripts.measure.server import free_port as free_port
 from stable_diffusion import catalogue, models, schedulers
 from stable_diffusion.engine import Engine, Event, Picture, until_finished
 from stable_diffusion.models import Model
 from stable_diffusion.request import Request
+from tools.benchmark.server import free_port as free_port
 
 # Examples are made from the test alone, and a slow machine is no failure.
 settings.register_profile(

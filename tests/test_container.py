@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import predict
-from scripts.schema import PREDICTORS, ROOT
+from cog_schema.schema import PREDICTORS, ROOT
 
 
 @pytest.fixture
@@ -49,4 +49,4 @@ def test_the_container_gets_all_that_predict_imports_and_no_tests() -> None:
         if line.startswith("!")
     }
     assert {"predict.py", "stable_diffusion", "requirements.txt", "weights"} <= kept
-    assert not kept & {"tests", "scripts", ".venv", ".git", "examples"}
+    assert not kept & {"tests", "scripts", "commands", "tools", ".venv", ".git", "examples"}

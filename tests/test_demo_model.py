@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from scripts.train_demo.evaluation import area_of, colour_of
 from tests.conftest import EXAMPLES, Studio, difference, opened
+from train_demo.evaluation import area_of, colour_of
 
 SEEDS = range(4)
 

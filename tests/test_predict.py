@@ -17,7 +17,7 @@ from imwatermark import WatermarkDecoder
 from PIL import Image
 
 import predict
-from scripts import schema
+from cog_schema import schema
 from stable_diffusion import images, request, results, safety, watermark
 from stable_diffusion.catalogue import SetupError
 from stable_diffusion.engine import Engine

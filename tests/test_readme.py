@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 
+from cog_schema.schema import ROOT
 from hosting.settings import Settings
-from scripts.schema import ROOT
 
 README = (ROOT / "README.md").read_text()
 

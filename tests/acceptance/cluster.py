@@ -15,8 +15,8 @@ import httpx
 import psutil
 import yaml
 
-from scripts import schema
-from scripts.cluster import CONFIG
+from cog_schema import schema
+from commands.cluster import CONFIG
 from tests.acceptance.server import until
 from tests.conftest import free_port
 
@@ -77,7 +77,7 @@ class Cluster:
         )
 
 
-COMMAND = [sys.executable, "-m", "scripts.cluster", "--cpu"]
+COMMAND = [sys.executable, "-m", "commands.cluster", "--cpu"]
 
 
 @contextmanager

@@ -22,10 +22,10 @@ from replicate.client import Client
 from replicate.helpers import FileOutput
 from replicate.prediction import Prediction
 
+from cog_schema import schema
 from hosting.settings import Settings
 from hosting.storage import tokens
 from hosting.storage.database import Database
-from scripts import schema
 from tests.conftest import free_port
 
 TEXT_TO_IMAGE = "stability-ai/stable-diffusion"
@@ -92,7 +92,7 @@ def running(
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "scripts.serve", "--model", "demo", "--port", str(port)],
+            [sys.executable, "-m", "commands.serve", "--model", "demo", "--port", str(port)],
             cwd=schema.ROOT,
             env={
                 **{name: value for name, value in os.environ.items() if name not in ours},

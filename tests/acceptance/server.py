@@ -20,7 +20,7 @@ from typing import Any
 
 from PIL import Image
 
-from scripts import schema
+from cog_schema import schema
 from tests.conftest import free_port
 
 
@@ -111,7 +111,7 @@ def start(
     """
     port = port or free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.serve", "--port", str(port), *arguments],
+        [sys.executable, "-m", "commands.serve", "--port", str(port), *arguments],
         cwd=schema.ROOT,
         env={**os.environ, "TMPDIR": str(folder), "DATA": str(folder / "data"), **settings},
         stdout=subprocess.PIPE,

@@ -17,7 +17,7 @@ from playwright.sync_api import (
     expect,
 )
 
-from scripts.screenshots import LAPTOP
+from tools.screenshots import LAPTOP
 
 LONGEST = 60_000
 """Milliseconds after which what should be seen is not."""

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from scripts import screenshots
 from tests.form.browser import Visitor
 from tests.hosting.cog_server import CogServer
 from tests.hosting.front import Front, front
+from tools import screenshots
 
 Visit = Callable[..., Visitor]
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from scripts.screenshots import LAPTOP, PHONE
 from tests.conftest import EXAMPLES
 from tests.form.browser import Visitor, violations
 from tests.form.conftest import Visit
 from tests.hosting.cog_server import CogServer
 from tests.hosting.front import Front, front
+from tools.screenshots import LAPTOP, PHONE
 
 LOOKS: list[dict[str, Any]] = [
     {"viewport": LAPTOP, "color_scheme": "light"},

@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from scripts.screenshots import PHONE
 from tests.conftest import EXAMPLES, opened
 from tests.form.asking import arrived, ask, sent
 from tests.form.browser import Visitor
 from tests.form.conftest import Visit
 from tests.hosting.cog_server import CogServer, data_url
 from tests.hosting.front import Front
+from tools.screenshots import PHONE
 
 
 def painted(visitor: Visitor, *marks: tuple[float, float, float, float]) -> None:

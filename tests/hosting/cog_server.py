@@ -19,8 +19,8 @@ import uvicorn
 from PIL import Image
 from starlette.types import Receive, Scope, Send
 
+from cog_schema import schema
 from hosting.queue.changes import within
-from scripts import schema
 
 SLOW = 0.3
 BROKEN_PIPE = "Failed to send request: Failed to send on slot socket: Broken pipe (os error 32)"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
+from cog_schema import schema
 from hosting.queue import inputs
 from hosting.queue.inputs import Fault, InvalidInputs
-from scripts import schema
 from stable_diffusion.request import SIZES
 
 SCHEMAS = {

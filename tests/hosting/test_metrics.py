@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from scripts.schema import ROOT
+from cog_schema.schema import ROOT
 from tests.hosting.cog_server import CogServer
 from tests.hosting.front import Front, front, wait_until
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from cog_schema import schema
 from hosting import published_models
 from hosting.published_models import MODELS, Model
 from hosting.queue import inputs
-from scripts import schema
 from stable_diffusion import catalogue
 
 SCHEMAS = {

@@ -15,10 +15,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from commands.tokens import main
 from hosting.storage import predictions, tokens, uploads
 from hosting.storage.connection import reason
 from hosting.storage.database import Database, DatabaseError, Secret, clock
-from scripts.tokens import main
 from tests.conftest import free_port
 from tests.hosting.cog_server import CogServer
 from tests.hosting.front import count, front, place, prediction, upload

@@ -16,8 +16,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from cog_schema.schema import ROOT
 from hosting.settings import Settings
-from scripts.schema import ROOT
 from tests.acceptance.front import Site, site
 from tests.conftest import free_port
 from tests.hosting.cog_server import CogServer, pixels
@@ -27,9 +27,9 @@ DEAD_AFTER = 3.0
 """Seconds after which a front is dead here, so that the tests are quick."""
 SERVE = f"""
 import sys
-from hosting import fronts
-fronts.BEAT, fronts.DEAD_AFTER = 0.5, {DEAD_AFTER}
-from scripts.serve import main
+from hosting.storage import heartbeats
+heartbeats.BEAT, heartbeats.DEAD_AFTER = 0.5, {DEAD_AFTER}
+from commands.serve import main
 sys.exit(main())
 """
 SLOTS = 3

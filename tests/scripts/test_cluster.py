@@ -14,8 +14,9 @@ from ray.serve.schema import (
     ServeDeploySchema,
 )
 
-from scripts import cluster, schema
-from scripts.cluster import CONFIG, ClusterError, configuration
+from cog_schema import schema
+from commands import cluster
+from commands.cluster import CONFIG, ClusterError, configuration
 
 REQUIREMENTS = schema.ROOT / "requirements-cluster.txt"
 
@@ -42,7 +43,7 @@ def test_the_configuration_that_ships_is_one_of_ray_serve() -> None:
     config = configuration(CONFIG, [], None)
     validate(config)
     (application,) = config["applications"]
-    assert application["import_path"] == "scripts.cluster:application"
+    assert application["import_path"] == "commands.cluster:application"
     scaling = deployment(config, "Replica")["autoscaling_config"]
     slots = schema.concurrency(schema.PREDICT.read_text())
     assert scaling["min_replicas"] < scaling["max_replicas"]

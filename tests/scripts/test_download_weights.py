@@ -24,7 +24,7 @@ from huggingface_hub import constants, file_download
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.download_weights import WEIGHTS, DownloadError, main, wanted
+from commands.download_weights import WEIGHTS, DownloadError, main, wanted
 from stable_diffusion import catalogue
 from tests.scripts.hub import (
     CONFIGURATIONS,
@@ -137,7 +137,7 @@ def start(hub: Hub, folder: Path, **streams: Any) -> subprocess.Popen[bytes]:
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(folder / "huggingface"),
     }
-    command = [sys.executable, "-P", "-m", "scripts.download_weights", NAME]
+    command = [sys.executable, "-P", "-m", "commands.download_weights", NAME]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, **streams)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import schema
+from cog_schema import schema
 from stable_diffusion import images
 from stable_diffusion.models import Model
 from tests.conftest import EXAMPLES, difference, opened, picture_of
@@ -25,7 +25,7 @@ def predict(
     folder: Path, *arguments: str, stdin: str | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-P", "-m", "scripts.predict", *arguments],
+        [sys.executable, "-P", "-m", "commands.predict", *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(schema.ROOT), "MODEL": "demo", **environment},
         input=stdin,
@@ -167,7 +167,7 @@ def test_the_files_name_tells_its_format_and_must_not_contradict_it(tmp_path: Pa
 
 
 def test_the_example_of_the_help_can_be_run() -> None:
-    from scripts.predict import EXAMPLE
+    from commands.predict import EXAMPLE
 
     assert (schema.ROOT / EXAMPLE.partition("@")[2].split()[0]).is_file()
 
@@ -202,7 +202,7 @@ def test_a_cut_prompt_is_told(tmp_path: Path) -> None:
 def test_stopping_it_leaves_nothing_and_says_so(tmp_path: Path) -> None:
     arguments = inputs(prompt="a rose", num_inference_steps=512)
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "scripts.predict", *arguments],
+        [sys.executable, "-P", "-m", "commands.predict", *arguments],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(schema.ROOT), "MODEL": "", "TMPDIR": str(tmp_path)},
         stderr=subprocess.PIPE,
@@ -222,7 +222,7 @@ def test_help_lists_every_input_without_loading_the_engine(tmp_path: Path) -> No
     properties = schema.schema(schema.PREDICT.read_text())["components"]["schemas"]["Input"]
     program = (
         "import sys; sys.argv = ['predict', '--help']\n"
-        "from scripts.predict import main\n"
+        "from commands.predict import main\n"
         "try: main()\n"
         "finally: print(sorted({'torch', 'diffusers', 'PIL', 'numpy'} & set(sys.modules)))"
     )

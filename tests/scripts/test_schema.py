@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import predict
-from scripts import schema
-from scripts.schema import SchemaError
+from cog_schema import schema
+from cog_schema.schema import SchemaError
 from stable_diffusion import catalogue
 
 SOURCE = schema.PREDICT.read_text()

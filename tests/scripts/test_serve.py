@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from scripts import schema
+from cog_schema import schema
 from stable_diffusion import catalogue
 from tests.conftest import free_port
 
 
 def serve(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "scripts.serve", *arguments],
+        [sys.executable, "-m", "commands.serve", *arguments],
         cwd=schema.ROOT,
         env={**os.environ, **{name: str(value) for name, value in settings.items()}},
         capture_output=True,

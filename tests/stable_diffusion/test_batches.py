@@ -12,12 +12,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from scripts.measure.random_weights import unet_configuration
 from stable_diffusion import batches, tasks
 from stable_diffusion.models import Model
 from stable_diffusion.prompts import Prompts
 from stable_diffusion.tasks import Denoising
 from tests.conftest import request
+from tools.benchmark.random_weights import unet_configuration
 
 
 def denoising(model: Model, **inputs: Any) -> Denoising:

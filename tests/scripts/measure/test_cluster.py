@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from scripts.measure import cluster
-from scripts.measure.queueing import Speed
+from tools.benchmark import cluster
+from tools.benchmark.queueing import Speed
 
 SPEED = Speed({1: 0.02, 4: 0.03, 16: 0.06}, fixed=0.1, image=0.05)
 
@@ -25,7 +25,7 @@ class Clock:
 
 def test_steps_are_told_from_what_else_a_prediction_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr("scripts.measure.cluster.time.perf_counter", lambda: clock.now)
+    monkeypatch.setattr("tools.benchmark.cluster.time.perf_counter", lambda: clock.now)
     speed = cluster.calibrate([clock], 128, rounds=1)  # type: ignore[list-item]
     assert speed.steps == {images: images / 64 for images in cluster.IMAGES}
     assert (speed.fixed, speed.image) == (0.125, 0.25)

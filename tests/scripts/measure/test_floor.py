@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.measure.floor import floor_of
-from scripts.measure.latency import default
 from stable_diffusion.catalogue import Weights
 from stable_diffusion.checkpoints import ORIGINAL
+from tools.benchmark.floor import floor_of
+from tools.benchmark.latency import default
 
 
 @pytest.mark.parametrize(("size", "tera"), [(512, 35.9), (768, 94.4)])

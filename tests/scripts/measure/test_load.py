@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from scripts.measure import load
-from scripts.measure.load import Asked
+from tools.benchmark import load
+from tools.benchmark.load import Asked
 
 
 class Server:

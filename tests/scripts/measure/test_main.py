@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from scripts.measure import calls, service
-from scripts.schema import ROOT
+from cog_schema.schema import ROOT
 from stable_diffusion import catalogue
+from tools.benchmark import calls, service
 
 
 def benchmark(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
     ended = subprocess.run(
-        [sys.executable, "-m", "scripts.measure", *arguments],
+        [sys.executable, "-m", "tools.benchmark", *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.measure import load
-from scripts.measure.load import Asked
-from scripts.measure.queueing import BURST, Speed, bursts, simulate
+from tools.benchmark import load
+from tools.benchmark.load import Asked
+from tools.benchmark.queueing import BURST, Speed, bursts, simulate
 
 SPEED = Speed({1: 1.0, 2: 1.5, 4: 2.5, 8: 4.5}, fixed=0.25, image=0.5)
 

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from scripts.measure import report
-from scripts.schema import ROOT
+from cog_schema.schema import ROOT
+from tools.benchmark import report
 
 DOCUMENTATION = (ROOT / "docs" / "performance.md").read_text()
 CITED = sorted(set(re.findall(r"benchmarks/([\w.-]+\.json)", DOCUMENTATION)))

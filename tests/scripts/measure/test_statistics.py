@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.measure.statistics import interleaved, percentile, ratios, spread
+from tools.benchmark.statistics import interleaved, percentile, ratios, spread
 
 NUMBERS = st.lists(st.floats(0.001, 1000), min_size=1, max_size=30)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from scripts.train_demo.pictograms import Pictogram
-from scripts.train_demo.settings import SOURCES
+from train_demo.pictograms import Pictogram
+from train_demo.settings import SOURCES
 
 
 def shape(kind: str, fill: str, background: str | None = None, inset: int = 30) -> Image.Image:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.train_demo import autoencoder
-from scripts.train_demo.progress import Log
-from scripts.train_demo.settings import PRESETS
 from tests.scripts.train_demo.pictures import packed
+from train_demo import autoencoder
+from train_demo.progress import Log
+from train_demo.settings import PRESETS
 
 
 def pictures() -> torch.Tensor:

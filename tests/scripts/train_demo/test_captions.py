@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from scripts.train_demo.captions import (
+from train_demo.captions import (
     COLOURS,
     Subject,
     caption,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.train_demo.captions import Subject
-from scripts.train_demo.denoiser import (
+from train_demo.captions import Subject
+from train_demo.denoiser import (
     PLAIN_WEIGHT,
     Denoiser,
     Sampler,
@@ -19,8 +19,8 @@ from scripts.train_demo.denoiser import (
     noise_schedule,
     pace,
 )
-from scripts.train_demo.latents import Latents
-from scripts.train_demo.settings import PRESETS
+from train_demo.latents import Latents
+from train_demo.settings import PRESETS
 
 
 def test_the_last_timestep_is_pure_noise() -> None:

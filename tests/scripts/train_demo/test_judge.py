@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.train_demo.evaluation import area_of, colour_of, nearest
-from scripts.train_demo.judge import Judge
-from scripts.train_demo.pictograms import Pictogram
 from tests.scripts.train_demo.pictures import shape
+from train_demo.evaluation import area_of, colour_of, nearest
+from train_demo.judge import Judge
+from train_demo.pictograms import Pictogram
 
 
 def test_it_tells_shapes_apart_that_it_learned_in_other_colours() -> None:

@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 from transformers import CLIPTokenizer
 
-from scripts.train_demo.pictograms import pictograms, read
-from scripts.train_demo.settings import PRESETS, SOURCES
 from stable_diffusion import models
 from stable_diffusion.catalogue import WEIGHTS, Weights
 from tests.conftest import Studio
 from tests.scripts.train_demo.pictures import packed
+from train_demo.pictograms import pictograms, read
+from train_demo.settings import PRESETS, SOURCES
 
 ROOT = Path(__file__).parents[3]
 needs_npm = pytest.mark.skipif(not shutil.which("npm"), reason="fetches pictures by npm")
 
 
 def command(folder: Path, *options: str) -> list[str]:
-    program = [sys.executable, "-m", "scripts.train_demo", "--smoke"]
+    program = [sys.executable, "-m", "train_demo", "--smoke"]
     return [*program, "--folder", str(folder), *options]
 
 

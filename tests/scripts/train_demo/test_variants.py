@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scripts.train_demo.captions import COLOURS, Subject, held_out
-from scripts.train_demo.variants import HUES, WHITE, hue_of, on, place, variant, with_hue
+from train_demo.captions import COLOURS, Subject, held_out
+from train_demo.variants import HUES, WHITE, hue_of, on, place, variant, with_hue
 
 
 def disc(*rgb: int) -> np.ndarray:

@@ -8,11 +8,11 @@ import os
 import socket
 import sys
 
+from cog_schema import selection
 from hosting import app
 from hosting.backends.servers import Launch
 from hosting.settings import Settings, SettingsError
 from hosting.storage.database import DatabaseError
-from scripts import selection
 from stable_diffusion.catalogue import WeightsError
 
 

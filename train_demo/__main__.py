@@ -5,9 +5,9 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from scripts.schema import ROOT
-from scripts.train_demo.settings import PRESETS
+from cog_schema.schema import ROOT
 from stable_diffusion.catalogue import WEIGHTS
+from train_demo.settings import PRESETS
 
 
 def main() -> None:
@@ -48,8 +48,8 @@ def main() -> None:
     import torch
     import transformers
 
-    from scripts.train_demo.progress import TrainingError
-    from scripts.train_demo.training import Training
+    from train_demo.progress import TrainingError
+    from train_demo.training import Training
 
     transformers.utils.logging.disable_progress_bar()
     preset = options.preset or ("gpu" if torch.cuda.is_available() else "cpu")

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from PIL import Image
 
-from scripts.measure.floor import floor_of
-from scripts.measure.machine import precision, wait
-from scripts.measure.process import Contender
-from scripts.measure.statistics import interleaved, ratios, spread
 from stable_diffusion import models
 from stable_diffusion.catalogue import Weights
 from stable_diffusion.engine import Engine, Event, until_finished
 from stable_diffusion.request import Request
+from tools.benchmark.floor import floor_of
+from tools.benchmark.machine import precision, wait
+from tools.benchmark.process import Contender
+from tools.benchmark.statistics import interleaved, ratios, spread
 
 PROMPT = "a house with a garden"
 
@@ -109,7 +109,7 @@ def library(weights: Weights, size: int, steps: int) -> Callable[[], float]:
 
 def openvino(weights: Weights, size: int, steps: int) -> Callable[[], float]:
     """The parts compiled by OpenVINO, in float32."""
-    from scripts.measure.openvino_pipeline import compiled
+    from tools.benchmark.openvino_pipeline import compiled
 
     run, requests = compiled(models.load(weights, "float32"), size), defaults(size, steps)
     return lambda: timed(run, next(requests))

@@ -11,13 +11,13 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionImg2ImgPipeline
 from transformers import CLIPTokenizer
 
-from scripts.train_demo import autoencoder, denoiser, latents, pictograms, tokenizer
-from scripts.train_demo.denoiser import Denoiser
-from scripts.train_demo.drawing import Artist, grid
-from scripts.train_demo.evaluation import Evaluation
-from scripts.train_demo.latents import Latents
-from scripts.train_demo.progress import Log, TrainingError, write
-from scripts.train_demo.settings import SHOWN, Settings
+from train_demo import autoencoder, denoiser, latents, pictograms, tokenizer
+from train_demo.denoiser import Denoiser
+from train_demo.drawing import Artist, grid
+from train_demo.evaluation import Evaluation
+from train_demo.latents import Latents
+from train_demo.progress import Log, TrainingError, write
+from train_demo.settings import SHOWN, Settings
 
 LASTING = ("names", "variants", "batch", "autoencoder_channels", "unet_channels", "text_width")
 """The settings that the files of a training are shaped by."""

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from scripts.train_demo.autoencoder import pixels
-from scripts.train_demo.captions import Subject, held_out
-from scripts.train_demo.pictograms import Pictogram, pictograms, resized
-from scripts.train_demo.variants import WHITE, on, variant
+from train_demo.autoencoder import pixels
+from train_demo.captions import Subject, held_out
+from train_demo.pictograms import Pictogram, pictograms, resized
+from train_demo.variants import WHITE, on, variant
 
 
 @dataclass(frozen=True)

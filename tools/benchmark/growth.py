@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from scripts.measure.latency import PROMPT, answer, timed
-from scripts.measure.machine import precision
-from scripts.measure.statistics import interleaved, spread
 from stable_diffusion import models
 from stable_diffusion.catalogue import Weights
 from stable_diffusion.engine import Engine
 from stable_diffusion.request import SIZES, Request
+from tools.benchmark.latency import PROMPT, answer, timed
+from tools.benchmark.machine import precision
+from tools.benchmark.statistics import interleaved, spread
 
 
 def measure(weights: Weights, rounds: int) -> dict[str, Any]:

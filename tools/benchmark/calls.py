@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from scripts.measure.latency import timed
-from scripts.measure.machine import precision
-from scripts.measure.statistics import interleaved, ratios, spread
 from stable_diffusion import models
 from stable_diffusion.catalogue import Weights
+from tools.benchmark.latency import timed
+from tools.benchmark.machine import precision
+from tools.benchmark.statistics import interleaved, ratios, spread
 
 ROWS = (1, 2, 4, 8, 16)
 

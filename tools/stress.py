@@ -25,10 +25,10 @@ from typing import Any, TypeVar
 import httpx2
 import psutil
 
-from scripts.measure.server import free_port
-from scripts.measure.statistics import percentile
-from scripts.schema import ROOT
+from cog_schema.schema import ROOT
 from tests.hosting.cog_server import CogServer, pixels
+from tools.benchmark.server import free_port
+from tools.benchmark.statistics import percentile
 
 Result = TypeVar("Result")
 
@@ -154,7 +154,7 @@ def running(cogs: list[CogServer]) -> Iterator[Front]:
             "QUEUE_LIMIT": "100000",
         }
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "scripts.serve", "--port", str(port)],
+            [sys.executable, "-P", "-m", "commands.serve", "--port", str(port)],
             cwd=ROOT,
             env={**os.environ, **settings, "PYTHONPATH": str(ROOT)},
             stdout=log,

@@ -13,12 +13,12 @@ from typing import Any
 
 import psutil
 
-from scripts import cluster
-from scripts.measure import load
-from scripts.measure.load import SLOTS, Asked
-from scripts.measure.queueing import Speed, bursts, simulate
-from scripts.measure.server import Client, free_port, url_of
-from scripts.measure.statistics import interleaved, percentile, ratios, spread
+from commands import cluster
+from tools.benchmark import load
+from tools.benchmark.load import SLOTS, Asked
+from tools.benchmark.queueing import Speed, bursts, simulate
+from tools.benchmark.server import Client, free_port, url_of
+from tools.benchmark.statistics import interleaved, percentile, ratios, spread
 
 IMAGES = (1, 2, 4, 8, 16)
 """Images at once of which the steps are timed."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from scripts.measure.server import serving
-from scripts.schema import ROOT
+from cog_schema.schema import ROOT
+from tools.benchmark.server import serving
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = (

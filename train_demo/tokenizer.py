@@ -13,10 +13,10 @@ from pathlib import Path
 from transformers import CLIPTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from scripts.train_demo.captions import COLOURS, MORE_COLOURS, NUMBERS, noun, plain, plural
-from scripts.train_demo.pictograms import wanted
-from scripts.train_demo.progress import TrainingError
-from scripts.train_demo.settings import MERGES_PACKAGE, NAMES_PACKAGE, SOURCES
+from train_demo.captions import COLOURS, MORE_COLOURS, NUMBERS, noun, plain, plural
+from train_demo.pictograms import wanted
+from train_demo.progress import TrainingError
+from train_demo.settings import MERGES_PACKAGE, NAMES_PACKAGE, SOURCES
 
 CLIP_MERGES = 49152 - 256 - 2  # of the original vocabulary
 FIRST_MERGES = 6000  # kept whether or not a caption needs them: the commonest pieces of English

@@ -17,10 +17,10 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from scripts.train_demo.captions import caption
-from scripts.train_demo.latents import Latents
-from scripts.train_demo.progress import Clock, Log, write
-from scripts.train_demo.settings import Settings
+from train_demo.captions import caption
+from train_demo.latents import Latents
+from train_demo.progress import Clock, Log, write
+from train_demo.settings import Settings
 
 PLAIN_WEIGHT = 8.0  # how much oftener a pictogram itself is drawn than one of its variants
 

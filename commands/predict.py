@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts import schema, selection
+from cog_schema import schema, selection
 
 if TYPE_CHECKING:
     from predict import Predictor

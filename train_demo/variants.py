@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from scripts.train_demo.captions import COLOURS, NUMBERS, Subject, held_out, noun
-from scripts.train_demo.pictograms import SIZE
+from train_demo.captions import COLOURS, NUMBERS, Subject, held_out, noun
+from train_demo.pictograms import SIZE
 
 # Hue, in turns, of a thing that is given a colour.
 HUES = dict(zip(COLOURS, (0.0, 0.08, 0.15, 0.33, 0.6, 0.77, 0.92), strict=True))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from threading import Semaphore
 from typing import Any
 
-from scripts.measure.server import Client
-from scripts.measure.statistics import percentile, ratios
+from tools.benchmark.server import Client
+from tools.benchmark.statistics import percentile, ratios
 
 SHORT_STEPS = 20  # a request of so many steps at the most, for one image, is a short one
 LOADS = (0.5, 0.8, 1.1, math.inf)  # arrivals, as a share of what is served one at a time

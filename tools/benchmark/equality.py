@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from scripts.measure.latency import submit
-from scripts.measure.machine import precision
 from stable_diffusion import models
 from stable_diffusion.catalogue import Weights
 from stable_diffusion.engine import Engine, Event, Picture, until_finished
 from stable_diffusion.request import SCHEDULERS, Request
+from tools.benchmark.latency import submit
+from tools.benchmark.machine import precision
 
 BESIDE = 4  # requests that run together
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from scripts.schema import ROOT
+from cog_schema.schema import ROOT
 
 
 def free_port() -> int:
@@ -59,7 +59,7 @@ class Server(Client):
         self._data = tempfile.TemporaryDirectory()
         self._start = time.perf_counter()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "scripts.serve", "--port", str(port), "--model", model],
+            [sys.executable, "-m", "commands.serve", "--port", str(port), "--model", model],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "DATA": self._data.name},
             stdout=subprocess.DEVNULL,

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scripts.train_demo.progress import TrainingError
-from scripts.train_demo.settings import NAMES_PACKAGE, SOURCES
+from train_demo.progress import TrainingError
+from train_demo.settings import NAMES_PACKAGE, SOURCES
 
 SIZE = 256  # pixels, of every picture
 STYLES = {source.package: source.style for source in SOURCES}

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scripts.schema import ROOT
+from cog_schema.schema import ROOT
 from stable_diffusion import catalogue
 from stable_diffusion.catalogue import Weights, WeightsError
 from stable_diffusion.models import DTYPES
@@ -26,8 +26,8 @@ def main() -> None:
     if options.dtype:
         os.environ["DTYPE"] = options.dtype
 
-    from scripts.measure import machine, random_weights, report
-    from scripts.measure.process import alone
+    from tools.benchmark import machine, random_weights, report
+    from tools.benchmark.process import alone
 
     with tempfile.TemporaryDirectory() as folder:
         if options.random_weights:
@@ -56,9 +56,9 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
     """The results of a part."""
     import torch
 
-    from scripts.measure import calls, equality, growth, latency, load, machine, service
-    from scripts.measure.process import alone
-    from scripts.measure.server import serving
+    from tools.benchmark import calls, equality, growth, latency, load, machine, service
+    from tools.benchmark.process import alone
+    from tools.benchmark.server import serving
 
     model, native, rounds = str(weights.path), weights.native_size, options.rounds
     match part:
@@ -84,7 +84,7 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
             with serving(model) as server:
                 return service.overhead(server, native, rounds)
         case "cluster":
-            from scripts.measure import cluster
+            from tools.benchmark import cluster
 
             return cluster.measure(model, native, rounds, options.requests)
         case "load":

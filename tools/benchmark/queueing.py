@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from scripts.measure.load import Asked
+from tools.benchmark.load import Asked
 
 BURST = 4
 """Requests that come at once, in the mean."""

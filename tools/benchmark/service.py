@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from scripts.measure.server import Server, serving
-from scripts.measure.statistics import interleaved, ratios, spread
 from stable_diffusion.catalogue import Weights
+from tools.benchmark.server import Server, serving
+from tools.benchmark.statistics import interleaved, ratios, spread
 
 NAIVE = """
 import sys

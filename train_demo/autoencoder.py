@@ -9,9 +9,9 @@ from diffusers import AutoencoderKL
 from torch import nn
 from torch.nn import functional
 
-from scripts.train_demo.pictograms import pictograms, read
-from scripts.train_demo.progress import Clock, Log, write
-from scripts.train_demo.settings import Settings
+from train_demo.pictograms import pictograms, read
+from train_demo.progress import Clock, Log, write
+from train_demo.settings import Settings
 
 CROP = 64  # pixels
 KL_WEIGHT = 1e-4

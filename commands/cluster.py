@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from cog_schema import selection
+from cog_schema.schema import ROOT
 from hosting import log
 from hosting.backends.servers import Launch
-from scripts import selection
-from scripts.schema import ROOT
 from stable_diffusion.catalogue import WeightsError, entries
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ CODE = (
     "predict.py",
     "stable_diffusion/**/*.py",
     "hosting/**/*.py",
-    "scripts/*.py",
+    "commands/*.py",
+    "cog_schema/*.py",
     "weights/*.json",
 )
 """What replicas run: where it has changed, they are replaced."""

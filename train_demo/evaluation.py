@@ -11,14 +11,14 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from scripts.schema import ROOT
-from scripts.train_demo import autoencoder
-from scripts.train_demo.captions import held_out, noun, plain, with_article
-from scripts.train_demo.drawing import Artist, grid
-from scripts.train_demo.judge import Judge
-from scripts.train_demo.pictograms import Pictogram, pictograms, read, resized
-from scripts.train_demo.settings import Settings
-from scripts.train_demo.variants import HUES, WHITE, hue_distance, hue_of, on, to_hsv, with_hue
+from cog_schema.schema import ROOT
+from train_demo import autoencoder
+from train_demo.captions import held_out, noun, plain, with_article
+from train_demo.drawing import Artist, grid
+from train_demo.judge import Judge
+from train_demo.pictograms import Pictogram, pictograms, read, resized
+from train_demo.settings import Settings
+from train_demo.variants import HUES, WHITE, hue_distance, hue_of, on, to_hsv, with_hue
 
 EXAMPLES = ROOT / "examples"
 ASKED = {"num_inference_steps": 16, "guidance_scale": 5.0, "scheduler": "DPMSolverMultistep"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 
+from cog_schema import schema
+from cog_schema.schema import PREDICTORS
 from hosting.backends.servers import Launch
-from scripts import schema
-from scripts.schema import PREDICTORS
 from stable_diffusion.catalogue import entries, find
 
 

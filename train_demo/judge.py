@@ -8,8 +8,8 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from scripts.train_demo.captions import noun
-from scripts.train_demo.pictograms import Pictogram
+from train_demo.captions import noun
+from train_demo.pictograms import Pictogram
 
 SIDE = 48  # pixels, of what it looks at
 
