@@ -26,7 +26,7 @@ import httpx2
 import psutil
 
 from cog_schema.schema import ROOT
-from tests.hosting.cog_server import CogServer, pixels
+from tests.support.cog_server import CogServer, pixels
 from tools.benchmark.server import free_port
 from tools.benchmark.statistics import percentile
 

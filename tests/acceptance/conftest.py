@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from hosting import published_models
 from hosting.storage import predictions
 from hosting.storage.database import Prediction, Token
-from tests.acceptance import cluster as clusters
-from tests.acceptance import front as fronts
-from tests.acceptance.front import ARCHIVED, TEXT_TO_IMAGE, Front, Site
+from tests.support import cluster as clusters
+from tests.support import front_process as fronts
+from tests.support.front_process import ARCHIVED, TEXT_TO_IMAGE, Front, Site
 
 
 # The cluster first: when its tests are over it ends, and takes nothing from those that follow.

@@ -18,11 +18,11 @@ import pytest
 import yaml
 
 from cog_schema import schema
-from tests.acceptance import cluster as clusters
-from tests.acceptance.cluster import Cluster
-from tests.acceptance.front import site
-from tests.acceptance.server import picture_in, start, until
-from tests.conftest import same
+from tests.support import cluster as clusters
+from tests.support.cluster import Cluster
+from tests.support.front_process import site
+from tests.support.pictures import same
+from tests.support.server import picture_in, start, until
 from tools.benchmark.server import url_of
 
 pytestmark = pytest.mark.slow

@@ -19,9 +19,9 @@ from PIL import Image
 from cog_schema.schema import PREDICTORS, ROOT
 from stable_diffusion import catalogue, images
 from stable_diffusion.models import Model
-from tests.acceptance.server import Server, file_of, start
-from tests.conftest import EXAMPLES, difference, half_mask, picture_of
-from tests.stable_diffusion import random_models
+from tests.support import random_models
+from tests.support.pictures import EXAMPLES, difference, half_mask, picture_of
+from tests.support.server import Server, file_of, start
 from tools.benchmark.server import url_of
 
 NATIVE = (128, 128)

@@ -16,7 +16,7 @@ from replicate.exceptions import ReplicateError
 from replicate.helpers import FileOutput
 
 from hosting import published_models
-from tests.acceptance.front import (
+from tests.support.front_process import (
     IMAGE_TO_IMAGE,
     TEXT_TO_IMAGE,
     Front,
@@ -26,7 +26,7 @@ from tests.acceptance.front import (
     small,
     until,
 )
-from tests.conftest import difference, half_mask, picture_of, same
+from tests.support.pictures import difference, half_mask, picture_of, same
 
 PUBLISHED = {model.id: model.versions for model in published_models.MODELS}
 ORIGINAL = picture_of()

@@ -10,7 +10,7 @@ from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 
 from hosting import published_models
-from tests.acceptance.front import (
+from tests.support.front_process import (
     IMAGE_TO_IMAGE,
     QUEUE_LIMIT,
     TEXT_TO_IMAGE,
@@ -21,7 +21,7 @@ from tests.acceptance.front import (
     png_of,
     small,
 )
-from tests.conftest import picture_of
+from tests.support.pictures import picture_of
 
 
 def refusal(error: pytest.ExceptionInfo[ReplicateError]) -> tuple[int | None, str | None, str]:

@@ -17,7 +17,7 @@ from replicate.exceptions import ReplicateError
 from replicate.helpers import FileOutput
 
 from hosting import published_models
-from tests.acceptance.front import (
+from tests.support.front_process import (
     ARCHIVED,
     IMAGE_TO_IMAGE,
     TEXT_TO_IMAGE,
@@ -31,7 +31,7 @@ from tests.acceptance.front import (
     small,
     until,
 )
-from tests.conftest import difference, picture_of, same
+from tests.support.pictures import difference, picture_of, same
 
 OURS = published_models.version_of(published_models.MODELS[0])
 

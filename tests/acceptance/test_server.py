@@ -18,8 +18,8 @@ from PIL import Image
 
 from cog_schema import schema
 from stable_diffusion import images
-from tests.acceptance.server import Server, file_of, picture_in, start, until, url_of
-from tests.conftest import EXAMPLES, difference, picture_of, png, same
+from tests.support.pictures import EXAMPLES, difference, picture_of, png, same
+from tests.support.server import Server, file_of, picture_in, start, until, url_of
 
 FLOWER = EXAMPLES / "flower.png"
 NATIVE = (128, 128)

@@ -14,7 +14,7 @@ from replicate.webhook import InvalidSignatureError, Webhooks
 from sqlalchemy import func, select
 
 from hosting.storage.database import Delivery
-from tests.acceptance.front import (
+from tests.support.front_process import (
     Call,
     Front,
     Site,
