@@ -19,30 +19,23 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from sqlalchemy.exc import OperationalError
 
-from hosting import (
-    answers,
-    api_cog,
-    api_deepinfra,
-    api_files,
-    api_replicate,
-    database,
-    documentation,
-    log,
-    operations,
-    tokens,
-    web_form,
-)
-from hosting.access import Door, Front
-from hosting.connections import Connection
-from hosting.database import Database
-from hosting.dispatch import Dispatcher
-from hosting.endpoints import Endpoint, SetupFailed
-from hosting.files import Files
-from hosting.guard import Guard
-from hosting.limits import Limits
-from hosting.links import Links
-from hosting.servers import Launch, Server
+from hosting import log
+from hosting.api import documentation, error_handlers, files, operations, web_form
+from hosting.api.access import Door, Front
+from hosting.api.cog import routes as cog_routes
+from hosting.api.connections import Connection
+from hosting.api.deepinfra import routes as deepinfra_routes
+from hosting.api.guard import Guard
+from hosting.api.limits import Limits
+from hosting.api.replicate import routes as replicate_routes
+from hosting.backends.endpoints import Endpoint, SetupFailed
+from hosting.backends.servers import Launch, Server
+from hosting.net.links import Links
+from hosting.queue.dispatch import Dispatcher
 from hosting.settings import LOOPBACK_NAMES, Settings, SettingsError
+from hosting.storage import database, tokens
+from hosting.storage.database import Database
+from hosting.storage.files import Files
 
 DESCRIPTION = """
 Stable Diffusion 1 and 2 by Replicate's API (`/v1`) and by Cog's (`/predictions`).
@@ -158,15 +151,22 @@ def create(
         redoc_url=None,
         max_body_size=settings.upload_megabytes * 2**20,
         telemetry={"tracing": False, "metrics": False},
-        exception_handlers=answers.HANDLERS,
+        exception_handlers=error_handlers.HANDLERS,
     )
     application.state.front = Front(settings, dispatcher, Limits(settings.requests_per_minute))
     application.state.failed = False
     application.state.stop = lambda: None
-    for routes in (api_replicate, api_deepinfra, api_cog, api_files, operations, documentation):
+    for routes in (
+        replicate_routes,
+        deepinfra_routes,
+        cog_routes,
+        files,
+        operations,
+        documentation,
+    ):
         application.include_router(routes.routes)
     web_form.include(application)
-    application.add_middleware(Door, answer=answers.answer)
+    application.add_middleware(Door, answer=error_handlers.answer)
     if settings.allowed_origins:  # around the door: the pages may read its answers too
         application.add_middleware(
             CORSMiddleware,

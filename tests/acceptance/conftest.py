@@ -9,11 +9,12 @@ from replicate.client import Client
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from hosting import models, predictions
-from hosting.database import Prediction, Token
-from tests.acceptance import cluster as clusters
-from tests.acceptance import front as fronts
-from tests.acceptance.front import ARCHIVED, TEXT_TO_IMAGE, Front, Site
+from hosting import published_models
+from hosting.storage import predictions
+from hosting.storage.database import Prediction, Token
+from tests.support import cluster as clusters
+from tests.support import front_process as fronts
+from tests.support.front_process import ARCHIVED, TEXT_TO_IMAGE, Front, Site
 
 
 # The cluster first: when its tests are over it ends, and takes nothing from those that follow.
@@ -37,7 +38,7 @@ def front(
 def _archive(session: Session) -> None:
     """Finished predictions, more than a page has, all of Eve's; their prompts are their numbers."""
     eve = session.scalars(select(Token).where(Token.name == "eve")).one()
-    model = models.find(TEXT_TO_IMAGE)
+    model = published_models.find(TEXT_TO_IMAGE)
     assert model is not None
     now = time.time()
     for number in range(ARCHIVED):
@@ -45,7 +46,7 @@ def _archive(session: Session) -> None:
             token_id=eve.id,
             task=model.task,
             model=model.id,
-            version=models.version_of(model),
+            version=published_models.version_of(model),
             source="http://127.0.0.1",
             input={"prompt": str(number)},
             request={},

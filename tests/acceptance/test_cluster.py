@@ -17,13 +17,13 @@ import psutil
 import pytest
 import yaml
 
-from scripts import schema
-from scripts.measure.server import url_of
-from tests.acceptance import cluster as clusters
-from tests.acceptance.cluster import Cluster
-from tests.acceptance.front import site
-from tests.acceptance.server import picture_in, start, until
-from tests.conftest import same
+from cog_schema import schema
+from tests.support import cluster as clusters
+from tests.support.cluster import Cluster
+from tests.support.front_process import site
+from tests.support.pictures import same
+from tests.support.server import picture_in, start, until
+from tools.benchmark.server import url_of
 
 pytestmark = pytest.mark.slow
 
@@ -293,7 +293,7 @@ def test_an_upgrade_to_changed_code_replaces_all_replicas_and_drops_nothing(
     before = {cog.pid for cog in whole.cog_servers()}
     assert whole.upgrade().returncode == 0
     assert {cog.pid for cog in whole.cog_servers()} == before  # nothing has changed
-    for folder in ("hosting", "scripts", "stable_diffusion"):
+    for folder in ("hosting", "commands", "cog_schema", "stable_diffusion"):
         shutil.copytree(schema.ROOT / folder, tmp_path / folder)
     (tmp_path / "weights").symlink_to(schema.ROOT / "weights")
     text = (schema.ROOT / "predict.py").read_text()

@@ -19,9 +19,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.acceptance import cluster as clusters
-from tests.acceptance.server import Server, start, until
-from tests.conftest import free_port, same
+from tests.support import cluster as clusters
+from tests.support.pictures import same
+from tests.support.server import Server, start, until
+from tools.benchmark.server import free_port
 
 SEEDS = range(100, 112)
 """Of the predictions that are asked for, over and over."""

@@ -16,13 +16,13 @@ import psutil
 import pytest
 from PIL import Image
 
-from scripts.measure.server import url_of
-from scripts.schema import PREDICTORS, ROOT
+from cog_schema.schema import PREDICTORS, ROOT
 from stable_diffusion import catalogue, images
 from stable_diffusion.models import Model
-from tests.acceptance.server import Server, file_of, start
-from tests.conftest import EXAMPLES, difference, half_mask, picture_of
-from tests.stable_diffusion import random_models
+from tests.support import random_models
+from tests.support.pictures import EXAMPLES, difference, half_mask, picture_of
+from tests.support.server import Server, file_of, start
+from tools.benchmark.server import url_of
 
 NATIVE = (128, 128)
 FLOWER = images.fit(images.read_image(EXAMPLES / "flower.png"), NATIVE)

@@ -15,8 +15,8 @@ from replicate.client import Client
 from replicate.exceptions import ReplicateError
 from replicate.helpers import FileOutput
 
-from hosting import models
-from tests.acceptance.front import (
+from hosting import published_models
+from tests.support.front_process import (
     IMAGE_TO_IMAGE,
     TEXT_TO_IMAGE,
     Front,
@@ -26,9 +26,9 @@ from tests.acceptance.front import (
     small,
     until,
 )
-from tests.conftest import difference, half_mask, picture_of, same
+from tests.support.pictures import difference, half_mask, picture_of, same
 
-PUBLISHED = {model.id: model.versions for model in models.MODELS}
+PUBLISHED = {model.id: model.versions for model in published_models.MODELS}
 ORIGINAL = picture_of()
 """Of the native size, so that strength 0 gives it back pixel for pixel."""
 
@@ -258,7 +258,7 @@ def test_models_have_versions_and_schemas(client: Client) -> None:
     model = client.models.get(TEXT_TO_IMAGE)
     assert model.run_count == before + 1
     assert model.latest_version is not None
-    assert model.latest_version.id == models.version_of(models.MODELS[0])
+    assert model.latest_version.id == published_models.version_of(published_models.MODELS[0])
     ids = [version.id for version in model.versions.list()]
     assert ids == [model.latest_version.id, *PUBLISHED[TEXT_TO_IMAGE]]
     schemas = model.versions.get(ids[-1]).openapi_schema["components"]["schemas"]

@@ -11,7 +11,7 @@ import replicate
 from replicate.client import Client
 from replicate.prediction import Prediction
 
-from tests.acceptance.front import (
+from tests.support.front_process import (
     ARCHIVED,
     IMAGE_TO_IMAGE,
     TEXT_TO_IMAGE,
@@ -21,7 +21,7 @@ from tests.acceptance.front import (
     png_of,
     small,
 )
-from tests.conftest import difference, picture_of, same
+from tests.support.pictures import difference, picture_of, same
 
 Result = TypeVar("Result")
 

@@ -9,8 +9,8 @@ import pytest
 from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 
-from hosting import models
-from tests.acceptance.front import (
+from hosting import published_models
+from tests.support.front_process import (
     IMAGE_TO_IMAGE,
     QUEUE_LIMIT,
     TEXT_TO_IMAGE,
@@ -21,7 +21,7 @@ from tests.acceptance.front import (
     png_of,
     small,
 )
-from tests.conftest import picture_of
+from tests.support.pictures import picture_of
 
 
 def refusal(error: pytest.ExceptionInfo[ReplicateError]) -> tuple[int | None, str | None, str]:
@@ -66,7 +66,7 @@ def test_what_is_not_there_is_named(
 
 
 def test_unknown_models_versions_and_predictions_are_404(client: Client) -> None:
-    foreign = models.find(IMAGE_TO_IMAGE)
+    foreign = published_models.find(IMAGE_TO_IMAGE)
     assert foreign is not None
     looks: list[Callable[[], object]] = [
         lambda: client.models.get("nobody/nothing"),

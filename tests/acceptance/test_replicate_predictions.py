@@ -16,8 +16,8 @@ from replicate.client import Client
 from replicate.exceptions import ReplicateError
 from replicate.helpers import FileOutput
 
-from hosting import models
-from tests.acceptance.front import (
+from hosting import published_models
+from tests.support.front_process import (
     ARCHIVED,
     IMAGE_TO_IMAGE,
     TEXT_TO_IMAGE,
@@ -31,9 +31,9 @@ from tests.acceptance.front import (
     small,
     until,
 )
-from tests.conftest import difference, picture_of, same
+from tests.support.pictures import difference, picture_of, same
 
-OURS = models.version_of(models.MODELS[0])
+OURS = published_models.version_of(published_models.MODELS[0])
 
 
 # Waiting
@@ -79,7 +79,7 @@ def test_a_model_is_named_in_several_ways(client: Client, reference: Any) -> Non
 
 
 def test_an_originals_version_stays_as_it_was_asked_for(client: Client) -> None:
-    version = models.MODELS[0].versions[0]
+    version = published_models.MODELS[0].versions[0]
     prediction = client.predictions.create(version, small(), wait=60)
     assert (prediction.status, prediction.version) == ("succeeded", version)
 

@@ -11,7 +11,7 @@ from replicate.client import Client
 from replicate.prediction import Prediction
 from replicate.stream import EventSource, ServerSentEvent
 
-from tests.acceptance.front import (
+from tests.support.front_process import (
     TEXT_TO_IMAGE,
     Front,
     ask,
@@ -19,7 +19,7 @@ from tests.acceptance.front import (
     picture,
     small,
 )
-from tests.conftest import same
+from tests.support.pictures import same
 
 
 def kinds(events: list[ServerSentEvent]) -> list[str]:

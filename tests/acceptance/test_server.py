@@ -16,10 +16,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from scripts import schema
+from cog_schema import schema
 from stable_diffusion import images
-from tests.acceptance.server import Server, file_of, picture_in, start, until, url_of
-from tests.conftest import EXAMPLES, difference, picture_of, png, same
+from tests.support.pictures import EXAMPLES, difference, picture_of, png, same
+from tests.support.server import Server, file_of, picture_in, start, until, url_of
 
 FLOWER = EXAMPLES / "flower.png"
 NATIVE = (128, 128)

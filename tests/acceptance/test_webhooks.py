@@ -13,8 +13,8 @@ from replicate.exceptions import ReplicateError
 from replicate.webhook import InvalidSignatureError, Webhooks
 from sqlalchemy import func, select
 
-from hosting.database import Delivery
-from tests.acceptance.front import (
+from hosting.storage.database import Delivery
+from tests.support.front_process import (
     Call,
     Front,
     Site,

@@ -1,0 +1,75 @@
+"""Which model the command line names, and which predictor serves it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from cog_schema import schema
+from cog_schema.schema import PREDICTORS
+from hosting.backends.servers import Launch
+from stable_diffusion.catalogue import entries, find
+
+
+def add_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Adds `--model` and `--predictor`.
+
+    Args:
+        several: whether `--model` may be given more than once, and is a list.
+    """
+    model = os.environ.get("MODEL") or None
+    more = "; once for each model that is to run" if several else ""
+    parser.add_argument(
+        "--model",
+        **({"nargs": "+", "action": "extend"} if several else {"default": model}),
+        help="a name of weights/manifest.json, a folder in the library's layout, or an original "
+        f"checkpoint (.ckpt or .safetensors){more}",
+    )
+    parser.add_argument(
+        "--predictor",
+        choices=PREDICTORS.values(),
+        help="a class of predict.py, where it is not the one that the model was trained for",
+    )
+
+
+def predictor_of(model: str | None, predictor: str | None) -> str:
+    """The class of predict.py that is to run. The model need not be downloaded yet.
+
+    Args:
+        model, predictor: what the command line has for them.
+
+    Raises:
+        WeightsError: when the model is no name and can't be read.
+    """
+    if predictor:
+        return predictor
+    if not model:
+        return PREDICTORS["img2img"]
+    task = entries().get(model, {}).get("task")
+    return PREDICTORS[task if task in PREDICTORS else find(model).task]
+
+
+def launch(model: str | None, predictor: str | None) -> Launch:
+    """What a Cog server is to run, so that it serves a model.
+
+    Args:
+        model, predictor: what the command line has for them.
+
+    Raises:
+        WeightsError: when the model is not there, or can't be read.
+    """
+    source = schema.PREDICT.read_text()
+    predictor = predictor_of(model, predictor)
+    task = {name: task for task, name in PREDICTORS.items()}[predictor]
+    weights = find(model, task)
+    # The worker runs in another folder.
+    name = model if not model or model in entries() else str(weights.path.resolve())
+    return Launch(
+        name=weights.name,
+        predict=schema.PREDICT,
+        predictor=predictor,
+        schema=schema.schema(source, predictor),
+        slots=schema.concurrency(source),
+        native_size=weights.native_size,
+        environment={"MODEL": name} if name else {},
+    )

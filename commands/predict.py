@@ -1,0 +1,253 @@
+"""Runs one prediction in this process, with the flags of `cog predict`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cog_schema import schema, selection
+
+if TYPE_CHECKING:
+    from predict import Predictor
+    from stable_diffusion.events import Event
+    from stable_diffusion.request import Request
+
+EXAMPLE = 'scripts/predict -i prompt="a panda" -i image=@examples/face.png -o panda.png'
+
+
+def main() -> int:
+    """The exit status: 0, or 2 for wrong input, 1 when the prediction failed, 130 for Ctrl-C."""
+    from stable_diffusion.catalogue import SetupError
+
+    choice = argparse.ArgumentParser(add_help=False)
+    selection.add_arguments(choice)
+    predictor = "Predictor"
+    try:
+        chosen = choice.parse_known_args()[0]
+        predictor = selection.predictor_of(chosen.model, chosen.predictor)
+    except SetupError as error:
+        if not {"-h", "--help"} & set(sys.argv):
+            print(error, file=sys.stderr)
+            return 1
+    document = schema.schema(schema.PREDICT.read_text(), predictor)
+    arguments = _parser(document, choice).parse_args()
+    if arguments.model:
+        os.environ["MODEL"] = arguments.model
+
+    from stable_diffusion.request import InputError
+    from stable_diffusion.safety import NsfwError
+
+    with tempfile.TemporaryDirectory() as folder:
+        tempfile.tempdir = folder  # for what is fetched, and for pictures that nobody came to see
+        try:
+            _run(arguments, document, predictor)
+        except InputError as error:
+            print(error, file=sys.stderr)
+            return 2
+        except (
+            SetupError,
+            NsfwError,
+            ArithmeticError,
+            MemoryError,
+            RuntimeError,
+            OSError,
+        ) as error:
+            print(error, file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("cancelled; no file was written", file=sys.stderr)
+            return 130
+    return 0
+
+
+def _run(arguments: argparse.Namespace, document: dict[str, Any], name: str) -> None:
+    import predict
+
+    predictor = getattr(predict, name)()
+    faults: list[str] = []
+    inputs = _inputs(arguments, document, faults)
+    output = Path(arguments.output) if arguments.output else None
+    if output:
+        if not output.parent.is_dir():
+            faults.append(f"--output: there is no folder {str(output.parent)!r}")
+        suffix = output.suffix[1:].lower()
+        kind = "jpg" if suffix == "jpeg" else suffix
+        if output.is_dir():
+            faults.append(f"--output: {str(output)!r} is a folder; give the name of a file")
+        elif kind not in _choices(document, "output_format"):
+            faults.append(f"--output: {str(output)!r} is no picture; give .png, .webp or .jpg")
+        elif inputs.setdefault("output_format", kind) != kind:
+            faults.append(f"--output: {str(output)!r} contradicts output_format")
+    properties = document["components"]["schemas"]["Input"]["properties"].items()
+    defaults = {name: entry["default"] for name, entry in properties if entry.get("default")}
+    request = predictor.read(defaults | inputs, faults)
+    for note in request.notes:
+        print(note, file=sys.stderr)
+    asyncio.run(_predict(predictor, request, output))
+
+
+async def _predict(predictor: Predictor, request: Request, output: Path | None) -> None:
+    from tqdm import tqdm
+
+    predictor.setup()
+
+    from stable_diffusion.events import Flagged, Progress, PromptTruncated
+    from stable_diffusion.results import files
+
+    bar = tqdm(desc=str(predictor.engine.model), unit="step", disable=None, leave=False)
+    with bar, closing(predictor.engine):
+
+        def tell(event: Event) -> None:
+            match event:
+                case PromptTruncated() | Flagged():
+                    bar.write(event.warning, file=sys.stderr)
+                case Progress(step, steps, _):
+                    bar.total = steps
+                    bar.update(step - bar.n)
+
+        made = [made async for made in files(predictor.engine, request, tell)]
+    output = output or Path(f"output.{request.output_format}")
+    for picture, path in made:
+        target = output.with_suffix(f".{picture.index}{output.suffix}") if len(made) > 1 else output
+        shutil.move(path, target)
+        print(f"{target}  seed {picture.seed}")
+
+
+def _inputs(
+    arguments: argparse.Namespace, document: dict[str, Any], faults: list[str]
+) -> dict[str, Any]:
+    """The inputs by name, in the types that the schema gives them where their text allows it."""
+    properties = document["components"]["schemas"]["Input"]["properties"]
+    inputs: dict[str, Any] = {}
+    if arguments.json is not None:
+        try:
+            inputs = dict(json.loads(_text(arguments.json)))
+        except (ValueError, TypeError, OSError) as error:
+            faults.append(f"--json: give a JSON object, or @ and the name of its file; {error}")
+    for pair in arguments.input:
+        name, equals, value = pair.partition("=")
+        if equals:
+            inputs[name] = _typed(value, properties.get(name, {}), document)
+        else:
+            faults.append(f"--input: {pair!r} is not allowed; give name=value")
+    for name, value in list(inputs.items()):
+        if name not in properties:
+            faults.append(f"{name}: there is no such input")
+            del inputs[name]
+        elif properties.get(name, {}).get("format") == "uri" and isinstance(value, str):
+            try:
+                inputs[name] = _file(value)
+            except ValueError as error:
+                faults.append(f"{name}: {error}")
+                del inputs[name]
+    return inputs
+
+
+def _typed(value: str, entry: dict[str, Any], document: dict[str, Any]) -> Any:
+    """Text as the type of its input; what is not of that type stays text, and is refused later."""
+    if value == "" and entry.get("nullable"):
+        return None
+    kind = _kind(entry, document)
+    if kind == "boolean":
+        return {"true": True, "false": False}.get(value.lower(), value)
+    for number in (int, float) if kind in ("integer", "number") else ():
+        try:
+            return number(value)
+        except ValueError:
+            continue
+    return value
+
+
+def _file(value: str) -> Any:
+    import requests
+
+    from predict import fetched
+
+    if value.startswith("@"):
+        path = Path(value[1:])
+        if not path.is_file():
+            raise ValueError(f"there is no file {value[1:]!r}")
+        return path
+    if not value.startswith(("http://", "https://", "data:")):
+        raise ValueError(f"{value!r} is not allowed; give @ and a file's name, or a URL")
+    try:
+        return fetched(value)
+    except requests.RequestException as error:
+        raise ValueError(f"{value!r} could not be fetched: {error}") from None
+    except (ValueError, OSError):
+        raise ValueError("it is no data URL; give data:image/png;base64, and so on") from None
+
+
+def _text(value: str) -> str:
+    if value == "@-":
+        return sys.stdin.read()
+    return Path(value[1:]).read_text() if value.startswith("@") else value
+
+
+def _parser(document: dict[str, Any], choice: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/predict",
+        parents=[choice],
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="inputs, which depend on the model:\n"
+        + "\n".join(_help(document))
+        + f"\n\nexample:\n  {EXAMPLE}",
+    )
+    parser.add_argument(
+        "-i",
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an input; @FILE gives the file itself, for image and mask",
+    )
+    parser.add_argument(
+        "--json", metavar="JSON", help="all inputs as a JSON object; @FILE or @- reads it"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="where the picture goes, output.png unless given; several get a number each",
+    )
+    return parser
+
+
+def _help(document: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, entry in document["components"]["schemas"]["Input"]["properties"].items():
+        kind = "file" if entry.get("format") == "uri" else _kind(entry, document)
+        allowed = [kind]
+        if "minimum" in entry:
+            allowed.append(f"{entry['minimum']} to {entry['maximum']}")
+        if choices := _choices(document, name):
+            allowed.append("one of " + " ".join(map(str, choices)))
+        if "default" not in entry:
+            allowed.append("required")
+        elif entry["default"] not in (None, ""):
+            allowed.append(f"default {json.dumps(entry['default'])}")
+        lines += [f"  {name:22}{entry['description']}", f"  {'':22}({', '.join(allowed)})"]
+    return lines
+
+
+def _kind(entry: dict[str, Any], document: dict[str, Any]) -> str:
+    if "allOf" in entry:
+        entry = document["components"]["schemas"][entry["allOf"][0]["$ref"].rpartition("/")[2]]
+    return str(entry.get("type", "string"))
+
+
+def _choices(document: dict[str, Any], name: str) -> list[Any]:
+    return list(document["components"]["schemas"].get(name, {}).get("enum", []))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

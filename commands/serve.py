@@ -1,0 +1,85 @@
+"""Runs the hosted front, and the Cog servers of the models behind it: the API, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import sys
+
+from cog_schema import selection
+from hosting import app
+from hosting.backends.servers import Launch
+from hosting.settings import Settings, SettingsError
+from hosting.storage.database import DatabaseError
+from stable_diffusion.catalogue import WeightsError
+
+
+def main() -> int:
+    """Serves until it is stopped; the exit status."""
+    arguments = _parser().parse_args()
+    os.umask(0o077)  # what is in DATA is nobody else's business
+    try:
+        settings = Settings.from_environment()
+        launches = [] if settings.cog_urls else _launches(arguments)
+        _check_port(arguments.host, arguments.port)
+        return asyncio.run(app.serve(settings, launches, arguments.host, arguments.port))
+    except (WeightsError, SettingsError, DatabaseError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _launches(arguments: argparse.Namespace) -> list[Launch]:
+    """What the Cog servers are to run: one for each model."""
+    launches: dict[str, Launch] = {}
+    for model in arguments.model or [os.environ.get("MODEL") or None]:
+        launch = selection.launch(model, arguments.predictor)
+        if other := launches.get(launch.predictor):
+            raise SettingsError(
+                f"{launch.name} and {other.name} would serve the same requests; "
+                "give one model for each predictor"
+            )
+        launches[launch.predictor] = launch
+    return list(launches.values())
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raises SettingsError where the port can't be listened on."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError:
+        raise SettingsError(
+            f"port {port} of {host} can't be had; give another --port, or --host"
+        ) from None
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and 1 <= int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port; give 1 to 65535")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/serve",
+        description=__doc__,
+        epilog="Settings are in the environment: see the README.",
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="the address to listen on; any but loopback needs a token (scripts/tokens)",
+    )
+    parser.add_argument("--port", type=_port, default=5000, help="1 to 65535; 5000 unless given")
+    selection.add_arguments(parser, several=True)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Makes and revokes the tokens that clients of scripts/serve send: with the first, all need one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from contextlib import closing
+
+from hosting.api.replicate.documents import when
+from hosting.settings import Settings, SettingsError
+from hosting.storage import tokens
+from hosting.storage.database import Database, DatabaseError
+from hosting.storage.tokens import TokenError
+
+
+def main() -> int:
+    """The exit status."""
+    arguments = _parser().parse_args()
+    os.umask(0o077)
+    try:
+        with closing(Database(Settings.from_environment().database)) as database:
+            match arguments.command:
+                case "create":
+                    print(database.now(tokens.create, arguments.name))
+                    print("It is shown this once.", file=sys.stderr)
+                case "revoke":
+                    database.now(tokens.revoke, arguments.name)
+                case "list":
+                    for token in database.now(tokens.all_tokens):
+                        revoked = f", revoked {when(token.revoked_at)}" if token.revoked_at else ""
+                        print(f"{token.name}: made {when(token.created_at)}{revoked}")
+    except (SettingsError, DatabaseError, TokenError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/tokens", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    create = commands.add_parser("create", help="make a token, and show it")
+    create.add_argument("name", metavar="NAME", help="whose it is: the username of /v1/account")
+    revoke = commands.add_parser("revoke", help="make a token worthless, at once")
+    revoke.add_argument("name", metavar="NAME")
+    commands.add_parser("list", help="the names and dates of all tokens")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

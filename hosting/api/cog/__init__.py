@@ -1,0 +1,1 @@
+"""Cog's API, that of the container."""

@@ -1,0 +1,158 @@
+"""Cog's own HTTP API, through the queue: what a container of the model would answer.
+
+Source: https://github.com/replicate/cog, docs/http.md. There is no `/shutdown`; a busy model is no
+409, since predictions queue; and webhooks are the front's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from hosting import published_models
+from hosting.api.access import Admitted, Visitor, front_of, running_schema
+from hosting.api.problems import Problem
+from hosting.api.replicate import server_sent_events
+from hosting.published_models import Model
+from hosting.queue import watch
+from hosting.queue.dispatch import Dispatcher
+from hosting.queue.inputs import InvalidInputs
+from hosting.queue.intake import Ask, accept
+from hosting.storage import predictions
+from hosting.storage.predictions import EVENTS, FINISHED
+
+routes = APIRouter(tags=["Cog"])
+
+
+class CogAsked(BaseModel):
+    """The body that asks for a prediction. What else Cog takes in it is left alone."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="to cancel it by")
+    input: dict[str, Any] = Field(default_factory=dict, description="the model's inputs")
+    webhook: str | None = Field(None, description="a URL that is told of the prediction by POST")
+    webhook_events_filter: list[str] | None = Field(
+        None, description="what the webhook is told of; all unless given"
+    )
+
+
+GivenId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Prefer = Annotated[str | None, Header(description="`respond-async`: don't wait for the result")]
+Accept = Annotated[str, Header(description="`text/event-stream`: tell what happens as it does")]
+
+
+@routes.post("/predictions", response_model=None)
+async def predict(
+    request: Request,
+    asked: CogAsked,
+    visitor: Admitted,
+    prefer: Prefer = None,
+    accept: Accept = "application/json",
+) -> Response:
+    """Runs a prediction and answers with its result. Whoever hangs up cancels it."""
+    return await _predict(request, asked, visitor, asked.id, prefer, accept)
+
+
+@routes.put("/predictions/{prediction_id}", response_model=None)
+async def predict_by_id(
+    request: Request,
+    prediction_id: GivenId,
+    asked: CogAsked,
+    visitor: Admitted,
+    prefer: Prefer = None,
+    accept: Accept = "application/json",
+) -> Response:
+    """The same, by an id of your own. An id that you used before gives that prediction back."""
+    return await _predict(request, asked, visitor, prediction_id, prefer, accept)
+
+
+@routes.post("/predictions/{prediction_id}/cancel", response_model=None)
+async def cancel(prediction_id: str, visitor: Admitted) -> Response:
+    """Ends a prediction, between two steps if it runs."""
+    dispatcher = visitor.dispatcher
+    found = await dispatcher.database.read(predictions.find, prediction_id, visitor.token.id)
+    if found is None or found.status in FINISHED:
+        return JSONResponse({}, 404)
+    await dispatcher.cancel(found.id)
+    return JSONResponse({})
+
+
+@routes.get("/openapi.json", response_model=None)
+async def schema(request: Request, model: str | None = None) -> Response:
+    """The OpenAPI document of the model that Cog's API runs here, or of one of `/v1/models`."""
+    dispatcher = front_of(request).dispatcher
+    one = _main(dispatcher) if model is None else published_models.find(model)
+    if one is None:
+        raise Problem(404, f"There is no model {model}")
+    document = running_schema(dispatcher, one)
+    if model is not None:
+        document = published_models.openapi_schema(one, document)
+    paths = {path: what for path, what in document["paths"].items() if path != "/shutdown"}
+    return JSONResponse({**document, "paths": paths})
+
+
+@routes.get("/health-check", response_model=None)
+async def health_check(request: Request) -> Response:
+    """Whether a model is ready: READY, or STARTING."""
+    ready = any(one.status == "READY" for one in front_of(request).dispatcher.endpoints)
+    return JSONResponse({"status": "READY" if ready else "STARTING"})
+
+
+async def _predict(
+    request: Request,
+    asked: CogAsked,
+    visitor: Visitor,
+    given_id: str | None,
+    prefer: str | None,
+    accepts: str,
+) -> Response:
+    dispatcher = visitor.dispatcher
+    model = _main(dispatcher)
+    events = [event for event in asked.webhook_events_filter or EVENTS if event in EVENTS]
+    ask = Ask(
+        token=visitor.token,
+        model=model,
+        version=published_models.version_of(model),
+        schema=running_schema(dispatcher, model),
+        inputs=asked.input,
+        base=visitor.view.base,
+        hosts=visitor.view.hosts,
+        given_id=given_id,
+        webhook=asked.webhook,
+        webhook_events=events,
+    )
+    try:
+        prediction = await accept(dispatcher, ask)
+    except InvalidInputs as error:
+        faults = [
+            {"loc": ["body", *one.field.split(".")], "msg": one.description, "type": "value_error"}
+            for one in error.faults
+        ]
+        return JSONResponse({"detail": faults}, 422)
+    if "respond-async" in (prefer or ""):
+        shown = {"id": given_id or prediction.id, "status": prediction.status}
+        return JSONResponse(shown, 202)
+    if "text/event-stream" in accepts:
+        return server_sent_events.response(server_sent_events.cog(dispatcher, prediction))
+    prediction = await watch.waited_for(dispatcher, prediction, request.is_disconnected)
+    if dispatcher.gives_up(prediction):
+        raise Problem(503, f"The server stops; it will run prediction {prediction.id} later")
+    return JSONResponse(await server_sent_events.cog_result(dispatcher, prediction))
+
+
+def _main(dispatcher: Dispatcher) -> Model:
+    """The model that Cog's API runs: of the first endpoint known, with its schema's defaults.
+
+    Raises:
+        Problem: when nobody knows it yet.
+    """
+    task = next((one.task for one in dispatcher.endpoints if one.task), None)
+    if task is None:
+        raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})
+    one = next(model for model in published_models.MODELS if model.task == task)
+    return dataclasses.replace(one, defaults={})

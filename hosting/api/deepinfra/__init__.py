@@ -1,0 +1,1 @@
+"""DeepInfra's API."""

@@ -1,0 +1,167 @@
+"""DeepInfra's HTTP API, as its public clients use it.
+
+Source: https://deepinfra.com/stabilityai/stable-diffusion-2-1/api and
+https://deepinfra.com/docs/advanced/webhooks, and the packages `deepinfra` of PyPI and npm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.datastructures import UploadFile
+
+from hosting import published_models
+from hosting.api.access import Admitted, running_schema
+from hosting.api.problems import Problem, invalid
+from hosting.api.replicate import documents
+from hosting.api.replicate.documents import InferenceShape
+from hosting.published_models import Model
+from hosting.queue import watch
+from hosting.queue.inputs import Fault
+from hosting.queue.intake import Ask, accept
+from hosting.storage import mime
+from hosting.storage.database import Prediction
+from hosting.storage.predictions import FINISHED
+
+ROOT = "/v1/inference/"
+OWNERS = {"stabilityai": "stability-ai"}
+"""What DeepInfra calls the owners of models, where it is not what Replicate does."""
+
+_FIELDS = {
+    "type": "object",
+    "properties": {
+        "prompt": {"type": "string"},
+        "webhook": {
+            "type": "string",
+            "description": "a URL that is told of the result; it is answered `queued` at once",
+        },
+    },
+    "required": ["prompt"],
+    "description": "the model's inputs; files as data URLs, URLs or parts of the form",
+}
+_BODY = {
+    "required": True,
+    "content": {kind: {"schema": _FIELDS} for kind in ("application/json", "multipart/form-data")},
+}
+
+routes = APIRouter()
+
+
+@routes.post(ROOT + "{owner}/{name}", tags=["DeepInfra"], openapi_extra={"requestBody": _BODY})
+async def infer(owner: str, name: str, request: Request, visitor: Admitted) -> InferenceShape:
+    """Runs a model and answers with its pictures. Whoever hangs up cancels it.
+
+    With a `webhook` it is answered at once, and the result is sent there.
+    """
+    model = _model(owner, name)
+    dispatcher = visitor.dispatcher
+    inputs = await _inputs(request)
+    webhook = inputs.pop("webhook", None) or None
+    faults = []
+    if webhook is not None and not isinstance(webhook, str):
+        faults.append(Fault("invalid_type", "input.webhook", "Give a URL"))
+    if inputs.pop("lora", None):
+        faults.append(Fault("not_supported", "input.lora", "There are no LoRAs here; leave it out"))
+    if faults:
+        raise invalid(faults)
+    ask = Ask(
+        token=visitor.token,
+        model=model,
+        version=published_models.version_of(model),
+        schema=running_schema(dispatcher, model),
+        inputs=inputs,
+        base=visitor.view.base,
+        hosts=visitor.view.hosts,
+        api="deepinfra",
+        webhook=webhook,
+        webhook_events=["completed"],
+    )
+    prediction = await accept(dispatcher, ask)
+    if webhook is None:
+        prediction = await watch.waited_for(dispatcher, prediction, request.is_disconnected)
+        if dispatcher.gives_up(prediction):
+            raise Problem(503, "The server stops; ask again later", headers={"Retry-After": "5"})
+    if prediction.status in ("failed", "canceled"):
+        raise _failure(prediction)
+    names = prediction.output if prediction.status in FINISHED else []
+    urls = await asyncio.to_thread(dispatcher.files.data_urls, prediction.id, names)
+    return documents.inference(prediction, urls)
+
+
+def error(answer: Response) -> Response:
+    """The answer to what went wrong, in the form of DeepInfra's errors.
+
+    Args:
+        answer: the same as a problem (RFC 9457).
+    """
+    problem = json.loads(bytes(answer.body))
+    detail: Any = {"error": problem["detail"]}
+    if faults := problem.get("invalid_fields"):
+        detail = [
+            {
+                "loc": ["body", *fault["field"].removeprefix("input.").split(".")],
+                "msg": fault["description"],
+                "type": fault["type"],
+            }
+            for fault in faults
+        ]
+    kept = ("retry-after", "www-authenticate")
+    headers = {name: answer.headers[name] for name in kept if name in answer.headers}
+    document = {"detail": detail, "error": problem["detail"]}
+    return JSONResponse(document, answer.status_code, headers)
+
+
+def _model(owner: str, name: str) -> Model:
+    """A model by what DeepInfra calls it, or Replicate.
+
+    Raises:
+        Problem: when there is none.
+    """
+    found = published_models.find(f"{OWNERS.get(owner.lower(), owner)}/{name}")
+    if found is None:
+        raise Problem(404, f"There is no model {owner[:100]}/{name[:100]}")
+    return found
+
+
+async def _inputs(request: Request) -> dict[str, Any]:
+    """What was sent, by the names of the inputs; files as data URLs.
+
+    Raises:
+        Problem: when it is neither a JSON object nor a form.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        async with request.form(max_files=4, max_fields=50, max_part_size=2**27) as form:
+            return {
+                name: await _data_url(part) if isinstance(part, UploadFile) else part
+                for name, part in form.items()
+            }
+    try:
+        document = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, Mapping):
+        raise Problem(400, "Send the inputs as a JSON object or as a form")
+    return dict(document)
+
+
+async def _data_url(part: UploadFile) -> str:
+    data = await part.read()
+    kind = mime.picture_type(data) or "application/octet-stream"
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _failure(prediction: Prediction) -> Problem:
+    """Why there is no result."""
+    if prediction.status == "canceled":
+        return Problem(409, "It was canceled")
+    # What the model said is the client's to mend; what its worker died of is not.
+    status = HTTPStatus.INTERNAL_SERVER_ERROR if prediction.crashes else HTTPStatus.BAD_REQUEST
+    return Problem(status, prediction.error or "It failed")

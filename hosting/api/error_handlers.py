@@ -1,0 +1,76 @@
+"""What is answered when something goes wrong: a problem, or the like of it in an API's own form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from hosting import log
+from hosting.api.deepinfra import routes as deepinfra_routes
+from hosting.api.problems import Problem, invalid
+from hosting.queue.inputs import Fault, InvalidInputs
+from hosting.queue.intake import QueueFull
+from hosting.storage.uploads import NoRoom
+
+
+def answer(request: Request, error: Exception) -> Response:
+    """The answer to a request that something went wrong with."""
+    problem = _problem(error)
+    if request.url.path.startswith(deepinfra_routes.ROOT):
+        return deepinfra_routes.error(problem)
+    return problem
+
+
+def _problem(error: Exception) -> Response:
+    match error:
+        case Problem():
+            return error.response()
+        case InvalidInputs():
+            return invalid(error.faults).response()
+        case RequestValidationError():
+            return invalid([_fault(one) for one in error.errors()]).response()
+        case QueueFull():
+            return Problem(429, str(error), headers={"Retry-After": "5"}).response()
+        case NoRoom():
+            return Problem(413, str(error)).response()
+        case HTTPException():
+            return Problem(error.status_code, str(error.detail), headers=error.headers).response()
+        case ClientDisconnect():  # nobody is there to read it
+            return Problem(400, "The request broke off").response()
+        case OperationalError() | OSError():
+            log.info("not taken", fault=str(getattr(error, "orig", error)))
+            detail = "The server can't keep anything now; try again"
+            return Problem(503, detail, headers={"Retry-After": "5"}).response()
+        case _:
+            return Problem(500, "Something went wrong here; the log says what").response()
+
+
+def _fault(error: Any) -> Fault:
+    """What pydantic found wrong with a request, as a fault."""
+    place = [str(part) for part in error["loc"] if part not in ("body", "query", "path", "header")]
+    kinds = {"missing": "required", "extra_forbidden": "additional_property_not_allowed"}
+    return Fault(kinds.get(error["type"], error["type"]), ".".join(place), error["msg"])
+
+
+HANDLERS: Any = dict.fromkeys(
+    (
+        Problem,
+        InvalidInputs,
+        RequestValidationError,
+        QueueFull,
+        NoRoom,
+        HTTPException,
+        ClientDisconnect,
+        OperationalError,
+        OSError,
+        Exception,
+    ),
+    answer,
+)
+"""What there is an answer to, for the application."""

@@ -1,0 +1,170 @@
+"""Files: those that clients upload, by Replicate's API, and the links to all that lie here."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
+from starlette.datastructures import UploadFile
+
+from hosting.api import pagination
+from hosting.api.access import Admitted, Visitor, front_of
+from hosting.api.problems import Problem, invalid
+from hosting.api.replicate import documents
+from hosting.api.replicate.documents import FileShape, Page
+from hosting.queue.inputs import Fault
+from hosting.storage import uploads
+from hosting.storage.database import Upload, new_id
+from hosting.storage.files import OUTPUT, TYPES
+
+SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'none'"
+
+LARGEST_METADATA = 2**16
+
+_TEXT = {"type": "string"}
+_FORM = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["content"],
+                "properties": {
+                    "content": {**_TEXT, "format": "binary", "description": "the file"},
+                    "filename": {**_TEXT, "description": "its name, if not that of the part"},
+                    "metadata": {**_TEXT, "description": "a JSON object of your own"},
+                },
+            }
+        }
+    },
+}
+"""What is sent to make a file. The parts are read by hand, as `metadata` may be a file too."""
+
+routes = APIRouter()
+
+
+@routes.post("/v1/files", status_code=201, tags=["files"], openapi_extra={"requestBody": _FORM})
+async def create_file(request: Request, visitor: Admitted) -> FileShape:
+    """Keeps a file for a day; its `urls.get` can be given as an input.
+
+    Beyond what one may keep at a time, it is answered 413.
+    """
+    async with request.form(max_files=2, max_fields=10) as form:
+        content = form.get("content")
+        if not isinstance(content, UploadFile):
+            raise invalid([Fault("required", "content", "Send a file as the part content")])
+        data = await content.read()
+        details = await _details(form.get("metadata", "{}"))
+        known_as = form.get("filename") or content.filename
+    dispatcher = visitor.dispatcher
+    most = dispatcher.settings.kept_megabytes * 2**20
+    await dispatcher.database.read(uploads.check_room, visitor.token.id, len(data), most)
+    now = time.time()
+    record = Upload(
+        id=new_id(),
+        token_id=visitor.token.id,
+        name=str(known_as or "file")[:255],
+        content_type=(content.content_type or "application/octet-stream")[:255],
+        size=len(data),
+        sha256=await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest()),
+        details=details,
+        created_at=now,
+        expires_at=now + dispatcher.settings.upload_hours * 3600,
+    )
+    name = f"uploads/{record.id}"
+    try:
+        await asyncio.to_thread(dispatcher.files.write, name, data)
+        # Looks for room once more: others may have come meanwhile.
+        await dispatcher.database(uploads.add, record, most)
+    except Exception:
+        await asyncio.to_thread(dispatcher.files.remove, name)
+        raise
+    return documents.upload(record, visitor.view.base, visitor.view.link)
+
+
+@routes.get("/v1/files", tags=["files"])
+async def list_files(visitor: Admitted, cursor: str | None = None) -> Page[FileShape]:
+    """Your files, the newest first, in pages of 100."""
+    view, is_kept = visitor.view, uploads.are_kept(visitor.token.id)
+    url = f"{view.base}/v1/files"
+    part = await visitor.dispatcher.database.read(pagination.read, Upload, is_kept, url, cursor)
+    shown = [documents.upload(one, view.base, view.link) for one in part.rows]
+    return documents.page(shown, part.previous, part.next)
+
+
+@routes.get("/v1/files/{file_id}", tags=["files"])
+async def get_file(file_id: str, visitor: Admitted) -> FileShape:
+    """What is known of a file; `urls.download` leads to what is in it."""
+    record = await _own_upload(visitor, file_id)
+    return documents.upload(record, visitor.view.base, visitor.view.link)
+
+
+@routes.delete("/v1/files/{file_id}", status_code=204, tags=["files"])
+async def delete_file(file_id: str, visitor: Admitted) -> Response:
+    """Removes a file. Predictions that were asked for with it have their own copy."""
+    record = await _own_upload(visitor, file_id)
+    dispatcher = visitor.dispatcher
+    await dispatcher.database(uploads.forget, record.id)
+    await asyncio.to_thread(dispatcher.files.remove, f"uploads/{record.id}")
+    return Response(status_code=204)
+
+
+@routes.get("/files/{name:path}", tags=["files"])
+async def get_file_content(name: str, request: Request) -> Response:
+    """What is in a file; the link to it, in other answers, needs no token for a time.
+
+    Pictures that we encoded are shown; what a client sent is given back as an attachment.
+    """
+    front = front_of(request)
+    gone = Problem(404, "The link's time is over, or it is not complete, or the file is removed")
+    if not front.dispatcher.links.is_good(str(request.url)):
+        raise gone
+    files = front.dispatcher.files
+    try:
+        path = files.path(name)
+    except ValueError:
+        raise gone from None
+    if not files.is_there(name):
+        raise gone
+    ours = OUTPUT.fullmatch(name)
+    headers = {"cross-origin-resource-policy": "cross-origin"}
+    if ours:
+        headers["cache-control"] = "private, max-age=3600, immutable"
+    else:
+        headers["content-security-policy"] = SANDBOX
+    return FileResponse(
+        path,
+        headers=headers,
+        media_type=TYPES[ours["ending"]] if ours else "application/octet-stream",
+        content_disposition_type="inline" if ours else "attachment",
+        filename=name.partition("/")[2].replace("/", "-") if ours else name.rpartition("/")[2],
+    )
+
+
+async def _details(part: UploadFile | str) -> dict[str, Any]:
+    """A client's own description of its file, which Replicate's JavaScript client sends as a file.
+
+    Raises:
+        Problem: when it is none.
+    """
+    text = part if isinstance(part, str) else await part.read()
+    try:
+        details = json.loads(text) if len(text) <= LARGEST_METADATA else None
+        json.dumps(details, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        details = None
+    if not isinstance(details, dict):
+        raise invalid([Fault("invalid_type", "metadata", "Give a JSON object of up to 64 KiB")])
+    return details
+
+
+async def _own_upload(visitor: Visitor, file_id: str) -> Upload:
+    record = await visitor.dispatcher.database.read(uploads.find, file_id, visitor.token.id)
+    if record is None:
+        raise Problem(404, f"There is no file {file_id[:100]}")
+    return record

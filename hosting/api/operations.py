@@ -1,0 +1,57 @@
+"""What whoever runs the front looks at: its health, and its figures."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import OperationalError
+
+from hosting import log
+from hosting.api.access import Admitted, front_of
+from hosting.queue import metrics
+from hosting.storage import predictions
+
+routes = APIRouter(tags=["operations"])
+
+
+@routes.get("/health", response_model=None)
+async def health(request: Request) -> Response:
+    """How the front, its database and each Cog endpoint are; 503 if nothing can be drawn."""
+    dispatcher = front_of(request).dispatcher
+    queue: dict[str, int] | None = None
+    try:
+        waiting = await dispatcher.database.read(predictions.unfinished)
+        queue = {
+            status: sum(count for (_, one), count in waiting.items() if one == status)
+            for status in ("starting", "processing")
+        }
+    except OperationalError as error:
+        log.info("the database does not answer", fault=str(error.orig))
+    endpoints = [
+        {
+            "name": one.name,
+            "task": one.task,
+            "status": one.status or "UNREACHABLE",
+            "slots": one.slots,
+            "running": len(one.running),
+        }
+        for one in dispatcher.endpoints
+    ]
+    is_well = queue is not None and any(one.status == "READY" for one in dispatcher.endpoints)
+    document = {
+        "status": "ok" if is_well else "unavailable",
+        "front": "stopping" if dispatcher.stopping.is_set() else "ok",
+        "database": "ok" if queue is not None else "unavailable",
+        "queue": queue,
+        "endpoints": endpoints,
+    }
+    return JSONResponse(document, 200 if is_well else 503)
+
+
+@routes.get("/metrics", response_model=None)
+async def figures(visitor: Admitted) -> Response:
+    """The queue, how long predictions wait and run, failures and endpoints, for Prometheus."""
+    dispatcher = visitor.dispatcher
+    queue = await dispatcher.database.read(predictions.unfinished)
+    text = dispatcher.metrics.text(queue, dispatcher.endpoints)
+    return Response(text, media_type=metrics.CONTENT_TYPE)

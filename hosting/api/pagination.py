@@ -1,0 +1,77 @@
+"""Long lists in pages: the newest first, and cursors that lead from each page to the next."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy.orm import Session
+
+from hosting.api.problems import invalid
+from hosting.queue.inputs import Fault
+from hosting.storage.database import Prediction, Upload
+
+SIZE = 100
+"""Rows of a page."""
+
+Row = TypeVar("Row", Prediction, Upload)
+
+
+@dataclass(frozen=True)
+class Part(Generic[Row]):
+    """The rows of a page, and the URLs of the pages with newer and with older ones, if any."""
+
+    rows: list[Row]
+    previous: str | None
+    next: str | None
+
+
+def read(
+    session: Session,
+    table: type[Row],
+    is_listed: ColumnElement[bool],
+    url: str,
+    cursor: str | None = None,
+) -> Part[Row]:
+    """A page of those rows of a table that are listed.
+
+    Args:
+        url: of the list, without a cursor.
+        cursor: as a page's URLs have it; without one it is the first page.
+
+    Raises:
+        Problem: when it is no cursor of ours.
+    """
+    listed = select(table).where(is_listed)
+    older_than, newer_than = _places(cursor)
+    if newer_than is None:
+        wanted = listed if older_than is None else listed.where(table.number < older_than)
+        rows = list(session.scalars(wanted.order_by(table.number.desc()).limit(SIZE)))
+    else:
+        wanted = listed.where(table.number > newer_than).order_by(table.number)
+        rows = list(session.scalars(wanted.limit(SIZE)))[::-1]
+
+    def some(more: Select[Row]) -> bool:
+        return session.scalar(more.limit(1)) is not None
+
+    if not rows:
+        return Part(rows, None, None)
+    first, last = rows[0].number, rows[-1].number
+    return Part(
+        rows,
+        f"{url}?cursor=n{first}" if some(listed.where(table.number > first)) else None,
+        f"{url}?cursor=o{last}" if some(listed.where(table.number < last)) else None,
+    )
+
+
+def _places(cursor: str | None) -> tuple[int | None, int | None]:
+    """The number that the page's rows are older than, or the one that they are newer than."""
+    if cursor is None:
+        return None, None
+    found = re.fullmatch(r"([on])([0-9]{1,18})", cursor)
+    if found is None:
+        raise invalid([Fault("invalid_cursor", "cursor", "It is none that a page has given")])
+    number = int(found[2])
+    return (number, None) if found[1] == "o" else (None, number)

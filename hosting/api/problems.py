@@ -1,0 +1,64 @@
+"""Errors as `application/problem+json` (RFC 9457), in the words of Replicate's API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi.responses import Response
+
+from hosting.queue.inputs import Fault
+
+
+class Problem(Exception):
+    """Why a request is not answered.
+
+    Args:
+        status: of HTTP.
+        detail: a sentence for whoever asked.
+        faults: what is wrong with the request, one by one.
+        headers: of the answer.
+    """
+
+    MEDIA_TYPE = "application/problem+json"
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        faults: Sequence[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.faults = faults
+        self.headers = headers
+
+    def response(self) -> Response:
+        """The answer."""
+        document: dict[str, Any] = {
+            "title": "Input validation failed" if self.faults else HTTPStatus(self.status).phrase,
+            "detail": self.detail,
+            "status": self.status,
+        }
+        if self.faults:
+            document["invalid_fields"] = [
+                {"type": fault.type, "field": fault.field, "description": fault.description}
+                for fault in self.faults
+            ]
+        # In ASCII: what is quoted from a request may be no Unicode, such as half a pair.
+        return Response(
+            json.dumps(document),
+            self.status,
+            headers=dict(self.headers or {}),
+            media_type=self.MEDIA_TYPE,
+        )
+
+
+def invalid(faults: Sequence[Fault]) -> Problem:
+    """The problem that a request's faults are."""
+    lines = [f"- {fault.field}: {fault.description}" for fault in faults]
+    return Problem(422, "\n".join(lines), faults)

@@ -1,0 +1,282 @@
+"""What the APIs answer: the JSON documents of a prediction, a model, a version, a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Generic, Literal, NotRequired, cast
+
+# Pydantic, which documents these, takes no other before Python 3.12.
+from typing_extensions import TypedDict, TypeVar
+
+from hosting import published_models
+from hosting.published_models import Model
+from hosting.storage.database import Prediction, Token, Upload
+
+Shape = TypeVar("Shape")
+
+COG_VERSION = "0.23.1"
+EPOCH = "2022-11-24T00:00:00.000Z"
+"""When Stable Diffusion 2 was published; versions must have some date."""
+
+
+class Queue(TypedDict):
+    """Where a prediction is that waits."""
+
+    position: int
+    estimated_wait: float | None
+
+
+class PredictionShape(TypedDict):
+    """A prediction. `queue` is there while it waits."""
+
+    id: str
+    model: str
+    version: str
+    input: dict[str, Any]
+    output: list[str] | None
+    logs: str
+    error: str | None
+    status: Literal["starting", "processing", "succeeded", "failed", "canceled"]
+    source: Literal["api"]
+    data_removed: bool
+    metrics: dict[str, Any]
+    created_at: str
+    started_at: str | None
+    completed_at: str | None
+    urls: dict[str, str]
+    queue: NotRequired[Queue]
+
+
+class VersionShape(TypedDict):
+    """A version of a model, with the schema of its inputs and outputs."""
+
+    id: str
+    created_at: str
+    cog_version: str
+    openapi_schema: dict[str, Any]
+
+
+class ModelShape(TypedDict):
+    """A model that runs here."""
+
+    url: str
+    owner: str
+    name: str
+    description: str
+    visibility: Literal["public"]
+    github_url: str | None
+    paper_url: str | None
+    license_url: str | None
+    run_count: int
+    cover_image_url: str | None
+    default_example: None
+    latest_version: VersionShape
+
+
+class FileShape(TypedDict):
+    """A file that a client sent."""
+
+    id: str
+    name: str
+    content_type: str
+    size: int
+    etag: str
+    checksums: dict[str, str]
+    metadata: dict[str, Any]
+    created_at: str
+    expires_at: str
+    urls: dict[str, str]
+
+
+class AccountShape(TypedDict):
+    """Whose token it is."""
+
+    type: Literal["user"]
+    username: str
+    name: str
+    github_url: str | None
+    avatar_url: str | None
+
+
+class InferenceStatus(TypedDict):
+    """How a prediction ended, as DeepInfra's API tells it. Nothing costs anything here."""
+
+    status: Literal["queued", "running", "succeeded", "failed"]
+    runtime_ms: int
+    cost: float
+    tokens_generated: int
+    tokens_input: int
+
+
+class InferenceShape(TypedDict):
+    """A prediction as DeepInfra's API answers.
+
+    `images` are data URLs. `nsfw_content_detected` has a flag for each image that was asked for;
+    those flagged are not among `images`.
+    """
+
+    images: list[str]
+    nsfw_content_detected: list[bool]
+    seed: int
+    request_id: str
+    inference_status: InferenceStatus
+
+
+class Page(TypedDict, Generic[Shape]):
+    """A part of a list, and the URLs of what is before and after it."""
+
+    previous: str | None
+    next: str | None
+    results: list[Shape]
+
+
+def prediction(
+    record: Prediction, link: Callable[[str], str], queue: Queue | None = None
+) -> PredictionShape:
+    """A prediction.
+
+    Args:
+        link: makes the URL of a path of ours.
+    """
+    folder = f"/files/predictions/{record.id}"
+    path = f"/v1/predictions/{record.id}"
+    shown: PredictionShape = {
+        "id": record.given_id or record.id,
+        "model": record.model,
+        "version": record.version,
+        "input": {name: _shown(value, folder, link) for name, value in record.input.items()},
+        "output": [link(f"{folder}/{name}") for name in record.output] or None,
+        "logs": record.logs,
+        "error": record.error,
+        "status": cast(Any, record.status),
+        "source": "api",
+        "data_removed": False,
+        "metrics": record.metrics,
+        "created_at": when(record.created_at),
+        "started_at": None if record.started_at is None else when(record.started_at),
+        "completed_at": None if record.completed_at is None else when(record.completed_at),
+        "urls": {
+            "get": record.source + path,
+            "cancel": f"{record.source}{path}/cancel",
+            "stream": link(f"{path}/stream"),
+            "web": link(f"/p/{record.id}"),
+        },
+    }
+    if queue:
+        shown["queue"] = queue
+    return shown
+
+
+def inference(record: Prediction, urls: list[str]) -> InferenceShape:
+    """A prediction as DeepInfra's API answers.
+
+    Args:
+        urls: its pictures, as data URLs.
+    """
+    statuses = {"starting": "queued", "processing": "running", "canceled": "failed"}
+    made = sorted(record.metrics.get("images", []), key=lambda image: int(image["index"]))
+    seconds = record.metrics.get("predict_time", 0)
+    return {
+        "images": urls,
+        "nsfw_content_detected": [bool(image["nsfw"]) for image in made],
+        "seed": record.request["seed"],
+        "request_id": record.id,
+        "inference_status": {
+            "status": cast(Any, statuses.get(record.status, record.status)),
+            "runtime_ms": round(1000 * seconds),
+            "cost": 0.0,
+            "tokens_generated": 0,
+            "tokens_input": 0,
+        },
+    }
+
+
+def inference_told(record: Prediction, urls: list[str]) -> dict[str, Any]:
+    """A prediction that is over, as the webhook of DeepInfra's API is told.
+
+    Args:
+        urls: its pictures, as data URLs.
+    """
+    whole: dict[str, Any] = {**inference(record, urls)}
+    told = {name: whole.pop(name) for name in ("request_id", "inference_status")}
+    if record.status == "succeeded":
+        return {**told, "results": whole}
+    return {**told, "error": record.error or "It was canceled"}
+
+
+def model(one: Model, base: str, schema: Mapping[str, Any], runs: int) -> ModelShape:
+    """A model that runs here."""
+    return {
+        "url": f"{base}/v1/models/{one.id}",
+        "owner": one.owner,
+        "name": one.name,
+        "description": one.description,
+        "visibility": "public",
+        "github_url": None,
+        "paper_url": None,
+        "license_url": None,
+        "run_count": runs,
+        "cover_image_url": None,
+        "default_example": None,
+        "latest_version": version(one, published_models.version_of(one), schema),
+    }
+
+
+def version(one: Model, version_id: str, schema: Mapping[str, Any]) -> VersionShape:
+    """A version of a model, with the schema of its inputs and outputs."""
+    return {
+        "id": version_id,
+        "created_at": EPOCH,
+        "cog_version": COG_VERSION,
+        "openapi_schema": published_models.openapi_schema(one, schema),
+    }
+
+
+def upload(record: Upload, base: str, link: Callable[[str], str]) -> FileShape:
+    """A file that a client sent."""
+    return {
+        "id": record.id,
+        "name": record.name,
+        "content_type": record.content_type,
+        "size": record.size,
+        "etag": record.sha256,
+        "checksums": {"sha256": record.sha256},
+        "metadata": record.details,
+        "created_at": when(record.created_at),
+        "expires_at": when(record.expires_at),
+        "urls": {
+            "get": f"{base}/v1/files/{record.id}",
+            "download": link(f"/files/uploads/{record.id}"),
+        },
+    }
+
+
+def account(token: Token) -> AccountShape:
+    """Whose token it is."""
+    return {
+        "type": "user",
+        "username": token.name,
+        "name": token.name,
+        "github_url": None,
+        "avatar_url": None,
+    }
+
+
+def page(
+    results: list[Shape], previous: str | None = None, next_: str | None = None
+) -> Page[Shape]:
+    """A part of a list; the whole, unless there is more before or after it."""
+    return {"previous": previous, "next": next_, "results": results}
+
+
+def when(seconds: float) -> str:
+    """A time as Replicate writes it, such as 2026-01-31T12:00:00.000Z."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _shown(value: Any, folder: str, link: Callable[[str], str]) -> Any:
+    """An input as the client gave it; what came as a file, as a link to it."""
+    is_file = isinstance(value, dict) and set(value) == {"file"}
+    return link(f"{folder}/{value['file']}") if is_file else value

@@ -1,0 +1,132 @@
+"""The web form: a static page at `/`, and what only it asks for."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from pydantic import BaseModel
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.staticfiles import StaticFiles
+from typing_extensions import TypedDict
+
+from hosting import published_models
+from hosting.api.access import Admitted, front_of, view_of
+from hosting.api.problems import Problem, invalid
+from hosting.backends.endpoints import Endpoint
+from hosting.net.fetch import FetchError
+from hosting.queue.downloads import NoTurn
+from hosting.queue.inputs import Fault
+from hosting.storage import mime
+
+FORM = Path(__file__).parents[1] / "form"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+routes = APIRouter(include_in_schema=False)
+
+
+class RunningModel(TypedDict):
+    """A model that the page offers."""
+
+    id: str
+    """By which `/openapi.json` describes it, and predictions are asked of it."""
+    name: str
+    task: str
+    status: str
+    native_size: int | None
+    """Side in pixels of the square that it was trained on; None where nobody knows."""
+
+
+class Address(BaseModel):
+    """Where a picture is to be had."""
+
+    url: str
+
+
+def include(application: FastAPI) -> None:
+    """Adds the page to the application."""
+    application.include_router(routes)
+    application.mount("/form/examples", _Static(directory=EXAMPLES))
+    # Compressed: nothing in these files is secret.
+    application.mount("/form", GZipMiddleware(_Static(directory=FORM)))
+
+
+@routes.get("/")
+async def page() -> Response:
+    """The page. What it shows it asks for by the API, as any client does."""
+    headers = {"content-security-policy": POLICY, "cache-control": "no-cache", "vary": "accept"}
+    return FileResponse(FORM / "index.html", headers=headers)
+
+
+@routes.get("/p/{prediction_id}", response_model=None)
+async def prediction(request: Request, prediction_id: str) -> Response:
+    """The address of a prediction: the page for a browser, else the prediction as it is now.
+
+    Its URL, in the prediction's `urls`, needs no token for a time. What it shows has `settings`
+    beside the client's `input`: all that the model was given, by the contract's names. No link in
+    it is good for longer than the one that led here, and none leads to what only its owner may do.
+    """
+    if "text/html" in request.headers.get("accept", ""):
+        return await page()
+    dispatcher = front_of(request).dispatcher
+    is_good = dispatcher.links.is_good(str(request.url))
+    found = await dispatcher.current(prediction_id) if is_good else None
+    if found is None:
+        raise Problem(404, "The link's time is over, or it is not complete, or nothing is kept")
+    view = dataclasses.replace(view_of(request), expires=request.query_params["expires"])
+    shown = await view.shown(found)
+    folder = f"/files/predictions/{found.id}"
+    files = {name: view.link(f"{folder}/in-{name}") for name in found.files}
+    shown["urls"] = {"web": shown["urls"]["web"]}
+    document = {**shown, "task": found.task, "settings": {**found.request, **files}}
+    return JSONResponse(document, headers={"vary": "accept"})
+
+
+@routes.get("/form/models")
+async def running_models(visitor: Admitted) -> list[RunningModel]:
+    """What the page offers to choose from: one model for each that runs."""
+    return [
+        _running(endpoint, endpoint.task)
+        for endpoint in visitor.dispatcher.endpoints
+        if endpoint.task
+    ]
+
+
+@routes.post("/form/picture", response_model=None)
+async def picture(address: Address, visitor: Admitted) -> Response:
+    """The picture that a URL leads to: the page itself can't reach other sites."""
+    try:
+        data = await visitor.dispatcher.downloads.now(visitor.token.id, address.url)
+    except NoTurn as error:
+        raise Problem(429, str(error), headers={"Retry-After": "1"}) from None
+    except FetchError as error:
+        raise invalid([Fault("invalid_file", "url", str(error))]) from None
+    return Response(data, media_type=mime.picture_type(data))
+
+
+def _running(endpoint: Endpoint, task: str) -> RunningModel:
+    model = published_models.offered(task, endpoint.name)
+    return {
+        "id": model.id,
+        # Of one that is known by its URL nobody knows what it serves, and the URL is ours to keep.
+        "name": endpoint.name if endpoint.server else model.name,
+        "task": task,
+        "status": endpoint.status or "UNREACHABLE",
+        "native_size": endpoint.native_size,
+    }
+
+
+class _Static(StaticFiles):
+    """Files that browsers keep, but ask for anew: a new version must not meet an old one."""
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        response = super().file_response(*arguments, **options)
+        response.headers["cache-control"] = "no-cache"
+        return response

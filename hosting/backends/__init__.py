@@ -1,0 +1,1 @@
+"""Cog servers: their client, their process, and what the queue must know of each."""

@@ -1,0 +1,142 @@
+"""A Cog endpoint as the queue sees it: what it serves, how it is, and what runs there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from hosting import log, published_models
+from hosting.backends.cog import Cog, Unreachable
+from hosting.backends.servers import Server
+
+LOOK = 0.5
+"""Seconds between two looks at an endpoint's health."""
+LONGEST_PAUSE = 30.0
+"""Seconds at most before a server that does not start is tried again."""
+LONGEST_SILENCE = 120.0
+"""Seconds after which a server of our own that says nothing is started again."""
+DEAD = ("SETUP_FAILED", "UNHEALTHY", "DEFUNCT")
+
+
+class SetupFailed(Exception):
+    """A server of our own does not start."""
+
+
+class Endpoint:
+    """One Cog endpoint, either found by its URL or started and kept running by this process.
+
+    Args:
+        origin: a URL, or a server of our own.
+        slots: predictions at once.
+    """
+
+    def __init__(self, origin: str | Server, slots: int) -> None:
+        self.slots = slots
+        self.server: Server | None = None
+        self.status = "STARTING"
+        self.schema: Mapping[str, Any] | None = None
+        self.running: set[str] = set()
+        """The predictions' ids."""
+        self.is_reserved = False
+        """Whether the one that runs must have no company."""
+        self.full_until = 0.0
+        """Until when, by the monotonic clock, nothing more is sent: it said that it is full."""
+        if isinstance(origin, Server):
+            self.server = origin
+            self.schema = origin.launch.schema
+            self.cog = Cog("http://127.0.0.1:9")
+        else:
+            self.cog = Cog(origin)
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.server.launch.name if self.server else self.cog.url
+
+    @property
+    def task(self) -> str | None:
+        """What it serves; None as long as nobody knows."""
+        return published_models.task_of(self.schema) if self.schema else None
+
+    @property
+    def native_size(self) -> int | None:
+        """The side in pixels of the square that its model was trained on; None if nobody knows."""
+        return self.server.launch.native_size or None if self.server else None
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether it has several Cog servers, and itself sees to it that one has no company."""
+        return self.cog.slots is not None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it takes a prediction now."""
+        free = len(self.running) < self.slots and not self.is_reserved
+        free &= self.schema is not None  # else it has said that it is ready, but not what it is
+        return free and self.status == "READY" and time.monotonic() >= self.full_until
+
+    def pause(self, seconds: float) -> None:
+        """Sends nothing for a while."""
+        self.full_until = time.monotonic() + seconds
+
+    async def keep(self) -> None:
+        """Looks after it until cancelled.
+
+        Raises:
+            SetupFailed: when a server of our own never came up.
+        """
+        pause, was_ready, answered = 1.0, False, time.monotonic()
+        while True:
+            if self.server and not self.server.runs:
+                await self._start(self.server)
+            before, self.status = self.status, await self.cog.status()
+            if self.status:
+                answered = time.monotonic()
+            if self.cog.slots is not None:
+                self.slots = self.cog.slots
+            hangs = time.monotonic() - answered > LONGEST_SILENCE
+            if self.status == "READY":
+                pause, was_ready = 1.0, True
+                await self._learn()
+            if self.status != before and self.status == "READY":
+                log.info(f"{self.name} is ready")
+            elif before == "READY" and self.status != before:
+                log.info(f"{self.name} is not ready", status=self.status)
+            if self.server and (self.status in DEAD or hangs or not self.server.runs):
+                await self.server.end()
+                self.status = ""
+                if not was_ready:
+                    raise SetupFailed(f"{self.name} could not start; the log says why")
+                log.info(f"the server of {self.name} has died; starting it again")
+                await asyncio.sleep(pause)
+                pause, answered = min(2 * pause, LONGEST_PAUSE), time.monotonic()
+            await asyncio.sleep(LOOK)
+
+    async def close(self) -> None:
+        """Ends its server, if that is our own, and hangs up. For when nothing runs there."""
+        if self.server:
+            await self.server.end()
+        await self.cog.close()
+
+    async def _start(self, server: Server) -> None:
+        try:
+            url = await server.start()
+        except OSError as error:  # no memory, no disk: the next look tries again
+            log.info(f"{self.name} could not be started", reason=str(error))
+            await server.end()
+            return
+        await self.cog.close()
+        self.cog = Cog(url)
+
+    async def _learn(self) -> None:
+        if self.schema is None:
+            try:
+                schema = await self.cog.schema()
+                published_models.task_of(schema)
+            except (Unreachable, ValueError, KeyError) as error:
+                self.status = ""
+                log.info(f"{self.name} is of no use", reason=str(error))
+            else:
+                self.schema = schema

@@ -1,0 +1,158 @@
+"""A Cog server of the front's own: started on this machine's loopback, its log relayed, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hosting import log
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a Cog server is to run.
+
+    Args:
+        name: what people call it: the model's name.
+        predict: the path of predict.py.
+        predictor: the class in it.
+        schema: its OpenAPI document, by which Cog's server validates.
+        slots: predictions at once.
+        native_size: the side in pixels of the square that the model was trained on; 0 if nobody
+            knows.
+        environment: what is set besides this process's own environment.
+    """
+
+    name: str
+    predict: Path
+    predictor: str
+    schema: Mapping[str, Any]
+    slots: int
+    native_size: int
+    environment: Mapping[str, str]
+
+
+class Server:
+    """A Cog server in a process of its own, which ends with this one.
+
+    Args:
+        folder: made when it is started, with all that it writes, and removed when it is ended.
+    """
+
+    def __init__(self, launch: Launch, folder: Path) -> None:
+        self.launch = launch
+        self._process: asyncio.subprocess.Process | None = None
+        self._folder = folder
+        self._relay: asyncio.Task[None] | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> str:
+        """Starts it; its URL. To be called in a thread whose end is to be its end."""
+        launch = self.launch
+        folder = self._folder
+        shutil.rmtree(folder, ignore_errors=True)
+        # Cog reads the schema and predict.py from the folder that it is started in.
+        (folder / ".cog").mkdir(parents=True)
+        (folder / ".cog" / "openapi_schema.json").write_text(json.dumps(launch.schema))
+        (folder / launch.predict.name).symlink_to(launch.predict)
+        (folder / "tmp").mkdir()
+        address, port = _free_place()
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "hosting.backends.leash", str(os.getpid()), "--host", address),
+            cwd=folder,
+            env={
+                # The threads of a step wait for one another at the core, by default for so long
+                # that beside other work a step takes ten times as long; this costs an idle
+                # machine nothing.
+                "GOMP_SPINCOUNT": "10000",
+                **os.environ,
+                **launch.environment,
+                "PYTHONPATH": str(launch.predict.parent),
+                # Cog starts its worker as plain `python`, and leaves files in the temporary folder.
+                "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+                "TMPDIR": str(folder / "tmp"),
+                "PORT": str(port),
+                "COG_PREDICT_TYPE_STUB": f"{launch.predict.name}:{launch.predictor}",
+                "COG_MAX_CONCURRENCY": str(launch.slots),
+                # Cog calls predict(), which the whole world writes, by a new name: run().
+                "PYTHONWARNINGS": "ignore::DeprecationWarning",
+            },
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=2**20,
+            start_new_session=True,  # Ctrl-C is for this process, which then ends the server
+        )
+        self._relay = asyncio.create_task(self._relay_log())
+        return f"http://{address}:{port}"
+
+    async def end(self) -> None:
+        """Ends it at once, with its worker and its files. Nothing happens if it does not run."""
+        if self._process:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            await self._process.wait()
+        if self._relay:
+            await self._relay
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        self._process = self._relay = None
+
+    async def _relay_log(self) -> None:
+        """Hands the server's log on, and reads on whatever comes: the pipe must not fill."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        while True:
+            try:
+                line = await self._process.stdout.readline()
+            except ValueError:  # longer than the limit
+                continue
+            if not line:
+                return
+            _log_line(self.launch.name, line.decode(errors="replace").rstrip())
+
+
+def _log_line(name: str, line: str) -> None:
+    """Logs a line of Cog's log, which is JSON; not those that tell nobody anything."""
+    try:
+        entry = json.loads(line)
+        fields = dict(entry["fields"])
+        message = str(fields.pop("message"))
+        told = entry["level"] != "INFO" or fields.pop("source", None)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        if line:
+            log.info(line, server=name)
+        return
+    if told and not message.startswith("predict() is deprecated"):
+        if attempt := fields.pop("prediction_id", None):
+            fields["prediction"] = str(attempt).partition("-")[0]
+        log.info(message, **{**fields, "server": name})
+
+
+def _free_place() -> tuple[str, int]:
+    """An address and a port that Cog's server can listen on.
+
+    It asks nobody who they are, so that every page in a browser on this machine could have it shut
+    down. Where all of 127.0.0.0/8 is loopback, no page finds it among 16 million addresses.
+    """
+    address = "127.0.0.1"
+    if sys.platform == "linux":
+        parts = (random.SystemRandom().randrange(1, 255) for _ in range(3))
+        address = ".".join(map(str, (127, *parts)))
+    with socket.socket() as free:
+        free.bind((address, 0))
+        return address, int(free.getsockname()[1])

@@ -1,0 +1,251 @@
+"""Past one GPU: Cog's contract on Ray Serve, over several replicas of a Cog server.
+
+Client -> Serve's proxy -> `Ingress` -> a `Replica` with a free slot -> its Cog server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterable
+from contextlib import ExitStack, suppress
+from typing import cast
+from urllib.parse import quote, unquote
+
+from ray import serve
+from ray.exceptions import RayActorError, RayError, TaskCancelledError
+from ray.serve import Application, Deployment
+from ray.serve.exceptions import (
+    BackPressureError,
+    DeploymentUnavailableError,
+    RayServeException,
+)
+from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from hosting import log
+from hosting.backends.cog import SLOTS, Ask, Died, Head, passed_on
+from hosting.backends.servers import Launch
+from hosting.cluster.replica import LONGEST, PATIENCE, Full, Replica, joined, starting
+
+Answer = DeploymentResponseGenerator[Head | bytes]
+
+# No id is a dot or two: what they make of a path is not what it says.
+ID = r"(?!\.{1,2}(?:/|$))[^/]+"
+PATHS = re.compile(rf"/(|openapi\.json|health-check|predictions(/{ID}(?P<cancel>/cancel)?)?)")
+"""What is relayed. Not `/shutdown`."""
+LARGEST_BODY = 100 * 2**20
+"""Bytes of a request's body, as at Cog's server."""
+QUESTIONS = 4
+"""Places of a replica beside its slots: in Serve, questions such as to cancel need one too."""
+TRIES = 20
+"""How often a replica with a free slot is looked for."""
+PAUSE = 0.1
+"""Seconds between two looks."""
+DEATHS = 2
+"""Replicas that may die of a prediction before it has had its chance."""
+GRACE = 1.0
+"""Seconds after which one is hung up on that could not be cancelled otherwise."""
+STATES = ("READY", "BUSY", "STARTING")
+"""Cog's words for its health, the best first."""
+
+
+class Held:
+    """A prediction, from its request to the end of its answer."""
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """Hangs up on whichever replica has it."""
+        self.is_cancelled = True
+        if self.answer:
+            _hang_up(self.answer)
+
+
+class Relayed(StreamingResponse):
+    """A prediction's answer in pieces, after which, however it ends, something is to be done."""
+
+    def __init__(self, head: Head, pieces: Answer, after: ExitStack) -> None:
+        super().__init__(cast(AsyncIterable[bytes], pieces), head.status, head.headers)
+        self._after = after
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends it."""
+        with self._after:
+            await super().__call__(scope, receive, send)
+
+
+@serve.deployment(
+    max_ongoing_requests=10000,
+    graceful_shutdown_timeout_s=LONGEST,
+    ray_actor_options={"num_cpus": 0},
+)
+class Ingress:
+    """Cog's HTTP, over all replicas.
+
+    Args:
+        replicas: handles to `Replica`.
+        slots: predictions at once that each takes.
+    """
+
+    def __init__(self, replicas: DeploymentHandle[Replica], slots: int) -> None:
+        self._replicas = replicas
+        self._slots = slots
+        self._held: dict[str, Held] = {}
+        """By path, those that have an id of their client's own."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, request: Request) -> Response:
+        """Answers as a Cog server does, but 503 with Retry-After instead of its 409."""
+        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        known = PATHS.fullmatch(path)
+        if not known:
+            return Response(status_code=404)
+        if "origin" in request.headers:  # a page in somebody's browser, which has found us
+            return Response(status_code=403)
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > LARGEST_BODY:
+                return Response(status_code=413)
+        ask = Ask(request.method, quote(path), passed_on(request.headers), bytes(body))
+        if ask.method in ("POST", "PUT") and "predictions" in path and not known["cancel"]:
+            return await self._predict(ask)
+        answers = await self._tell(ask)
+        if not answers:
+            return _later("no replica is ready")
+        if known["cancel"] and ask.method == "POST":
+            return self._cancelled(ask, answers)
+        if path == "/health-check" and ask.method == "GET":
+            return self._health(answers)
+        return _whole(*answers[0])
+
+    async def __del__(self) -> None:
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _predict(self, ask: Ask) -> Response:
+        if ask.path in self._held:
+            told = await self._tell(ask, only_if_running=True)
+            return _whole(*(told[0] if told else starting(_id(ask))))
+        held = Held()
+        with ExitStack() as after:
+            after.callback(held.cancel)
+            if ask.method == "PUT":
+                self._held[ask.path] = held
+                after.callback(self._held.pop, ask.path)
+            try:
+                head, answer = await self._begun(ask, held)
+                if not _is_async(ask):
+                    return Relayed(head, answer, after.pop_all())
+                body = await anext(answer)
+            except (Full, BackPressureError, DeploymentUnavailableError):
+                return _later("all slots are taken")
+            except (RayActorError, Died) as error:
+                log.info("a replica died", reason=str(error))
+                return JSONResponse({"error": "The replica died", "status": "failed"}, 502)
+            except TaskCancelledError:
+                return JSONResponse({"id": _id(ask), "status": "canceled"})
+            assert isinstance(body, bytes)
+            task = asyncio.create_task(_end(answer, after.pop_all()))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return _whole(head, body)
+
+    async def _begun(self, ask: Ask, held: Held) -> tuple[Head, Answer]:
+        """Has a prediction begun by a replica with a free slot.
+
+        Raises:
+            Full, BackPressureError, DeploymentUnavailableError: when there is none.
+            RayActorError, Died: when its replica died without an answer, and so did the next.
+            TaskCancelledError: when it was cancelled meanwhile.
+        """
+        method = "begin" if _is_async(ask) else "relay"
+        replicas = self._replicas.options(stream=True, method_name=method)
+        deaths = 0
+        for _ in range(TRIES):
+            if held.is_cancelled:
+                raise TaskCancelledError
+            held.answer = answer = cast(Answer, replicas.remote(ask))
+            try:
+                head = await anext(answer)
+            except (RayActorError, Died):
+                _hang_up(answer)  # it may only be out of reach, and go on
+                deaths += 1
+                if deaths == DEATHS:
+                    raise
+            else:
+                assert isinstance(head, Head)
+                if head.status != 409:
+                    return head, answer
+                await joined(answer)
+            await asyncio.sleep(PAUSE)
+        raise Full
+
+    async def _tell(self, ask: Ask, only_if_running: bool = False) -> list[tuple[Head, bytes]]:
+        """What the replicas answer to what needs no slot."""
+        told = self._replicas.broadcast("tell", ask, only_if_running)
+        try:
+            answers = await told.results_async(timeout_s=PATIENCE + 1, return_exceptions=True)
+        except (TimeoutError, DeploymentUnavailableError):
+            return []
+        return [answer for answer in answers if isinstance(answer, tuple)]
+
+    def _cancelled(self, ask: Ask, answers: list[tuple[Head, bytes]]) -> Response:
+        head, body = min(answers, key=lambda answer: answer[0].status)
+        held = self._held.get(ask.path.removesuffix("/cancel"))
+        if head.status == 404 and held:
+            # It waits, or its replica is about to go; or it has just ended, and is being told.
+            asyncio.get_running_loop().call_later(GRACE, held.cancel)
+            return JSONResponse({})
+        return _whole(head, body)
+
+    def _health(self, answers: list[tuple[Head, bytes]]) -> Response:
+        """What the best says, and how many slots all have that serve."""
+        states = [json.loads(body)["status"] for _, body in answers]
+        rank = [STATES.index(state) if state in STATES else len(STATES) for state in states]
+        best, body = answers[rank.index(min(rank))]
+        slots = str(self._slots * sum(state in ("READY", "BUSY") for state in states))
+        return _whole(Head(best.status, {**best.headers, SLOTS: slots}), body)
+
+
+def application(launch: Launch) -> Application:
+    """The Ray Serve application of a model.
+
+    Args:
+        launch: what each replica is to run. Its predict.py is at that path on every machine.
+    """
+    places = launch.slots + QUESTIONS
+    replicas = cast(Deployment, Replica).options(max_ongoing_requests=places).bind(launch)
+    return cast(Deployment, Ingress).bind(replicas, launch.slots)
+
+
+def _hang_up(answer: Answer) -> None:
+    with suppress(RayServeException, RayError):  # it has failed already
+        answer.cancel()
+
+
+def _is_async(ask: Ask) -> bool:
+    return ask.headers.get("prefer") == "respond-async"
+
+
+def _id(ask: Ask) -> str:
+    return unquote(ask.path.rpartition("/")[2])
+
+
+async def _end(answer: Answer, after: ExitStack) -> None:
+    """Until a prediction that nobody waits for has ended."""
+    with after:
+        await joined(answer)
+
+
+def _whole(head: Head, body: bytes) -> Response:
+    return Response(body, head.status, head.headers)
+
+
+def _later(reason: str) -> Response:
+    return JSONResponse({"error": reason, "status": "failed"}, 503, {"Retry-After": "1"})

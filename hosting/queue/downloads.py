@@ -1,0 +1,147 @@
+"""The input files that lie elsewhere: fetched into the predictions' folders, beside the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from functools import partial
+
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from hosting import log
+from hosting.net import fetch
+from hosting.queue.changes import LOOK, within
+from hosting.settings import Settings
+from hosting.storage import mime, predictions
+from hosting.storage.database import Database, Prediction, new_id
+from hosting.storage.files import NOTHING_KEPT, Files
+
+AT_ONCE, EACH_AT_ONCE = 8, 2
+"""Predictions whose files are fetched at the same time: of all tokens, and of each."""
+
+
+class NoTurn(Exception):
+    """As many pictures are being fetched as may be at once. The message is for the client."""
+
+
+class Downloads:
+    """Fetches what waiting predictions need.
+
+    Args:
+        changed: is told of each prediction that then may run, or has failed.
+        front_id: who fetches.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        files: Files,
+        changed: Callable[[str], None],
+        front_id: str,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._files = files
+        self._changed = changed
+        self._front_id = front_id
+        self._tokens: dict[str, str] = {}
+        """Of what is being fetched: by the prediction's id, or one of its own."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._news = asyncio.Event()
+
+    def wake(self) -> None:
+        """A prediction is new, or has changed."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Fetches until cancelled; what has begun then goes on, see `halt`."""
+        while True:
+            self._news.clear()
+            for waiting in await self._database.read(predictions.unready, self._front_id):
+                if waiting.id not in self._tokens and self._has_room(waiting.token_id):
+                    self._tokens[waiting.id] = waiting.token_id
+                    task = asyncio.create_task(self._fetch(waiting.id))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+            await within(self._news, LOOK)
+
+    async def now(self, token_id: str, url: str) -> bytes:
+        """The picture that a URL leads to, for someone who waits for it.
+
+        Raises:
+            NoTurn: when too much is being fetched.
+            FetchError: when it leads to none.
+        """
+        if not self._has_room(token_id):
+            raise NoTurn("Other pictures are being fetched; try again when they have come")
+        key = new_id()
+        self._tokens[key] = token_id
+        try:
+            return await picture(self._settings, url)
+        finally:
+            del self._tokens[key]
+            self.wake()
+
+    def _has_room(self, token_id: str) -> bool:
+        tokens = list(self._tokens.values())
+        return len(tokens) < AT_ONCE and tokens.count(token_id) < EACH_AT_ONCE
+
+    async def halt(self) -> None:
+        """Breaks off what has begun; it is fetched after the next start."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _fetch(self, prediction_id: str) -> None:
+        try:
+            prediction = await self._database(
+                predictions.claim_files, prediction_id, self._front_id
+            )
+            if prediction is not None:
+                await self._database.surely(await self._fetched(prediction))
+        except (OSError, OperationalError) as error:
+            fault = str(getattr(error, "orig", error))
+            log.info("not kept; trying again", prediction=prediction_id, fault=fault)
+            await asyncio.sleep(NOTHING_KEPT)
+        finally:
+            del self._tokens[prediction_id]
+            self._changed(prediction_id)
+
+    async def _fetched(self, prediction: Prediction) -> Callable[[Session], object]:
+        """Fetches a prediction's files; what is to be written of it then."""
+        files = dict(prediction.files)
+        for name, url in files.items():
+            if "://" in url:
+                try:
+                    data = await picture(self._settings, url)
+                except fetch.FetchError as error:
+                    told = f"{name}: {error}"
+                    return partial(
+                        predictions.conclude, live=prediction, status="failed", error=told
+                    )
+                # A name of its own: a front that was frozen may be fetching another picture.
+                files[name] = f"in-{name}-{secrets.token_hex(4)}"
+                kept = f"predictions/{prediction.id}/{files[name]}"
+                await asyncio.to_thread(self._files.write, kept, data)
+        return partial(predictions.set_ready, live=prediction, files=files)
+
+
+async def picture(settings: Settings, url: str) -> bytes:
+    """The picture that a client's URL leads to.
+
+    Raises:
+        FetchError: when it leads to none.
+    """
+    data = await fetch.download(
+        url,
+        largest=settings.image_megabytes * 2**20,
+        seconds=settings.fetch_seconds,
+        allowed=settings.networks,
+    )
+    if mime.picture_type(data) is None:
+        raise fetch.FetchError(f"what {url[:100]} leads to is no picture; {mime.TAKEN}")
+    return data

@@ -1,0 +1,157 @@
+"""The files of predictions and uploads, under one folder, which several fronts may share.
+
+`predictions/<id>/` has what went in (`in-image`) and what came out (`out-0.png`; of a second
+attempt, `out-0-2.png`), `uploads/<id>` what a client sent. Nothing else is ever read, written or
+removed.
+
+Paths are text here, not pathlib's. That interns every name in them, and ids come and go: Python's
+table of interned strings fills up with their places, and is made anew, twice as large.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from hosting.storage import mime
+
+OUTPUT = re.compile(
+    r"predictions/[a-z0-9]{1,64}/out-\d+(?:-(?P<attempt>\d+))?\.(?P<ending>png|webp|jpg)"
+)
+"""What we encoded ourselves; anything else came from a client."""
+TYPES = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
+NOTHING_KEPT = 60.0
+"""Seconds until something is tried again that found no room on the disk."""
+_PATH = re.compile(r"(predictions/[a-z0-9]{1,64}/[a-z0-9_.-]{1,64}|uploads/[a-z0-9]{1,64})")
+_ENTRY = re.compile(r"[a-z0-9]{1,64}|\.[a-z0-9]{1,64}\.part")
+"""An id, or what was half written under it."""
+_OLD = re.compile(r"[a-z0-9]{26}|\.[a-z0-9]{26}\.part")
+"""The same, as `new_id` makes them: a folder of somebody else is left alone."""
+
+
+def output_name(index: int, attempt: int, ending: str) -> str:
+    """What a prediction's picture is called. No two attempts at it write the same file.
+
+    Args:
+        index: from 0 on.
+        attempt: from 1 on.
+        ending: one of TYPES.
+    """
+    return f"out-{index}.{ending}" if attempt <= 1 else f"out-{index}-{attempt}.{ending}"
+
+
+class Files:
+    """The files under one folder.
+
+    Args:
+        folder: made if it is not there; only its owner can read it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = os.path.realpath(folder)
+        for kind in ("predictions", "uploads"):
+            Path(self._folder, kind).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def path(self, name: str) -> str:
+        """Where a file lies.
+
+        Args:
+            name: such as `predictions/<id>/out-0.png` or `uploads/<id>`.
+
+        Raises:
+            ValueError: when it is no name of a file of ours.
+        """
+        if not _PATH.fullmatch(name) or name.rpartition("/")[2].startswith("."):
+            raise ValueError(f"{name!r} is no file of ours")
+        return f"{self._folder}/{name}"
+
+    def is_there(self, name: str) -> bool:
+        """Whether there is a file of a name."""
+        return os.path.isfile(self.path(name))
+
+    def read(self, name: str) -> bytes:
+        """What is in a file."""
+        with open(self.path(name), "rb") as file:
+            return file.read()
+
+    def data_url(self, name: str) -> str:
+        """A picture that lies here, as a data URL."""
+        data = self.read(name)
+        kind = mime.picture_type(data) or "application/octet-stream"
+        return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+    def data_urls(self, prediction_id: str, names: Iterable[str]) -> list[str]:
+        """Pictures of a prediction, as data URLs."""
+        return [self.data_url(f"predictions/{prediction_id}/{name}") for name in names]
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a file: whole, and on the disk, or not at all."""
+        path = self.path(name)
+        folder, file_name = os.path.split(path)
+        part = f"{folder}/.{file_name}.part"
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
+        try:
+            with open(part, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        finally:
+            _unlink(part)
+        for changed in (folder, os.path.dirname(folder)):
+            _sync(changed)
+
+    def remove(self, name: str) -> None:
+        """Removes a file, or the folder `predictions/<id>`, if it is there."""
+        kind, _, entry = name.partition("/")
+        if kind not in ("predictions", "uploads") or not _ENTRY.fullmatch(entry):
+            raise ValueError(f"{name!r} is no file of ours")
+        path = f"{self._folder}/{name}"
+        with contextlib.suppress(FileNotFoundError):  # another front removes it too
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+
+    def remove_outputs(self, prediction_id: str, attempt: int, kept: Collection[str]) -> None:
+        """Removes what an attempt at a prediction, and those before it, have made.
+
+        Args:
+            kept: but not the files of these names.
+        """
+        folder = f"predictions/{prediction_id}"
+        with contextlib.suppress(FileNotFoundError):  # it has none
+            for name in os.listdir(f"{self._folder}/{folder}"):
+                made = OUTPUT.fullmatch(f"{folder}/{name}")
+                if made and name not in kept and int(made["attempt"] or 1) <= attempt:
+                    _unlink(f"{self._folder}/{folder}/{name}")
+
+    def old(self, before: float) -> Iterator[tuple[str, str]]:
+        """Our folders and files, as kind and name, that were last changed before a time."""
+        for kind in ("predictions", "uploads"):
+            for entry in os.scandir(f"{self._folder}/{kind}"):
+                with contextlib.suppress(FileNotFoundError):  # another front removes it too
+                    is_ours = _OLD.fullmatch(entry.name)
+                    if is_ours and entry.stat(follow_symlinks=False).st_mtime < before:
+                        yield kind, entry.name
+
+
+def _unlink(path: str) -> None:
+    """Removes a file, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _sync(folder: str) -> None:
+    """Waits until the names in a folder are on the disk."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

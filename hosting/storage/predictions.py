@@ -1,0 +1,322 @@
+"""The durable record of each prediction, and the queue that those not begun form.
+
+Each function is one transaction's work. A prediction is `starting` while it waits, `processing`
+while a Cog endpoint has it, and then `succeeded`, `failed` or `canceled` for good. Whoever has it
+is its `front_id` and `attempt`: what is written by another, who had it before, is not taken.
+"""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import ColumnElement, Select, delete, func, select
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import InstrumentedAttribute
+
+from hosting.storage.database import Delivery, Heartbeat, Prediction, Token, Upload
+
+FINISHED = ("succeeded", "failed", "canceled")
+EVENTS = ("start", "output", "logs", "completed")
+"""What a webhook may want to hear of."""
+CHANGING = (
+    "status",
+    "output",
+    "logs",
+    "metrics",
+    "error",
+    "started_at",
+    "completed_at",
+)
+"""What a webhook tells as it was when its event happened."""
+MOST_CRASHES = 4
+"""Deaths of its worker that a prediction may see: one in company, where it may be innocent, and
+three alone."""
+SAMPLE = 20
+"""How many finished predictions the estimated wait is the mean of."""
+
+
+def add(session: Session, prediction: Prediction, limit: int) -> Prediction | None:
+    """Takes a prediction into the queue; it, or the one that has its `given_id` already.
+
+    Args:
+        limit: unfinished predictions that its token may have. None is taken beyond them.
+    """
+    # Counted and added by one at a time: two at once would both find the last place free.
+    token = select(Token.id).where(Token.id == prediction.token_id)
+    session.execute(token.with_for_update(key_share=True))
+    if prediction.given_id is not None:
+        known = find(session, prediction.given_id, prediction.token_id)
+        if known is not None:
+            return known
+    unfinished = select(func.count()).where(
+        Prediction.token_id == prediction.token_id,
+        Prediction.status.in_(("starting", "processing")),
+    )
+    if (session.scalar(unfinished) or 0) >= limit:
+        return None
+    session.add(prediction)
+    session.flush()
+    return prediction
+
+
+def find(session: Session, prediction_id: str, token_id: str | None = None) -> Prediction | None:
+    """One prediction; of a token, also by the id that its client gave it."""
+    if token_id is None:
+        return session.scalar(select(Prediction).where(Prediction.id == prediction_id))
+    is_it = (Prediction.id == prediction_id) | (Prediction.given_id == prediction_id)
+    return session.scalar(select(Prediction).where(is_it, Prediction.token_id == token_id))
+
+
+def unready(session: Session, front_id: str) -> list[Prediction]:
+    """The waiting predictions whose files a front is still to fetch, oldest first."""
+    waiting = select(Prediction).where(_is_unready(front_id))
+    return list(session.scalars(waiting.order_by(Prediction.number)))
+
+
+def claim_files(session: Session, prediction_id: str, front_id: str) -> Prediction | None:
+    """A front fetches the files of a prediction; None if another does, or nobody need."""
+    wanted = select(Prediction).where(Prediction.id == prediction_id, _is_unready(front_id))
+    prediction = session.scalar(wanted.with_for_update(skip_locked=True))
+    if prediction is not None:
+        prediction.front_id = front_id
+    return prediction
+
+
+def set_ready(session: Session, live: Prediction, files: dict[str, str]) -> Prediction | None:
+    """Its files lie in its folder, under these names. None if another front has it.
+
+    Args:
+        live: the prediction as it was claimed.
+    """
+    prediction = _held(session, live)
+    if prediction is not None:
+        prediction.files, prediction.ready, prediction.front_id = files, True, None
+    return prediction
+
+
+def claim(session: Session, task: str, has_company: bool, front_id: str) -> Prediction | None:
+    """Takes the longest waiting prediction of a task out of the queue, if its turn has come.
+
+    Args:
+        has_company: whether others run where it would. One whose worker died is run alone, and
+            those behind it wait.
+        front_id: who takes it.
+    """
+    waiting = _waiting(task).where(Prediction.ready).order_by(Prediction.number).limit(1)
+    suspect = Prediction.crashes > 0
+    # One that another front is just taking is passed over. Only who would take a suspect locks
+    # it: else it would be passed over while it is only looked at.
+    wanted = waiting.where(~suspect) if has_company else waiting
+    prediction = session.scalar(wanted.with_for_update(skip_locked=True))
+    if prediction is None:
+        return None
+    before = waiting.where(suspect, Prediction.number < prediction.number)
+    if has_company and session.scalar(before) is not None:
+        return None
+    prediction.status, prediction.front_id = "processing", front_id
+    prediction.started_at = time.time()
+    prediction.attempt += 1
+    return prediction
+
+
+def begin(session: Session, live: Prediction) -> bool:
+    """A Cog endpoint has begun with it; whether it is to be cancelled.
+
+    Args:
+        live: the prediction as the front that runs it knows it, here and in what follows.
+    """
+    prediction = _held(session, live)
+    if prediction is None:
+        return True
+    _announce(session, prediction, "start")
+    return prediction.canceling
+
+
+def save(session: Session, live: Prediction) -> bool:
+    """Writes what a running prediction has said and made; whether it is to be cancelled."""
+    prediction = _held(session, live)
+    if prediction is None:
+        return True
+    events = [one for one in ("output", "logs") if getattr(prediction, one) != getattr(live, one)]
+    prediction.output, prediction.logs = live.output, live.logs
+    prediction.metrics = live.metrics
+    for event in events:
+        _announce(session, prediction, event)
+    return prediction.canceling
+
+
+def put_back(session: Session, live: Prediction) -> Prediction | None:
+    """Back to its old place in the queue, as if it had not begun; None if it is over."""
+    prediction = _held(session, live)
+    if prediction is None:
+        return None
+    if prediction.canceling:
+        return finish(session, prediction.id, "canceled")
+    prediction.status, prediction.started_at, prediction.front_id = "starting", None, None
+    prediction.output, prediction.logs, prediction.metrics = [], "", {}
+    return prediction
+
+
+def crash(session: Session, live: Prediction, reason: str) -> Prediction | None:
+    """Back in the queue after its worker died; failed, if it died too often. None if it is over."""
+    prediction = _held(session, live)
+    if prediction is None:
+        return None
+    prediction.crashes += 1
+    if prediction.crashes < MOST_CRASHES:
+        return put_back(session, prediction)
+    alone = MOST_CRASHES - 1
+    error = f"The worker died whenever it ran this prediction, {alone} times alone: {reason}"
+    return finish(session, prediction.id, "failed", error)
+
+
+def running(session: Session, front_id: str) -> dict[tuple[str, int], bool]:
+    """The ids and attempts that a front runs, and whether each is to be cancelled."""
+    own = select(Prediction).where(
+        Prediction.status == "processing", Prediction.front_id == front_id
+    )
+    return {(one.id, one.attempt): one.canceling for one in session.scalars(own)}
+
+
+def put_back_forsaken(session: Session) -> list[str]:
+    """Puts back whatever was running at a front that is not there any more; the ids."""
+    forsaken = select(Prediction).where(
+        Prediction.status == "processing", is_free(Prediction.front_id)
+    )
+    found = list(session.scalars(forsaken.order_by(Prediction.number).with_for_update()))
+    for prediction in found:
+        put_back(session, prediction)
+    return [prediction.id for prediction in found]
+
+
+def is_free(front_id: InstrumentedAttribute[str | None]) -> ColumnElement[bool]:
+    """Whether no front that is there has what the column is of."""
+    return front_id.is_(None) | front_id.not_in(select(Heartbeat.id))
+
+
+def finish(
+    session: Session, prediction_id: str, status: str, error: str | None = None
+) -> Prediction | None:
+    """Ends a prediction, once: None if it was over."""
+    prediction = _unfinished(session, prediction_id)
+    if prediction is None:
+        return None
+    prediction.status, prediction.error, prediction.completed_at = status, error, time.time()
+    _announce(session, prediction, "completed")
+    return prediction
+
+
+def conclude(
+    session: Session, live: Prediction, status: str, error: str | None = None
+) -> Prediction | None:
+    """Ends a prediction with all that it has said and made. None if it was over."""
+    if _held(session, live) is None:
+        return None
+    save(session, live)
+    return finish(session, live.id, status, error)
+
+
+def cancel(session: Session, prediction_id: str) -> Prediction | None:
+    """Ends one that waits; notes it for one that runs. None if there is nothing to end."""
+    prediction = _unfinished(session, prediction_id)
+    if prediction is None:
+        return None
+    if prediction.status == "starting":
+        return finish(session, prediction_id, "canceled")
+    prediction.canceling = True
+    return prediction
+
+
+def position(session: Session, prediction: Prediction) -> int:
+    """Its place among those that wait for the same: 1 is the next."""
+    before = _waiting(prediction.task).where(Prediction.number < prediction.number)
+    return 1 + (session.scalar(select(func.count()).select_from(before.subquery())) or 0)
+
+
+def typical_seconds(session: Session, task: str) -> float | None:
+    """How long a prediction of the task has run of late, in the mean; None if none has."""
+    done = (
+        select(Prediction.completed_at - Prediction.started_at)
+        .where(Prediction.task == task, Prediction.status == "succeeded")
+        .order_by(Prediction.number.desc())
+        .limit(SAMPLE)
+    )
+    seconds = [float(one) for one in session.scalars(done) if one is not None]
+    return sum(seconds) / len(seconds) if seconds else None
+
+
+def unfinished(session: Session) -> dict[tuple[str, str], int]:
+    """How many predictions wait and run, by their task and status."""
+    counted = (
+        select(Prediction.task, Prediction.status, func.count())
+        .where(Prediction.status.in_(("starting", "processing")))
+        .group_by(Prediction.task, Prediction.status)
+    )
+    return {(task, status): number for task, status, number in session.execute(counted)}
+
+
+def runs(session: Session, model: str) -> int:
+    """How many predictions of a model there were, by whomever."""
+    return session.scalar(select(func.count()).where(Prediction.model == model)) or 0
+
+
+def expire(session: Session, completed_before: float) -> list[str]:
+    """Forgets predictions that were finished before a time; their ids."""
+    old = Prediction.status.in_(FINISHED) & (Prediction.completed_at < completed_before)
+    ids = list(session.scalars(delete(Prediction).where(old).returning(Prediction.id)))
+    there = select(Prediction.id)
+    session.execute(delete(Delivery).where(Delivery.prediction_id.not_in(there)))
+    return ids
+
+
+def strangers(session: Session, ids: list[str]) -> set[str]:
+    """Those of the ids that there is neither a prediction nor an upload of."""
+    unknown = set(ids)
+    for start in range(0, len(ids), 500):  # a statement takes only so many
+        some = ids[start : start + 500]
+        unknown -= set(session.scalars(select(Prediction.id).where(Prediction.id.in_(some))))
+        unknown -= set(session.scalars(select(Upload.id).where(Upload.id.in_(some))))
+    return unknown
+
+
+def _announce(session: Session, prediction: Prediction, event: str) -> None:
+    """Has the prediction's webhook called, if it wants to hear of the event."""
+    if not prediction.webhook or event not in (prediction.webhook_events or EVENTS):
+        return
+    seen = {name: getattr(prediction, name) for name in CHANGING}
+    # The newest that waits behind a slow receiver tells the news too, so that they don't pile up.
+    # An older one must not: what comes after it would go back in time.
+    of_it = select(Delivery).where(Delivery.prediction_id == prediction.id)
+    newest = session.scalar(of_it.order_by(Delivery.number.desc()).limit(1).with_for_update())
+    if newest is not None and newest.event == event and not newest.tries:
+        newest.seen = seen
+        return
+    now = time.time()
+    session.add(Delivery(prediction_id=prediction.id, event=event, seen=seen, due_at=now))
+
+
+def _unfinished(session: Session, prediction_id: str) -> Prediction | None:
+    """A prediction that is not over, as it is now, and stays to the transaction's end."""
+    wanted = select(Prediction).where(Prediction.id == prediction_id)
+    now = wanted.with_for_update().execution_options(populate_existing=True)
+    prediction = session.scalar(now)
+    return prediction if prediction and prediction.status not in FINISHED else None
+
+
+def _held(session: Session, live: Prediction) -> Prediction | None:
+    """The same, if it is with whoever knows it as `live`."""
+    front_id, attempt = live.front_id, live.attempt  # `live` may be the record itself
+    prediction = _unfinished(session, live.id)
+    if prediction is None or (prediction.front_id, prediction.attempt) != (front_id, attempt):
+        return None
+    return prediction
+
+
+def _is_unready(front_id: str) -> ColumnElement[bool]:
+    """Whether a prediction's files are still to be fetched, and nobody but the front does."""
+    waits = (Prediction.status == "starting") & Prediction.ready.is_(False)
+    return waits & ((Prediction.front_id == front_id) | is_free(Prediction.front_id))
+
+
+def _waiting(task: str) -> Select[Prediction]:
+    return select(Prediction).where(Prediction.status == "starting", Prediction.task == task)

@@ -1,0 +1,86 @@
+"""Tokens: who may ask, kept as hashes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import time
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from hosting.storage.database import Token, lock
+
+LOCAL = "local"
+"""The id and the name of whoever is on this machine, as long as no token was ever made."""
+
+
+class TokenError(ValueError):
+    """A sentence for the person at the command line."""
+
+
+def create(session: Session, name: str) -> str:
+    """Makes a token; its text, which is nowhere kept.
+
+    Raises:
+        TokenError: when there is one of the name.
+    """
+    if not name.strip() or name == LOCAL:
+        raise TokenError(f"{name!r} is no name for a token; give another")
+    lock(session, "tokens")
+    if session.scalar(select(Token).where(Token.name == name)):
+        raise TokenError(f"there is a token {name} already, or was; give another name")
+    text = f"sd_{secrets.token_urlsafe(32)}"
+    session.add(Token(name=name, hash=_hash(text), webhook_secret=_new_webhook_secret()))
+    return text
+
+
+def prepare(session: Session) -> None:
+    """Makes the one that stands for whoever is on this machine. `of_header` needs it."""
+    lock(session, "tokens")
+    if session.get(Token, LOCAL) is None:
+        session.add(Token(id=LOCAL, name=LOCAL, webhook_secret=_new_webhook_secret()))
+
+
+def revoke(session: Session, name: str) -> None:
+    """Makes a token worthless from now on.
+
+    Raises:
+        TokenError: when there is none of the name.
+    """
+    token = session.scalar(select(Token).where(Token.name == name, Token.hash.is_not(None)))
+    if token is None:
+        raise TokenError(f"there is no token {name}")
+    token.revoked_at = token.revoked_at or time.time()
+
+
+def all_tokens(session: Session) -> list[Token]:
+    """Every token that was made, also those revoked, by age."""
+    made = select(Token).where(Token.hash.is_not(None)).order_by(Token.created_at)
+    return list(session.scalars(made))
+
+
+def are_needed(session: Session) -> bool:
+    """Whether one was ever made: revoking the last does not open the door."""
+    return session.scalar(select(Token.id).where(Token.hash.is_not(None)).limit(1)) is not None
+
+
+def of_header(session: Session, header: str | None) -> Token | None:
+    """Whom a request's Authorization names; without tokens, whoever is on this machine."""
+    if not are_needed(session):
+        return session.get(Token, LOCAL)
+    kind, _, text = (header or "").partition(" ")
+    if kind.lower() not in ("bearer", "token"):
+        return None
+    known = Token.hash == _hash(text.strip())
+    return session.scalar(select(Token).where(known, Token.revoked_at.is_(None)))
+
+
+def _hash(text: str) -> str:
+    # A token is 256 random bits: nobody finds it by trying, so that a fast hash will do.
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _new_webhook_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()

@@ -1,0 +1,70 @@
+"""The record of each file that a client has sent. Each function is one transaction's work."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy.orm import Session
+
+from hosting.storage.database import Token, Upload
+
+MIB = 2**20
+
+
+class NoRoom(Exception):
+    """A token keeps as much as it may. The message is for the client."""
+
+
+def add(session: Session, upload: Upload, most: int) -> None:
+    """Keeps an upload.
+
+    Args:
+        most: bytes that its token may keep at a time.
+
+    Raises:
+        NoRoom: when it would keep more with this one.
+    """
+    # One at a time: two at once would both find room.
+    token = select(Token.id).where(Token.id == upload.token_id)
+    session.execute(token.with_for_update(key_share=True))
+    check_room(session, upload.token_id, upload.size, most)
+    session.add(upload)
+
+
+def check_room(session: Session, token_id: str, size: int, most: int) -> None:
+    """Whether a token may keep so much more.
+
+    Args:
+        size: bytes of what comes.
+        most: bytes that the token may keep at a time.
+
+    Raises:
+        NoRoom: when it may not.
+    """
+    kept = int(session.scalar(select(func.sum(Upload.size)).where(are_kept(token_id))) or 0)
+    if kept + size > most:
+        raise NoRoom(
+            f"Your uploaded files have {kept / MIB:.1f} MiB, this one has {size / MIB:.1f} MiB, "
+            f"and together they may have {most / MIB:g} MiB; delete some, or wait until they expire"
+        )
+
+
+def are_kept(token_id: str) -> ColumnElement[bool]:
+    """Which uploads a token has now: its own, whose time is not over."""
+    return (Upload.token_id == token_id) & (Upload.expires_at > time.time())
+
+
+def find(session: Session, upload_id: str, token_id: str) -> Upload | None:
+    """An upload that a token has now."""
+    return session.scalar(select(Upload).where(Upload.id == upload_id, are_kept(token_id)))
+
+
+def forget(session: Session, upload_id: str) -> None:
+    """Removes the record of an upload."""
+    session.execute(delete(Upload).where(Upload.id == upload_id))
+
+
+def expire(session: Session, now: float) -> list[str]:
+    """Forgets uploads whose time is over; their ids."""
+    return list(session.scalars(delete(Upload).where(Upload.expires_at < now).returning(Upload.id)))

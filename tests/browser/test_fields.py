@@ -1,0 +1,159 @@
+"""The form of a model: what it has, and what of it is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import Route, expect
+
+from tests.support.asking import ask, caught, sent, shown
+from tests.support.browser import LONGEST, Visit, Visitor
+from tests.support.cog_server import CogServer
+from tests.support.front import front
+from tests.support.pictures import EXAMPLES
+
+
+def test_it_is_drawn_from_the_schema_and_a_new_input_appears_by_itself(
+    cog: CogServer, tmp_path: Path, visit: Visit
+) -> None:
+    inputs = cog.schema["components"]["schemas"]["Input"]
+    sharpness = {"type": "integer", "minimum": 2, "maximum": 8, "default": 3, "x-order": 99}
+    described = {**inputs["properties"], "sharpness": {**sharpness, "description": "how sharp"}}
+    schemas = cog.schema["components"]["schemas"] | {"Input": {**inputs, "properties": described}}
+    cog.schema = cog.schema | {"components": {"schemas": schemas}}
+    with front(tmp_path, cog) as one:
+        visitor = visit(one.url)
+        expect(visitor.field("Prompt")).to_be_visible()
+        assert shown(visitor) == ["Prompt", "Image", "Number of images"]
+        visitor.more()
+        expect(visitor.page.get_by_text("how sharp")).to_be_visible()
+        assert shown(visitor)[3:] == [
+            *("Negative prompt", "Number of inference steps", "Guidance scale", "Width", "Height"),
+            *("Seed", "Use compel", "Scheduler", "Output format", "Output quality", "Sharpness"),
+        ]
+        visitor.field("Sharpness").fill("9")
+        visitor.field("Prompt").fill("a bus")
+        visitor.press("Run")
+        expect(visitor.fault("sharpness")).to_have_text("Give a whole number from 2 to 8.")
+        visitor.field("Sharpness").fill("4")
+        visitor.run()
+        visitor.card()
+        assert sent(cog) == {"prompt": "a bus", "sharpness": 4}
+        visitor.page.reload()
+        expect(visitor.field("Sharpness")).to_have_value("4")
+
+
+def test_it_sends_what_differs_from_the_models_own_choice(visitor: Visitor, cog: CogServer) -> None:
+    visitor.more()
+    visitor.field("Negative prompt").fill("a cat")
+    visitor.field("Guidance scale").fill("7,25")
+    visitor.field("Width").select_option("256")
+    visitor.field("Scheduler").select_option("PNDM")
+    visitor.field("Use compel").check()
+    visitor.field("Seed").fill("9007199254740991")
+    ask(visitor, "a bus")
+    visitor.card()
+    assert cog.runs[-1].input == {
+        "prompt": "a bus",
+        "negative_prompt": "a cat",
+        "guidance_scale": 7.25,
+        "width": 256,
+        "scheduler": "PNDM",
+        "use_compel": True,
+        "seed": 9007199254740991,
+    }
+
+
+def test_the_picker_has_the_models_that_run_and_keeps_what_they_share(
+    cog: CogServer, tmp_path: Path, visit: Visit
+) -> None:
+    with (
+        CogServer("inpainting").served() as inpainting,
+        CogServer("upscale").served() as upscale,
+        front(tmp_path, cog, inpainting, upscale) as one,
+    ):
+        visitor = visit(one.url)
+        picker = visitor.page.get_by_label("Model")
+        expect(picker.locator("option")).to_have_text(
+            [
+                "stable-diffusion-img2img: image to image, text to image",
+                "stable-diffusion-2-inpainting: inpainting",
+                "stable-diffusion-x4-upscaler: upscaling",
+            ]
+        )
+        visitor.field("Prompt").fill("a bus")
+        visitor.choose("image", EXAMPLES / "car.png")
+        expect(visitor.field("Strength")).to_have_value("0.8")
+        picker.select_option("stability-ai/stable-diffusion-2-inpainting")
+        expect(visitor.field("Strength")).to_have_value("1")
+        expect(visitor.field("Prompt")).to_have_value("a bus")
+        picker.select_option("stability-ai/stable-diffusion-x4-upscaler")
+        visitor.more()
+        expect(visitor.field("Noise level")).to_have_value("20")
+        assert "Strength" not in shown(visitor)
+        expect(visitor.name("image")).to_have_text("car.png")
+        visitor.run()
+        visitor.card()
+        assert sent(upscale).keys() == {"prompt", "image"}
+
+        picker.select_option("stability-ai/stable-diffusion-2-inpainting")
+        expect(visitor.field("Strength")).to_have_value("1")
+        visitor.press("Run")
+        expect(visitor.fault("mask")).to_have_text("This model needs a mask.")
+        visitor.page.reload()
+        expect(picker).to_have_value("stability-ai/stable-diffusion-2-inpainting")
+        visitor.card().get_by_role("button", name="Use these settings").click()
+        expect(picker).to_have_value("stability-ai/stable-diffusion-x4-upscaler")
+        expect(visitor.name("image")).to_have_text("image.png")
+
+
+def test_what_one_model_has_is_there_again_when_it_is_chosen_again(
+    cog: CogServer, tmp_path: Path, visit: Visit
+) -> None:
+    with CogServer("upscale").served() as upscale, front(tmp_path, cog, upscale) as one:
+        visitor = visit(one.url)
+        visitor.choose("image", EXAMPLES / "flower.png")
+        visitor.choose("mask", EXAMPLES / "flower-mask.png")
+        visitor.field("Strength").fill("0.5")
+        picker = visitor.page.get_by_label("Model")
+        picker.select_option("stability-ai/stable-diffusion-x4-upscaler")
+        expect(visitor.field("Strength")).to_have_count(0)
+        picker.select_option("stability-ai/stable-diffusion-img2img")
+        expect(visitor.field("Strength")).to_have_value("0.5")
+        expect(visitor.name("mask")).to_have_text("flower-mask.png")
+
+
+def test_of_two_models_the_one_chosen_last_has_the_form(
+    cog: CogServer, tmp_path: Path, visit: Visit
+) -> None:
+    with (
+        CogServer("inpainting").served() as inpainting,
+        CogServer("upscale").served() as upscale,
+        front(tmp_path, cog, inpainting, upscale) as one,
+    ):
+        visitor = visit(one.url)
+        expect(visitor.field("Prompt")).to_be_visible()
+        held: list[Route] = []
+        visitor.page.route("**/openapi.json?*upscaler", lambda route: held.append(route))
+        picker = visitor.page.get_by_label("Model")
+        picker.select_option("stability-ai/stable-diffusion-x4-upscaler")
+        picker.select_option("stability-ai/stable-diffusion-2-inpainting")
+        expect(visitor.field("Strength")).to_have_value("1")
+        caught(visitor, held).continue_()
+        visitor.page.wait_for_load_state("networkidle")
+        assert "Mask" in shown(visitor)
+
+
+def test_while_no_model_is_known_it_says_so_and_shows_what_there_is(
+    tmp_path: Path, visit: Visit
+) -> None:
+    with CogServer().served() as cog:
+        cog.status = "STARTING"
+        with front(tmp_path, cog, wait=False) as one:
+            visitor = visit(one.url)
+            expect(visitor.page.get_by_text("The models are starting")).to_be_visible()
+            expect(visitor.page.get_by_role("button", name="Run")).to_be_disabled()
+            cog.status = "READY"
+            expect(visitor.field("Prompt")).to_be_visible(timeout=LONGEST)
+            ask(visitor, "a bus")
+            visitor.card()

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from hosting.backends import endpoints
+from hosting.queue import dispatch, downloads, runs, watch
+from tests.support import front, postgresql
+from tests.support.postgresql import PostgreSQL
+from tools.benchmark.server import free_port
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the front look more often at what nobody tells it of."""
+    for module in (dispatch, downloads, endpoints, runs, watch):
+        monkeypatch.setattr(module, "LOOK", 0.02)
+    for module in (downloads, runs):
+        monkeypatch.setattr(module, "NOTHING_KEPT", 0.2)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgreSQL]:
+    """The PostgreSQL server of all tests; it takes seconds to start."""
+    with postgresql.running(free_port()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def everywhere(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Has the tests of a module run twice: where `front.place` is in SQLite and in PostgreSQL."""
+    if request.param == "sqlite":
+        yield
+    else:
+        with _placed_at(request.getfixturevalue("server")):
+            yield
+
+
+@pytest.fixture
+def on_postgresql(server: PostgreSQL) -> Iterator[None]:
+    """Has `front.place` be in PostgreSQL."""
+    with _placed_at(server):
+        yield
+
+
+@contextmanager
+def _placed_at(server: PostgreSQL) -> Iterator[None]:
+    before, front.server = front.server, server
+    yield
+    front.server = before
+    server.forget()

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import asyncio
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hosting.storage.database import new_id
+from tests.support.cog_server import CogServer, data_url, pixels
+from tests.support.front import Queue, in_queue
+
+pytestmark = pytest.mark.usefixtures("everywhere", "quick")
+
+
+@pytest.fixture
+def cog() -> Iterator[CogServer]:
+    with CogServer(slots=4).served() as cog:
+        yield cog
+
+
+@contextmanager
+def served(files: dict[str, bytes]) -> Iterator[str]:
+    """A web server with some files; its URL."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            data = files.get(self.path)
+            self.send_response(404 if data is None else 200)
+            self.send_header("Content-Length", str(len(data or b"")))
+            self.end_headers()
+            self.wfile.write(data or b"")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_files_reach_cog_as_data_urls_only(tmp_path: Path, cog: CogServer) -> None:
+    image, mask = pixels("image", 1), pixels("mask", 2)
+
+    with served({"/mask.png": mask}) as url:
+
+        @in_queue(tmp_path, cog, allowed_networks=("127.0.0.0/8",))
+        async def _(queue: Queue) -> None:
+            one = new_id()
+            queue.files.write(f"predictions/{one}/in-image", image)
+            files = {"image": "in-image", "mask": f"{url}/mask.png"}
+            await queue.ask("fox", id=one, files=files, ready=False)
+            (done,) = await queue.over(one)
+            assert done.status == "succeeded"
+            assert done.files["image"] == "in-image"
+            assert done.files["mask"].startswith("in-mask-")
+
+    (run,) = cog.runs
+    expected = {"prompt": "fox", "seed": 7, "image": data_url(image), "mask": data_url(mask)}
+    assert run.input == expected
+    (put,) = [one for one in cog.received if one.method == "PUT"]
+    assert json.loads(put.body) == {"input": expected}
+    assert "authorization" not in put.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("/none.png", "answered 404"), ("/page.html", "is no picture"), ("", "no URL")],
+)
+def test_an_input_that_cannot_be_fetched_fails_the_prediction_by_its_name(
+    tmp_path: Path, cog: CogServer, path: str, reason: str
+) -> None:
+    with served({"/page.html": b"<html>"}) as url:
+
+        @in_queue(tmp_path, cog, allowed_networks=("127.0.0.0/8",))
+        async def _(queue: Queue) -> None:
+            files = {"image": url + path if path else "gopher://127.0.0.1/"}
+            (done,) = await queue.over(await queue.ask("fox", files=files, ready=False))
+            assert done.status == "failed"
+            assert done.error is not None
+            assert done.error.startswith("image: ")
+            assert reason in done.error
+
+    assert cog.runs == []
+
+
+def test_an_input_of_the_inner_network_is_not_fetched(tmp_path: Path, cog: CogServer) -> None:
+    with served({"/fox.png": pixels("fox", 1)}) as url:
+
+        @in_queue(tmp_path, cog)
+        async def _(queue: Queue) -> None:
+            files = {"image": f"{url}/fox.png"}
+            (done,) = await queue.over(await queue.ask("fox", files=files, ready=False))
+            assert done.status == "failed"
+            assert "not public" in (done.error or "")
+
+
+def test_one_whose_input_is_still_on_its_way_holds_nobody_up(
+    tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        arrived = asyncio.Event()
+
+        async def download(url: str, **_: Any) -> bytes:
+            await arrived.wait()
+            return pixels(url, 1)
+
+        monkeypatch.setattr("hosting.net.fetch.download", download)
+        url = "https://example.com/fox.png"
+        slow = await queue.ask("slow", files={"image": url}, ready=False)
+        quick = await queue.ask("quick")
+        assert [one.status for one in await queue.over(quick)] == ["succeeded"]
+        assert (await queue.found(slow)).status == "starting"
+        arrived.set()
+        await queue.over(slow)
+        assert cog.runs_of("slow")[0].input["image"] == data_url(pixels(url, 1))

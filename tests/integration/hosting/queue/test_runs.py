@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hosting.storage.files import Files
+from tests.support.cog_server import CogServer, pixels
+from tests.support.front import Queue, in_queue, until
+
+pytestmark = pytest.mark.usefixtures("everywhere", "quick")
+
+
+@pytest.fixture
+def cog() -> Iterator[CogServer]:
+    with CogServer(slots=4).served() as cog:
+        yield cog
+
+
+def test_a_prediction_makes_its_pictures(tmp_path: Path, cog: CogServer) -> None:
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        (done,) = await queue.over(await queue.ask("fox", request={"num_images": 3}))
+        assert (done.status, done.error) == ("succeeded", None)
+        assert done.output == ["out-0.png", "out-1.png", "out-2.png"]
+        assert queue.pictures(done) == [pixels("fox", 7, index) for index in range(3)]
+        assert done.logs == "drawing fox\n"
+        assert done.metrics == {
+            "progress": 1,
+            "predict_time": 0.25,
+            "images": [
+                {"index": index, "seed": 7 + index, "nsfw": None, "file": f"out-{index}.png"}
+                for index in range(3)
+            ],
+        }
+        assert done.started_at is not None
+        assert done.completed_at is not None
+        assert done.created_at <= done.started_at <= done.completed_at
+
+
+def test_a_failed_prediction_says_why(tmp_path: Path, cog: CogServer) -> None:
+    cog.tell("fox", "fail")
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        (done,) = await queue.over(await queue.ask("fox"))
+        assert (done.status, done.error) == ("failed", "image: it is no picture")
+
+    assert len(cog.runs) == 1
+
+
+@pytest.mark.parametrize("what", ["break", "garbage", "strange", "no picture"])
+def test_an_answer_that_breaks_off_or_makes_no_sense_is_asked_for_again(
+    tmp_path: Path, cog: CogServer, what: str
+) -> None:
+    cog.tell("fox", what, "succeed")
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        (done,) = await queue.over(await queue.ask("fox"))
+        assert (done.status, done.crashes) == ("succeeded", 1)
+        assert queue.pictures(done) == [pixels("fox", 7)]
+        assert done.logs == "drawing fox\n"
+
+
+@pytest.mark.parametrize("what", ["break", "garbage", "strange", "no picture"])
+def test_one_that_never_gets_an_answer_fails_in_the_end(
+    tmp_path: Path, cog: CogServer, what: str
+) -> None:
+    cog.tell("fox", what)
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        (done,) = await queue.over(await queue.ask("fox"))
+        assert done.status == "failed"
+        assert "3 times alone" in (done.error or "")
+
+    assert len(cog.runs) == 4
+
+
+def test_a_disk_that_was_full_is_tried_again(
+    tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Files.write
+    faults = [OSError(28, "No space left on device")] * 2
+
+    def full(files: Files, name: str, data: bytes) -> None:
+        if faults:
+            raise faults.pop()
+        write(files, name, data)
+
+    monkeypatch.setattr(Files, "write", full)
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        (done,) = await queue.over(await queue.ask("fox"))
+        assert (done.status, done.crashes) == ("succeeded", 0)
+        assert queue.pictures(done) == [pixels("fox", 7)]
+
+
+def test_one_that_is_cancelled_before_cog_has_it_ends_when_cog_has_it(
+    tmp_path: Path, cog: CogServer
+) -> None:
+    cog.tell("fox", "late")
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        fox = await queue.ask("fox")
+        await until(lambda: any(one.method == "PUT" for one in cog.received))
+        await queue.cancel(fox)
+        assert cog.runs == []
+        cog.let_go("fox")
+        assert [one.status for one in await queue.over(fox)] == ["canceled"]
+
+
+def test_a_prediction_that_is_run_again_leaves_only_its_last_pictures(
+    tmp_path: Path, cog: CogServer
+) -> None:
+    cog.tell("fox", "no picture", "succeed")
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        (done,) = await queue.over(await queue.ask("fox", request={"num_images": 2}))
+        assert {path.name for path in (tmp_path / "predictions" / done.id).iterdir()} == {
+            "out-0-2.png",
+            "out-1-2.png",
+        }

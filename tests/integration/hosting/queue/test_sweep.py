@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hosting.queue import sweep
+from hosting.settings import Settings
+from hosting.storage import predictions, tokens, uploads
+from hosting.storage.database import Database, Token, new_id
+from hosting.storage.files import Files
+from tests.support.front import place, prediction, upload
+
+DAY = 86400
+
+
+@dataclass
+class House:
+    """What is swept."""
+
+    folder: Path
+    database: Database
+    files: Files
+
+    @property
+    def owner(self) -> Token:
+        token = self.database.now(tokens.of_header, None)
+        assert token
+        return token
+
+    def add(self, **fields: Any) -> str:
+        """A prediction with a file; its id."""
+        record = prediction(self.owner, "fox", **fields)
+        self.files.write(f"predictions/{record.id}/in-image", b"image")
+        self.database.now(predictions.add, record, 100)
+        return record.id
+
+    def there(self, kind: str) -> set[str]:
+        return {path.name for path in (self.folder / kind).iterdir()}
+
+    def sweep(self, **settings: Any) -> None:
+        asyncio.run(sweep.sweep(Settings(data=self.folder, **settings), self.database, self.files))
+
+
+@pytest.fixture
+def house(everywhere: None, tmp_path: Path) -> Iterator[House]:
+    database = Database(place(tmp_path))
+    database.now(tokens.prepare)
+    yield House(tmp_path, database, Files(tmp_path))
+    database.close()
+
+
+def age(path: Path, seconds: float) -> None:
+    os.utime(path, times=(time.time() - seconds,) * 2)
+
+
+def test_what_is_older_than_it_is_kept_is_removed_and_nothing_else(house: House) -> None:
+    now = time.time()
+    kept = {
+        house.add(status="succeeded", completed_at=now - 2 * DAY + 600),
+        house.add(created_at=now - 9 * DAY),
+        house.add(created_at=now - 9 * DAY, status="succeeded", completed_at=now),
+    }
+    old = [
+        house.add(status=status, completed_at=now - 2 * DAY - 600)
+        for status in predictions.FINISHED
+    ]
+    for one in kept:
+        age(house.folder / "predictions" / one, 9 * DAY)
+    house.sweep(retention_days=2)
+    assert house.there("predictions") == kept
+    assert [house.database.now(predictions.find, one) for one in old] == [None] * 3
+
+
+def test_without_a_retention_everything_is_kept(house: House) -> None:
+    one = house.add(status="succeeded", completed_at=1.0)
+    age(house.folder / "predictions" / one, 10**8)
+    house.sweep(retention_days=0)
+    assert house.there("predictions") == {one}
+    assert house.database.now(predictions.find, one)
+
+
+def test_uploads_are_removed_when_their_time_is_over(house: House) -> None:
+    old, young = upload(house.owner, expires_at=time.time() - 1), upload(house.owner)
+    for one in (old, young):
+        house.database.now(uploads.add, one, 100)
+        house.files.write(f"uploads/{one.id}", b"data")
+        age(house.folder / "uploads" / one.id, 10**6)
+    house.sweep()
+    assert house.there("uploads") == {young.id}
+
+
+def test_files_of_nothing_that_is_known_are_removed_after_a_while(house: House) -> None:
+    young, old = new_id(), new_id()
+    for one in (young, old):
+        house.files.write(f"predictions/{one}/in-image", b"image")
+        house.files.write(f"uploads/{one}", b"data")
+    half = house.folder / "uploads" / f".{new_id()}.part"
+    half.write_bytes(b"hal")
+    for path in (house.folder / "predictions" / old, house.folder / "uploads" / old, half):
+        age(path, 31 * DAY)
+    house.sweep()
+    assert house.there("predictions") == house.there("uploads") == {young}
+
+
+def test_what_somebody_else_put_there_stops_nothing_and_stays(house: House) -> None:
+    for kind in ("predictions", "uploads"):
+        path = house.folder / kind / "lost+found"
+        path.mkdir()
+        age(path, 31 * DAY)
+    house.sweep()
+    assert house.there("predictions") == house.there("uploads") == {"lost+found"}

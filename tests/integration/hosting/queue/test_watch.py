@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hosting.queue import watch
+from hosting.storage.database import Prediction, new_id
+from tests.support.cog_server import CogServer
+from tests.support.front import LONGEST, Queue, in_queue, until
+
+pytestmark = pytest.mark.usefixtures("everywhere", "quick")
+
+
+@pytest.fixture
+def cog() -> Iterator[CogServer]:
+    with CogServer(slots=4).served() as cog:
+        yield cog
+
+
+async def seen(queue: Queue, prediction_id: str) -> list[Prediction | None]:
+    return [one async for one in watch.follow(queue, prediction_id)]
+
+
+def test_who_follows_a_prediction_sees_it_to_its_end(tmp_path: Path, cog: CogServer) -> None:
+    cog.tell("fox", "hold")
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        fox = await queue.ask("fox")
+        following = asyncio.create_task(seen(queue, fox))
+        await until(lambda: cog.running)
+        cog.let_go("fox")
+        *before, last = [one for one in await following if one]
+        assert (last.status, last.output) == ("succeeded", ["out-0.png"])
+        assert {one.status for one in before} <= {"starting", "processing"}
+        assert [one.status for one in await seen(queue, fox) if one] == ["succeeded"]
+
+
+def test_nobody_can_follow_what_is_not_there(tmp_path: Path, cog: CogServer) -> None:
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        assert await seen(queue, new_id()) == []
+
+
+def test_a_long_silence_is_told(
+    tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "PING", 0.05)
+    cog.tell("fox", "hold")
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        async for one in watch.follow(queue, await queue.ask("fox")):
+            if one is None:
+                break
+            assert one.status in ("starting", "processing")
+        else:
+            raise AssertionError("it ended")
+
+
+def test_who_has_waited_enough_is_told_how_it_is(tmp_path: Path, cog: CogServer) -> None:
+    cog.tell("fox", "hold")
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        fox = await queue.ask("fox")
+        await until(lambda: cog.running)
+        told = await watch.finished(queue, await queue.found(fox), 0.05)
+        assert (told.id, told.status) == (fox, "processing")
+        cog.let_go("fox")
+        told = await watch.finished(queue, told, LONGEST)
+        assert (told.id, told.status) == (fox, "succeeded")
+
+
+def test_when_it_stops_nobody_waits_for_one_whose_turn_has_not_come(
+    tmp_path: Path, cog: CogServer
+) -> None:
+    cog.status = "STARTING"
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        fox = await queue.ask("fox")
+        following = asyncio.create_task(seen(queue, fox))
+        await queue.stop(asyncio.Event())
+        assert {one.status for one in await following if one} == {"starting"}
+        told = await watch.finished(queue, await queue.found(fox), 3600)
+        assert told.status == "starting"
+
+
+def test_one_that_waits_has_a_place_and_a_wait_by_how_long_the_last_took(tmp_path: Path) -> None:
+    with CogServer(slots=2).served() as cog:
+        cog.tell("fox", "hold")
+
+        @in_queue(tmp_path, cog, cog_slots=2)
+        async def _(queue: Queue) -> None:
+            running = [await queue.ask("fox"), await queue.ask("fox")]
+            await until(lambda: len(cog.running) == 2)
+            waiting = [await queue.ask("fox"), await queue.ask("fox")]
+
+            async def told(one: str) -> Any:
+                return await watch.queue(queue, await queue.found(one))
+
+            assert [await told(one) for one in waiting] == [
+                {"position": 1, "estimated_wait": None},
+                {"position": 2, "estimated_wait": None},
+            ]
+            await queue.ask("old", status="succeeded", started_at=10.0, completed_at=14.0)
+            assert [await told(one) for one in waiting] == [
+                {"position": 1, "estimated_wait": 2.0},
+                {"position": 2, "estimated_wait": 4.0},
+            ]
+            assert [await told(one) for one in running] == [None, None]

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from hosting.queue import watch
+from hosting.storage import heartbeats, predictions, tokens
+from hosting.storage.database import Database, Delivery, Heartbeat
+from hosting.storage.files import Files
+from tests.support.cog_server import CogServer, pixels
+from tests.support.front import LONGEST, count, place, prediction, queue, until
+
+pytestmark = pytest.mark.usefixtures("quick")
+WITH_HOOK = {"webhook": "https://example.com"}
+
+
+class Clock:
+    """The time that fronts live by."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(heartbeats, "clock", lambda _: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def store(everywhere: None, tmp_path: Path) -> Iterator[Database]:
+    store = Database(place(tmp_path))
+    store.now(tokens.prepare)
+    yield store
+    store.close()
+
+
+def add(store: Database, **fields: Any) -> str:
+    """A waiting prediction; its id."""
+    token = store.now(tokens.of_header, None)
+    assert token is not None
+    asked = prediction(token, "fox", **fields)
+    store.now(predictions.add, asked, 100)
+    return asked.id
+
+
+def there(store: Database) -> set[str]:
+    return store.now(lambda session: set(session.scalars(select(Heartbeat.id))))
+
+
+# Who is there
+
+
+def test_who_has_said_nothing_for_too_long_is_dead(store: Database, clock: Clock) -> None:
+    store.now(heartbeats.enter, "one")
+    store.now(heartbeats.beat, "other")
+    clock.now += heartbeats.DEAD_AFTER - 1
+    store.now(heartbeats.beat, "one")
+    assert there(store) == {"one", "other"}
+    clock.now += 2
+    store.now(heartbeats.beat, "one")
+    assert there(store) == {"one"}
+    store.now(heartbeats.beat, "other")  # it was only frozen
+    assert there(store) == {"one", "other"}
+    store.now(heartbeats.leave, "one")
+    assert there(store) == {"other"}
+
+
+def test_the_others_get_what_the_dead_had_and_nothing_of_the_living(
+    store: Database, clock: Clock
+) -> None:
+    ids = {front: add(store) for front in ("one", "other", "left")}
+    for front in ids:
+        store.now(heartbeats.beat, front)
+        store.now(predictions.claim, "img2img", False, front)
+    store.now(heartbeats.leave, "left")
+    assert store.now(heartbeats.beat, "one") == [ids["left"]]
+    clock.now += heartbeats.DEAD_AFTER + 1
+    assert store.now(heartbeats.beat, "one") == [ids["other"]]
+    assert store.now(predictions.running, "one") == {(ids["one"], 1): False}
+    assert store.now(count, "starting") == 2
+
+
+def test_who_comes_back_may_write_nothing_of_what_another_has_taken(
+    store: Database, clock: Clock
+) -> None:
+    add(store, **WITH_HOOK)
+    store.now(heartbeats.beat, "frozen")
+    mine = store.now(predictions.claim, "img2img", False, "frozen")
+    clock.now += heartbeats.DEAD_AFTER + 1
+    store.now(heartbeats.beat, "other")
+
+    def is_refused() -> None:
+        assert mine is not None
+        mine.logs, mine.output = "old", ["out-0.png"]
+        assert store.now(predictions.begin, mine)  # it is to be cancelled
+        assert store.now(predictions.save, mine)
+        assert store.now(predictions.put_back, mine) is None
+        assert store.now(predictions.crash, mine, "it died") is None
+        assert store.now(predictions.conclude, mine, "succeeded") is None
+        assert store.now(lambda session: session.scalar(select(Delivery))) is None
+
+    is_refused()  # while it waits
+    other = store.now(predictions.claim, "img2img", False, "other")
+    assert other is not None
+    is_refused()  # while it runs
+    store.now(predictions.put_back, other)
+    store.now(heartbeats.beat, "frozen")
+    again = store.now(predictions.claim, "img2img", False, "frozen")
+    assert again is not None
+    assert again.attempt == 3
+    is_refused()  # while the same front runs it a second time
+    again.logs = "new"
+    done = store.now(predictions.conclude, again, "succeeded")
+    assert done is not None
+    assert (done.status, done.logs, done.output) == ("succeeded", "new", [])
+
+
+def test_files_that_a_frozen_front_has_fetched_are_not_taken(store: Database, clock: Clock) -> None:
+    slow = add(store, ready=False)
+    store.now(heartbeats.beat, "frozen")
+    mine = store.now(predictions.claim_files, slow, "frozen")
+    assert mine is not None
+    clock.now += heartbeats.DEAD_AFTER + 1
+    store.now(heartbeats.beat, "other")
+    other = store.now(predictions.claim_files, slow, "other")
+    assert other is not None
+    assert store.now(predictions.set_ready, mine, {"image": "in-old"}) is None
+    assert store.now(predictions.conclude, mine, "failed", "gone") is None
+    ready = store.now(predictions.set_ready, other, {"image": "in-new"})
+    assert ready is not None
+    assert (ready.status, ready.files) == ("starting", {"image": "in-new"})
+
+
+def test_a_front_alone_with_its_file_takes_up_at_once_what_the_last_had(
+    tmp_path: Path, clock: Clock
+) -> None:
+    store = Database(tmp_path / "predictions.db")
+    store.now(tokens.prepare)
+    store.now(heartbeats.enter, "last")
+    fox = add(store)
+    store.now(predictions.claim, "img2img", False, "last")
+    assert store.now(heartbeats.enter, "next") == [fox]
+    store.close()
+
+
+# Two that run
+
+
+@pytest.fixture
+def cogs(on_postgresql: None) -> Iterator[tuple[CogServer, CogServer]]:
+    with CogServer(slots=1).served() as one, CogServer(slots=1).served() as other:
+        for cog in (one, other):
+            cog.tell("fox", "hold")
+            cog.tell("owl", "hold")
+        yield one, other
+
+
+def test_two_fronts_share_the_queue_and_each_sees_what_the_other_runs(
+    tmp_path: Path, cogs: tuple[CogServer, CogServer]
+) -> None:
+    async def main() -> None:
+        one, other = cogs
+        async with queue(tmp_path, one, cog_slots=1) as here:
+            fox = await here.ask("fox")
+            await until(lambda: one.running == ["fox"])
+            async with queue(tmp_path, other, cog_slots=1) as there:
+                owl = await here.ask("owl")
+                await until(lambda: other.running == ["owl"])
+                waiting = asyncio.create_task(watch.finished(here, await here.found(owl), LONGEST))
+                other.let_go("owl")
+                assert (await waiting).status == "succeeded"
+                assert here.pictures(await waiting) == [pixels("owl", 7)]
+                await there.cancel(fox)
+                (done,) = await there.over(fox)
+                assert (done.status, one.runs[0].cancelled) == ("canceled", True)
+
+    asyncio.run(main())
+
+
+def test_when_one_front_stops_the_other_takes_up_what_it_had(
+    tmp_path: Path, cogs: tuple[CogServer, CogServer]
+) -> None:
+    async def main() -> None:
+        one, other = cogs
+        async with queue(tmp_path, other, cog_slots=1) as there:
+            other.status = "STARTING"
+            async with queue(tmp_path, one, cog_slots=1) as here:
+                fox = await here.ask("fox")
+                await until(lambda: one.running)
+            other.status = "READY"
+            await until(lambda: other.running)
+            other.let_go("fox")
+            (done,) = await there.over(fox)
+            assert (done.status, done.attempt) == ("succeeded", 2)
+
+    asyncio.run(main())
+
+
+def test_one_that_others_take_for_dead_gives_up_what_it_runs_and_leaves_no_files(
+    tmp_path: Path, cogs: tuple[CogServer, CogServer]
+) -> None:
+    def bury(session: Session, dead: str, front_id: str) -> list[str]:
+        heartbeats.leave(session, dead)
+        return heartbeats.beat(session, front_id)
+
+    async def main() -> None:
+        one, other = cogs
+        async with queue(tmp_path, one, cog_slots=1) as here:
+            fox = await here.ask("fox")
+            await until(lambda: one.running)
+            # What it has made by then:
+            here.files.write(f"predictions/{fox}/out-0.png", b"old")
+            here._runs[fox].prediction.output = ["out-0.png"]
+            other.tell("fox", "succeed")
+            async with queue(tmp_path, other, cog_slots=1) as there:
+                here.stopping.set()  # else it might be the one to begin it again
+                assert await there.database(bury, here.front_id, there.front_id) == [fox]
+                await until(lambda: other.runs_of("fox"))
+                await until(lambda: one.runs[0].hung_up)
+                (done,) = await there.over(fox)
+                assert (done.status, done.output) == ("succeeded", ["out-0-2.png"])
+                assert there.pictures(done) == [pixels("fox", 7)]
+                await until(lambda: not here._tasks)
+                names = [path.name for path in tmp_path.glob(f"predictions/{fox}/*")]
+                assert names == ["out-0-2.png"]
+
+    asyncio.run(main())
+
+
+def test_a_front_that_was_not_heard_of_for_long_begins_nothing(
+    tmp_path: Path, cogs: tuple[CogServer, CogServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeats, "BEAT", 0.02)
+    monkeypatch.setattr(heartbeats, "DEAD_AFTER", 0.5)
+
+    def lost(*_: Any) -> list[str]:
+        raise OperationalError("", {}, Exception("the connection is lost"))
+
+    async def main() -> None:
+        one, _ = cogs
+        async with queue(tmp_path, one) as here:
+            await until(lambda: one.status and here.endpoints[0].has_room)
+            with monkeypatch.context() as patched:
+                patched.setattr(heartbeats, "beat", lost)
+                await until(lambda: not here._may_begin)
+                await here.ask("fox")
+                looks = len(one.received) + 5
+                await until(lambda: len(one.received) > looks)
+                assert one.runs == []
+            await until(lambda: one.running)
+
+    asyncio.run(main())
+
+
+# Files of two attempts
+
+
+def test_an_attempt_removes_its_files_and_those_before_it_and_no_later_ones(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    names = ["out-0.png", "out-1.png", "out-0-2.png", "out-1-2.png", "out-0-3.webp", "in-image"]
+    for name in names:
+        files.write(f"predictions/a1/{name}", b"data")
+    files.remove_outputs("a1", 2, ["out-0-2.png"])
+    left = {path.name for path in (tmp_path / "predictions" / "a1").iterdir()}
+    assert left == {"out-0-2.png", "out-0-3.webp", "in-image"}
+    files.remove_outputs("none", 1, [])

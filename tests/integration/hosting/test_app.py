@@ -1,0 +1,369 @@
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from hosting import app
+from hosting.api import documentation
+from hosting.api.guard import HEADERS
+from hosting.settings import Settings, SettingsError
+from hosting.storage.database import Database
+from tests.support.cog_server import CogServer
+from tests.support.front import Front, front, place, wait_until
+
+ROUTES = {
+    "/docs/openapi.json": {"get"},
+    "/files/{name}": {"get"},
+    "/health": {"get"},
+    "/health-check": {"get"},
+    "/metrics": {"get"},
+    "/openapi.json": {"get"},
+    "/predictions": {"post"},
+    "/predictions/{prediction_id}": {"put"},
+    "/predictions/{prediction_id}/cancel": {"post"},
+    "/v1/account": {"get"},
+    "/v1/files": {"get", "post"},
+    "/v1/files/{file_id}": {"get", "delete"},
+    "/v1/inference/{owner}/{name}": {"post"},
+    "/v1/models": {"get"},
+    "/v1/models/{owner}/{name}": {"get"},
+    "/v1/models/{owner}/{name}/predictions": {"post"},
+    "/v1/models/{owner}/{name}/versions": {"get"},
+    "/v1/models/{owner}/{name}/versions/{version_id}": {"get"},
+    "/v1/predictions": {"get", "post"},
+    "/v1/predictions/{prediction_id}": {"get"},
+    "/v1/predictions/{prediction_id}/cancel": {"post"},
+    "/v1/predictions/{prediction_id}/stream": {"get"},
+    "/v1/webhooks/default/secret": {"get"},
+}
+ASKED = {"model": "stability-ai/stable-diffusion-2-1"}
+
+
+@pytest.fixture(scope="module")
+def cog(everywhere: None) -> Iterator[CogServer]:
+    with CogServer().served() as cog:
+        yield cog
+
+
+@pytest.fixture(scope="module")
+def one(cog: CogServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    with front(tmp_path_factory.mktemp("front"), cog, upload_megabytes=1) as one:
+        yield one
+
+
+def problem(answer: httpx2.Response, status: int) -> dict[str, Any]:
+    """The problem that an answer tells of, with everything that each has."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    document: dict[str, Any] = answer.json()
+    assert document["status"] == status
+    assert document["title"]
+    assert document["detail"]
+    return document
+
+
+def test_every_route_is_documented_and_there_is_no_way_to_shut_down(one: Front) -> None:
+    paths = one.client.get("/docs/openapi.json").json()["paths"]
+    documented = {path: set(what) for path, what in paths.items()}
+    assert documented == {path: ROUTES[path] for path in ROUTES if path != "/docs/openapi.json"}
+    problem(one.client.post("/shutdown"), 404)
+
+
+def test_the_documentation_needs_nothing_from_elsewhere(one: Front) -> None:
+    page = one.client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "://" not in page.text
+    found = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(found) == 3
+    for path in found:
+        answer = one.client.get(path)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith(("text/javascript", "text/css"))
+        assert len(answer.content) > 50
+    assert documentation.OPENAPI in one.client.get("/docs/start.js").text
+    policy = page.headers["content-security-policy"]
+    assert "script-src 'self';" in policy
+    assert "unsafe-eval" not in policy
+    assert "<script>" not in page.text
+
+
+@pytest.mark.parametrize("path", sorted(ROUTES))
+def test_every_answer_has_the_headers(one: Front, path: str) -> None:
+    for method in ("GET", "POST", "OPTIONS"):
+        answer = one.client.request(method, path.replace("{", "").replace("}", ""))
+        for name, value in HEADERS.items():
+            assert answer.headers[name] == value, (method, name)
+
+
+def test_what_is_not_there_is_a_problem(one: Front) -> None:
+    for path in (
+        "/form/",
+        "/none",
+        "/v1/none",
+        "/v1/predictions/none",
+        "/v1/files/none",
+        "/v1/models/a/b",
+    ):
+        problem(one.client.get(path), 404)
+
+
+def test_a_method_that_is_none_here_is_a_problem(one: Front) -> None:
+    for method, path in (
+        ("DELETE", "/v1/predictions"),
+        ("GET", "/predictions"),
+        ("PUT", "/health"),
+    ):
+        answer = one.client.request(method, path)
+        problem(answer, 405)
+        assert answer.headers["allow"]
+
+
+@pytest.mark.parametrize("path", ["/v1/predictions", "/predictions"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"text"',
+        b"\xff\xfe",
+        b'{"input": {"prompt": "fox", "guidance_scale": NaN}, "model": "a/b"}',
+        b'{"input": {"prompt": "fox", "other": NaN}, "model": "a/b"}',
+        b'{"input": {"prompt": "fox", "other": -Infinity}, "model": "a/b"}',
+        b'{"input": {"prompt": "fox", "other": 1e999}, "model": "a/b"}',
+        b'{"input": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"input": {"x": ' + b"[" * 900 + b"]" * 900 + b'}, "model": "a/b"}',
+        b'{"input": {"prompt": "\\ud800"}, "model": "a/b"}',
+        b'{"input": {"prompt": "fox", "seed": ' + b"9" * 5000 + b'}, "model": "a/b"}',
+        b'{"input": "fox"}',
+        b'{"input": [["prompt", "fox"]]}',
+    ],
+    ids=lambda body: repr(body[:40]) if isinstance(body, bytes) else None,
+)
+def test_a_body_that_is_no_request_is_a_problem(one: Front, path: str, body: bytes) -> None:
+    body = body.replace(b"a/b", b"stability-ai/stable-diffusion-2-1")
+    answer = one.client.post(path, content=body, headers={"content-type": "application/json"})
+    if answer.status_code == 400:  # what Python's JSON can't read though it is JSON
+        problem(answer, 400)
+    elif path == "/v1/predictions":
+        assert problem(answer, 422)["invalid_fields"]
+    else:
+        assert answer.status_code == 422
+        assert answer.json()["detail"]
+
+
+def test_a_field_that_is_not_known_is_named(one: Front) -> None:
+    answer = one.client.post("/v1/predictions", json={**ASKED, "input": {}, "inputs": {}, "a": 1})
+    fields = problem(answer, 422)["invalid_fields"]
+    assert {(one["type"], one["field"]) for one in fields} == {
+        ("additional_property_not_allowed", "inputs"),
+        ("additional_property_not_allowed", "a"),
+    }
+
+
+def test_what_the_client_wrote_cannot_break_the_answer(one: Front) -> None:
+    for body in ({"version": "\ud800", "input": {}}, {"input": {}, "\ud800": 1}):
+        answer = one.client.post(
+            "/v1/predictions",
+            content=json.dumps(body).encode(),
+            headers={"content-type": "application/json"},
+        )
+        problem(answer, 422)
+
+
+@pytest.mark.parametrize("path", ["/v1/predictions", "/predictions", "/v1/files"])
+def test_a_body_that_is_too_large_is_a_problem(one: Front, path: str) -> None:
+    body = b'{"input": {"prompt": "' + b"x" * 2**20 + b'"}}'
+    headers = {"content-type": "application/json"}
+    if path == "/v1/files":
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        body = b'--b\r\nContent-Disposition: form-data; name="content"; filename="a"\r\n\r\n'
+        body += b"x" * 2**20 + b"\r\n--b--\r\n"
+    too_large = problem(one.client.post(path, content=body, headers=headers), 413)
+    assert too_large["detail"] == "The body has more than 1 MiB"
+
+    def pieces() -> Iterator[bytes]:
+        yield from (body[start : start + 2**16] for start in range(0, len(body), 2**16))
+
+    answer = one.client.post(path, content=pieces(), headers=headers)
+    assert "content-length" not in answer.request.headers
+    problem(answer, 413)
+
+
+def test_a_size_that_is_only_claimed_is_refused_before_the_body_comes(one: Front) -> None:
+    place = urlsplit(one.url)
+    with socket.create_connection((place.hostname, place.port), timeout=10) as raw:
+        raw.sendall(
+            b"POST /v1/predictions HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n{"
+        )
+        assert raw.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_another_name_is_not_served_whatever_the_route(one: Front) -> None:
+    for path in ROUTES:
+        problem(one.client.get(path, headers={"host": "attacker.example"}), 403)
+        problem(one.client.get(path, headers={"origin": "null"}), 403)
+
+
+def test_no_page_of_another_origin_is_told_that_it_may_read(one: Front) -> None:
+    for method in ("GET", "OPTIONS"):
+        answer = one.client.request(
+            method,
+            "/v1/models",
+            headers={"origin": "https://example.com", "access-control-request-method": "GET"},
+        )
+        problem(answer, 403)
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+def test_only_pages_that_were_allowed_may_read(cog: CogServer, tmp_path: Path) -> None:
+    with front(tmp_path, cog, allowed_origins=("https://example.com",)) as one:
+        asked = {
+            "origin": "https://example.com",
+            "access-control-request-method": "POST",
+            "access-control-request-headers": "authorization,content-type,prefer",
+        }
+        answer = one.client.options("/v1/predictions", headers=asked)
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == "https://example.com"
+        assert "access-control-allow-credentials" not in answer.headers
+        for path, status in (("/v1/models", 200), ("/v1/none", 404)):
+            answer = one.client.get(path, headers={"origin": "https://example.com"})
+            assert answer.status_code == status
+            assert answer.headers["access-control-allow-origin"] == "https://example.com"
+        asked["origin"] = "https://other.example"
+        answer = one.client.options("/v1/predictions", headers=asked)
+        problem(answer, 403)
+        assert "access-control-allow-origin" not in answer.headers
+        assert "access-control-allow-origin" not in one.client.get("/v1/models").headers
+
+
+def test_health_tells_of_everything(one: Front, cog: CogServer) -> None:
+    wait_until(lambda: one.client.get("/health").status_code == 200)
+    assert one.client.get("/health").json() == {
+        "status": "ok",
+        "front": "ok",
+        "database": "ok",
+        "queue": {"starting": 0, "processing": 0},
+        "endpoints": [
+            {"name": cog.url, "task": "img2img", "status": "READY", "slots": 8, "running": 0}
+        ],
+    }
+
+
+def test_health_is_503_when_nothing_can_be_drawn(tmp_path: Path) -> None:
+    with CogServer().served() as cog, front(tmp_path, cog) as one:
+        cog.restarts, cog.status = False, "UNHEALTHY"
+        wait_until(lambda: one.client.get("/health").status_code == 503)
+        answer = one.client.get("/health").json()
+        assert answer["status"] == "unavailable"
+        assert answer["endpoints"][0]["status"] == "UNHEALTHY"
+        assert one.client.get("/health-check").json() == {"status": "STARTING"}
+
+
+def test_a_token_is_needed_as_soon_as_there_is_one(cog: CogServer, tmp_path: Path) -> None:
+    private = [path for path in ROUTES if path.startswith("/v1")]
+    private.remove("/v1/inference/{owner}/{name}")  # has errors of its own form
+    with front(tmp_path, cog) as one:
+        assert one.client.get("/v1/account").json()["username"] == "local"
+        header = one.token("ann")
+        for path in private:
+            for method in ROUTES[path]:
+                headers = {"authorization": "Bearer sd_wrong"}
+                answer = one.client.request(method, path.replace("{", "").replace("}", ""))
+                problem(answer, 401)
+                assert answer.headers["www-authenticate"] == "Bearer"
+                answer = one.client.request(
+                    method, path.replace("{", "").replace("}", ""), headers=headers
+                )
+                problem(answer, 401)
+        problem(one.client.post("/predictions", json={"input": {"prompt": "fox"}}), 401)
+        problem(one.client.put("/predictions/a", json={"input": {"prompt": "fox"}}), 401)
+        problem(one.client.post("/predictions/a/cancel"), 401)
+        assert one.client.get("/v1/account", headers=header).json()["username"] == "ann"
+
+
+def test_who_asks_too_often_is_told_when_to_come_again(cog: CogServer, tmp_path: Path) -> None:
+    with front(tmp_path, cog, requests_per_minute=12) as one:
+        for _ in range(2):
+            assert one.client.get("/v1/account").status_code == 200
+        answer = one.client.get("/v1/account")
+        assert "12 requests a minute" in problem(answer, 429)["detail"]
+        assert 1 <= int(answer.headers["retry-after"]) <= 5
+
+
+def test_a_full_queue_is_told(cog: CogServer, tmp_path: Path) -> None:
+    cog.tell("full queue", "hold")
+    with front(tmp_path, cog, queue_limit=1) as one:
+        asked = {**ASKED, "input": {"prompt": "full queue"}}
+        assert one.client.post("/v1/predictions", json=asked).status_code == 201
+        answer = one.client.post("/v1/predictions", json=asked)
+        assert "1 unfinished predictions" in problem(answer, 429)["detail"]
+        assert answer.headers["retry-after"]
+
+
+# The door
+
+
+def test_a_second_front_of_one_folder_does_not_start(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    locks = [app._lock(settings) for _ in range(3)]
+    with locks[0], pytest.raises(SettingsError, match="another front uses"), locks[1]:
+        pass
+    with locks[2]:
+        pass
+
+
+def test_fronts_with_postgresql_share_a_folder_but_not_with_one_that_has_a_file_there(
+    tmp_path: Path,
+) -> None:
+    alone = Settings(data=tmp_path)
+    shared = Settings(data=tmp_path, database_url="postgresql://db/sd")
+    refused = pytest.raises(SettingsError, match="another front uses")
+    with app._lock(shared), app._lock(shared), refused, app._lock(alone):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("host", "settings"),
+    [
+        ("0.0.0.0", {}),
+        ("::", {}),
+        ("192.0.2.1", {}),
+        ("gpu.example.com", {}),
+        ("127.0.0.1", {"public_url": "https://sd.example.com"}),
+        ("127.0.0.1", {"allowed_hosts": ("sd.example.com",)}),
+    ],
+)
+def test_without_a_token_it_is_not_open_to_others(
+    everywhere: None, tmp_path: Path, host: str, settings: dict[str, Any]
+) -> None:
+    from hosting.storage import tokens
+
+    store = Database(place(tmp_path))
+    known = Settings(data=tmp_path, **settings)
+    with pytest.raises(SettingsError, match="make a token first, by scripts/tokens create"):
+        app._check_open(known, store, host)
+    store.now(tokens.create, "ann")
+    app._check_open(known, store, host)
+    store.now(tokens.revoke, "ann")
+    app._check_open(known, store, host)
+    store.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_on_this_machine_no_token_is_needed(everywhere: None, tmp_path: Path, host: str) -> None:
+    store = Database(place(tmp_path))
+    app._check_open(Settings(data=tmp_path), store, host)
+    store.close()

@@ -1,0 +1,268 @@
+"""Clients that dawdle, a full disk, a locked database: others are answered, and nothing is lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from hosting.api import connections
+from hosting.storage import connection
+from hosting.storage.predictions import FINISHED
+from tests.support.cog_server import CogServer, data_url, pixels
+from tests.support.front import LONGEST, Front, front, wait_until
+
+MODEL = "/v1/models/stability-ai/stable-diffusion/predictions"
+DAWDLERS = 200
+"""Connections at once that say little."""
+HEAD = b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\n"
+TYPE = b"Content-Type: multipart/form-data; boundary=b\r\n"
+PART = b'--b\r\nContent-Disposition: form-data; name="content"; filename="a"\r\n\r\n'
+ANNOUNCED = HEAD + TYPE + b"Content-Length: 1000\r\n\r\n" + PART
+BEYOND = HEAD + TYPE + b"Content-Length: 99999999999\r\n\r\n" + PART
+CHUNKED = HEAD + TYPE + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(PART), PART)
+
+
+@pytest.fixture
+def cog() -> Iterator[CogServer]:
+    with CogServer().served() as cog:
+        yield cog
+
+
+@contextmanager
+def connected(one: Front) -> Iterator[socket.socket]:
+    """A connection to the front."""
+    place = urlsplit(one.url)
+    with socket.create_connection((place.hostname, place.port), timeout=LONGEST) as raw:
+        yield raw
+
+
+def is_ended(raw: socket.socket) -> bool:
+    """Whether the front has hung up."""
+    raw.setblocking(False)
+    try:
+        return raw.recv(2**16) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def ask(one: Front, prompt: str, **inputs: Any) -> httpx2.Response:
+    asked = {"input": {"prompt": prompt, "seed": 7, **inputs}}
+    return one.client.post(MODEL, json=asked)
+
+
+def over(one: Front, answer: httpx2.Response) -> dict[str, Any]:
+    """An accepted prediction, once it is over."""
+    assert answer.status_code == 201, answer.text
+    url = f"/v1/predictions/{answer.json()['id']}"
+    wait_until(lambda: one.client.get(url).json()["status"] in FINISHED)
+    document: dict[str, Any] = one.client.get(url).json()
+    return document
+
+
+def not_taken(answer: httpx2.Response) -> None:
+    """It must be a 503 that says when to come again."""
+    assert answer.status_code == 503, answer.text
+    assert answer.json()["detail"] == "The server can't keep anything now; try again"
+    assert int(answer.headers["retry-after"]) > 0
+
+
+# Clients that dawdle
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /v1/acc", ANNOUNCED, CHUNKED])
+def test_connections_that_do_not_come_on_hold_nobody_up_and_are_ended(
+    tmp_path: Path,
+    cog: CogServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    said: bytes,
+) -> None:
+    with front(tmp_path, cog) as one, ExitStack() as stack:
+        dawdlers = [stack.enter_context(connected(one)) for _ in range(DAWDLERS)]
+        for dawdler in dawdlers:
+            dawdler.sendall(said)
+        assert over(one, ask(one, "fox"))["status"] == "succeeded"
+        assert not any(map(is_ended, dawdlers))
+        monkeypatch.setattr(connections, "SECONDS", 0.3)
+        with connected(one) as raw:
+            raw.sendall(said)
+            wait_until(lambda: is_ended(raw))
+        assert one.client.get("/health").status_code == 200
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("said", [HEAD, ANNOUNCED])
+def test_a_byte_now_and_then_is_no_way_to_stay(
+    tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(connections, "SECONDS", 0.3)
+    with front(tmp_path, cog) as one, connected(one) as raw:
+        raw.sendall(said)
+
+        def drips() -> bool:
+            try:
+                raw.send(b"x")
+            except ConnectionError:
+                return True
+            return is_ended(raw)
+
+        wait_until(drips)
+
+
+def test_a_body_that_comes_on_may_take_longer_than_a_stall(
+    tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "SECONDS", 1.0)
+    monkeypatch.setattr(connections, "RATE", 10)
+
+    def pieces() -> Iterator[bytes]:
+        yield PART
+        for _ in range(20):
+            time.sleep(0.1)
+            yield b"x" * 10
+        yield b"\r\n--b--\r\n"
+
+    with front(tmp_path, cog) as one:
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        answer = one.client.post("/v1/files", content=pieces(), headers=headers)
+        assert answer.json()["size"] == 200
+
+
+@pytest.mark.parametrize("said", [BEYOND, CHUNKED])
+def test_a_body_without_end_is_refused_and_then_not_waited_for(
+    tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(connections, "LINGER", 0.3)
+    answer = b""
+    with front(tmp_path, cog, upload_megabytes=1) as one, connected(one) as raw:
+        raw.sendall(said)
+
+        def goes_on() -> bool:
+            nonlocal answer
+            raw.setblocking(True)
+            try:
+                raw.sendall(b"10000\r\n" + b"x" * 2**16 + b"\r\n")  # a chunk, if that is asked for
+                raw.setblocking(False)
+                answer += (piece := raw.recv(2**16))
+            except BlockingIOError:
+                return False
+            except ConnectionError:
+                return True
+            return piece == b""
+
+        wait_until(goes_on)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+# A full disk
+
+
+def test_a_picture_that_finds_no_room_on_the_disk_is_not_taken(
+    tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = data_url(pixels("owl", 1))
+    with front(tmp_path, cog) as one:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", full)
+            not_taken(ask(one, "fox", image=picture))
+            not_taken(one.client.post("/v1/files", files={"content": ("a", b"data", "a/b")}))
+        assert one.client.get("/v1/predictions").json()["results"] == []
+        assert [path for path in tmp_path.glob("*s/**/*") if path.is_file()] == []
+        assert over(one, ask(one, "fox", image=picture))["status"] == "succeeded"
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_runs_when_the_disk_is_full_is_finished_when_there_is_room(
+    tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cog.tell("fox", "hold")
+    with front(tmp_path, cog) as one:
+        accepted = [ask(one, "fox", seed=seed) for seed in range(4)]
+        wait_until(lambda: cog.running == ["fox"] * 4)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", full)
+            cog.let_go("fox")
+            wait_until(lambda: len(cog.runs) > 4)  # they are back in the queue, and tried again
+        for seed, answer in enumerate(accepted):
+            document = over(one, answer)
+            assert document["status"] == "succeeded"
+            assert one.client.get(document["output"][0]).content == pixels("fox", seed)
+
+
+def test_a_database_that_cannot_grow_takes_nothing_and_loses_nothing(
+    tmp_path: Path, cog: CogServer
+) -> None:
+    cog.tell("fox", "hold")
+    with front(tmp_path, cog) as one:
+        before = [ask(one, "fox", seed=seed) for seed in range(4)]
+        wait_until(lambda: cog.running == ["fox"] * 4)
+        pages(one, 1)  # it has more: then these are all
+        not_taken(ask(one, "owl" * 30_000))
+        cog.let_go("fox")
+        pages(one, 2**30)
+        for answer in [*before, ask(one, "owl" * 30_000)]:
+            assert over(one, answer)["status"] == "succeeded"
+        assert len(one.client.get("/v1/predictions").json()["results"]) == 5
+
+
+# A locked database
+
+
+def test_a_database_that_another_holds_takes_nothing_and_loses_nothing(
+    tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "BUSY", 100)
+    cog.tell("fox", "hold")
+    with front(tmp_path, cog) as one:
+        before = [ask(one, "fox", seed=seed) for seed in range(4)]
+        for answer in before:  # that they have begun is written before what they say
+            url = f"/v1/predictions/{answer.json()['id']}"
+            wait_until(lambda url=url: "drawing fox" in one.client.get(url).json()["logs"])  # type: ignore[misc]
+        with locked(tmp_path / "predictions.db"):
+            not_taken(ask(one, "owl"))
+            cog.let_go("fox")
+            wait_until(lambda: cog.running == [])
+            # Who only reads is answered.
+            listed = one.client.get("/v1/predictions").json()["results"]
+            assert [each["completed_at"] for each in listed] == [None] * 4
+        for answer in [*before, ask(one, "owl")]:
+            assert over(one, answer)["status"] == "succeeded"
+        assert len(cog.runs) == 5
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Another process is in the middle of writing."""
+    other = sqlite3.connect(file, isolation_level=None, timeout=LONGEST)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+    finally:
+        other.close()
+
+
+def full(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def pages(one: Front, most: int) -> None:
+    """Lets the database's file have so many pages at most; as many as it has, if those are more."""
+    connect: Callable[[], Any] = one.dispatcher.database._engine.raw_connection
+    kept = [connect() for _ in range(8)]  # all that there are
+    for raw in kept:
+        raw.cursor().execute(f"PRAGMA max_page_count = {most}").fetchall()
+        raw.close()

@@ -1,0 +1,372 @@
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy
+import psutil
+import pytest
+import torch
+from imwatermark import WatermarkDecoder
+from PIL import Image
+
+import predict
+from cog_schema import schema
+from stable_diffusion import images, request, results, safety, watermark
+from stable_diffusion.catalogue import SetupError
+from stable_diffusion.engine import Engine
+from stable_diffusion.models import Model
+from stable_diffusion.request import InputError, Request
+from stable_diffusion.safety import NsfwError
+from tests.support import random_checker
+from tests.support.pictures import EXAMPLES, difference, half_mask, opened, picture_of
+from tests.support.studio import Studio
+
+FLOWER = EXAMPLES / "flower.png"
+FLAGGED = picture_of(size=(256, 320))
+
+
+@pytest.fixture
+def predictor(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A predictor that is set up, with a temporary folder of its own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    predictor = predict.Predictor()
+    predictor.engine = studio.engine
+    predictor.metrics = {}
+    monkeypatch.setattr(
+        predictor, "record_metric", lambda name, value: predictor.metrics.update({name: value})
+    )
+    return predictor
+
+
+def run(predictor: Any, **inputs: Any) -> list[Path]:
+    """What `predict()` yields, with every default of the schema, as Cog would call it."""
+    properties = schema.schema(schema.PREDICT.read_text())["components"]["schemas"]["Input"]
+    defaults = {name: entry.get("default") for name, entry in properties["properties"].items()}
+
+    async def collect() -> list[Path]:
+        return [path async for path in predictor.predict(**defaults | inputs)]
+
+    return asyncio.run(collect())
+
+
+def left_over(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_the_signature_takes_what_a_request_takes() -> None:
+    fields = [name for name in Request.__dataclass_fields__ if name != "notes"]
+    for predictor in (predict.Predictor, predict.Inpainting, predict.DepthToImage):
+        assert [*inspect.signature(predictor.predict).parameters][1:] == fields[:-1]
+    names = [*inspect.signature(predict.Upscaler.predict).parameters][1:]
+    assert names == [name for name in fields if name in names]
+    assert names[-1] == fields[-1] == "noise_level"
+    assert tuple(predict.SIZES) == request.SIZES
+    assert tuple(predict.SCHEDULERS) == request.SCHEDULERS
+
+
+def test_rows_and_precision_are_set_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"MODEL": "demo", "ROWS": "4", "DTYPE": "bfloat16"}.items():
+        monkeypatch.setenv(name, value)
+    predictor = predict.Predictor()
+    predictor.setup()
+    with closing(predictor.engine) as engine:
+        assert engine.model.dtype == torch.bfloat16
+        assert engine._room.now == 4 * 16 * 16
+
+
+def test_the_checker_is_on_where_it_is_unless_it_is_turned_off(
+    demo: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SAFETY_CHECKER")
+    random_checker.write(tmp_path, FLAGGED)
+    monkeypatch.setattr(safety, "find_checker", lambda: tmp_path)
+    for setting in ("", "on"):
+        monkeypatch.setenv("SAFETY_CHECKER", setting)
+        checker = predict.checker_beside(demo)
+        assert checker
+        assert checker.is_nsfw(FLAGGED)
+        assert not checker.is_nsfw(Image.new("RGB", (99, 99)))
+    monkeypatch.setenv("SAFETY_CHECKER", "off")
+    assert predict.checker_beside(demo) is None
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("SAFETY_CHECKER", "no")
+    with pytest.raises(SetupError, match="SAFETY_CHECKER is 'no'; give on, off or nothing"):
+        predict.checker_beside(demo)
+
+
+def test_a_checker_that_is_not_there_is_told_or_refused(
+    demo: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SAFETY_CHECKER")
+    monkeypatch.setattr(safety, "find_checker", lambda: None)
+    assert predict.checker_beside(demo) is None
+    assert capsys.readouterr().err == (
+        "The NSFW checker is not here, so no picture is checked; "
+        "scripts/download-weights safety-checker gets it.\n"
+    )
+    monkeypatch.setenv("SAFETY_CHECKER", "on")
+    with pytest.raises(SetupError, match="run: scripts/download-weights safety-checker"):
+        predict.checker_beside(demo)
+
+
+def test_what_a_predictor_needs_is_asked_for_in_the_same_breath(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        predict.Inpainting.read({"prompt": "", "num_images": 9})
+    assert [fault.partition(" ")[0] for fault in caught.value.faults] == [
+        "image:",
+        "mask:",
+        "num_images:",
+    ]
+    broken = tmp_path / "text.png"
+    broken.write_text("hello")
+    with pytest.raises(InputError) as caught:
+        predict.Inpainting.read({"prompt": "", "image": broken})
+    first, second = caught.value.faults
+    assert first.startswith("image: the file is no picture")
+    assert second == "mask: is required"
+    with pytest.raises(InputError, match="^image: is required$"):
+        predict.Upscaler.read({"prompt": ""})
+
+
+def test_flagged_images_are_left_out_and_told(
+    predictor: Any, demo: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Image.Image] = []
+
+    class Censor:
+        def is_nsfw(self, picture: Image.Image) -> bool:
+            seen.append(picture)
+            return len(seen) != 2
+
+    predictor.engine = Engine(demo, checker=Censor())  # type: ignore[arg-type]
+    (path,) = run(predictor, prompt="a rose", num_images=3, seed=4, num_inference_steps=1)
+    assert difference(opened(path), seen[1]) == (0, 0)
+    assert predictor.metrics["images"] == [
+        {"index": 0, "seed": 4, "nsfw": True, "file": None},
+        {"index": 1, "seed": 5, "nsfw": False, "file": path.name},
+        {"index": 2, "seed": 6, "nsfw": True, "file": None},
+    ]
+    assert "image 2, of seed 6, is left out: NSFW content detected" in capsys.readouterr().out
+    with pytest.raises(NsfwError, match="NSFW content detected. Try running it again, or try a"):
+        run(predictor, prompt="a rose", num_inference_steps=1)
+    predictor.engine.close()
+
+
+@pytest.mark.parametrize("name", ["DepthToImage", "Upscaler"])
+def test_a_model_of_another_task_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL", "demo")
+    with pytest.raises(SetupError, match="demo is a model for img2img, and not for"):
+        getattr(predict, name)().setup()
+
+
+def test_a_mask_that_was_fitted_is_told(
+    predictor: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = tmp_path / "mask.png"
+    Image.new("RGBA", (60, 40), "white").save(mask)
+    run(predictor, prompt="a rose", image=FLOWER, mask=mask, num_inference_steps=1)
+    told = capsys.readouterr().out.splitlines()
+    assert told[1:3] == [
+        "mask: its mode RGBA was read as greyscale, what is transparent in it as black",
+        "mask: its 60 × 40 pixels were fitted like the image's 512 × 512",
+    ]
+
+
+@pytest.mark.parametrize("rows", ["1", "many", "-2", "2.5"])
+def test_rows_that_make_no_sense_are_refused(rows: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROWS", rows)
+    with pytest.raises(SetupError, match=f"ROWS is '{rows}'; give a whole number from 2 on"):
+        predict.Predictor().setup()
+
+
+def test_a_prediction_yields_files_with_their_making_and_tells_the_metrics(
+    predictor: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = run(
+        predictor, prompt="a red apple", image=FLOWER, num_images=2, seed=0, num_inference_steps=5
+    )
+    assert [path.suffix for path in paths] == [".png", ".png"]
+    assert len({path.name for path in paths}) == 2
+    for index, path in enumerate(paths):
+        assert images.making_of(path) == {
+            "prompt": "a red apple",
+            "negative_prompt": "",
+            "seed": index,
+            "num_inference_steps": 5,
+            "guidance_scale": 7.5,
+            "strength": 0.8,
+            "scheduler": "DPMSolverMultistep",
+            "use_compel": False,
+            "model": "demo",
+            "version": "0.1.0",
+        }
+    memory = predictor.metrics.pop("device_memory")
+    assert 100 * 2**20 < memory < psutil.virtual_memory().total
+    assert predictor.metrics == {
+        "progress": 1,
+        "images": [
+            {"index": index, "seed": index, "nsfw": None, "file": path.name}
+            for index, path in enumerate(paths)
+        ],
+    }
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "seed 0"
+    assert lines[1].startswith("step 1 of 4, ")
+
+
+def test_pictures_from_256_pixels_on_carry_the_watermark(predictor: Any) -> None:
+    decoder = WatermarkDecoder("bytes", 8 * len(watermark.MARK))
+
+    def mark(**inputs: Any) -> bytes:
+        (path,) = run(predictor, prompt="a castle", width=256, num_inference_steps=4, **inputs)
+        decoded: bytes = decoder.decode(numpy.asarray(opened(path))[..., ::-1], "dwtDct")
+        return decoded
+
+    assert mark(height=256) == watermark.MARK
+    assert mark(height=384, image=FLOWER) == watermark.MARK
+    # Nothing was made there.
+    assert mark(height=256, image=FLOWER, strength=0) != watermark.MARK
+
+
+def test_the_watermark_spares_what_a_mask_preserves(predictor: Any, tmp_path: Path) -> None:
+    size, left, right = (256, 256), (0, 0, 128, 256), (128, 0, 256, 256)
+    half_mask(size).save(tmp_path / "mask.png")
+    inputs = {"image": FLOWER, "mask": tmp_path / "mask.png", "width": 256, "height": 256}
+    (path,) = run(predictor, prompt="a castle", num_inference_steps=2, seed=1, **inputs)
+    marked = opened(path)
+    fitted = images.fit(images.read_image(FLOWER), size)
+    assert difference(marked.crop(left), fitted.crop(left)) == (0, 0)
+    # The mark of a picture begins anew in every 17 rows of blocks; the right half has it still.
+    assert difference(marked.crop(right), fitted.crop(right))[1] > 5
+
+
+def test_the_output_format_is_that_of_the_file(predictor: Any) -> None:
+    for kind, start in (("jpg", b"\xff\xd8"), ("webp", b"RIFF"), ("png", b"\x89PNG")):
+        (path,) = run(predictor, prompt="", image=FLOWER, strength=0, output_format=kind)
+        assert path.suffix == f".{kind}"
+        assert path.read_bytes().startswith(start)
+
+
+def test_bad_inputs_are_named_all_at_once_and_leave_nothing(predictor: Any, tmp_path: Path) -> None:
+    text = tmp_path / "text.png"
+    text.write_text("hello")
+    with pytest.raises(InputError) as caught:
+        run(
+            predictor,
+            prompt='("a", "b").blend(1)',
+            negative_prompt="a.swap(b)",
+            use_compel=True,
+            image=text,
+            mask="/etc/hostname",
+            num_images=9,
+            seed=2**70,
+        )
+    named = [fault.partition(":")[0] for fault in caught.value.faults]
+    assert named == ["image", "mask", "prompt", "negative_prompt", "num_images", "seed"]
+    assert left_over(tmp_path) == [text]
+
+
+def test_a_mask_needs_an_image(predictor: Any) -> None:
+    with pytest.raises(InputError, match="mask: there is no image to repaint"):
+        run(predictor, prompt="", mask=FLOWER)
+
+
+def test_a_failure_on_the_way_leaves_no_file(predictor: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="prompt: its weights"):
+        run(predictor, prompt="(cat)" + "9" * 40, use_compel=True)
+    assert left_over(tmp_path) == []
+
+
+def test_cancelling_ends_the_work_and_leaves_no_file(predictor: Any, tmp_path: Path) -> None:
+    asked = predict.Predictor.read({"prompt": "a red apple", "num_inference_steps": 500})
+
+    async def cancelled() -> None:
+        told = asyncio.Event()
+        files = results.files(predictor.engine, asked, lambda _: told.set())
+        task = asyncio.ensure_future(anext(files))
+        await told.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert left_over(tmp_path) == []
+    assert len(run(predictor, prompt="a red apple", num_inference_steps=1)) == 1
+
+
+def test_cancelling_while_a_file_is_written_leaves_none(
+    predictor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = predict.Predictor.read({"prompt": "", "image": FLOWER, "strength": 0})
+    save, loop_was_free = images.save, list[bool]()
+
+    async def cancelled() -> None:
+        loop, writing = asyncio.get_running_loop(), asyncio.Event()
+
+        def slowly(*arguments: Any) -> None:
+            loop.call_soon_threadsafe(writing.set)
+            time.sleep(0.5)
+            save(*arguments)
+
+        monkeypatch.setattr(images, "save", slowly)
+        files = results.files(predictor.engine, asked, lambda _: None)
+        task = asyncio.ensure_future(anext(files))
+        await writing.wait()
+        loop_was_free.append(not task.done())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert loop_was_free == [True]
+    assert left_over(tmp_path) == []
+
+
+def test_files_of_old_predictions_are_removed_and_newer_ones_kept(
+    predictor: Any, tmp_path: Path
+) -> None:
+    options = {"prompt": "", "image": FLOWER, "strength": 0}
+    (old,), (new,) = run(predictor, **options), run(predictor, **options)
+    past = time.time() - 2 * results.KEPT
+    os.utime(old.parent, (past, past))
+    run(predictor, **options)
+    assert not old.exists()
+    assert new.exists()
+
+
+def test_strength_zero_comes_back_pixel_for_pixel_in_a_png(predictor: Any) -> None:
+    (path,) = run(predictor, prompt="", image=FLOWER, strength=0)
+    assert difference(opened(path), images.fit(images.read_image(FLOWER), (128, 128))) == (0, 0)
+
+
+def test_several_predictions_run_at_once_and_keep_apart(predictor: Any) -> None:
+    async def collect(seed: int) -> list[Path]:
+        asked = predict.Predictor.read(
+            {"prompt": "a red apple", "seed": seed, "num_inference_steps": 4}
+        )
+        return [path async for _, path in results.files(predictor.engine, asked, lambda _: None)]
+
+    async def together() -> list[list[Path]]:
+        return await asyncio.gather(*(collect(seed) for seed in range(3)))
+
+    seeds = [images.making_of(path)["seed"] for (path,) in asyncio.run(together())]
+    assert seeds == [0, 1, 2]
+
+
+def test_a_long_prompt_is_told_in_the_logs(
+    predictor: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(predictor, prompt="apple " * 100, num_inference_steps=1)
+    assert "prompt: longer than the model reads; left out are" in capsys.readouterr().out
+
+
+def test_the_example_pictures_can_be_read() -> None:
+    for path in EXAMPLES.glob("*.png"):
+        assert min(images.read_image(path).size) >= 512

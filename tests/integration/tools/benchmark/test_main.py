@@ -1,0 +1,77 @@
+"""scripts/benchmark, in a run so small that its figures mean nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from cog_schema.schema import ROOT
+from stable_diffusion import catalogue
+from tools.benchmark import calls, service
+
+
+def benchmark(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    ended = subprocess.run(
+        [sys.executable, "-m", "tools.benchmark", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert ended.returncode == status, ended.stderr
+    return ended
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
+    """The numbers and the tables of a run."""
+    file = tmp_path_factory.mktemp("benchmark") / "results.json"
+    parts = ("latency", "growth", "equality", "overhead", "load")
+    counts = ("--rounds", "1", "--requests", "2", "--steps", "2", "--size", "128")
+    told = benchmark("--only", *parts, *counts, "--output", str(file)).stdout
+    return json.loads(file.read_text()), told
+
+
+def test_every_part_has_its_numbers(run: tuple[dict[str, Any], str]) -> None:
+    results, _ = run
+    (latency,) = results["latency"]
+    assert {"engine", "library"} <= set(latency["seconds"]) == set(latency["peak_memory"])
+    for name, each in latency["seconds"].items():
+        assert len(each["values"]) == 1
+        assert 2**27 < latency["peak_memory"][name]["process"] < 2**33
+    assert {"guidance 1", "100 steps", "4 images", "256 px"} < set(results["growth"])
+    assert results["equality"]["largest"] <= 2
+    assert 0 < results["overhead"]["share"]["median"] < 1
+    assert set(results["load"]["loads"]) == {"0.5", "0.8", "1.1", "all at once"}
+    assert results["machine"]["versions"]["torch"]
+
+
+def test_the_tables_tell_them(run: tuple[dict[str, Any], str]) -> None:
+    results, told = run
+    for heading in ("demo in float32", "engine / library", "100 steps", "HTTP", "short ones wait"):
+        assert heading in told
+    assert f"{results['latency'][0]['seconds']['engine']['median']:.3g}" in told
+
+
+def test_a_model_that_is_not_there_is_told() -> None:
+    ended = benchmark("--model", "nothing", status=1)
+    assert "there is no model 'nothing'" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_start_is_measured_to_ready_and_to_the_first_answer() -> None:
+    weights = catalogue.find("demo")
+    for ready, answered in (service.ours(weights, cached=False), service.naive(weights, True)):
+        assert 1 < ready < answered
+
+
+def test_calls_are_measured_by_rows_and_by_threads() -> None:
+    weights = catalogue.find("demo")
+    assert set(calls.by_rows(weights, 1)) == {"1", "2", "4", "8", "16"}
+    assert set(calls.by_threads(weights, 1)) == {"alone", "a second has computed"}

@@ -1,0 +1,55 @@
+"""What people do at the page before Cog servers without a model, and what comes of it there."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Route
+
+from tests.support.browser import Visitor
+from tests.support.cog_server import CogServer
+from tests.support.front import Front
+
+
+def ask(visitor: Visitor, prompt: str) -> None:
+    visitor.field("Prompt").fill(prompt)
+    visitor.run()
+
+
+def sent(cog: CogServer, place: int = -1) -> dict[str, Any]:
+    """The inputs of a prediction as the model had them, the seed left aside."""
+    return {name: value for name, value in cog.runs[place].input.items() if name != "seed"}
+
+
+def caught(visitor: Visitor, held: list[Route]) -> Route:
+    """A request that is held back, once it is made."""
+    for _ in range(500):
+        if held:
+            break
+        visitor.page.wait_for_timeout(20)
+    return held[0]
+
+
+def elsewhere(one: Front, example: str) -> str:
+    """The URL of an example, by a name of the front that makes it another site to the page."""
+    return f"{one.url.replace('127.0.0.1', 'localhost')}/form/examples/{example}"
+
+
+def arrived(cog: CogServer, name: str) -> Image.Image:
+    """A picture of the last prediction, as the model had it."""
+    return Image.open(io.BytesIO(base64.b64decode(sent(cog)[name].partition(",")[2])))
+
+
+def shown(visitor: Visitor) -> list[str]:
+    """The labels of the inputs that can be seen."""
+    labels = visitor.page.locator("[data-name]:visible > label, [data-name]:visible > .label")
+    return labels.all_inner_texts()
+
+
+def file_of(picture: Image.Image, path: Path, **options: Any) -> Path:
+    picture.save(path, **options)
+    return path

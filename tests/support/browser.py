@@ -1,0 +1,131 @@
+"""A real browser at the page, which sees to what no test may do: leave the machine, or complain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    expect,
+)
+
+from tools.screenshots import LAPTOP
+
+LONGEST = 60_000
+"""Milliseconds after which what should be seen is not."""
+expect.set_options(timeout=LONGEST)
+
+
+class Visitor:
+    """Someone at the page of a front.
+
+    Args:
+        options: of the browser's context: `viewport`, `color_scheme`, `has_touch` …
+    """
+
+    def __init__(self, browser: Browser, url: str, **options: Any) -> None:
+        self.url = url
+        self.complaints: list[str] = []
+        self.strangers: list[str] = []
+        self.context: BrowserContext = browser.new_context(
+            **{"viewport": LAPTOP, "accept_downloads": True, **options}
+        )
+        self.context.set_default_timeout(LONGEST)
+        self.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        self.context.on("request", self._note)
+        self.page = self.open("/")
+
+    def open(self, path: str) -> Page:
+        """Another tab of the same browser, at a path of the front."""
+        page = self.context.new_page()
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.goto(self.url + path)
+        return page
+
+    def close(self) -> None:
+        """Goes; whatever the page complained of, or asked of others, is a fault of the page."""
+        self.context.close()
+        assert self.complaints == []
+        assert self.strangers == []
+
+    def expect_refusals(self) -> None:
+        """Forgets the lines that the browser itself writes of answers that are no success."""
+        refusal = "Failed to load resource: "
+        self.complaints = [one for one in self.complaints if not one.startswith(refusal)]
+
+    def _hear(self, said: ConsoleMessage) -> None:
+        if said.type in ("error", "warning"):
+            self.complaints.append(said.text)
+
+    def _note(self, request: Request) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme in ("http", "https") and parts.hostname != "127.0.0.1":
+            self.strangers.append(request.url)
+
+    # What people do
+
+    def field(self, label: str) -> Locator:
+        """The control of an input."""
+        return self.page.get_by_label(label, exact=True)
+
+    def press(self, name: str) -> None:
+        """Presses a button."""
+        self.page.get_by_role("button", name=name, exact=True).first.click()
+
+    def choose(self, name: str, path: Path) -> None:
+        """Chooses a file for an input that is a picture."""
+        self.page.locator(f'[data-name="{name}"] input[type=file]').first.set_input_files(path)
+
+    def more(self) -> None:
+        """Shows the advanced inputs."""
+        expect(self.field("Prompt")).to_be_visible()  # from then on, the rest stays where it is
+        self.page.locator("#advanced > summary").click()
+        expect(self.page.locator("#advanced")).to_have_attribute("open", "")
+
+    def run(self) -> None:
+        """Presses Run, and waits until the prediction is in the queue."""
+        before = self.cards.count()
+        self.press("Run")
+        expect(self.cards).to_have_count(before + 1)
+
+    @property
+    def cards(self) -> Locator:
+        """The predictions, the newest first."""
+        return self.page.locator(".card")
+
+    def card(self, status: str = "succeeded", place: int = 0) -> Locator:
+        """A prediction, once it has a status."""
+        card = self.cards.nth(place)
+        expect(card).to_have_attribute("data-status", status)
+        return card
+
+    def name(self, name: str) -> Locator:
+        """What the file of an input that is a picture is called."""
+        return self.page.locator(f'[data-name="{name}"] .name')
+
+    def fault(self, name: str) -> Locator:
+        """What is said to be wrong with an input."""
+        return self.page.locator(f'[data-name="{name}"] .fault')
+
+
+Visit = Callable[..., Visitor]
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds wrong for those who see, hear or move differently."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {node['html'][:200]}: {node['failureSummary']}"
+        for one in found
+        for node in one["nodes"]
+    ]

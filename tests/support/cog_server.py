@@ -1,0 +1,323 @@
+"""A Cog server without a model, that does as coglet 0.23.1 does, and keeps what it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import io
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from PIL import Image
+from starlette.types import Receive, Scope, Send
+
+from cog_schema import schema
+from hosting.queue.changes import within
+
+SLOW = 0.3
+BROKEN_PIPE = "Failed to send request: Failed to send on slot socket: Broken pipe (os error 32)"
+SCHEMAS = {
+    task: schema.schema(schema.PREDICT.read_text(), predictor)
+    for task, predictor in schema.PREDICTORS.items()
+}
+
+
+def pixels(prompt: str, seed: int, index: int = 0) -> bytes:
+    """A small PNG that depends on nothing but these."""
+    colour = hashlib.sha256(f"{prompt}/{seed}/{index}".encode()).digest()[:12]
+    file = io.BytesIO()
+    Image.frombytes("RGB", (2, 2), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+def data_url(data: bytes, kind: str = "image/png") -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+@dataclass
+class Received:
+    """A request as it came."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Run:
+    """A prediction that had a slot."""
+
+    id: str
+    input: dict[str, Any]
+    company: list[str]
+    """The prompts of those that ran when it began."""
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: bool = False
+    hung_up: bool = False
+    status: str = "processing"
+
+    @property
+    def prompt(self) -> str:
+        return str(self.input["prompt"])
+
+
+class CogServer:
+    """A server whose predictions do by their prompts what they are told.
+
+    What a prediction may do:
+        succeed: nothing else, and at once. So does every prompt that was told nothing.
+        hold: begin, and succeed when it is let go.
+        slow: succeed after SLOW seconds.
+        late: not even begin, nor be there to cancel, until it is let go; then hold until cancelled.
+        fail: end with a fault of the inputs.
+        die: take the worker with it.
+        break: hang up in the middle.
+        garbage: send what is no JSON.
+        strange: send JSON that is no event of Cog's.
+        full: be refused, as if all slots were taken.
+        no picture: send text for a picture.
+
+    Args:
+        task: what it serves.
+        slots: predictions at once.
+    """
+
+    def __init__(self, task: str = "img2img", slots: int = 8) -> None:
+        paths = {**SCHEMAS[task]["paths"], "/shutdown": {"post": {}}}
+        self.schema = {**SCHEMAS[task], "paths": paths}
+        self.slots = slots
+        self.status = "READY"
+        self.is_cluster = False
+        """Whether it says how many slots it has, and 503 when they are taken."""
+        self.restarts = True
+        """Whether whoever keeps it starts it again once its worker is dead."""
+        self.received: list[Received] = []
+        self.runs: list[Run] = []
+        self.refused = 0
+        """How many came when all slots were taken."""
+        self.most_at_once = 0
+        self.url = ""
+        self._told: dict[str, list[str]] = {}
+        self._free: set[str] = set()
+        self._running: list[Run] = []
+        self._late: list[Run] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # What tests say and ask
+
+    def tell(self, prompt: str, *what: str) -> None:
+        """What predictions of a prompt do, one after another; the last does for all that follow."""
+        self._told[prompt] = list(what)
+
+    def let_go(self, *prompts: str) -> None:
+        """Those that hold go on, and all of these prompts from now on."""
+        self._free.update(prompts)
+        assert self._loop
+        for run in self._running + self._late:
+            if run.prompt in prompts:
+                self._loop.call_soon_threadsafe(run.let_go.set)
+
+    def restart(self) -> None:
+        """Has a new worker."""
+        self.status = "READY"
+
+    @property
+    def prompts(self) -> list[str]:
+        """Of all that ran, in their order."""
+        return [run.prompt for run in self.runs]
+
+    @property
+    def running(self) -> list[str]:
+        """The prompts of those that run."""
+        return [run.prompt for run in self._running]
+
+    def runs_of(self, prompt: str) -> list[Run]:
+        return [run for run in self.runs if run.prompt == prompt]
+
+    @contextmanager
+    def served(self) -> Iterator[CogServer]:
+        """Has it listen on a free port, in a thread."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            config = uvicorn.Config(
+                self, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+            )
+            server = uvicorn.Server(config)
+            thread = threading.Thread(target=server.run, args=([listening],))
+            thread.start()
+            try:
+                yield self
+            finally:
+                if self._loop:
+                    self._loop.call_soon_threadsafe(self._end)
+                server.should_exit = True
+                thread.join()
+
+    def _end(self) -> None:
+        for run in self._running + self._late:
+            run.cancelled = True
+            run.let_go.set()
+
+    # What clients see
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._loop = asyncio.get_running_loop()
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        asked = Received(scope["method"], scope["path"], headers, body)
+        self.received.append(asked)
+        if asked.path == "/health-check":
+            slots = {"cog-slots": str(self.slots)} if self.is_cluster else {}
+            await _answer(send, 200, {"status": self.status}, slots)
+            if self.status == "UNHEALTHY" and self.restarts:
+                self.restart()
+        elif asked.path == "/openapi.json":
+            await _answer(send, 200, self.schema)
+        elif found := re.fullmatch(r"/predictions/([^/]+)/cancel", asked.path):
+            runs = [run for run in self._running if run.id == found[1]]
+            for run in runs:
+                run.cancelled = True
+                run.let_go.set()
+            await _answer(send, 200 if runs else 404, {})
+        elif asked.method == "PUT" and headers.get("accept") == "text/event-stream":
+            await self._predict(asked, receive, send)
+        else:
+            await _answer(send, 404, {"detail": "Not Found"})
+
+    async def _predict(self, asked: Received, receive: Receive, send: Send) -> None:
+        inputs = json.loads(asked.body)["input"]
+        told = self._told.get(inputs["prompt"], ["succeed"])
+        what = told.pop(0) if len(told) > 1 else told[0]
+        if what == "full" or len(self._running) >= self.slots:
+            self.refused += 1
+            if self.is_cluster:
+                await _answer(send, 503, {"error": "all slots are taken"}, {"retry-after": "1"})
+            else:
+                await _answer(send, 409, {"detail": "Already running a prediction"})
+            return
+        prediction_id = asked.path.rpartition("/")[2]
+        if self.status != "READY":
+            await _begin(send)
+            await _event(send, "start", {"id": prediction_id, "status": "processing"})
+            await self._complete(send, Run(prediction_id, inputs, []), BROKEN_PIPE)
+            return
+        run = Run(prediction_id, inputs, self.running)
+        gone = asyncio.create_task(_until_gone(receive, run))
+        if what == "late":
+            self._late.append(run)
+            await run.let_go.wait()
+            self._late.remove(run)
+            run.let_go.clear()
+        self.runs.append(run)
+        self._running.append(run)
+        self.most_at_once = max(self.most_at_once, len(self._running))
+        if run.prompt in self._free and what == "hold":
+            run.let_go.set()
+        try:
+            await self._run(run, what, send)
+        finally:
+            gone.cancel()
+            self._running.remove(run)
+
+    async def _run(self, run: Run, what: str, send: Send) -> None:
+        await _begin(send)
+        await _event(send, "start", {"id": run.id, "status": "processing"})
+        if what == "garbage":
+            await _send(send, b"event: log\ndata: {half of\n\n")
+            await run.let_go.wait()
+            return
+        if what == "strange":
+            await _event(send, "metric", {"mode": "replace", "name": "progress"})
+            await run.let_go.wait()
+            return
+        await _event(send, "log", {"data": f"drawing {run.prompt}\n", "source": "stdout"})
+        await _metric(send, "progress", 0.5)
+        if what == "break":
+            raise ConnectionError("it is meant to break")
+        if what == "die":
+            self.status = "UNHEALTHY"
+            for one in self._running:
+                one.status = "crashed"
+                one.let_go.set()
+        if what == "slow":
+            await within(run.let_go, SLOW)
+        if what in ("hold", "late") and not run.hung_up:
+            await run.let_go.wait()
+        if run.status == "crashed":
+            await self._complete(send, run, "Worker crashed")
+        elif run.cancelled:
+            run.status = "canceled"
+            await self._complete(send, run)
+        elif what == "fail":
+            reason = "InputError: image: it is no picture"
+            await self._complete(send, run, f"Prediction failed: Async prediction failed: {reason}")
+        else:
+            await self._draw(send, run, what)
+
+    async def _draw(self, send: Send, run: Run, what: str) -> None:
+        made = []
+        for index in range(run.input.get("num_images", 1)):
+            picture = pixels(run.prompt, run.input["seed"], index)
+            file = f"{index}-{run.id}.png"
+            seed = run.input["seed"] + index
+            made.append({"index": index, "seed": seed, "nsfw": None, "file": file})
+            await _metric(send, "images", made)
+            url = data_url(picture)
+            await _event(send, "output", {"chunk": "some text" if what == "no picture" else url})
+        await _metric(send, "progress", 1.0)
+        run.status = "succeeded"
+        await self._complete(send, run)
+
+    async def _complete(self, send: Send, run: Run, error: str | None = None) -> None:
+        document: dict[str, Any] = {"id": run.id, "status": run.status}
+        if error is not None:
+            document |= {"status": "failed", "error": error}
+        document |= {"logs": f"drawing {run.prompt}\n", "metrics": {"predict_time": 0.25}}
+        await _event(send, "completed", document)
+        await _send(send, b"", more=False)
+
+
+async def _until_gone(receive: Receive, run: Run) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    run.hung_up = run.cancelled = True
+    run.let_go.set()
+
+
+async def _answer(
+    send: Send, status: int, document: Any, more: Mapping[str, str] | None = None
+) -> None:
+    named = {"content-type": "application/json", **(more or {})}
+    headers = [(name.encode(), text.encode()) for name, text in named.items()]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await _send(send, json.dumps(document).encode(), more=False)
+
+
+async def _begin(send: Send) -> None:
+    headers = [(b"content-type", b"text/event-stream")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+async def _metric(send: Send, name: str, value: Any) -> None:
+    await _event(send, "metric", {"mode": "replace", "name": name, "value": value})
+
+
+async def _event(send: Send, kind: str, data: Any) -> None:
+    await _send(send, f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode())
+
+
+async def _send(send: Send, data: bytes, more: bool = True) -> None:
+    await send({"type": "http.response.body", "body": data, "more_body": more})

@@ -1,0 +1,206 @@
+"""The hosted front in tests: its dispatcher alone, or all of it behind a port."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import uvicorn
+from sqlalchemy.orm import Session
+
+from hosting import app
+from hosting.api.connections import Connection
+from hosting.backends.endpoints import Endpoint
+from hosting.net.links import Links
+from hosting.queue import watch
+from hosting.queue.dispatch import Dispatcher
+from hosting.settings import Settings
+from hosting.storage import predictions, tokens
+from hosting.storage.database import Database, Prediction, Token, Upload, new_id
+from hosting.storage.files import Files
+from tests.support.cog_server import CogServer
+from tests.support.postgresql import PostgreSQL
+
+LONGEST = 10.0
+"""Seconds after which what should happen has not."""
+server: PostgreSQL | None = None
+"""Where the databases are, if not in files; see the fixture `everywhere`."""
+
+
+def place(folder: Path) -> Path | str:
+    """The database of who keeps files in a folder: the same for the same."""
+    return server.database(str(folder)) if server else folder / "predictions.db"
+
+
+def known(folder: Path, **settings: Any) -> Settings:
+    """Settings whose DATA is a folder."""
+    url = place(folder) if server else ""
+    return Settings(data=folder, database_url=str(url), **settings)
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Waits until something is so."""
+    end = time.monotonic() + LONGEST
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        await asyncio.sleep(0.005)
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    """The same, while the thread waits."""
+    end = time.monotonic() + LONGEST
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.005)
+
+
+def count(session: Session, status: str) -> int:
+    """How many predictions are in a state."""
+    return sum(n for (_, one), n in predictions.unfinished(session).items() if one == status)
+
+
+class Queue(Dispatcher):
+    """A dispatcher that is asked without HTTP."""
+
+    async def ask(self, prompt: str, seed: int = 7, **fields: Any) -> str:
+        """Takes a prediction into the queue; its id."""
+        token = await self.database(lambda session: tokens.of_header(session, None))
+        assert token is not None
+        asked = prediction(token, prompt, seed, **fields)
+        await self.database(predictions.add, asked, 1000)
+        self.wake(asked.id)
+        return asked.id
+
+    async def found(self, prediction_id: str) -> Prediction:
+        """A prediction's record."""
+        record = await self.database(predictions.find, prediction_id)
+        assert record is not None
+        return record
+
+    async def over(self, *ids: str) -> list[Prediction]:
+        """The records of predictions, once they are over."""
+        records = [await watch.finished(self, await self.found(one), LONGEST) for one in ids]
+        assert {one.status for one in records} <= set(predictions.FINISHED)
+        return records
+
+    def pictures(self, record: Prediction) -> list[bytes]:
+        """The files that a prediction has made."""
+        folder = f"predictions/{record.id}"
+        return [self.files.read(f"{folder}/{name}") for name in record.output]
+
+
+def prediction(token: Token, prompt: str, seed: int = 7, **fields: Any) -> Prediction:
+    """A prediction to be put into the queue."""
+    request = {"prompt": prompt, "seed": seed, **fields.pop("request", {})}
+    plain: dict[str, Any] = {
+        "id": new_id(),
+        "token_id": token.id,
+        "task": "img2img",
+        "model": "a/b",
+    }
+    plain |= {"version": "v", "source": "http://localhost", "input": {"prompt": prompt}}
+    plain |= {"files": {}, "ready": True}
+    return Prediction(**{**plain, "request": request, **fields})
+
+
+def upload(token: Token, **fields: Any) -> Upload:
+    """The record of a file that was sent, to be added."""
+    plain: dict[str, Any] = {"id": new_id(), "token_id": token.id, "name": "fox.png"}
+    plain |= {"content_type": "image/png", "size": 1, "sha256": "", "details": {}}
+    plain |= {"expires_at": time.time() + 3600}
+    return Upload(**{**plain, **fields})
+
+
+@asynccontextmanager
+async def queue(folder: Path, *cogs: CogServer, **settings: Any) -> AsyncIterator[Queue]:
+    """A dispatcher that runs, before Cog servers that are ready."""
+    database = Database(place(folder))
+    database.now(tokens.prepare)
+    dispatcher = Queue(
+        known(folder, **settings),
+        database,
+        Files(folder),
+        Links(b"key", 3600),
+        [Endpoint(cog.url, cog.slots) for cog in cogs],
+    )
+    test = asyncio.current_task()
+    running = asyncio.create_task(dispatcher.run())
+    running.add_done_callback(lambda _: test and test.cancel())  # it should not end by itself
+    try:
+        yield dispatcher
+    finally:
+        test = None
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        database.close()
+
+
+def in_queue(
+    folder: Path, *cogs: CogServer, **settings: Any
+) -> Callable[[Callable[[Queue], Awaitable[None]]], None]:
+    """Runs a test with a dispatcher, at once."""
+
+    def run(test: Callable[[Queue], Awaitable[None]]) -> None:
+        async def main() -> None:
+            async with queue(folder, *cogs, **settings) as dispatcher:
+                await test(dispatcher)
+
+        asyncio.run(main())
+
+    return run
+
+
+@dataclass
+class Front:
+    """The whole front, behind a port."""
+
+    dispatcher: Dispatcher
+    url: str
+    client: httpx2.Client
+
+    def token(self, name: str) -> dict[str, str]:
+        """A new token, as the header that has it."""
+        text = self.dispatcher.database.now(tokens.create, name)
+        return {"authorization": f"Bearer {text}"}
+
+
+@contextmanager
+def front(folder: Path, *cogs: CogServer, wait: bool = True, **settings: Any) -> Iterator[Front]:
+    """The front, serving.
+
+    Args:
+        wait: until it knows what its Cog servers are.
+    """
+    told = known(folder, cog_urls=tuple(cog.url for cog in cogs), **settings)
+    store = Database(told.database)
+    application = app.create(told, store, [])
+    dispatcher: Dispatcher = application.state.front.dispatcher
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(
+            application,
+            http=Connection,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        try:
+            with httpx2.Client(base_url=url, timeout=LONGEST, trust_env=False) as client:
+                wait_until(lambda: not wait or all(one.schema for one in dispatcher.endpoints))
+                yield Front(dispatcher, url, client)
+        finally:
+            server.should_exit = True
+            thread.join()
+            store.close()

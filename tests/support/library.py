@@ -1,0 +1,48 @@
+"""The library's own pipelines, which the engine's pictures are held to."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from PIL import Image
+
+from stable_diffusion import schedulers
+from stable_diffusion.models import Model
+
+
+def library_pipeline(kind: str, model: Model, scheduler: str) -> Any:
+    """A pipeline of the library's own on the model's parts, with the scheduler by its own way."""
+    import diffusers
+
+    made = getattr(diffusers, kind)
+    safety = "requires_safety_checker" in inspect.signature(made).parameters
+    pipeline = made(
+        **model.pipeline.components, **({"requires_safety_checker": False} if safety else {})
+    )
+    # Set afterwards: the constructor would change its configuration.
+    pipeline.scheduler = getattr(diffusers, schedulers.CLASSES[scheduler]).from_config(
+        model.pipeline.scheduler.config,
+        timestep_spacing="trailing",
+        steps_offset=0,
+        skip_prk_steps=True,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def take_our_schedule(library: Any, scheduler: str, steps: int, strength: float) -> None:
+    """Gives a library's pipeline our schedule: a slice, its own way, PNDM and KLMS don't bear."""
+    made = schedulers.make(scheduler, library.scheduler.config, steps, strength)
+    made.scheduler.set_timesteps = lambda *_, **__: None
+    library.scheduler = made.scheduler
+    library.get_timesteps = lambda *_, **__: (made.timesteps, len(made.timesteps))
+
+
+def mean_latents(pipeline: Any, picture: Image.Image | torch.Tensor) -> torch.Tensor:
+    pixels = picture
+    if isinstance(picture, Image.Image):
+        pixels = pipeline.image_processor.preprocess(picture)
+    mean: torch.Tensor = pipeline.vae.encode(pixels).latent_dist.mean
+    return mean * float(pipeline.vae.config.scaling_factor)

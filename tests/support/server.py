@@ -1,0 +1,136 @@
+"""`scripts/serve` as its clients see it, who use Cog's API."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from cog_schema import schema
+from tools.benchmark.server import free_port
+
+
+@dataclass
+class Server:
+    """A running `scripts/serve`, and what it has printed so far."""
+
+    process: subprocess.Popen[str]
+    port: int
+    folder: Path
+    printed: list[str]
+
+    def ask(self, path: str, body: Any = None, **headers: str) -> Any:
+        """The open response to a GET, or to a POST where there is a body."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return urllib.request.urlopen(
+            urllib.request.Request(
+                f"http://127.0.0.1:{self.port}{path}",
+                data if body is not None else None,
+                {"Content-Type": "application/json", **headers},
+            ),
+            timeout=120,
+        )
+
+    def predict(self, body: Any = None, **inputs: Any) -> tuple[int, Any]:
+        """The status and the answer of one prediction, by its inputs or by a raw body."""
+        try:
+            with self.ask("/predictions", body or {"input": inputs}) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            with error:
+                text = error.read().decode()
+                return error.code, json.loads(text) if text.startswith("{") else text
+
+    def draw(self, **inputs: Any) -> list[Image.Image]:
+        status, answer = self.predict(**inputs)
+        assert (status, answer["status"]) == (200, "succeeded"), answer
+        return [picture_in(url) for url in answer["output"]]
+
+    def stop(self) -> None:
+        """Ends it as when its terminal is closed."""
+        self.process.send_signal(signal.SIGHUP)
+        assert self.process.wait(60) == 0
+
+    @property
+    def health(self) -> str:
+        with self.ask("/health-check") as response:
+            return str(json.load(response)["status"])
+
+    def files(self) -> list[Path]:
+        """The results that lie on the disk, of Cog's server and of the front."""
+        patterns = ("stable-diffusion-*/tmp/stable-diffusion-*/*/*", "data/predictions/*/out-*")
+        return sorted(path for pattern in patterns for path in self.folder.glob(pattern))
+
+
+def url_of(data: bytes, kind: str = "image/png") -> str:
+    return f"data:{kind};base64," + base64.b64encode(data).decode()
+
+
+def picture_in(url: str) -> Image.Image:
+    picture = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    picture.load()
+    return picture
+
+
+def file_of(picture: Image.Image, file_format: str = "PNG", **options: Any) -> str:
+    data = io.BytesIO()
+    picture.save(data, file_format, **options)
+    return url_of(data.getvalue(), Image.MIME[file_format])
+
+
+def until(condition: Callable[[], bool], seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.2)
+
+
+def start(
+    folder: Path, *arguments: str, port: int | None = None, ready: int = 1, **settings: str
+) -> Server:
+    """Runs `scripts/serve` and waits until its models are ready.
+
+    Args:
+        folder: where its temporary files and its data are to be.
+        ready: how many models there are.
+        settings: of the environment.
+    """
+    port = port or free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "commands.serve", "--port", str(port), *arguments],
+        cwd=schema.ROOT,
+        env={**os.environ, "TMPDIR": str(folder), "DATA": str(folder / "data"), **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    server = Server(process, port, folder, [])
+
+    def read() -> None:
+        assert process.stdout is not None
+        with process.stdout:
+            server.printed.extend(process.stdout)
+
+    threading.Thread(target=read, daemon=True).start()
+    until(
+        lambda: (
+            process.poll() is not None
+            or sum("is ready" in line for line in server.printed) == ready
+        )
+    )
+    assert process.poll() is None, server.printed
+    return server

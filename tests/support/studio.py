@@ -1,0 +1,70 @@
+"""An engine that draws for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from stable_diffusion.engine import Engine
+from stable_diffusion.events import Event, Picture, until_finished
+from stable_diffusion.models import Model
+from stable_diffusion.request import Request
+
+
+class Studio:
+    """An engine that is asked and answers, for tests."""
+
+    def __init__(self, model: Model, rows: int | None = None, executor: str = "plain") -> None:
+        self.model = model
+        self.engine = Engine(model, rows, executor=executor)
+
+    def close(self) -> None:
+        self.engine.close()
+
+    def events(self, **inputs: Any) -> Iterator[Event]:
+        """The events of one request, to the last."""
+        events: SimpleQueue[Event] = SimpleQueue()
+        self.engine.submit(request(**inputs), events.put)
+        yield from until_over(events)
+
+    def draw(self, **inputs: Any) -> list[Image.Image]:
+        """The pictures of one request."""
+        return [event.image for event in self.events(**inputs) if isinstance(event, Picture)]
+
+    def draw_together(self, asked: list[dict[str, Any]]) -> list[list[Image.Image]]:
+        """The pictures of several requests that run at once."""
+        listeners: list[SimpleQueue[Event]] = [SimpleQueue() for _ in asked]
+        for inputs, events in zip(asked, listeners, strict=True):
+            self.engine.submit(request(**inputs), events.put)
+        return [
+            [event.image for event in until_over(events) if isinstance(event, Picture)]
+            for events in listeners
+        ]
+
+
+def request(**inputs: Any) -> Request:
+    """A request that is small unless told otherwise."""
+    return Request.of({"prompt": "a red apple", "num_inference_steps": 6, "seed": 1} | inputs)
+
+
+def until_over(events: SimpleQueue[Event]) -> Iterator[Event]:
+    yield from until_finished(events, timeout=300)
+
+
+def count_calls(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of rows of each UNet call from now on."""
+    rows: list[int] = []
+    unet = model.pipeline.unet
+    forward = unet.forward
+
+    def counted(latents: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+        rows.append(len(latents))
+        return forward(latents, *arguments, **options)
+
+    monkeypatch.setattr(unet, "forward", counted)
+    return rows

@@ -1,0 +1,378 @@
+from __future__ import annotations
+
+import json
+import math
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given as for_all
+from hypothesis import strategies as st
+
+from cog_schema import schema
+from hosting.queue import inputs
+from hosting.queue.inputs import Fault, InvalidInputs
+from stable_diffusion.request import SIZES
+
+SCHEMAS = {
+    task: schema.schema(schema.PREDICT.read_text(), predictor)
+    for task, predictor in schema.PREDICTORS.items()
+}
+FILE = "data:image/png;base64,AA=="
+ORDER = list(SCHEMAS["img2img"]["components"]["schemas"]["Input"]["properties"])
+
+
+def read(
+    task: str = "img2img", defaults: Any = MappingProxyType({}), **given: Any
+) -> dict[str, Any]:
+    """What comes out beside the prompt."""
+    values = inputs.read({"prompt": "a fox"} | given, SCHEMAS[task], defaults)
+    return {name: value for name, value in values.items() if name != "prompt"}
+
+
+def faults(task: str = "img2img", **given: Any) -> tuple[Fault, ...]:
+    with pytest.raises(InvalidInputs) as caught:
+        inputs.read({"prompt": "a fox"} | given, SCHEMAS[task])
+    return caught.value.faults
+
+
+def fault(task: str = "img2img", **given: Any) -> Fault:
+    (only,) = faults(task, **given)
+    return only
+
+
+def test_what_the_endpoint_takes_passes_unchanged() -> None:
+    given: dict[str, Any] = {
+        "negative_prompt": "",
+        "image": FILE,
+        "num_images": 4,
+        "num_inference_steps": 512,
+        "guidance_scale": 7.5,
+        "strength": 0,
+        "width": 128,
+        "height": 1024,
+        "seed": 2**53 - 1,
+        "use_compel": True,
+        "mask": FILE,
+        "scheduler": "KLMS",
+        "output_format": "webp",
+        "output_quality": 1,
+    }
+    assert read(**given) == given
+
+
+def test_nulls_and_unknown_names_are_dropped() -> None:
+    assert read(seed=None, width=None, disable_safety_checker=True, webhook={"a": [1]}) == {}
+
+
+def test_the_endpoints_own_defaults_are_left_to_it() -> None:
+    assert read() == {}
+
+
+def test_a_default_stands_in_for_what_is_left_out_or_null() -> None:
+    assert read(defaults={"num_inference_steps": 50}) == {"num_inference_steps": 50}
+    assert read(defaults={"num_inference_steps": 50}, num_inference_steps=None) == {
+        "num_inference_steps": 50
+    }
+    assert read(defaults={"num_inference_steps": 50}, num_inference_steps=7) == {
+        "num_inference_steps": 7
+    }
+
+
+def test_a_default_satisfies_what_is_required() -> None:
+    values = inputs.read({"image": FILE}, SCHEMAS["upscale"], {"prompt": ""})
+    assert values == {"prompt": "", "image": FILE}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "value"),
+    [
+        ("num_outputs", "num_images", 3),
+        ("prompt_strength", "strength", 0.6),
+        ("init_image", "image", FILE),
+        ("input_image", "image", FILE),
+    ],
+)
+def test_the_originals_names_become_the_endpoints(old: str, new: str, value: Any) -> None:
+    assert read(**{old: value}) == {new: value}
+    assert read(**{old: value, new: value}) == {new: value}
+    assert read(**{old: value, new: None}) == {new: value}
+
+
+def test_an_original_name_is_dropped_where_the_endpoint_has_no_such_input() -> None:
+    assert read("upscale", image=FILE, prompt_strength=0.6, size="512x512") == {"image": FILE}
+
+
+def test_a_default_is_for_the_original_name_too() -> None:
+    assert read(defaults={"num_images": 2}, num_outputs=3) == {"num_images": 3}
+
+
+def test_an_input_given_by_two_names_with_two_values_is_a_fault() -> None:
+    assert fault(num_outputs=1, num_images=2) == Fault(
+        "conflict",
+        "input.num_outputs",
+        "num_outputs and num_images contradict each other; give only one of them",
+    )
+    assert fault(init_image=FILE, input_image="data:,").field == "input.input_image"
+
+
+def test_lists_too_deep_to_be_compared_are_faults_like_any_other() -> None:
+    deep: list[list[Any]] = [[], []]
+    for _ in range(10_000):
+        deep = [[one] for one in deep]
+    types = [fault.type for fault in faults(num_outputs=deep[0], num_images=deep[1])]
+    assert types == ["conflict", "invalid_type"]
+
+
+def test_a_fault_names_the_input_as_it_was_given() -> None:
+    assert fault(num_outputs=8) == Fault(
+        "number_lte", "input.num_outputs", "8 is not allowed; give a whole number from 1 to 4"
+    )
+    assert fault(num_images=8).field == "input.num_images"
+
+
+def test_the_originals_scheduler_name_becomes_the_endpoints() -> None:
+    assert read(scheduler="K-LMS") == {"scheduler": "KLMS"}
+    assert read(negative_prompt="K-LMS") == {"negative_prompt": "K-LMS"}
+
+
+@pytest.mark.parametrize("name", ["size", "image_dimensions"])
+@pytest.mark.parametrize("text", ["512x768", "512X768", "512×768", " 512 x 768 "])
+def test_a_size_becomes_width_and_height(name: str, text: Any) -> None:
+    assert read(**{name: text}) == {"width": 512, "height": 768}
+
+
+def test_a_size_may_repeat_what_width_and_height_say_but_not_deny_it() -> None:
+    assert read(size="512x768", width=512) == {"width": 512, "height": 768}
+    assert fault(size="512x768", height=512).type == "conflict"
+
+
+def test_a_size_is_held_to_the_endpoints_choices() -> None:
+    wide, high = faults(size="500x700")
+    assert wide.field == high.field == "input.size"
+    assert wide.description.startswith("500 is not allowed; give one of 128, 256")
+    assert high.description.startswith("700 is not allowed; give one of 128, 256")
+    assert fault(size="500x500") == wide
+
+
+@pytest.mark.parametrize("value", ["512", "0x512", "-1x512", "512x", "x", 512, [512, 512], "9" * 9])
+def test_what_is_no_size_is_a_fault(value: Any) -> None:
+    assert fault(size=value).type == "format"
+    assert fault(size=value).description.endswith("give width and height, such as 512x768")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "size"),
+    [
+        ("1:1", (768, 768)),
+        ("16:9", (1024, 576)),
+        ("9:16", (576, 1024)),
+        ("3:2", (960, 640)),
+        (" 4 : 3 ", (1024, 768)),
+        ("1.5:1", (960, 640)),
+        ("99999:1", (1024, 128)),
+        ("0.00001:99999", (128, 1024)),
+    ],
+)
+def test_an_aspect_ratio_becomes_the_closest_size(ratio: str, size: tuple[int, int]) -> None:
+    width, height = size
+    assert read(aspect_ratio=ratio) == {"width": width, "height": height}
+
+
+@for_all(width=st.integers(1, 99999), height=st.integers(1, 99999))
+def test_no_size_is_closer_to_an_aspect_ratio_than_the_one_taken(width: int, height: int) -> None:
+    def distance(wide: int, high: int) -> float:
+        return abs(math.log(wide / high / (width / height)))
+
+    taken = read(aspect_ratio=f"{width}:{height}")
+    best = min(distance(wide, high) for wide in SIZES for high in SIZES)
+    assert distance(taken["width"], taken["height"]) == best
+
+
+@pytest.mark.parametrize(
+    "value", ["16/9", "0:9", "16:0.0", "-1:2", "match_input_image", 1.5, "١:٢"]
+)
+def test_what_is_no_aspect_ratio_is_a_fault(value: Any) -> None:
+    assert fault(aspect_ratio=value).type == "format"
+    assert fault(aspect_ratio=value).description.endswith("give width and height, such as 16:9")
+
+
+def test_an_aspect_ratio_goes_with_no_other_size() -> None:
+    assert fault(aspect_ratio="1:1", width=768).type == "conflict"
+    assert fault(aspect_ratio="1:1", height=768).type == "conflict"
+    assert (
+        "aspect_ratio and size contradict" in fault(aspect_ratio="1:1", size="512x512").description
+    )
+
+
+@pytest.mark.parametrize("value", [25, 25.0, "25", " 25 ", "+25", "25.0", "25.", "2.5e1"])
+def test_a_whole_number_may_be_written_in_many_ways(value: Any) -> None:
+    steps = read(num_inference_steps=value)["num_inference_steps"]
+    assert steps == 25
+    assert type(steps) is int
+
+
+@pytest.mark.parametrize("value", [0.8, "0.8", " 0.8 ", ".8", "8e-1"])
+def test_a_number_may_be_text(value: Any) -> None:
+    assert read(strength=value) == {"strength": 0.8}
+
+
+def test_whole_text_keeps_all_digits_of_a_seed() -> None:
+    assert read(seed=str(2**53 - 1)) == {"seed": 2**53 - 1}
+    assert read(width="512") == {"width": 512}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(True, False, math.nan, math.inf, -math.inf, [1], {}, "", " ", "a", "1_0", "0x10", "1,5"),
+        *("٢", "1 2", "nan", "inf", "-Infinity", "1e999", "9" * 5000),
+    ],
+)
+def test_what_is_no_number_is_a_fault_with_the_range(value: Any) -> None:
+    for name, allowed in (
+        ("num_images", "give a whole number from 1 to 4"),
+        ("guidance_scale", "give a number from 1 to 20"),
+    ):
+        assert fault(**{name: value}).type == "invalid_type"
+        assert fault(**{name: value}).description.endswith(f" is not allowed; {allowed}")
+
+
+@pytest.mark.parametrize("value", [2.5, "2.5", 1e-9])
+def test_a_part_of_a_whole_is_a_fault(value: Any) -> None:
+    assert fault(num_images=value).type == "invalid_type"
+
+
+@pytest.mark.parametrize(
+    ("value", "fault_type"),
+    [
+        (5, "number_lte"),
+        (0, "number_gte"),
+        ("-1", "number_gte"),
+        (1e300, "number_lte"),
+        (10**300, "number_lte"),
+        pytest.param(-(10**5000), "number_gte", id="so many digits that Python writes none"),
+        ("9" * 399, "number_lte"),
+    ],
+)
+def test_a_number_out_of_range_is_a_fault_with_the_range(value: Any, fault_type: str) -> None:
+    assert fault(num_images=value).type == fault_type
+    assert fault(num_images=value).description.endswith("give a whole number from 1 to 4")
+    assert len(fault(num_images=value).description) < 120
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [(True, True), ("true", True), ("True", True), ("1", True), ("false", False), (" 0 ", False)],
+)
+def test_a_boolean_may_be_text(value: Any, meant: bool) -> None:
+    assert read(use_compel=value) == {"use_compel": meant}
+
+
+@pytest.mark.parametrize("value", [1, 0, 1.0, "yes", "", []])
+def test_what_is_no_boolean_is_a_fault(value: Any) -> None:
+    assert fault(use_compel=value).description.endswith("give true or false")
+
+
+@pytest.mark.parametrize("value", [5, True, ["a"], {"a": 1}])
+def test_what_is_no_text_is_a_fault(value: Any) -> None:
+    assert fault(prompt=value).type == "invalid_type"
+    assert fault(prompt=value).description.endswith("is not allowed; give a text")
+
+
+def test_half_a_character_is_a_fault_that_can_be_sent() -> None:
+    only = fault(prompt="a \ud83e fox")
+    assert only.description == (
+        '"a ? fox" is not allowed; give valid Unicode: a part of it is half a character'
+    )
+
+
+@pytest.mark.parametrize("value", ["", "euler", "ddim", 3])
+def test_what_is_no_choice_is_a_fault_with_the_choices(value: Any) -> None:
+    assert fault(scheduler=value).description.endswith(
+        "give one of DDIM, DPMSolverMultistep, K_EULER, K_EULER_ANCESTRAL, KLMS, PNDM"
+    )
+
+
+@pytest.mark.parametrize(
+    "value", ["http://a/b.png", "https://a/b.png", "HTTPS://a/b.png", "data:,", "Data:image/png,a"]
+)
+def test_a_file_is_a_url(value: str) -> None:
+    assert read(image=value) == {"image": value}
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["/etc/passwd", "cat.png", "file:///etc/passwd", "ftp://a/b", "", " http://a/b", "http:/a", 5],
+)
+def test_any_other_file_is_a_fault(value: Any) -> None:
+    assert fault(image=value).type == ("format" if isinstance(value, str) else "invalid_type")
+    assert fault(image=value).description.endswith("give a file as http://, https:// or data: URL")
+
+
+def test_what_is_required_is_told() -> None:
+    with pytest.raises(InvalidInputs) as caught:
+        inputs.read({"prompt": None}, SCHEMAS["inpainting"])
+    assert caught.value.faults == tuple(
+        Fault("required", f"input.{name}", f"{name} is required")
+        for name in ("prompt", "image", "mask")
+    )
+
+
+def test_an_original_name_satisfies_what_is_required() -> None:
+    assert read("depth", input_image=FILE) == {"image": FILE}
+
+
+def test_all_faults_are_told_at_once_in_the_schemas_order() -> None:
+    with pytest.raises(InvalidInputs) as caught:
+        inputs.read(
+            {"seed": -1, "aspect_ratio": "wide", "image": "cat.png", "num_outputs": "many"},
+            SCHEMAS["img2img"],
+        )
+    assert str(caught.value) == (
+        "- input.prompt: prompt is required\n"
+        '- input.image: "cat.png" is not allowed; '
+        "give a file as http://, https:// or data: URL\n"
+        '- input.num_outputs: "many" is not allowed; give a whole number from 1 to 4\n'
+        '- input.aspect_ratio: "wide" is not allowed; give width and height, such as 16:9\n'
+        "- input.seed: -1 is not allowed; give a whole number from 0 to 9007199254740991"
+    )
+
+
+def test_a_long_value_is_cut_in_its_fault() -> None:
+    assert fault(image="a" * 10**6).description.startswith(f'"{"a" * 49}…" is not allowed')
+
+
+@pytest.mark.parametrize("task", SCHEMAS)
+def test_the_file_inputs_are_image_and_mask(task: str) -> None:
+    expected = {"image"} if task == "upscale" else {"image", "mask"}
+    assert inputs.file_inputs(SCHEMAS[task]) == expected
+
+
+numbers = st.integers() | st.floats() | st.integers(1, 1024)
+texts = st.text(st.characters(), max_size=20) | st.sampled_from([FILE, "512x768", "16:9", "KLMS"])
+anything = st.recursive(
+    st.none() | st.booleans() | numbers | texts | numbers.map(str),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
+    max_leaves=4,
+)
+names = st.sampled_from([*ORDER, "noise_level", *inputs.RENAMED, *inputs.SIZE_NAMES]) | texts
+
+
+@for_all(
+    task=st.sampled_from(list(SCHEMAS)),
+    given=st.dictionaries(names, anything, max_size=6),
+    defaults=st.sampled_from([{}, {"prompt": "a fox", "num_inference_steps": 50}]),
+)
+def test_any_json_is_read_for_good_or_refused_with_sentences_that_can_be_sent(
+    task: str, given: dict[str, Any], defaults: dict[str, Any]
+) -> None:
+    try:
+        values = inputs.read(given, SCHEMAS[task], defaults)
+    except InvalidInputs as error:
+        assert error.faults
+        str(error).encode()
+        assert all(fault.field.startswith("input.") for fault in error.faults)
+    else:
+        assert inputs.read(values, SCHEMAS[task], defaults) == values
+        json.dumps(values, allow_nan=False).encode()

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from hosting.storage import mime
+
+
+@pytest.mark.parametrize(
+    ("start", "mime_type"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "image/png"),
+        (b"\xff\xd8\xff", "image/jpeg"),
+        (b"RIFF\x24\x01\x00\x00WEBP", "image/webp"),
+        (b"GIF87a", "image/gif"),
+        (b"GIF89a", "image/gif"),
+        (b"BM", "image/bmp"),
+        (b"II*\x00", "image/tiff"),
+        (b"MM\x00*", "image/tiff"),
+    ],
+)
+def test_a_picture_is_known_by_its_first_bytes(start: bytes, mime_type: str) -> None:
+    assert mime.picture_type(start + b"rest") == mime_type
+    assert mime.picture_type(start[:-1]) is None
+    assert mime.picture_type(b" " + start) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"<html>",
+        b"%PDF-1.7",
+        b"RIFF\x24\x01\x00\x00WAVE",
+        b"II+\x00\x08\x00\x00\x00",
+        b"MM\x00+",
+        b"\x00\x00\x01\x00",
+        b"\x00\x00\x00\x1cftypavif",
+    ],
+)
+def test_what_is_no_picture_that_is_taken(data: bytes) -> None:
+    assert mime.picture_type(data) is None

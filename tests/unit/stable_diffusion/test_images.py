@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from stable_diffusion import images
+from stable_diffusion.request import SIZES, InputError
+from tests.support.pictures import opened, picture_of, png
+
+
+def saved(folder: Path, picture: Image.Image, file_format: str, **options: Any) -> Path:
+    path = folder / "upload"
+    picture.save(path, file_format, **options)
+    return path
+
+
+def refusal(path: object) -> str:
+    with pytest.raises(InputError) as caught:
+        images.read_image(path)
+    assert len(caught.value.faults) == 1
+    return str(caught.value)
+
+
+# What comes in
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_the_documented_formats_are_read(tmp_path: Path, file_format: str) -> None:
+    picture = Image.new("RGB", (40, 30), (200, 100, 50))
+    read = images.read_image(saved(tmp_path, picture, file_format))
+    assert (read.mode, read.size) == ("RGB", (40, 30))
+    assert numpy.allclose(numpy.asarray(read)[5, 5], (200, 100, 50), atol=6)
+
+
+def test_other_formats_are_refused(tmp_path: Path) -> None:
+    for file_format in ("PPM", "ICO", "TGA", "PDF"):
+        assert "give PNG, JPEG" in refusal(saved(tmp_path, picture_of(), file_format))
+
+
+@pytest.mark.parametrize("colours", ["L", "1", "P", "CMYK", "LA", "RGBA", "YCbCr"])
+def test_all_kinds_of_colour_become_rgb(tmp_path: Path, colours: str) -> None:
+    halves = Image.new("RGB", (8, 8), "white")
+    halves.paste("black", (4, 0, 8, 8))
+    read = images.read_image(saved(tmp_path, halves.convert(colours), "TIFF"))
+    assert read.mode == "RGB"
+    assert read.getpixel((1, 1)) == (255, 255, 255)
+    assert read.getpixel((6, 6)) == (0, 0, 0)
+
+
+def test_a_cmyk_photo_keeps_its_colours(tmp_path: Path) -> None:
+    orange = Image.new("RGB", (16, 16), (240, 120, 10))
+    read = images.read_image(saved(tmp_path, orange.convert("CMYK"), "JPEG", quality=95))
+    assert numpy.allclose(numpy.asarray(read)[8, 8], (240, 120, 10), atol=6)
+
+
+def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path: Path) -> None:
+    grey = numpy.array([[0, 257 * 100, 257 * 200, 65535]], numpy.uint16)
+    for file_format in ("PNG", "TIFF"):
+        read = images.read_image(saved(tmp_path, Image.fromarray(grey), file_format))
+        assert [read.getpixel((x, 0)) for x in range(4)] == [(v,) * 3 for v in (0, 100, 200, 255)]
+    colour = b"\0" + struct.pack(">6H", 257 * 10, 257 * 20, 257 * 30, 65535, 0, 257 * 7)
+    (tmp_path / "colour").write_bytes(png(2, 1, 16, 2, colour))
+    read = images.read_image(tmp_path / "colour")
+    assert [read.getpixel((x, 0)) for x in range(2)] == [(10, 20, 30), (255, 0, 7)]
+
+
+def test_thirty_two_bits_are_refused(tmp_path: Path) -> None:
+    for kind in (numpy.int32, numpy.float32):
+        path = saved(tmp_path, Image.fromarray(numpy.ones((4, 4), kind)), "TIFF")
+        assert "of a rare kind" in refusal(path)
+
+
+def test_transparency_is_laid_on_white_in_an_image_and_on_black_in_a_mask(tmp_path: Path) -> None:
+    layer = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    layer.putpixel((0, 0), (255, 255, 255, 255))
+    for picture in (layer, layer.convert("LA"), layer.quantize(4)):
+        path = saved(tmp_path, picture, "PNG")
+        assert images.read_image(path).getpixel((2, 2)) == (255, 255, 255)
+        mask = images.read_mask(path, [])
+        assert (mask.mode, mask.getpixel((2, 2)), mask.getpixel((0, 0))) == ("L", 0, 255)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_that_was_taken_sideways_is_upright(tmp_path: Path, orientation: int) -> None:
+    upright = Image.new("RGB", (20, 12), "white")
+    upright.paste("black", (0, 0, 4, 4))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turns = {
+        2: 0,
+        3: 3,
+        4: 1,
+        5: 5,
+        6: 2,
+        7: 6,
+        8: 4,
+    }  # what brings the upright one into that state
+    stored = upright.transpose(Image.Transpose(turns[orientation])) if orientation > 1 else upright
+    read = images.read_image(saved(tmp_path, stored, "PNG", exif=exif))
+    assert read.size == (20, 12)
+    assert list(read.getdata()) == list(upright.getdata())
+
+
+def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (10, 10), colour) for colour in ("red", "blue")]
+    for file_format in ("GIF", "WEBP", "TIFF"):
+        options = {"lossless": True} if file_format == "WEBP" else {}
+        path = saved(
+            tmp_path, frames[0], file_format, save_all=True, append_images=frames[1:], **options
+        )
+        assert images.read_image(path).getpixel((5, 5)) == (255, 0, 0)
+
+
+def test_a_decompression_bomb_is_refused_before_a_pixel_is_decoded(tmp_path: Path) -> None:
+    for width, height in ((8001, 8000), (60_000, 60_000), (2**31 - 1, 2**31 - 1)):
+        (tmp_path / "bomb").write_bytes(png(width, height, 8, 2, b"nothing that could be decoded"))
+        assert "at most 64 megapixels" in refusal(tmp_path / "bomb")
+
+
+def test_a_jpeg_that_goes_over_its_pixels_without_end_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, picture_of(), "JPEG", progressive=True)
+    assert images.read_image(path).size == (128, 128)
+    data = path.read_bytes()
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    path.write_bytes(data[:-2] + scan * 200 + data[-2:])
+    assert "more than 100 scans" in refusal(path)
+
+
+def test_what_is_no_picture_is_refused_in_plain_words(tmp_path: Path) -> None:
+    whole = io.BytesIO()
+    picture_of().save(whole, "PNG")
+    for name, data, words in (
+        ("text", b"hello", "no picture"),
+        ("empty", b"", "no picture"),
+        ("truncated.png", whole.getvalue()[:2000], "ends too early"),
+        ("vector.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no picture"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        assert words in refusal(tmp_path / name)
+
+
+def test_a_text_is_no_way_to_a_file_of_the_server() -> None:
+    for text in ("/etc/hostname", "file:///etc/hostname", "", "ftp://a/b.png", 5):
+        assert "is no upload" in refusal(text)
+
+
+@given(st.data())
+def test_a_damaged_file_is_read_or_refused_and_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    file_format = data.draw(st.sampled_from(images.FORMATS))
+    whole = io.BytesIO()
+    picture_of(size=(16, 16)).save(whole, file_format)
+    damaged = bytearray(whole.getvalue())
+    for _ in range(data.draw(st.integers(1, 8))):
+        place = data.draw(st.integers(0, len(damaged) - 1))
+        damaged[place] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("damaged") / "file"
+    path.write_bytes(damaged[: data.draw(st.integers(1, len(damaged)))])
+    try:
+        assert images.read_image(path).mode == "RGB"
+    except InputError as error:
+        assert len(error.faults) == 1
+
+
+# Which size comes out
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ((500, 500), (768, 768)),
+        ((3000, 2000), (960, 640)),
+        ((2000, 3000), (640, 960)),
+        ((4032, 3024), (768, 576)),
+        ((1920, 1080), (1024, 576)),
+        ((1, 1), (768, 768)),
+        ((1, 5000), (384, 1024)),
+        ((5000, 1), (1024, 384)),
+    ],
+)
+def test_an_empty_size_follows_the_pictures_shape(
+    shape: tuple[int, int], size: tuple[int, int]
+) -> None:
+    assert images.choose_size(None, None, shape, native=768) == size
+
+
+def test_without_a_picture_the_empty_size_is_the_native_one() -> None:
+    assert images.choose_size(None, None, None, native=768) == (768, 768)
+    assert images.choose_size(512, None, None, native=768) == (512, 768)
+
+
+def test_with_one_side_given_the_other_follows_the_shape() -> None:
+    assert images.choose_size(768, None, (3000, 2000), native=768) == (768, 512)
+    assert images.choose_size(None, 768, (2000, 3000), native=768) == (512, 768)
+    assert images.choose_size(128, None, (1, 1), native=768) == (128, 128)
+
+
+sides = st.integers(1, 10_000)
+
+
+@given(sides, sides, st.sampled_from([128, 256, 512, 768]))
+def test_no_pair_of_about_the_native_area_is_closer_in_shape(
+    width: int, height: int, native: int
+) -> None:
+    chosen = images.choose_size(None, None, (width, height), native)
+
+    def distance(size: tuple[int, int]) -> float:
+        return float(abs(numpy.log(size[0] / size[1]) - numpy.log(width / height)))
+
+    pairs = [(w, h) for w in SIZES for h in SIZES if native**2 / 2 <= w * h <= native**2 * 2]
+    assert chosen in pairs
+    assert distance(chosen) <= min(map(distance, pairs)) + 1e-9
+    mirrored = images.choose_size(None, None, (height, width), native)
+    assert (
+        mirrored == chosen[::-1] or width == height or distance(mirrored[::-1]) == distance(chosen)
+    )
+
+
+# How it is fitted
+
+
+def test_a_picture_of_the_asked_size_is_not_touched() -> None:
+    picture = picture_of(size=(256, 128))
+    assert list(images.fit(picture, (256, 128)).getdata()) == list(picture.getdata())
+
+
+def test_the_middle_is_taken_and_nothing_is_squashed() -> None:
+    picture = Image.new("L", (300, 100), "white")
+    picture.paste("black", (90, 0, 210, 100))
+    assert images.fit(picture, (128, 128)).getextrema() == (0, 0)
+    square = ImageOps.expand(Image.new("L", (20, 20), 255), border=40)
+    fitted = images.fit(square, (512, 256)).point(lambda grey: 255 * (grey > 127))
+    left, top, right, bottom = fitted.getbbox() or (0, 0, 0, 0)
+    assert abs((right - left) - 102) <= 1
+    assert abs((bottom - top) - 102) <= 1
+
+
+@given(sides, sides, st.sampled_from(SIZES), st.sampled_from(SIZES))
+def test_any_shape_fits_any_size(width: int, height: int, asked_width: int, asked: int) -> None:
+    picture = Image.new("L", (min(width, 2000), min(height, 2000)), 77)
+    fitted = images.fit(picture, (asked_width, asked))
+    assert fitted.size == (asked_width, asked)
+    assert fitted.getextrema() == (77, 77)
+
+
+# What goes out
+
+
+@pytest.mark.parametrize("file_format", ["png", "webp", "jpg"])
+def test_a_file_carries_its_making(tmp_path: Path, file_format: str) -> None:
+    making = {"prompt": "röd äpple 🍎\n\x00", "seed": 2**53 - 1, "strength": 0.1}
+    path = tmp_path / f"picture.{file_format}"
+    images.save(picture_of(), path, file_format, 90, making)
+    assert images.making_of(path) == making
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    with Image.open(path) as picture:
+        assert picture.format == {"jpg": "JPEG"}.get(file_format, file_format.upper())
+        assert picture.size == (128, 128)
+
+
+@pytest.mark.parametrize("file_format", ["png", "webp", "jpg"])
+def test_the_longest_prompts_do_not_keep_a_picture_from_being_written(
+    tmp_path: Path, file_format: str
+) -> None:
+    making: dict[str, Any] = {"prompt": "🍎" * 100_000, "negative_prompt": "é" * 100_000, "seed": 5}
+    path = tmp_path / f"picture.{file_format}"
+    images.save(picture_of(), path, file_format, 90, making)
+    read = images.making_of(path)
+    assert read["seed"] == 5
+    assert making["prompt"].startswith(read["prompt"].removesuffix("…"))
+    assert (read == making) == (file_format == "png")
+
+
+def test_png_is_exact_and_quality_matters_to_the_others(tmp_path: Path) -> None:
+    picture = picture_of()
+    images.save(picture, tmp_path / "a.png", "png", 1, {})
+    assert list(opened(tmp_path / "a.png").getdata()) == list(picture.getdata())
+    for file_format in ("webp", "jpg"):
+        sizes = []
+        for quality in (10, 95):
+            images.save(picture, tmp_path / "b", file_format, quality, {})
+            sizes.append((tmp_path / "b").stat().st_size)
+        assert sizes[0] < sizes[1] / 2
+
+
+def test_the_uploads_own_metadata_is_not_in_the_result(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "SecretCamera"
+    for file_format in ("PNG", "JPEG", "WEBP", "TIFF"):
+        path = saved(tmp_path, picture_of(), file_format, exif=exif)
+        fitted = images.fit(images.read_image(path), (128, 128))
+        for kind in ("png", "webp", "jpg"):
+            images.save(fitted, tmp_path / "out", kind, 90, {"seed": 1})
+            assert b"SecretCamera" not in (tmp_path / "out").read_bytes()

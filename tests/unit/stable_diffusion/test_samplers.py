@@ -1,0 +1,152 @@
+"""Tables are held to the schedules that they were read off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stable_diffusion import samplers, schedulers
+from stable_diffusion.samplers import LATENTS, NOISE, OUTPUT, Samplers, Table
+from tests.unit.stable_diffusion.test_schedulers import SD
+
+SHAPE = (1, 4, 8, 8)
+
+
+def table_of(name: str, config: dict[str, Any], steps: int, strength: float = 1) -> Table:
+    table = samplers.read(schedulers.make(name, config, steps, strength))
+    assert table
+    return table
+
+
+def by_schedule(name: str, config: dict[str, Any], steps: int, strength: float) -> torch.Tensor:
+    """The latents after all steps, with a nonlinear stand-in for the UNet."""
+    schedule = schedulers.make(name, config, steps, strength)
+    generator = torch.Generator().manual_seed(7)
+    latents = torch.randn(SHAPE, generator=generator, dtype=torch.float64)
+    latents = latents * float(schedule.scheduler.init_noise_sigma)
+    for index, timestep in enumerate(schedule.timesteps):
+        seen = schedule.scheduler.scale_model_input(latents, timestep)
+        latents = schedule.step(index, unet(seen, float(timestep)), latents, generator)
+    return latents.double()
+
+
+def by_table(table: Table) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(7)
+    first = torch.randn(SHAPE, generator=generator, dtype=torch.float64)
+    state = torch.zeros(samplers.COLUMNS, first.numel(), dtype=torch.float64)
+    state[LATENTS] = table.start(None, first).flatten()
+    steps = zip(table.matrices, table.scales.tolist(), table.timesteps.tolist(), strict=True)
+    for matrix, scale, timestep in steps:
+        state[OUTPUT] = unet(state[LATENTS] * scale, timestep)
+        if table.draws:
+            drawn = torch.randn(SHAPE, generator=generator, dtype=torch.float64)
+            state[NOISE] = drawn.flatten()
+        after = matrix @ state
+        state[:OUTPUT] = after[:OUTPUT]
+    return state[LATENTS].view(SHAPE)
+
+
+def unet(seen: torch.Tensor, timestep: float) -> torch.Tensor:
+    return torch.tanh(seen + timestep / 1000) + 0.1 * torch.sin(3 * seen)
+
+
+ALL = sorted(schedulers.CLASSES)
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(ALL),
+    st.sampled_from(["epsilon", "v_prediction", "sample"]),
+    st.booleans(),
+    st.integers(1, 60) | st.sampled_from([400, 499, 512]),
+    st.sampled_from([1.0, 0.8, 0.3, 0.01]),
+)
+def test_a_table_takes_the_steps_of_its_schedule(
+    name: str, prediction_type: str, zero_snr: bool, steps: int, strength: float
+) -> None:
+    if name == "KLMS":
+        steps = min(steps, 60)  # its coefficients are integrals that take long
+        if prediction_type == "sample":
+            prediction_type = "epsilon"  # the library has not made it
+    if name == "PNDM":
+        prediction_type = prediction_type.replace("sample", "epsilon")
+    if name == "K_EULER_ANCESTRAL":
+        prediction_type = prediction_type.replace("sample", "v_prediction")
+    config = SD | {"prediction_type": prediction_type, "rescale_betas_zero_snr": zero_snr}
+    expected = by_schedule(name, config, steps, strength)
+    found = by_table(table_of(name, config, steps, strength))
+    assert (found - expected).abs().max() <= 3e-6 * expected.abs().max().clamp(min=1)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_table_lays_noise_on_a_picture_as_its_schedule_does(name: str) -> None:
+    table, schedule = table_of(name, SD, 12, 0.5), schedulers.make(name, SD, 12, 0.5)
+    picture, noise = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(1))
+    expected = schedule.add_noise(0, picture, noise)
+    assert torch.allclose(table.start(picture, noise), expected, atol=1e-6)
+    generator = torch.Generator()
+    for index in range(1, len(schedule.timesteps)):
+        schedule.scheduler.scale_model_input(picture, schedule.timesteps[index - 1])
+        schedule.step(index - 1, noise, picture, generator)
+        of_picture, of_noise = table.renoise[index].tolist()
+        found = picture * of_picture + noise * of_noise
+        assert torch.allclose(found, schedule.add_noise(index, picture, noise), atol=1e-5)
+    assert table.renoise[-1].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["DDIM", "K_EULER", "K_EULER_ANCESTRAL", "KLMS"])
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_the_estimate_is_the_librarys_where_it_gives_one(name: str, prediction_type: str) -> None:
+    config = SD | {"prediction_type": prediction_type}
+    table, schedule = table_of(name, config, 9), schedulers.make(name, config, 9)
+    generator = torch.Generator().manual_seed(3)
+    state = torch.zeros(samplers.COLUMNS, 256, dtype=torch.float64)
+    latents = torch.randn(SHAPE, generator=generator, dtype=torch.float64) * table.sigma
+    for index, timestep in enumerate(schedule.timesteps):
+        output = torch.randn(SHAPE, generator=generator, dtype=torch.float64)
+        state[LATENTS], state[OUTPUT] = latents.flatten(), output.flatten()
+        schedule.scheduler.scale_model_input(latents, timestep)
+        given = {"generator": generator} if "ANCESTRAL" in name else {}
+        stepped = schedule.scheduler.step(output, timestep, latents, **given)
+        estimate = (table.matrices[index, -1] @ state).view(SHAPE)
+        expected = stepped.pred_original_sample
+        assert (estimate - expected).abs().max() <= 1e-3 * expected.abs().max()
+        latents = stepped.prev_sample.double()
+
+
+def test_without_guidance_the_unconditional_output_has_no_part() -> None:
+    matrices = table_of("DPMSolverMultistep", SD, 5).matrices
+    split = samplers.guided(matrices, 1)
+    assert not split[..., OUTPUT].any()
+    assert torch.equal(split[..., OUTPUT + 1], matrices[..., OUTPUT])
+    guided = samplers.guided(matrices, 7.5)
+    assert torch.allclose(guided[..., OUTPUT] + guided[..., OUTPUT + 1], matrices[..., OUTPUT])
+
+
+@pytest.mark.parametrize("setting", ["clip_sample", "thresholding"])
+def test_a_sampler_that_clips_is_no_table(setting: str) -> None:
+    config = SD | {setting: True, "prediction_type": "epsilon"}
+    assert samplers.read(schedulers.make("DDIM", config, 5)) is None
+
+
+def test_a_sampler_that_remembers_too_much_is_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samplers, "MEMORY", 2)
+    assert samplers.read(schedulers.make("PNDM", SD, 9)) is None
+
+
+def test_a_table_is_read_once_and_only_the_last_ones_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(samplers, "TABLES", 2)
+    known = Samplers(SD)
+    first = known.table("DDIM", 4, 1)
+    assert known.table("DDIM", 4, 1) is first
+    known.table("DDIM", 5, 1)
+    known.table("DDIM", 6, 1)
+    assert known.table("DDIM", 4, 1) is not first
+    assert len(first.result().timesteps) == 4  # type: ignore[union-attr]
+    known.close()

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from stable_diffusion import schedulers
+
+SD = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+    "steps_offset": 1,
+    "set_alpha_to_one": False,
+    "clip_sample": False,
+    "skip_prk_steps": True,
+}
+"""The configuration of SD 2.1's own scheduler."""
+
+
+@pytest.fixture(params=schedulers.CLASSES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_any_number_of_steps_takes_that_many_timesteps_down_to_the_last(name: str) -> None:
+    for steps in range(1, 1001):
+        timesteps = schedulers.make(name, SD, steps).timesteps
+        distinct = torch.unique_consecutive(timesteps)
+        assert len(distinct) == steps
+        assert distinct[0] == 999
+        assert (distinct.diff() < 0).all()
+        assert 0 <= distinct[-1] <= 1000 / steps
+
+
+@pytest.mark.parametrize(
+    ("steps", "strength", "run"),
+    [(25, 0.8, 20), (25, 1, 25), (50, 0.3, 15), (10, 0.19, 1), (25, 0, 0), (1, 0.5, 1)],
+)
+def test_strength_runs_that_part_of_the_steps(
+    name: str, steps: int, strength: float, run: int
+) -> None:
+    schedule = schedulers.make(name, SD, steps, strength)
+    warm_up = name == "PNDM" and run > 1
+    assert len(schedule.timesteps) == run + warm_up
+    if int(steps * strength) == run:
+        all_steps = torch.unique_consecutive(schedulers.make(name, SD, steps).timesteps)
+        assert (
+            torch.unique_consecutive(schedule.timesteps).tolist() == all_steps[-run:].tolist()
+            or not run
+        )
+
+
+@pytest.mark.parametrize(
+    ("strength", "last"), [(0.01, 9), (0.03, 28), (0.001, 0), (1e-9, 0), (5e-324, 0)]
+)
+def test_a_strength_of_less_than_a_step_runs_the_last_one_of_a_finer_schedule(
+    name: str, strength: float, last: int
+) -> None:
+    assert schedulers.make(name, SD, 25, strength).timesteps.tolist() == [last]
+
+
+def test_pndm_warms_up_where_it_begins() -> None:
+    assert schedulers.make("PNDM", SD, 25, 0.8).timesteps.tolist()[:4] == [799, 759, 759, 719]
+    assert len(schedulers.make("PNDM", SD, 25, 0.8).timesteps) == 21
+
+
+def test_each_schedule_has_a_scheduler_of_its_own(name: str) -> None:
+    one, other = (schedulers.make(name, SD, 4) for _ in range(2))
+    assert one.scheduler is not other.scheduler
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 25, 61, 400, 499, 512])
+@pytest.mark.parametrize("name", sorted(schedulers.CLASSES.keys() - {"K_EULER_ANCESTRAL"}))
+def test_every_step_leaves_just_the_noise_that_the_next_timestep_tells_the_model(
+    name: str, steps: int
+) -> None:
+    # The ancestral sampler is left out: it draws new noise, so that its path can't be foretold.
+    picture = torch.full((1, 1, 4, 4), 0.5)
+    noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(1))
+    schedule = schedulers.make(name, SD | {"prediction_type": "epsilon"}, steps)
+    latents = noise * schedule.scheduler.init_noise_sigma
+    missing = torch.zeros(picture.shape)
+    for index, timestep in enumerate(schedule.timesteps):
+        alpha = schedule.scheduler.alphas_cumprod[int(timestep)]
+        scaled: Any = schedule.scheduler.scale_model_input(latents, timestep)
+        repeated = index > 0 and timestep == schedule.timesteps[index - 1]  # PNDM's warm-up
+        if index > 0 and not repeated:
+            # The first step starts from noise alone, in which SD's schedule expects some picture.
+            expected = alpha.sqrt() * (picture + missing) + (1 - alpha).sqrt() * noise
+            assert torch.allclose(scaled, expected, atol=1e-2)
+        else:
+            missing = (scaled - (1 - alpha).sqrt() * noise) / alpha.sqrt() - picture
+        latents = schedule.step(index, noise, latents, torch.Generator())
+    assert torch.allclose(latents, picture + missing, atol=0.1)
+
+
+def test_added_noise_is_the_librarys(name: str) -> None:
+    generator = torch.Generator().manual_seed(1)
+    latents, noise = torch.randn(2, 1, 4, 8, 8, generator=generator)
+    schedule = schedulers.make(name, SD, 12, 0.5)
+    ours = schedule.add_noise(0, latents, noise)
+    theirs = schedule.scheduler.add_noise(latents, noise, schedule.timesteps[:1])
+    assert torch.allclose(ours, theirs, atol=1e-6)

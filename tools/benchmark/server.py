@@ -1,0 +1,100 @@
+"""A server of ours as a subprocess, and a client of it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+
+from cog_schema.schema import ROOT
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def url_of(process: psutil.Process) -> str:
+    """Where a process listens, which does so at one port."""
+    (listening,) = [one for one in process.net_connections() if one.status == psutil.CONN_LISTEN]
+    return f"http://{listening.laddr.ip}:{listening.laddr.port}"
+
+
+class Client:
+    """Asks the server at a URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def predict(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a prediction."""
+        body = json.dumps({"input": inputs}).encode()
+        request = urllib.request.Request(
+            f"{self.url}/predictions", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=3600) as response:
+            answer: dict[str, Any] = json.load(response)
+        if answer["status"] != "succeeded":
+            raise RuntimeError(f"a prediction failed: {answer.get('error')}")
+        return answer
+
+
+class Server(Client):
+    """A running server at `url`; `seconds_to_ready` counts from the start of its process."""
+
+    def __init__(self, model: str) -> None:
+        port = free_port()
+        super().__init__(f"http://127.0.0.1:{port}")
+        self._data = tempfile.TemporaryDirectory()
+        self._start = time.perf_counter()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "commands.serve", "--port", str(port), "--model", model],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "DATA": self._data.name},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while not self._is_ready():
+            if self.process.poll() is not None:
+                raise RuntimeError("the server could not start; scripts/serve says why")
+            time.sleep(0.02)
+        self.seconds_to_ready = self.age
+
+    @property
+    def age(self) -> float:
+        """Seconds since the start of its process."""
+        return time.perf_counter() - self._start
+
+    def close(self) -> None:
+        """Ends it, and waits until it has."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+        self._data.cleanup()
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/health-check", timeout=5) as response:
+                return bool(json.load(response)["status"] == "READY")
+        except OSError:
+            return False
+
+
+@contextmanager
+def serving(model: str) -> Iterator[Server]:
+    """A server for the time of a block."""
+    server = Server(model)
+    try:
+        yield server
+    finally:
+        server.close()

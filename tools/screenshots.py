@@ -1,0 +1,111 @@
+"""Takes the pictures of the web form that the README shows, from the running page, into `docs/`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from cog_schema.schema import ROOT
+from tools.benchmark.server import serving
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+LAPTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+LONGEST = 120_000
+"""Milliseconds that a prediction may take."""
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """A browser without a window: the system's, else the one that Playwright has installed."""
+    program = next((path for one in PROGRAMS if (path := shutil.which(one))), None)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+def main() -> int:
+    """Takes them; the exit status."""
+    with serving("demo") as server, browser() as opened:
+        page = _page(opened, server.url, viewport=LAPTOP, device_scale_factor=1.25)
+        for example, prompt in (("house.png", "a castle"), ("orange.jpg", "a jack-o-lantern")):
+            _draw(page, example, prompt, images=4)
+        page.locator("#advanced > summary").click()
+        page.get_by_label("Number of inference steps", exact=True).fill("512")
+        page.locator("#advanced > summary").click()
+        _ask(page, "cat.png", "a fox", images=2)
+        expect(page.locator(".card").first.locator(".status")).to_contain_text("Step 1")
+        _take(page, "form.png")
+        page.get_by_role("button", name="Stop").first.click()
+
+        page.locator(".card").nth(2).locator(".picture").nth(1).click()
+        page.get_by_label("How much of the input is shown").fill("50")
+        _take(page, "form-picture.png")
+
+        phone = _page(
+            opened,
+            server.url,
+            viewport=PHONE,
+            device_scale_factor=1.5,
+            has_touch=True,
+            is_mobile=True,
+            color_scheme="dark",
+        )
+        phone.get_by_role("button", name="Examples").click()
+        phone.get_by_role("button", name="Take house.png and the prompt a castle").click()
+        _take(phone, "form-phone.png")
+    return 0
+
+
+def _page(opened: Browser, url: str, **options: Any) -> Page:
+    page = opened.new_context(**options).new_page()
+    page.set_default_timeout(LONGEST)
+    page.goto(url)
+    expect(page.get_by_label("Prompt", exact=True)).to_be_visible()
+    return page
+
+
+def _ask(page: Page, example: str, prompt: str, images: int) -> None:
+    if page.get_by_role("button", name="Remove").count():
+        page.get_by_role("button", name="Remove").first.click()
+    take = page.get_by_role("button", name=f"Take {example} and the prompt {prompt}")
+    if not take.is_visible():
+        page.get_by_role("button", name="Examples").click()
+    take.click()
+    page.get_by_label("Number of images", exact=True).fill(str(images))
+    page.get_by_role("button", name="Run").click()
+
+
+def _draw(page: Page, example: str, prompt: str, images: int) -> None:
+    before = page.locator(".card").count()
+    _ask(page, example, prompt, images)
+    expect(page.locator(".card[data-status=succeeded]")).to_have_count(before + 1, timeout=LONGEST)
+
+
+def _take(page: Page, name: str) -> None:
+    page.evaluate(
+        "for (const one of [window, document.getElementById('inputs')]) one.scrollTo(0, 0)"
+    )
+    page.wait_for_timeout(500)
+    page.screenshot(path=ROOT / "docs" / name)
+    print(f"docs/{name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
