@@ -64,8 +64,8 @@ class Table:
         """Return the latents that the first call starts from: of noise alone, or of a picture's."""
         if picture is None:
             return noise.mul(self.sigma)
-        of_picture, of_noise = self.renoise[0].tolist()
-        return picture * of_picture + noise * of_noise
+        factors: list[float] = self.renoise[0].tolist()
+        return picture * factors[0] + noise * factors[1]
 
     def numbers(self, guidance_scale: float) -> torch.Tensor:
         """Return (calls, NUMBERS), float32: all that a step needs beside tensors.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from stable_diffusion.catalogue import SetupError
 from stable_diffusion.executors.plain import PlainExecutor
 from stable_diffusion.models import Model
@@ -22,6 +24,31 @@ def choose(name: str | None, model: Model, wake: Callable[[], None]) -> PlainExe
     Raises:
         SetupError: where it can't be had.
     """
+    on_gpu = model.device.type == "cuda"
     if name not in (None, *NAMES):
         raise SetupError(f"EXECUTOR is {name!r}; give one of {', '.join(NAMES)}, or nothing")
+    if name == "cuda-graphs" and not on_gpu:
+        raise SetupError("EXECUTOR is cuda-graphs, and there is no GPU; leave it empty")
+    if name == "cuda-graphs" or (name is None and on_gpu):
+        return _cuda_graphs(model)
     return PlainExecutor(model)
+
+
+def _cuda_graphs(model: Model) -> PlainExecutor:
+    from stable_diffusion import channels_last
+    from stable_diffusion.executors.cuda_graphs import (
+        GRAPH_MEMORY_SHARE,
+        CudaGraphExecutor,
+        GraphRecorder,
+    )
+
+    def fuse() -> Callable[[], None]:
+        channels_last.probe(model.device, model.dtype)
+        pipeline = model.pipeline
+        patches = channels_last.keep_channels_last(pipeline.unet)
+        patches.enter_context(channels_last.keep_channels_last(pipeline.vae))
+        return patches.close
+
+    free, _ = torch.cuda.mem_get_info(model.device)
+    limit = int(GRAPH_MEMORY_SHARE * free)
+    return CudaGraphExecutor(model, GraphRecorder(), limit, fuse)
