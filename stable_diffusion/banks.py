@@ -96,6 +96,11 @@ class Bank:
             self._grow()
         slot = self._free.pop()
         self.taken.add(slot)
+        if self.device.type == "cuda":  # what another stream has made must not be reused too early
+            made = (image.latents, image.noise, image.mask, image.picture, image.texts)
+            for tensor in (*made, image.condition, image.label):
+                if tensor is not None:
+                    tensor.record_stream(torch.cuda.current_stream())
         self._state[slot, 0], self._state[slot, 1:] = image.latents, 0
         fixed = self._fixed[slot]
         fixed[MASK], fixed[FIRST_NOISE] = 1, image.noise

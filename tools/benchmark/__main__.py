@@ -18,6 +18,7 @@ from stable_diffusion.models import DTYPES
 PARTS = ("latency", "calls", "growth", "equality", "cold_start", "overhead", "load", "cluster")
 BENCHMARKS = ROOT / "benchmarks"
 RANDOM = ("stable-diffusion-2-1",)
+QUICK_SIZES = (768, 512)
 
 
 def main() -> None:
@@ -37,12 +38,19 @@ def main() -> None:
                 weights = catalogue.find(options.model, "img2img")
             except WeightsError as error:
                 sys.exit(str(error))
-        results = {"model": weights.name, "machine": machine.facts()}
+        results: dict[str, Any] = {"model": weights.name, "machine": machine.facts()}
         place = "gpu" if results["machine"]["gpu"] else "cpu"
         name = f"{weights.name}-{place}-{results['machine']['precision']}"
         file = options.output or BENCHMARKS / f"{name}-{time.strftime('%Y-%m-%d-%H%M')}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         # Ray is not everybody's.
+        if options.quick:
+            from tools.benchmark.quick import Quick
+
+            sizes = options.size or list(QUICK_SIZES if place == "gpu" else [weights.native_size])
+            Quick(weights, sizes, file, not options.skip_compiled).measure()
+            print(f"all numbers: {file}")
+            return
         parts = [part for part in PARTS if part != "cluster" or importlib.util.find_spec("ray")]
         for part in options.only or parts:
             print(f"measuring {part} ...", file=sys.stderr)
@@ -117,6 +125,14 @@ def parser() -> argparse.ArgumentParser:
         help=f"instead, the architecture of {' or '.join(RANDOM)} with random weights",
     )
     parser.add_argument("--dtype", choices=DTYPES, help="the precision, as DTYPE for the server")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="what a GPU is lent for: a few minutes, and resumed where --output names a file",
+    )
+    parser.add_argument(
+        "--skip-compiled", action="store_true", help="of --quick: without torch's compiler"
+    )
     parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts alone")
     parser.add_argument(
         "--size", type=int, nargs="+", metavar="PIXELS", help="of latency (default: native)"
