@@ -43,7 +43,6 @@ import torch, triton
 from triton import knobs
 from triton.backends.compiler import GPUTarget
 from stable_diffusion import group_norm
-from stable_diffusion.cache import cache_folder
 
 class NoGPU:
     get_current_target = lambda self: GPUTarget("cuda", CAPABILITY, 32)
@@ -87,7 +86,7 @@ for dtype in (torch.float16, torch.float32):
 @pytest.mark.parametrize("capability", [75, 90])
 def test_the_compiler_compiles_once_for_all_sizes(capability: int, tmp_path: Path) -> None:
     script = COMPILE.replace("CAPABILITY", str(capability)).replace("CHANNELS", "[320]")
-    lines = run("-c", script, CACHE_DIR=str(tmp_path)).splitlines()
+    lines = run("-c", script, TRITON_CACHE_DIR=str(tmp_path)).splitlines()
     kernels = (
         ["_add_kernel"] * 2  # With and without a second bias.
         + ["_normalize_kernel"] * 3  # Plain, with SiLU, and with SiLU and shift.
