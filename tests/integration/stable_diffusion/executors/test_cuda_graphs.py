@@ -240,11 +240,15 @@ def test_fused_kernels_that_differ_are_taken_out_again(
     demo: Model, recorder: Recorder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     forward = demo.pipeline.unet.forward
-    undone = []
+    undone = list[int]()
+
+    def undo() -> None:
+        demo.pipeline.unet.forward = forward
+        undone.append(1)
 
     def fuse() -> Callable[[], None]:
         demo.pipeline.unet.forward = lambda *a, **k: (1.1 * forward(*a, **k)[0],)
-        return lambda: (setattr(demo.pipeline.unet, "forward", forward), undone.append(1))  # type: ignore[func-returns-value]
+        return undo
 
     warmed(made(demo, recorder, fuse=fuse))
     assert undone == [1]
