@@ -131,7 +131,7 @@ class Quick:
         }
 
     def turns(self) -> dict[str, Any]:
-        """Milliseconds of a turn of the native size by images, as the engine takes it and plainly."""
+        """Milliseconds of a turn of the native size by images: the engine's, and plain ones."""
         executor, plain = self.engine._executor, PlainExecutor(self.engine.model)
         found = {}
         for images in IMAGES:

@@ -133,7 +133,7 @@ def test_memory_that_runs_out_divides_the_turn_and_loses_nobody(
     fast: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = fast.draw(num_images=4, num_inference_steps=2, width=256)
-    take, failed = steps.take, []
+    take, failed = steps.take, list[int]()
 
     def short(*arguments: Any, **named: Any) -> torch.Tensor:
         if not failed:
