@@ -6,6 +6,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+import numpy
 import torch
 from PIL import Image
 
@@ -30,27 +31,34 @@ class Autoencoder:
         decode: Callable[[torch.Tensor], torch.Tensor],
     ) -> None:
         self._vae = model.pipeline.vae
-        self._processor = model.pipeline.image_processor
         self._device = model.device
         self._encode, self._decode = encode, decode
         self._encodings: OrderedDict[bytes, torch.Tensor] = OrderedDict()
 
     def pixels(self, picture: Image.Image) -> torch.Tensor:
-        """Return (1, 3, height, width), float32, from -1 to 1, on the CPU."""
-        pixels: torch.Tensor = self._processor.preprocess(picture)
-        return pixels
+        """Return (1, 3, height, width), float32, from -1 to 1, on the device."""
+        values = torch.from_numpy(numpy.array(picture)).to(self._device)
+        return values.permute(2, 0, 1)[None].float() / 255 * 2 - 1
 
-    def latents(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return (1, 4, h, w), float32, on the device, of (1, 3, height, width) pixels.
+    def latents(self, picture: Image.Image, hidden: torch.Tensor | None = None) -> torch.Tensor:
+        """Return (1, 4, h, w), float32, on the device, of a picture, RGB.
 
         They are the posterior's mean: the same picture gives the same latents, whatever the seed.
         A picture that comes again is not encoded again.
+
+        Args:
+            hidden: (1, 1, height, width), bool, on the CPU: what is made grey before.
         """
-        digest = hashlib.blake2b(str(tuple(pixels.shape)).encode(), digest_size=32)
-        digest.update(pixels.contiguous().numpy().data)
+        digest = hashlib.blake2b(f"{picture.size} {hidden is not None}".encode())
+        digest.update(picture.tobytes())
+        if hidden is not None:
+            digest.update(hidden.contiguous().numpy().data)
         key = digest.digest()
         if key not in self._encodings:
-            mean = self._encode(pixels.to(self._device, self._vae.dtype))
+            pixels = self.pixels(picture)
+            if hidden is not None:
+                pixels = pixels.masked_fill(hidden.to(self._device), 0)
+            mean = self._encode(pixels.to(self._vae.dtype))
             self._encodings[key] = mean.float() * self._vae.config.scaling_factor
             if len(self._encodings) > ENCODINGS:
                 self._encodings.popitem(last=False)
@@ -65,12 +73,21 @@ class Autoencoder:
         """
         batch = torch.cat(list(latents)) / self._vae.config.scaling_factor
         pixels = self._decode(batch.to(self._vae.dtype)).float()
-        broken = ~pixels.isfinite().flatten(1).all(1) & batch.isfinite().flatten(1).all(1)
-        if self._vae.dtype == torch.float16 and broken.any():
-            pixels[broken] = self._decoded_in_full(batch[broken])
-        found = pixels.isfinite().flatten(1).all(1).tolist()
-        drawn = self._processor.postprocess(pixels.nan_to_num(0, 0, 0))
-        return [picture if good else None for picture, good in zip(drawn, found, strict=True)]
+        found = _are_finite(pixels)
+        if self._vae.dtype == torch.float16 and not all(found):
+            broken = [
+                not is_found and is_sound
+                for is_found, is_sound in zip(found, _are_finite(batch), strict=True)
+            ]
+            if any(broken):
+                pixels[broken] = self._decoded_in_full(batch[broken])
+                found = _are_finite(pixels)
+        values = (pixels.nan_to_num(0, 0, 0) / 2 + 0.5).clamp(0, 1) * 255
+        values = values.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
+        return [
+            Image.fromarray(picture) if is_found else None
+            for picture, is_found in zip(values.numpy(), found, strict=True)
+        ]
 
     def _decoded_in_full(self, latents: torch.Tensor) -> torch.Tensor:
         self._vae.float()
@@ -79,3 +96,9 @@ class Autoencoder:
         finally:
             self._vae.half()
         return pixels
+
+
+def _are_finite(tensor: torch.Tensor) -> list[bool]:
+    """Whether all numbers are, for each of the first dimension."""
+    finite: list[bool] = tensor.isfinite().flatten(1).all(1).tolist()
+    return finite

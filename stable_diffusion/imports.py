@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType, SimpleNamespace
@@ -39,7 +39,8 @@ def quick() -> Iterator[None]:
             import torch
 
             with (
-                _standing("scipy", None),
+                # transformers looks into scikit-learn where that is installed, which needs scipy.
+                nullcontext() if find_spec("sklearn") else _standing("scipy", None),
                 _attribute(torch.distributed, "is_available", lambda: False),
             ):
                 from transformers import CLIPTextModel, CLIPTokenizer  # noqa: F401 loads them

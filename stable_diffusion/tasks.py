@@ -57,13 +57,11 @@ class Fitted:
     """A picture in the result's size, before it is encoded.
 
     picture: RGB.
-    pixels: (1, 3, height, width), float32, from -1 to 1: the same.
-    white: (1, 1, height, width), bool: where it is repainted; None without a mask.
+    white: (1, 1, height, width), bool, on the CPU: where it is repainted; None without a mask.
     mask_latents: (1, 1, h, w), float32: the same for the latents.
     """
 
     picture: Image.Image
-    pixels: torch.Tensor
     white: torch.Tensor | None
     mask_latents: torch.Tensor | None
 
@@ -103,17 +101,16 @@ class ImageToImage:
             strength = 0
         if not picture or strength == 0:
             return PreparedInputs(size, strength, picture, mask)
-        pixels = self.autoencoder.pixels(picture)
         mask_latents = None
         if white is not None:
             # A latent is repainted when any of its pixels is.
             pooled = torch.nn.functional.max_pool2d(white.float(), self.model.scale)
             mask_latents = pooled.to(self.model.device)
-        condition = self.condition(Fitted(picture, pixels, white, mask_latents))
+        condition = self.condition(Fitted(picture, white, mask_latents))
         blended = mask_latents if self.blends else None
         picture_latents = None
         if strength < 1 or blended is not None:
-            picture_latents = self.autoencoder.latents(pixels)
+            picture_latents = self.autoencoder.latents(picture)
         return PreparedInputs(size, strength, picture, mask, picture_latents, blended, condition)
 
     def condition(self, fitted: Fitted) -> torch.Tensor | None:
@@ -209,7 +206,7 @@ class Inpainting(ImageToImage):
         """Return (1, 5, h, w): the mask, and the latents of what it preserves."""
         assert fitted.white is not None
         assert fitted.mask_latents is not None
-        rest = self.autoencoder.latents(fitted.pixels.masked_fill(fitted.white, 0))
+        rest = self.autoencoder.latents(fitted.picture, hidden=fitted.white)
         return torch.cat([fitted.mask_latents, rest], dim=1)
 
 
@@ -246,7 +243,7 @@ class Upscaling(ImageToImage):
         size = picture.width * self.model.scale, picture.height * self.model.scale
         right, bottom = -picture.width % 8, -picture.height % 8
         padded = numpy.pad(numpy.asarray(picture), ((0, bottom), (0, right), (0, 0)), mode="edge")
-        pixels = self.autoencoder.pixels(Image.fromarray(padded))
+        pixels = self.autoencoder.pixels(Image.fromarray(padded)).cpu()
         return PreparedInputs(size, 1, picture, condition=pixels)
 
     def noise_level(self, request: Request) -> int | None:

@@ -34,7 +34,10 @@ GRAPH_MEMORY_SHARE = 0.25
 """Of the memory that is free at the start; `memory.room_for` leaves as much out of account."""
 SMALLEST_GAIN = 0.02
 """Share of a plain call's time that a graph must save to be kept."""
-REPLAYS = 3
+EXPECTED_GAIN = 1.15
+"""How much longer than the longest plain call of fewer rows a replay may be expected to take, by
+the time that each of their rows takes, for a graph to be tried."""
+REPLAYS = 2
 """Replays that are timed."""
 
 Shape = tuple[Kind, int]
@@ -170,7 +173,7 @@ class CudaGraphExecutor(PlainExecutor):
             return captured.output
         self._calls[shape] += 1
         pays = self._calls[shape] + calls_ahead > CALLS_THAT_PAY
-        if not pays or shape in self._refused:
+        if not pays or shape in self._refused or not self._may_gain(shape):
             return super().step(bank, occupants, most_rows, calls_ahead)
         return self._capture(bank, occupants, rows)
 
@@ -198,14 +201,35 @@ class CudaGraphExecutor(PlainExecutor):
         ]
         return min(larger, key=lambda each: each[0])[1] if larger else None
 
+    def _may_gain(self, shape: Shape) -> bool:
+        """Whether launching may still bind a call, by what calls of fewer rows have shown."""
+        kind, rows = shape
+        known = [
+            (captured.rows, captured.milliseconds)
+            for (other, fewer), captured in self._graphs.items()
+            if other == kind and fewer < rows
+        ]
+        if not known:
+            return True
+        fewer, milliseconds = max(known)
+        plain = max(
+            taken
+            for (other, fewer), taken in self._plain_milliseconds.items()
+            if other == kind and fewer < rows
+        )
+        return milliseconds * rows / fewer < EXPECTED_GAIN * plain
+
     def _capture(self, bank: Bank, occupants: list[Occupant], rows: int) -> torch.Tensor:
         """Take a step plainly, and capture a graph for the next ones."""
         shape = (bank.kind, rows)
         batch = bank.gather(occupants, rows)
+        self._recorder.synchronize()
+        start = time.perf_counter()
         after = steps.take(self.unet, batch)
+        self._recorder.synchronize()
+        self._plain_milliseconds[shape] = 1e3 * (time.perf_counter() - start)
         try:
             with CAPTURE:
-                self._plain_milliseconds[shape] = self._timed(lambda: steps.take(self.unet, batch))
                 captured = self._fastest(bank.kind, batch.clone())
                 captured.replay()
             if not proof.is_close(captured.output, after, self.model.dtype):

@@ -69,10 +69,15 @@ def recorder() -> Recorder:
     return Recorder()
 
 
+@pytest.fixture(autouse=True)
+def _all_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs are tried and kept although they save nothing here."""
+    monkeypatch.setattr(cuda_graphs, "SMALLEST_GAIN", -1e9)
+    monkeypatch.setattr(cuda_graphs, "EXPECTED_GAIN", 1e9)
+
+
 @pytest.fixture
 def graphs(demo: Model, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
-    # A graph is kept although it saves nothing here, and padding always pays.
-    monkeypatch.setattr(cuda_graphs, "SMALLEST_GAIN", -1e9)
     monkeypatch.setattr(executors, "choose", lambda *_: made(demo, recorder))
     studio = Studio(demo)
     yield studio
@@ -195,7 +200,6 @@ def test_padding_reads_and_writes_nobodys_slot(demo: Model, recorder: Recorder) 
 def test_graphs_over_the_limits_are_dropped_the_least_recently_used_first(
     demo: Model, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cuda_graphs, "SMALLEST_GAIN", -1e9)
     monkeypatch.setattr(cuda_graphs, "GRAPHS", 2)
     executor = made(demo, recorder)
     bank, occupants = proof.trial(demo, images=4)
@@ -224,6 +228,22 @@ def test_a_graph_that_saves_nothing_is_not_kept(
     recorded = recorder.recorded
     executor.step(bank, occupants, 99, 99)
     assert recorder.recorded == recorded
+
+
+def test_a_graph_that_will_save_nothing_by_what_fewer_rows_have_shown_is_not_tried(
+    demo: Model, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_graphs, "EXPECTED_GAIN", 1.15)
+    executor = made(demo, recorder)
+    bank, occupants = proof.trial(demo, images=4)
+    executor._capture(bank, occupants[:1], rows=2)
+    captured = executor._graphs[bank.kind, 2]
+    executor._plain_milliseconds[bank.kind, 2] = 2.5 * captured.milliseconds
+    recorded = recorder.recorded
+    executor.step(bank, occupants[:3], 99, 99)
+    assert recorder.recorded == recorded
+    executor.step(bank, occupants[:2], 99, 99)
+    assert recorder.recorded == recorded + 1
 
 
 def test_memory_that_is_short_while_capturing_costs_the_graphs_and_nothing_else(
