@@ -156,7 +156,8 @@ class CudaGraphExecutor(PlainExecutor):
 
     def work(self) -> None:
         """Do the next part: fused kernels, then the graph of one image of the native size."""
-        self._to_do.pop(0)()
+        self._to_do[0]()
+        del self._to_do[0]
 
     def step(
         self, bank: Bank, occupants: list[Occupant], most_rows: int, calls_ahead: int
@@ -302,16 +303,22 @@ class CudaGraphExecutor(PlainExecutor):
         try:
             bank, occupants = proof.trial(self.model)
             batch = bank.gather(occupants)
-            expected = steps.take(self.unet, batch)
+            latents, pixels = proof.trial_pictures(self.model)
+            calls: list[Callable[[], torch.Tensor]] = [
+                lambda: steps.take(self.unet, batch),
+                lambda: self.decode(latents),
+                lambda: self.encode(pixels),
+            ]
             with CAPTURE:
+                expected = [call() for call in calls]
                 undo = self._fuse()
-                found = steps.take(self.unet, batch)
-                if not proof.is_close(found, expected, self.model.dtype):
-                    raise ArithmeticError("they gave other numbers than torch's own")
+                for call, tensor in zip(calls, expected, strict=True):
+                    if not proof.is_close(call(), tensor, self.model.dtype):
+                        raise ArithmeticError("they gave other numbers than torch's own")
         except Exception as error:  # a card too old, a compiler that is missing or fails
             if undo:
                 undo()
-            proof.left_out("The fused kernels", error)
+            proof.left_out("Fused kernels", error)
 
     def _capture_native(self) -> None:
         """Capture the graph of one guided image of the model's native size."""

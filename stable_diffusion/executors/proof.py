@@ -45,6 +45,15 @@ def trial(model: Model, images: int = 1) -> tuple[Bank, list[Occupant]]:
     return bank, occupants
 
 
+def trial_pictures(model: Model) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return random latents and pixels of the native size, for the decoder and the encoder."""
+    side, vae = model.weights.native_size // model.scale, model.pipeline.vae
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(1, 4, side, side, generator=generator)
+    pixels = torch.rand(1, 3, 8 * side, 8 * side, generator=generator) * 2 - 1
+    return latents.to(vae.device, vae.dtype), pixels.to(vae.device, vae.dtype)
+
+
 def _numbers() -> torch.Tensor:
     """Return (NUMBERS,) of a step in the middle that mixes all it can, output above all."""
     rows = 2 + MEMORY
@@ -67,4 +76,4 @@ def is_close(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) ->
 def left_out(name: str, reason: object) -> None:
     """Say in one line of the log what the server does without."""
     text = " ".join(str(reason).split())[:300]
-    print(f"{name} is left out: {text}", file=sys.stderr, flush=True)
+    print(f"{name} are left out: {text}", file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from stable_diffusion.events import until_finished
 from stable_diffusion.executors import proof
 from stable_diffusion.executors.plain import PlainExecutor
 from tools.benchmark import equality, latency
+from tools.benchmark.equality import pictures
 from tools.benchmark.floor import floor_of
 from tools.benchmark.latency import PROMPT, answer, default, submit, timed
 from tools.benchmark.machine import matrix_rate, precision
@@ -60,6 +62,7 @@ class Quick:
             self.part(f"{name}, one prediction", lambda: self.one(size, floor))  # noqa: B023
             self.part(f"{name}, {AT_ONCE} at once", lambda: self.together(size, floor))  # noqa: B023
         self.part("turns", self.turns)
+        self.part("highest guidance", self.highest_guidance)
         self.part("beside others", lambda: equality.measure(self.weights, 8))
         if self._engine:
             self._engine.close()
@@ -129,6 +132,13 @@ class Quick:
             "times_the_floor": an_image["median"] / floor,
             "peak_memory": peak_memory(),
         }
+
+    def highest_guidance(self) -> dict[str, Any]:
+        """How far the values of a picture reach at guidance 20: a black one has none."""
+        size = self.sizes[0]
+        asked = dataclasses.replace(default(size, STEPS), guidance_scale=20.0)
+        (picture,) = pictures(submit(self.engine, asked))
+        return {"least": picture.min(), "most": picture.max(), "deviation": picture.std()}
 
     def turns(self) -> dict[str, Any]:
         """Milliseconds of a turn of the native size by images: the engine's, and plain ones."""

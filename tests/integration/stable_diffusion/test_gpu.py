@@ -25,8 +25,11 @@ from tests.support.studio import Studio, request
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 FLOWER = images.read_image(EXAMPLES / "flower.png")
-HALF = (12, 0.5)
-"""How far pictures in half precision may be apart that are drawn in different ways, of 255."""
+HALF = (40, 1.5)
+"""How far pictures in half precision may be apart that are drawn by other kernels, of 255: as far
+as each is from the picture in float32. PNDM and KLMS make more of a difference than others."""
+BESIDE = (8, 0.5)
+"""How far they may be apart that differ in who ran beside them (docs/performance.md)."""
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +66,10 @@ def executor_of(studio: Studio) -> CudaGraphExecutor:
     return executor
 
 
-def close(one: Image.Image, other: Image.Image) -> bool:
+def close(one: Image.Image, other: Image.Image, tolerance: tuple[float, float] = BESIDE) -> bool:
     largest, mean = difference(one, other)
     print(f"apart: {largest:.0f} at most, {mean:.3f} in the mean")
-    return largest <= HALF[0] and mean <= HALF[1]
+    return largest <= tolerance[0] and mean <= tolerance[1]
 
 
 def test_nothing_was_left_out_and_the_native_size_has_a_graph(
@@ -78,7 +81,7 @@ def test_nothing_was_left_out_and_the_native_size_has_a_graph(
     print({rows: taken for (_, rows), taken in executor._plain_milliseconds.items()})
     assert not executor._is_left_out
     assert executor._graphs
-    assert type(fast.model.pipeline.unet.time_embed_act).__name__ != "NoneType"
+    assert "forward" in vars(fast.model.pipeline.unet.conv_norm_out)  # the fused kernel
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
@@ -92,7 +95,7 @@ def test_graphs_draw_what_the_plain_way_draws(plain: Studio, fast: Studio, sched
     together = fast.draw_together([{"scheduler": scheduler, **inputs} for inputs in asked])
     for inputs, pictures in zip(asked, together, strict=True):
         for ours, theirs in zip(pictures, plain.draw(scheduler=scheduler, **inputs), strict=True):
-            assert close(ours, theirs)
+            assert close(ours, theirs, HALF)
 
 
 def test_a_result_beside_others_is_the_one_alone(fast: Studio) -> None:
@@ -154,6 +157,14 @@ def test_a_graph_of_a_trial_gives_the_plain_step(fast: Studio, plain: Studio) ->
         expected = plain.engine._executor.step(bank, occupants, 99, 0)
         found = executor_of(fast)._capture(bank, occupants, rows=6)
         assert proof.is_close(found[:3], expected, fast.model.dtype)
+
+
+@pytest.mark.parametrize("guidance_scale", [7.5, 20])
+def test_half_precision_gives_no_black_picture(fast: Studio, guidance_scale: float) -> None:
+    options: dict[str, Any] = {"guidance_scale": guidance_scale, "num_inference_steps": 20}
+    for picture in fast.draw(num_images=4, width=256, height=256, **options):
+        low, high = picture.convert("L").getextrema()
+        assert high - low > 50  # type: ignore[operator]
 
 
 def test_requests_that_leave_at_any_moment_harm_no_other(fast: Studio) -> None:

@@ -143,7 +143,7 @@ def test_a_card_without_an_attention_takes_another(demo: Model, recorder: Record
 @pytest.mark.parametrize(
     ("error", "spoiled", "expected"),
     [
-        (RuntimeError("capture failed"), False, "CUDA graphs is left out: capture failed"),
+        (RuntimeError("capture failed"), False, "CUDA graphs are left out: capture failed"),
         (None, True, "gave other numbers than a plain one"),
     ],
 )
@@ -272,7 +272,7 @@ def test_fused_kernels_that_differ_are_taken_out_again(
 
     warmed(made(demo, recorder, fuse=fuse))
     assert undone == [1]
-    assert "The fused kernels is left out" in capsys.readouterr().err
+    assert "Fused kernels are left out" in capsys.readouterr().err
 
 
 def test_fused_kernels_that_fail_cost_nothing_else(
@@ -282,7 +282,7 @@ def test_fused_kernels_that_fail_cost_nothing_else(
         raise ImportError("No module named 'triton'")
 
     executor = warmed(made(demo, recorder, fuse=fuse))
-    assert "fused kernels" in capsys.readouterr().err
+    assert "Fused kernels are left out: No module named" in capsys.readouterr().err
     assert executor._backends
 
 
