@@ -26,8 +26,8 @@ from hosting.settings import Settings
 from hosting.storage import predictions, tokens
 from hosting.storage.database import Database, Prediction, Token, Upload, new_id
 from hosting.storage.files import Files
-from tests.support.cog_server import CogServer
 from tests.support.postgresql import PostgreSQL
+from tools.fake_cog import CogServer
 
 LONGEST = 10.0
 """Seconds after which what should happen has not."""

@@ -16,8 +16,8 @@ from hosting.api import documentation
 from hosting.api.guard import HEADERS
 from hosting.settings import Settings, SettingsError
 from hosting.storage.database import Database
-from tests.support.cog_server import CogServer
 from tests.support.front import Front, front, place, wait_until
+from tools.fake_cog import CogServer
 
 ROUTES = {
     "/docs/openapi.json": {"get"},

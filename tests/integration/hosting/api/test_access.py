@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from tests.support.cog_server import CogServer
 from tests.support.front import Front, front
+from tools.fake_cog import CogServer
 
 BODY_NEVER_COMES = ("content-length: 80000000", "transfer-encoding: chunked")
 SENDS = (

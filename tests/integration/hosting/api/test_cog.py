@@ -14,8 +14,8 @@ import pytest
 
 from hosting.storage import predictions
 from hosting.storage.database import Prediction
-from tests.support.cog_server import CogServer, data_url, pixels
 from tests.support.front import Front, front, wait_until
+from tools.fake_cog import CogServer, data_url, pixels
 
 
 @pytest.fixture(scope="module")

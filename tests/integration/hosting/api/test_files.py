@@ -18,8 +18,8 @@ from sqlalchemy.exc import OperationalError
 from hosting.api import pagination
 from hosting.storage import uploads
 from hosting.storage.files import Files
-from tests.support.cog_server import CogServer, data_url, pixels
 from tests.support.front import Front, front
+from tools.fake_cog import CogServer, data_url, pixels
 
 PAGE = b"<html><script>alert(1)</script>"
 MODEL = "stability-ai/stable-diffusion-2-1"

@@ -14,8 +14,8 @@ from hosting.queue import watch
 from hosting.storage import heartbeats, predictions, tokens
 from hosting.storage.database import Database, Delivery, Heartbeat
 from hosting.storage.files import Files
-from tests.support.cog_server import CogServer, pixels
 from tests.support.front import LONGEST, count, place, prediction, queue, until
+from tools.fake_cog import CogServer, pixels
 
 pytestmark = pytest.mark.usefixtures("quick")
 WITH_HOOK = {"webhook": "https://example.com"}

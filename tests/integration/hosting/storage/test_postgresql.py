@@ -19,10 +19,10 @@ from commands.tokens import main
 from hosting.storage import predictions, tokens, uploads
 from hosting.storage.connection import reason
 from hosting.storage.database import Database, DatabaseError, Secret, clock
-from tests.support.cog_server import CogServer
 from tests.support.front import count, front, place, prediction, upload
 from tests.support.postgresql import PostgreSQL
 from tools.benchmark.server import free_port
+from tools.fake_cog import CogServer
 
 
 @pytest.fixture
