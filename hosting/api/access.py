@@ -22,7 +22,7 @@ from hosting.queue import watch
 from hosting.queue.dispatch import Dispatcher
 from hosting.settings import Settings
 from hosting.storage import tokens
-from hosting.storage.database import Prediction, Token
+from hosting.storage.tables import Prediction, Token
 
 WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
 """Methods of requests that bring something, or change something."""

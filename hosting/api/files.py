@@ -19,8 +19,8 @@ from hosting.api.replicate import documents
 from hosting.api.replicate.documents import FileShape, Page
 from hosting.queue.inputs import Fault
 from hosting.storage import uploads
-from hosting.storage.database import Upload, new_id
 from hosting.storage.files import OUTPUT, TYPES
+from hosting.storage.tables import Upload, new_id
 
 SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'none'"
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from hosting.api.problems import invalid
 from hosting.queue.inputs import Fault
-from hosting.storage.database import Prediction, Upload
+from hosting.storage.tables import Prediction, Upload
 
 SIZE = 100
 """Rows of a page."""

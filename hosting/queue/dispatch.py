@@ -24,8 +24,9 @@ from hosting.queue.runs import Run
 from hosting.queue.webhooks import Webhooks
 from hosting.settings import Settings
 from hosting.storage import heartbeats, predictions
-from hosting.storage.database import Database, Prediction, new_id
+from hosting.storage.database import Database
 from hosting.storage.files import Files
+from hosting.storage.tables import Prediction, new_id
 
 
 class Dispatcher:

@@ -15,8 +15,9 @@ from hosting.net import fetch
 from hosting.queue.changes import LOOK, within
 from hosting.settings import Settings
 from hosting.storage import mime, predictions
-from hosting.storage.database import Database, Prediction, new_id
+from hosting.storage.database import Database
 from hosting.storage.files import NOTHING_KEPT, Files
+from hosting.storage.tables import Prediction, new_id
 
 AT_ONCE, EACH_AT_ONCE = 8, 2
 """Predictions whose files are fetched at the same time: of all tokens, and of each."""

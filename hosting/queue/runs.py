@@ -27,8 +27,9 @@ from hosting.backends.endpoints import Endpoint
 from hosting.queue.changes import LOOK, Changes
 from hosting.queue.webhooks import Webhooks
 from hosting.storage import mime, predictions
-from hosting.storage.database import Database, Prediction
+from hosting.storage.database import Database
 from hosting.storage.files import NOTHING_KEPT, TYPES, Files, output_name
+from hosting.storage.tables import Prediction
 
 SAVED_EVERY = 0.5
 """Seconds between two writes of what a running prediction says; so often come its webhooks."""

@@ -9,7 +9,7 @@ from hosting.api.replicate.documents import Queue
 from hosting.queue.changes import LOOK, within
 from hosting.queue.dispatch import Dispatcher
 from hosting.storage import predictions
-from hosting.storage.database import Prediction
+from hosting.storage.tables import Prediction
 
 PING = 15.0
 """Seconds of silence after which a stream should show that it is there."""

@@ -20,8 +20,9 @@ from hosting.net import fetch
 from hosting.net.links import Links
 from hosting.queue.changes import within
 from hosting.storage import predictions
-from hosting.storage.database import Database, Delivery, Prediction, Token
+from hosting.storage.database import Database
 from hosting.storage.files import Files
+from hosting.storage.tables import Delivery, Prediction, Token
 
 MOST_TRIES = 7
 """Calls of a `completed` webhook: a second after the first, then twice as long each time, so that

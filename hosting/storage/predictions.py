@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 
-from hosting.storage.database import Delivery, Heartbeat, Prediction, Token, Upload
+from hosting.storage.tables import Delivery, Heartbeat, Prediction, Token, Upload
 
 FINISHED = ("succeeded", "failed", "canceled")
 EVENTS = ("start", "output", "logs", "completed")

@@ -10,7 +10,8 @@ import time
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from hosting.storage.database import Token, lock
+from hosting.storage.database import lock
+from hosting.storage.tables import Token
 
 LOCAL = "local"
 """The id and the name of whoever is on this machine, as long as no token was ever made."""

@@ -7,7 +7,7 @@ import time
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
-from hosting.storage.database import Token, Upload
+from hosting.storage.tables import Token, Upload
 
 MIB = 2**20
 

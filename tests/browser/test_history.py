@@ -94,7 +94,7 @@ def test_one_that_was_left_out_says_so(visitor: Visitor, one: Front, cog: CogSer
     visitor.card()
 
     def flag(session: Any) -> None:
-        from hosting.storage.database import Prediction
+        from hosting.storage.tables import Prediction
 
         record = session.query(Prediction).one()
         flagged = {"index": 1, "seed": 8, "nsfw": True, "file": None}

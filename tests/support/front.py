@@ -24,8 +24,9 @@ from hosting.queue import watch
 from hosting.queue.dispatch import Dispatcher
 from hosting.settings import Settings
 from hosting.storage import predictions, tokens
-from hosting.storage.database import Database, Prediction, Token, Upload, new_id
+from hosting.storage.database import Database
 from hosting.storage.files import Files
+from hosting.storage.tables import Prediction, Token, Upload, new_id
 from tests.support.postgresql import PostgreSQL
 from tools.fake_cog import CogServer
 

@@ -27,8 +27,8 @@ from hosting.queue import watch
 from hosting.queue.inputs import Fault
 from hosting.queue.intake import Ask, accept
 from hosting.storage import mime
-from hosting.storage.database import Prediction
 from hosting.storage.predictions import FINISHED
+from hosting.storage.tables import Prediction
 
 ROOT = "/v1/inference/"
 OWNERS = {"stabilityai": "stability-ai"}

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict, TypeVar
 
 from hosting import published_models
 from hosting.published_models import Model
-from hosting.storage.database import Prediction, Token, Upload
+from hosting.storage.tables import Prediction, Token, Upload
 
 Shape = TypeVar("Shape")
 

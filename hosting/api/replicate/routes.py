@@ -29,7 +29,7 @@ from hosting.queue import watch
 from hosting.queue.inputs import Fault
 from hosting.queue.intake import Ask, accept
 from hosting.storage import predictions
-from hosting.storage.database import Prediction
+from hosting.storage.tables import Prediction
 
 LONGEST_WAIT = 60
 """Seconds that a client may ask to be kept waiting."""

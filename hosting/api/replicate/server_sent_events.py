@@ -14,8 +14,8 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from hosting.api.access import View
 from hosting.queue import watch
 from hosting.queue.dispatch import Dispatcher
-from hosting.storage.database import Prediction
 from hosting.storage.predictions import FINISHED
+from hosting.storage.tables import Prediction
 
 
 def response(events: AsyncGenerator[bytes, None]) -> StreamingResponse:

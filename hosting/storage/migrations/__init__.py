@@ -1,4 +1,4 @@
-"""The tables' history: a database of any age is brought to what `hosting/storage/database.py` has.
+"""The tables' history: a database of any age is brought to what `hosting/storage/tables.py` has.
 
 Each file in `versions` is a step. A change of the tables needs one, whose `down_revision` is the
 last's; the tests hold the steps to the models.

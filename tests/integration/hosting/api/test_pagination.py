@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 from hosting.api import pagination
 from hosting.api.problems import Problem
 from hosting.storage import tokens
-from hosting.storage.database import Database, Prediction, Token, Upload
+from hosting.storage.database import Database
+from hosting.storage.tables import Prediction, Token, Upload
 from tests.support.front import place, prediction, upload
 
 URL = "https://sd.example.com/v1/list"

@@ -16,8 +16,9 @@ from hosting.net.links import Links
 from hosting.queue import webhooks
 from hosting.queue.webhooks import MOST_TRIES, Webhooks, signature
 from hosting.storage import predictions, tokens
-from hosting.storage.database import Database, Delivery
+from hosting.storage.database import Database
 from hosting.storage.files import Files
+from hosting.storage.tables import Delivery
 from tests.support.front import place, prediction, until
 
 

@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 
 from hosting.queue import watch
 from hosting.storage import heartbeats, predictions, tokens
-from hosting.storage.database import Database, Delivery, Heartbeat
+from hosting.storage.database import Database
 from hosting.storage.files import Files
+from hosting.storage.tables import Delivery, Heartbeat
 from tests.support.front import LONGEST, count, place, prediction, queue, until
 from tools.fake_cog import CogServer, pixels
 

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from hosting.api import pagination
 from hosting.storage import database, migrations, predictions, tokens, uploads
 from hosting.storage.connection import connect
-from hosting.storage.database import Base, Database, DatabaseError, Upload
+from hosting.storage.database import Database, DatabaseError
+from hosting.storage.tables import Base, Upload
 from tests.support import front
 from tests.support.postgresql import PostgreSQL
 

@@ -18,7 +18,8 @@ from sqlalchemy.orm import Session
 from commands.tokens import main
 from hosting.storage import predictions, tokens, uploads
 from hosting.storage.connection import reason
-from hosting.storage.database import Database, DatabaseError, Secret, clock
+from hosting.storage.database import Database, DatabaseError, clock
+from hosting.storage.tables import Secret
 from tests.support.front import count, front, place, prediction, upload
 from tests.support.postgresql import PostgreSQL
 from tools.benchmark.server import free_port

@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 
 from hosting.queue import webhooks
 from hosting.storage import database, heartbeats, predictions, tokens, uploads
-from hosting.storage.database import Database, Delivery, Heartbeat, Prediction, Token
+from hosting.storage.database import Database
+from hosting.storage.tables import Delivery, Heartbeat, Prediction, Token
 from tests.support.front import count, place, prediction, upload
 
 Result = TypeVar("Result")
