@@ -17,7 +17,6 @@ from typing import IO
 import uvicorn
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from sqlalchemy.exc import OperationalError
 
 from hosting import log
 from hosting.api import documentation, error_handlers, files, operations, web_form
@@ -34,7 +33,7 @@ from hosting.net.links import Links
 from hosting.queue.dispatch import Dispatcher
 from hosting.settings import LOOPBACK_NAMES, Settings, SettingsError
 from hosting.storage import database, tokens
-from hosting.storage.database import Database
+from hosting.storage.database import Database, Unavailable
 from hosting.storage.files import Files
 
 DESCRIPTION = """
@@ -135,7 +134,7 @@ def create(
             return
         reasons = error.exceptions if isinstance(error, BaseExceptionGroup) else [error]
         for reason in reasons:
-            known = isinstance(reason, (SetupFailed, OperationalError, OSError))
+            known = isinstance(reason, (SetupFailed, Unavailable, OSError))
             log.info("can't go on", reason=str(reason))
             if not known:
                 logging.getLogger(__name__).error("the queue stopped", exc_info=reason)

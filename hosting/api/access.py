@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy.exc import OperationalError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hosting.api.limits import Limits
@@ -22,6 +21,7 @@ from hosting.queue import watch
 from hosting.queue.dispatch import Dispatcher
 from hosting.settings import Settings
 from hosting.storage import tokens
+from hosting.storage.database import Unavailable
 from hosting.storage.tables import Prediction, Token
 
 WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
@@ -161,7 +161,7 @@ class Door:
             request = Request(scope)
             try:
                 request.state.visitor = await visitor_of(request)
-            except (Problem, OperationalError) as error:
+            except (Problem, Unavailable) as error:
                 await self._answer(request, error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -16,6 +15,8 @@ from hosting.api.deepinfra import routes as deepinfra_routes
 from hosting.api.problems import Problem, invalid
 from hosting.queue.inputs import Fault, InvalidInputs
 from hosting.queue.intake import QueueFull
+from hosting.storage.database import Unavailable
+from hosting.storage.pages import InvalidCursor
 from hosting.storage.uploads import NoRoom
 
 
@@ -35,6 +36,8 @@ def _problem(error: Exception) -> Response:
             return invalid(error.faults).response()
         case RequestValidationError():
             return invalid([_fault(one) for one in error.errors()]).response()
+        case InvalidCursor():
+            return invalid([Fault("invalid_cursor", "cursor", str(error))]).response()
         case QueueFull():
             return Problem(429, str(error), headers={"Retry-After": "5"}).response()
         case NoRoom():
@@ -43,8 +46,8 @@ def _problem(error: Exception) -> Response:
             return Problem(error.status_code, str(error.detail), headers=error.headers).response()
         case ClientDisconnect():  # nobody is there to read it
             return Problem(400, "The request broke off").response()
-        case OperationalError() | OSError():
-            log.info("not taken", fault=str(getattr(error, "orig", error)))
+        case Unavailable() | OSError():
+            log.info("not taken", fault=str(error))
             detail = "The server can't keep anything now; try again"
             return Problem(503, detail, headers={"Retry-After": "5"}).response()
         case _:
@@ -67,7 +70,8 @@ HANDLERS: Any = dict.fromkeys(
         NoRoom,
         HTTPException,
         ClientDisconnect,
-        OperationalError,
+        Unavailable,
+        InvalidCursor,
         OSError,
         Exception,
     ),

@@ -12,7 +12,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from starlette.datastructures import UploadFile
 
-from hosting.api import pagination
 from hosting.api.access import Admitted, Visitor, front_of
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
@@ -90,11 +89,10 @@ async def create_file(request: Request, visitor: Admitted) -> FileShape:
 @routes.get("/v1/files", tags=["files"])
 async def list_files(visitor: Admitted, cursor: str | None = None) -> Page[FileShape]:
     """Your files, the newest first, in pages of 100."""
-    view, is_kept = visitor.view, uploads.are_kept(visitor.token.id)
-    url = f"{view.base}/v1/files"
-    part = await visitor.dispatcher.database.read(pagination.read, Upload, is_kept, url, cursor)
-    shown = [documents.upload(one, view.base, view.link) for one in part.rows]
-    return documents.page(shown, part.previous, part.next)
+    view = visitor.view
+    page = await visitor.dispatcher.database.read(uploads.page, visitor.token.id, cursor)
+    shown = [documents.upload(one, view.base, view.link) for one in page.rows]
+    return documents.page(shown, f"{view.base}/v1/files", page.newer, page.older)
 
 
 @routes.get("/v1/files/{file_id}", tags=["files"])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import OperationalError
 
 from hosting import log
 from hosting.api.access import Admitted, front_of
 from hosting.queue import metrics
 from hosting.storage import predictions
+from hosting.storage.database import Unavailable
 
 routes = APIRouter(tags=["operations"])
 
@@ -25,8 +25,8 @@ async def health(request: Request) -> Response:
             status: sum(count for (_, one), count in waiting.items() if one == status)
             for status in ("starting", "processing")
         }
-    except OperationalError as error:
-        log.info("the database does not answer", fault=str(error.orig))
+    except Unavailable as error:
+        log.info("the database does not answer", fault=str(error))
     endpoints = [
         {
             "name": one.name,

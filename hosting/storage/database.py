@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,8 @@ from hosting.storage.migrations import UnknownTables, migrate
 from hosting.storage.tables import Base, Secret
 
 Result = TypeVar("Result")
+Work = Callable[[Session], Result]
+"""What is done in one transaction."""
 
 THREADS = 8
 """Transactions, and so connections, at the same time. SQLite lets one of them write."""
@@ -28,6 +31,10 @@ THREADS = 8
 
 class DatabaseError(ValueError):
     """A sentence for whoever has chosen the database."""
+
+
+class Unavailable(Exception):
+    """The database can't do it now: it is away, locked, or its disk is full. The message says."""
 
 
 class Database:
@@ -61,30 +68,34 @@ class Database:
         self._readers = sessionmaker(connection.for_readers(self._engine), expire_on_commit=False)
 
     async def __call__(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        """Calls `work(session, *arguments)` in a transaction of its own; its answer, committed."""
+        """Calls `work(session, *arguments)` in a transaction of its own; its answer, committed.
+
+        Raises:
+            Unavailable: when the database can't do it now. So do the others, but `surely`.
+        """
         return await self._beside(self.now, work, *arguments)
 
     async def read(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """The same for what only reads, which waits for nobody who writes."""
 
         def look() -> Result:
-            with self._readers.begin() as session:
+            with _asking(), self._readers.begin() as session:
                 return work(session, *arguments)
 
         return await self._beside(look)
 
     def now(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """Calls `work` in a transaction, while the caller waits."""
-        with self._writers.begin() as session:
+        with _asking(), self._writers.begin() as session:
             return work(session, *arguments)
 
-    async def surely(self, work: Callable[[Session], Result]) -> Result:
+    async def surely(self, work: Work[Result]) -> Result:
         """A transaction that must not be lost: tried until the database takes it."""
         while True:
             try:
                 return await asyncio.shield(self(work))
-            except OperationalError as error:
-                log.info("the database does not answer", fault=str(error.orig))
+            except Unavailable as error:
+                log.info("the database does not answer", fault=str(error))
                 await asyncio.sleep(1)
 
     def close(self) -> None:
@@ -95,6 +106,15 @@ class Database:
     async def _beside(self, call: Callable[..., Result], *arguments: Any) -> Result:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, partial(call, *arguments))
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Raises Unavailable for SQLAlchemy's error, which nobody outside of this package knows."""
+    try:
+        yield
+    except OperationalError as error:
+        raise Unavailable(str(error.orig)) from error
 
 
 def secret(session: Session, name: str) -> bytes:

@@ -102,6 +102,11 @@ class Prediction(Base):
     webhook: Mapped[str | None]
     webhook_events: Mapped[list[str]] = mapped_column(JSON, default=list)
 
+    def copy(self) -> Prediction:
+        """One that stays as this is now."""
+        names = self.__mapper__.columns.keys()
+        return Prediction(**{name: getattr(self, name) for name in names})
+
 
 class Upload(Base):
     """A file that a client sent, to be named as an input."""

@@ -264,10 +264,16 @@ def account(token: Token) -> AccountShape:
 
 
 def page(
-    results: list[Shape], previous: str | None = None, next_: str | None = None
+    results: list[Shape], url: str = "", newer: str | None = None, older: str | None = None
 ) -> Page[Shape]:
-    """A part of a list; the whole, unless there is more before or after it."""
-    return {"previous": previous, "next": next_, "results": results}
+    """A part of a list; the whole, unless there is more before or after it.
+
+    Args:
+        url: of the list.
+        newer, older: the cursors of the parts before and after it.
+    """
+    previous, following = (cursor and f"{url}?cursor={cursor}" for cursor in (newer, older))
+    return {"previous": previous, "next": following, "results": results}
 
 
 def when(seconds: float) -> str:

@@ -13,7 +13,6 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from hosting import published_models
-from hosting.api import pagination
 from hosting.api.access import Admitted, Visitor, front_of, running_schema, view_of, visitor_of
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents, server_sent_events
@@ -97,11 +96,10 @@ async def create_prediction_of_model(
 @routes.get("/predictions", tags=["predictions"])
 async def list_predictions(visitor: Admitted, cursor: str | None = None) -> Page[PredictionShape]:
     """Your predictions, the newest first, in pages of 100."""
-    is_own = Prediction.token_id == visitor.token.id
-    url = f"{visitor.view.base}/v1/predictions"
-    part = await visitor.dispatcher.database.read(pagination.read, Prediction, is_own, url, cursor)
-    shown = [documents.prediction(one, visitor.view.link) for one in part.rows]
-    return documents.page(shown, part.previous, part.next)
+    database = visitor.dispatcher.database
+    page = await database.read(predictions.page, visitor.token.id, cursor)
+    shown = [documents.prediction(one, visitor.view.link) for one in page.rows]
+    return documents.page(shown, f"{visitor.view.base}/v1/predictions", page.newer, page.older)
 
 
 @routes.get("/predictions/{prediction_id}", tags=["predictions"])

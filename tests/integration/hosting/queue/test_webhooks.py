@@ -14,9 +14,10 @@ import pytest
 from hosting.net.fetch import FetchError
 from hosting.net.links import Links
 from hosting.queue import webhooks
-from hosting.queue.webhooks import MOST_TRIES, Webhooks, signature
+from hosting.queue.webhooks import Webhooks, signature
 from hosting.storage import predictions, tokens
 from hosting.storage.database import Database
+from hosting.storage.deliveries import MOST_TRIES
 from hosting.storage.files import Files
 from hosting.storage.tables import Delivery
 from tests.support.front import place, prediction, until

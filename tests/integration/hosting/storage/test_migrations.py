@@ -13,7 +13,6 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from hosting.api import pagination
 from hosting.storage import database, migrations, predictions, tokens, uploads
 from hosting.storage.connection import connect
 from hosting.storage.database import Database, DatabaseError
@@ -87,7 +86,7 @@ def test_what_is_in_an_older_file_is_there_and_works(tmp_path: Path) -> None:
             "done", "succeeded", ["out-0.png"], "replicate",
         )  # fmt: skip
         assert (done.created_at, done.request["seed"]) == (1.25, 2**53 - 1)
-        listed = pagination.read(session, Upload, Upload.token_id == "local", "http://localhost")
+        listed = uploads.page(session, "local")
         assert [one.name for one in listed.rows] == ["c", "b", "a"]
         assert uploads.find(session, "a" * 26, "local") is not None
         assert predictions.put_back_forsaken(session) == ["runs"]

@@ -12,13 +12,12 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from commands.tokens import main
 from hosting.storage import predictions, tokens, uploads
 from hosting.storage.connection import reason
-from hosting.storage.database import Database, DatabaseError, clock
+from hosting.storage.database import Database, DatabaseError, Unavailable, clock
 from hosting.storage.tables import Secret
 from tests.support.front import count, front, place, prediction, upload
 from tests.support.postgresql import PostgreSQL
@@ -203,7 +202,7 @@ def test_a_process_that_is_frozen_in_a_transaction_holds_nobody_up(
 
 
 def _fails(store: Database, *arguments: Any) -> None:
-    with pytest.raises(OperationalError):
+    with pytest.raises(Unavailable):
         store.now(*arguments)
 
 
