@@ -19,10 +19,12 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from hosting import log
-from hosting.api import documentation, error_handlers, files, operations, web_form
-from hosting.api.access import Door, Front
+from hosting.api import documentation, error_handlers, operations, web_form, webhook_documents
+from hosting.api import files as files_routes
+from hosting.api.auth import AuthMiddleware
 from hosting.api.cog import routes as cog_routes
 from hosting.api.connections import Connection
+from hosting.api.context import Services
 from hosting.api.deepinfra import routes as deepinfra_routes
 from hosting.api.guard import Guard
 from hosting.api.limits import Limits
@@ -56,7 +58,7 @@ async def serve(settings: Settings, launches: list[Launch], host: str, port: int
         store = Database(settings.database)
         _check_open(settings, store, host)
         application = create(settings, store, launches, host)
-        dispatcher: Dispatcher = application.state.front.dispatcher
+        dispatcher: Dispatcher = application.state.services.dispatcher
         server = _Server(
             uvicorn.Config(
                 application,
@@ -119,7 +121,9 @@ def create(
         ]
     store.now(tokens.prepare)
     links = Links(store.now(database.secret, "links"), settings.link_hours * 3600)
-    dispatcher = Dispatcher(settings, store, Files(settings.data), links, endpoints)
+    files = Files(settings.data)
+    render = webhook_documents.renderer(links, files)
+    dispatcher = Dispatcher(settings, store, files, links, endpoints, render)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -152,21 +156,23 @@ def create(
         telemetry={"tracing": False, "metrics": False},
         exception_handlers=error_handlers.HANDLERS,
     )
-    application.state.front = Front(settings, dispatcher, Limits(settings.requests_per_minute))
+    application.state.services = Services(
+        settings, dispatcher, Limits(settings.requests_per_minute)
+    )
     application.state.failed = False
     application.state.stop = lambda: None
     for routes in (
         replicate_routes,
         deepinfra_routes,
         cog_routes,
-        files,
+        files_routes,
         operations,
         documentation,
     ):
         application.include_router(routes.routes)
     web_form.include(application)
-    application.add_middleware(Door, answer=error_handlers.answer)
-    if settings.allowed_origins:  # around the door: the pages may read its answers too
+    application.add_middleware(AuthMiddleware, answer=error_handlers.answer)
+    if settings.allowed_origins:  # around the middleware above: the pages may read its answers too
         application.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,

@@ -12,7 +12,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from starlette.datastructures import UploadFile
 
-from hosting.api.access import Admitted, Visitor, front_of
+from hosting.api.auth import Admitted, Visitor
+from hosting.api.context import services_of
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
 from hosting.api.replicate.documents import FileShape, Page
@@ -118,11 +119,11 @@ async def get_file_content(name: str, request: Request) -> Response:
 
     Pictures that we encoded are shown; what a client sent is given back as an attachment.
     """
-    front = front_of(request)
+    services = services_of(request)
     gone = Problem(404, "The link's time is over, or it is not complete, or the file is removed")
-    if not front.dispatcher.links.is_good(str(request.url)):
+    if not services.dispatcher.links.is_good(str(request.url)):
         raise gone
-    files = front.dispatcher.files
+    files = services.dispatcher.files
     try:
         path = files.path(name)
     except ValueError:

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from hosting import log
-from hosting.api.access import Admitted, front_of
+from hosting.api.auth import Admitted
+from hosting.api.context import services_of
 from hosting.queue import metrics
 from hosting.storage import predictions
 from hosting.storage.database import Unavailable
@@ -17,7 +18,7 @@ routes = APIRouter(tags=["operations"])
 @routes.get("/health", response_model=None)
 async def health(request: Request) -> Response:
     """How the front, its database and each Cog endpoint are; 503 if nothing can be drawn."""
-    dispatcher = front_of(request).dispatcher
+    dispatcher = services_of(request).dispatcher
     queue: dict[str, int] | None = None
     try:
         waiting = await dispatcher.database.read(predictions.unfinished)

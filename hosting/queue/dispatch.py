@@ -27,7 +27,11 @@ from hosting.storage.tables import Prediction, new_id
 
 
 class Dispatcher:
-    """Runs what is in the queue. One for each process, which is a front of the database."""
+    """Runs what is in the queue. One for each process, which is a front of the database.
+
+    Args:
+        render: makes what a prediction's webhook is sent.
+    """
 
     def __init__(
         self,
@@ -36,6 +40,7 @@ class Dispatcher:
         files: Files,
         links: Links,
         endpoints: list[Endpoint],
+        render: Callable[[Prediction], object],
     ) -> None:
         self.settings = settings
         self.database = database
@@ -46,7 +51,7 @@ class Dispatcher:
         self.changes = Changes()
         self.stopping = asyncio.Event()
         self.metrics = Metrics()
-        self._webhooks = Webhooks(database, links, files, settings.networks, self.front_id)
+        self._webhooks = Webhooks(database, render, settings.networks, self.front_id)
         self.downloads = Downloads(settings, database, files, self.wake, self.front_id)
         self._runs: dict[str, Run] = {}
         """By the predictions' ids."""

@@ -8,17 +8,15 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 
 from hosting import log
-from hosting.api.replicate import documents
 from hosting.net import fetch
-from hosting.net.links import Links
 from hosting.queue.changes import within
 from hosting.storage import deliveries
 from hosting.storage.database import Database
-from hosting.storage.files import Files
 from hosting.storage.tables import Prediction
 
 SECONDS = 10.0
@@ -45,8 +43,7 @@ class Webhooks:
     """Calls the webhooks that are due.
 
     Args:
-        links: makes those in the prediction's document.
-        files: has the pictures, for receivers that are sent them.
+        render: makes what a receiver is sent, which becomes JSON. It may read files.
         allowed: networks that receivers may be in although they are not public.
         front_id: who calls.
     """
@@ -54,14 +51,12 @@ class Webhooks:
     def __init__(
         self,
         database: Database,
-        links: Links,
-        files: Files,
+        render: Callable[[Prediction], object],
         allowed: tuple[IPv4Network | IPv6Network, ...],
         front_id: str,
     ) -> None:
         self._database = database
-        self._links = links
-        self._files = files
+        self._render = render
         self._allowed = allowed
         self._front_id = front_id
         self._calls: dict[str, tuple[str, asyncio.Task[None]]] = {}
@@ -102,7 +97,7 @@ class Webhooks:
         if found is None:
             return
         prediction, secret, url = found
-        body = json.dumps(await asyncio.to_thread(self._told, prediction)).encode()
+        body = json.dumps(await asyncio.to_thread(self._render, prediction)).encode()
         now = int(time.time())
         headers = {
             "content-type": "application/json",
@@ -119,10 +114,3 @@ class Webhooks:
         if fault:
             log.info("a webhook was not taken", prediction=prediction.id, fault=fault)
         await self._database(deliveries.finish, delivery_id, self._front_id, not fault)
-
-    def _told(self, prediction: Prediction) -> object:
-        """What a webhook is told, by the API that it was asked for by."""
-        if prediction.api == "deepinfra":
-            names = prediction.output if prediction.status == "succeeded" else []
-            return documents.inference_told(prediction, self._files.data_urls(prediction.id, names))
-        return documents.prediction(prediction, partial(self._links.to, prediction.source))

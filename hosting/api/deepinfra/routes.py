@@ -18,10 +18,11 @@ from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import UploadFile
 
 from hosting import published_models
-from hosting.api.access import Admitted, running_schema
+from hosting.api.auth import Admitted
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
 from hosting.api.replicate.documents import InferenceShape
+from hosting.api.schemas import running_schema
 from hosting.published_models import Model
 from hosting.queue import watch
 from hosting.queue.inputs import Fault

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Generic, Literal, NotRequired, cast
@@ -10,7 +11,10 @@ from typing import Any, Generic, Literal, NotRequired, cast
 from typing_extensions import TypedDict, TypeVar
 
 from hosting import published_models
+from hosting.api.view import View
 from hosting.published_models import Model
+from hosting.queue import watch
+from hosting.queue.watch import Queue
 from hosting.storage.tables import Prediction, Token, Upload
 
 Shape = TypeVar("Shape")
@@ -18,13 +22,6 @@ Shape = TypeVar("Shape")
 COG_VERSION = "0.23.1"
 EPOCH = "2022-11-24T00:00:00.000Z"
 """When Stable Diffusion 2 was published; versions must have some date."""
-
-
-class Queue(TypedDict):
-    """Where a prediction is that waits."""
-
-    position: int
-    estimated_wait: float | None
 
 
 class PredictionShape(TypedDict):
@@ -166,6 +163,21 @@ def prediction(
     if queue:
         shown["queue"] = queue
     return shown
+
+
+async def shown(view: View, record: Prediction) -> PredictionShape:
+    """A prediction as its client is to see it."""
+    dispatcher = view.services.dispatcher
+    paths = [f"/files/predictions/{record.id}/{name}" for name in record.output]
+    urls: list[str] = []
+    if view.takes_data:
+        urls = await asyncio.to_thread(dispatcher.files.data_urls, record.id, record.output)
+    data = dict(zip(paths, urls, strict=False))
+    return prediction(
+        record,
+        lambda path: data.get(path) or view.link(path),
+        await watch.queue(dispatcher, record),
+    )
 
 
 def inference(record: Prediction, urls: list[str]) -> InferenceShape:

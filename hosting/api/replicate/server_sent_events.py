@@ -11,7 +11,8 @@ from typing import Any
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
-from hosting.api.access import View
+from hosting.api.replicate import documents
+from hosting.api.view import View
 from hosting.queue import watch
 from hosting.queue.dispatch import Dispatcher
 from hosting.storage.predictions import FINISHED
@@ -41,13 +42,13 @@ async def replicate(
     def event(kind: str, data: str) -> bytes:
         return format_sse_event(data_str=data, event=kind, id=f"{outputs}-{characters}")
 
-    async for prediction in watch.follow(view.front.dispatcher, prediction_id):
+    async for prediction in watch.follow(view.services.dispatcher, prediction_id):
         if prediction is None:
             yield KEEPALIVE_COMMENT
             continue
         if len(prediction.output) < outputs or len(prediction.logs) < characters:
             outputs = characters = 0  # it was begun again
-        shown = await view.shown(prediction)
+        shown = await documents.shown(view, prediction)
         if text := shown["logs"][characters:]:
             characters += len(text)
             yield event("logs", text)

@@ -31,7 +31,7 @@ class House:
 
     @property
     def owner(self) -> Token:
-        token = self.database.now(tokens.of_header, None)
+        token = self.database.now(tokens.find, None)
         assert token
         return token
 

@@ -45,7 +45,7 @@ def store(everywhere: None, tmp_path: Path) -> Iterator[Database]:
 
 def add(store: Database, **fields: Any) -> str:
     """A waiting prediction; its id."""
-    token = store.now(tokens.of_header, None)
+    token = store.now(tokens.find, None)
     assert token is not None
     asked = prediction(token, "fox", **fields)
     store.now(predictions.add, asked, 100)

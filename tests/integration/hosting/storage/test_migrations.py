@@ -77,7 +77,7 @@ def test_what_is_in_an_older_file_is_there_and_works(tmp_path: Path) -> None:
     store = Database(older(tmp_path))
 
     def look(session: Session) -> None:
-        token = tokens.of_header(session, None)
+        token = tokens.find(session, None)
         assert token is not None
         assert database.secret(session, "links") == b"\xab\xcd"
         done = predictions.find(session, "mine", "local")
@@ -143,7 +143,7 @@ def test_steps_are_taken_on_postgresql_with_rows_there(server: PostgreSQL) -> No
     store = Database(url)
     names = [store.now(lambda session, n=n: session.get_one(Upload, n).name) for n in (1, 2)]
     assert names == ["a", "b"]
-    token = store.now(tokens.of_header, None)
+    token = store.now(tokens.find, None)
     assert token is not None
     store.now(uploads.add, front.upload(token), 100)
     store.close()

@@ -34,7 +34,7 @@ def store(server: PostgreSQL, on_postgresql: None, tmp_path: Path) -> Iterator[D
 
 
 def own(session: Session) -> Any:
-    return tokens.of_header(session, None)
+    return tokens.find(session, None)
 
 
 # What can't be used
@@ -95,7 +95,7 @@ def test_tokens_are_made_where_the_url_says(
     monkeypatch.setattr("sys.argv", ["tokens", "create", "ann"])
     assert main() == 0
     text = capsys.readouterr().out.strip()
-    ann = store.now(tokens.of_header, f"Bearer {text}")
+    ann = store.now(tokens.find, text)
     assert ann is not None
     assert ann.name == "ann"
     monkeypatch.setenv("DATABASE_URL", f"postgresql://me:Geheim@127.0.0.1:{free_port()}/sd")
