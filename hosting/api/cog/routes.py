@@ -14,10 +14,11 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from hosting import published_models
+from hosting.api import event_stream
 from hosting.api.auth import Admitted, Visitor
+from hosting.api.cog import documents, stream
 from hosting.api.context import services_of
 from hosting.api.problems import Problem
-from hosting.api.replicate import server_sent_events
 from hosting.api.schemas import running_schema
 from hosting.published_models import Model
 from hosting.queue import watch
@@ -140,11 +141,11 @@ async def _predict(
         shown = {"id": given_id or prediction.id, "status": prediction.status}
         return JSONResponse(shown, 202)
     if "text/event-stream" in accepts:
-        return server_sent_events.response(server_sent_events.cog(dispatcher, prediction))
+        return event_stream.response(stream.events(dispatcher, prediction))
     prediction = await watch.waited_for(dispatcher, prediction, request.is_disconnected)
     if dispatcher.gives_up(prediction):
         raise Problem(503, f"The server stops; it will run prediction {prediction.id} later")
-    return JSONResponse(await server_sent_events.cog_result(dispatcher, prediction))
+    return JSONResponse(await documents.result(dispatcher, prediction))
 
 
 def _main(dispatcher: Dispatcher) -> Model:

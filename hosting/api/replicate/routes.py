@@ -13,10 +13,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from hosting import published_models
+from hosting.api import event_stream
 from hosting.api.auth import Admitted, Visitor, visitor_of
 from hosting.api.context import services_of
 from hosting.api.problems import Problem, invalid
-from hosting.api.replicate import documents, server_sent_events
+from hosting.api.replicate import documents, stream
 from hosting.api.replicate.documents import (
     AccountShape,
     ModelShape,
@@ -130,9 +131,7 @@ async def stream_prediction(
     services = services_of(request)
     if not services.dispatcher.links.is_good(str(request.url)):
         prediction_id = (await _own(await visitor_of(request), prediction_id)).id
-    return server_sent_events.response(
-        server_sent_events.replicate(view_of(request), prediction_id, last_event_id)
-    )
+    return event_stream.response(stream.events(view_of(request), prediction_id, last_event_id))
 
 
 @routes.get("/models", tags=["models"])
