@@ -22,13 +22,15 @@ from hosting import log
 from hosting.api import documentation, error_handlers, operations, web_form, webhook_documents
 from hosting.api import files as files_routes
 from hosting.api.auth import AuthMiddleware
+from hosting.api.body_limit import BodyLimit
 from hosting.api.cog import routes as cog_routes
 from hosting.api.connections import Connection
 from hosting.api.context import Services
 from hosting.api.deepinfra import routes as deepinfra_routes
-from hosting.api.guard import Guard
 from hosting.api.limits import Limits
+from hosting.api.origin_guard import OriginGuard
 from hosting.api.replicate import routes as replicate_routes
+from hosting.api.security_headers import SecurityHeaders
 from hosting.backends.endpoints import Endpoint, SetupFailed
 from hosting.backends.servers import Launch, Server
 from hosting.net.links import Links
@@ -180,8 +182,8 @@ def create(
             allow_headers=["authorization", "content-type", "prefer", "last-event-id"],
         )
     # Outermost: what is too large, or goes wrong, is answered outside of add_middleware's.
-    stack = application.build_middleware_stack()
-    application.middleware_stack = Guard(stack, settings, host)
+    stack = BodyLimit(application.build_middleware_stack(), settings.upload_megabytes)
+    application.middleware_stack = SecurityHeaders(OriginGuard(stack, settings, host))
     return application
 
 
