@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from hosting import log
 from hosting.storage import connection
-from hosting.storage.migrations import UnknownTables, migrate
+from hosting.storage.migrate import UnknownTables, migrate
 from hosting.storage.tables import Base, Secret
 
 Result = TypeVar("Result")

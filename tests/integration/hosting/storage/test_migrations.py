@@ -13,14 +13,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from hosting.storage import database, migrations, predictions, tokens, uploads
+from hosting.storage import database, migrate, predictions, tokens, uploads
 from hosting.storage.connection import connect
 from hosting.storage.database import Database, DatabaseError
 from hosting.storage.tables import Base, Upload
 from tests.support import front
 from tests.support.postgresql import PostgreSQL
 
-FOLDER = Path(migrations.__file__).parent
+FOLDER = migrate.STEPS
 BEFORE = """
 CREATE TABLE tokens (id VARCHAR NOT NULL, name VARCHAR NOT NULL, hash VARCHAR,
     webhook_secret VARCHAR NOT NULL, created_at DOUBLE NOT NULL, revoked_at DOUBLE,
