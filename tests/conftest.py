@@ -5,18 +5,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 # What draws is imported by the fixtures: most tests do without, and torch takes seconds.
 if TYPE_CHECKING:
     from stable_diffusion.models import Model
     from tests.support.studio import Studio
-
-# Examples are made from the test alone, and a slow machine is no failure.
-settings.register_profile(
-    "ours", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("ours")
 
 # Whether a checker was downloaded makes no difference to tests.
 os.environ["SAFETY_CHECKER"] = "off"

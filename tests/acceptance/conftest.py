@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from hosting import published_models
 from hosting.storage import predictions
-from hosting.storage.database import Prediction, Token
+from hosting.storage.tables import Prediction, Token
 from tests.support import cluster as clusters
 from tests.support import front_process as fronts
 from tests.support.front_process import ARCHIVED, TEXT_TO_IMAGE, Front, Site
