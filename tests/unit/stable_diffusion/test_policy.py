@@ -6,11 +6,10 @@ import itertools
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from stable_diffusion import policy
 from stable_diffusion.policy import Between, Room
+from tests.support.properties import given, st
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from stable_diffusion import samplers, schedulers
 from stable_diffusion.samplers import LATENTS, NOISE, OUTPUT, Samplers, Table
+from tests.support.properties import given, settings, st
 from tests.unit.stable_diffusion.test_schedulers import SD
 
 SHAPE = (1, 4, 8, 8)
