@@ -112,7 +112,8 @@ class Predictor(BasePredictor):
 
         from stable_diffusion.engine import Engine
 
-        self.engine = Engine(loaded, int(rows) if rows else None, checker_beside(loaded))
+        most_rows, executor = int(rows) if rows else None, os.environ.get("EXECUTOR") or None
+        self.engine = Engine(loaded, most_rows, checker_beside(loaded), executor)
 
     @cog.streaming
     @cog.concurrent(max=8)
@@ -134,18 +135,34 @@ class Predictor(BasePredictor):
         output_format: str = Inputs.output_format,
         output_quality: int = Inputs.output_quality,
     ) -> AsyncIterator[Path]:
-        async with aclosing(self.answer(locals())) as paths:
+        inputs = {
+            "prompt": prompt,
+            "negative_prompt": negative_prompt,
+            "image": image,
+            "num_images": num_images,
+            "num_inference_steps": num_inference_steps,
+            "guidance_scale": guidance_scale,
+            "strength": strength,
+            "width": width,
+            "height": height,
+            "seed": seed,
+            "use_compel": use_compel,
+            "mask": mask,
+            "scheduler": scheduler,
+            "output_format": output_format,
+            "output_quality": output_quality,
+        }
+        async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
                 yield path
 
     async def answer(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
-        """Yields the files that predict() is asked for, and shows the client what happens.
+        """Yield the files that predict() is asked for, and show the client what happens.
 
         Args:
-            inputs: the names and values that predict() has, itself among them.
+            inputs: by their names, as Cog hands them on.
         """
-        values = {name: value for name, value in inputs.items() if name != "self"}
-        request = await asyncio.to_thread(self.read, values)
+        request = await asyncio.to_thread(self.read, inputs)
         print(f"seed {request.seed}", *request.notes, sep="\n")
 
         from stable_diffusion.events import Flagged, Progress, PromptTruncated
@@ -243,7 +260,24 @@ class Inpainting(Predictor):
         output_format: str = Inputs.output_format,
         output_quality: int = Inputs.output_quality,
     ) -> AsyncIterator[Path]:
-        async with aclosing(self.answer(locals())) as paths:
+        inputs = {
+            "prompt": prompt,
+            "negative_prompt": negative_prompt,
+            "image": image,
+            "num_images": num_images,
+            "num_inference_steps": num_inference_steps,
+            "guidance_scale": guidance_scale,
+            "strength": strength,
+            "width": width,
+            "height": height,
+            "seed": seed,
+            "use_compel": use_compel,
+            "mask": mask,
+            "scheduler": scheduler,
+            "output_format": output_format,
+            "output_quality": output_quality,
+        }
+        async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
                 yield path
 
@@ -274,7 +308,24 @@ class DepthToImage(Predictor):
         output_format: str = Inputs.output_format,
         output_quality: int = Inputs.output_quality,
     ) -> AsyncIterator[Path]:
-        async with aclosing(self.answer(locals())) as paths:
+        inputs = {
+            "prompt": prompt,
+            "negative_prompt": negative_prompt,
+            "image": image,
+            "num_images": num_images,
+            "num_inference_steps": num_inference_steps,
+            "guidance_scale": guidance_scale,
+            "strength": strength,
+            "width": width,
+            "height": height,
+            "seed": seed,
+            "use_compel": use_compel,
+            "mask": mask,
+            "scheduler": scheduler,
+            "output_format": output_format,
+            "output_quality": output_quality,
+        }
+        async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
                 yield path
 
@@ -303,7 +354,21 @@ class Upscaler(Predictor):
         output_quality: int = Inputs.output_quality,
         noise_level: int = Inputs.noise_level,
     ) -> AsyncIterator[Path]:
-        async with aclosing(self.answer(locals())) as paths:
+        inputs = {
+            "prompt": prompt,
+            "negative_prompt": negative_prompt,
+            "image": image,
+            "num_images": num_images,
+            "num_inference_steps": num_inference_steps,
+            "guidance_scale": guidance_scale,
+            "seed": seed,
+            "use_compel": use_compel,
+            "scheduler": scheduler,
+            "output_format": output_format,
+            "output_quality": output_quality,
+            "noise_level": noise_level,
+        }
+        async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
                 yield path
 

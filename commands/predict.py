@@ -97,6 +97,8 @@ def _run(arguments: argparse.Namespace, document: dict[str, Any], name: str) -> 
 async def _predict(predictor: Predictor, request: Request, output: Path | None) -> None:
     from tqdm import tqdm
 
+    # What makes many predictions faster takes longer to get ready than one takes.
+    os.environ.setdefault("EXECUTOR", "plain")
     predictor.setup()
 
     from stable_diffusion.events import Flagged, Progress, PromptTruncated

@@ -24,6 +24,8 @@ class Task:
     preferred: the model that is taken where its weights are there and no other is named.
     further: the components that it has beside those of all models.
     others: tasks whose models can do this one too.
+    in_full: components that don't bear half precision, and are kept in float32.
+    amount: the input that says how much is changed.
     """
 
     channels: int
@@ -31,6 +33,8 @@ class Task:
     preferred: str
     further: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    in_full: tuple[str, ...] = ()
+    amount: str = "strength"
 
 
 TASKS = {
@@ -46,9 +50,15 @@ TASKS = {
         "StableDiffusionDepth2ImgPipeline",
         "stable-diffusion-2-depth",
         ("depth_estimator", "feature_extractor"),
+        in_full=("depth_estimator",),
     ),
     "upscale": Task(
-        7, "StableDiffusionUpscalePipeline", "stable-diffusion-x4-upscaler", ("low_res_scheduler",)
+        7,
+        "StableDiffusionUpscalePipeline",
+        "stable-diffusion-x4-upscaler",
+        ("low_res_scheduler",),
+        in_full=("vae",),
+        amount="noise_level",
     ),
 }
 

@@ -35,18 +35,18 @@ def room_for(model: Model, rows: int | None = None) -> int:
     channels = model.pipeline.unet.config.block_out_channels[0]
     bytes_per_pixel = LIVE_VALUES_PER_PIXEL * channels * model.dtype.itemsize
     if model.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(model.device)
-        return int(FREE_MEMORY_SHARE * free / bytes_per_pixel)
-    return min(ROWS_ON_CPU * native, int(FREE_MEMORY_SHARE * _free() / bytes_per_pixel))
+        unused, _ = torch.cuda.mem_get_info(model.device)
+        return int(FREE_MEMORY_SHARE * unused / bytes_per_pixel)
+    return min(ROWS_ON_CPU * native, int(FREE_MEMORY_SHARE * free() / bytes_per_pixel))
 
 
-def _free() -> int:
-    """Return the bytes that this process can still have, within a container's limits."""
-    free: int = psutil.virtual_memory().available
+def free() -> int:
+    """Return the bytes of memory that this process can still have, within a container's limits."""
+    available: int = psutil.virtual_memory().available
     limit, taken = CGROUP / "memory.max", CGROUP / "memory.current"
     if limit.exists() and limit.read_text().strip() != "max":
-        free = min(free, max(0, int(limit.read_text()) - int(taken.read_text())))
-    return free
+        available = min(available, max(0, int(limit.read_text()) - int(taken.read_text())))
+    return available
 
 
 def memory_used(model: Model) -> int:

@@ -114,8 +114,8 @@ def _load(weights: Weights, dtype: str | None) -> Any:
             reason = " ".join(str(error).split())
             raise WeightsError(f"the model in {weights.path} can't be read: {reason}") from error
     vae = pipeline.vae
-    if weights.task == "upscale":
-        vae.float()  # it overflows in half precision, as the library knows too
+    if "vae" in TASKS[weights.task].in_full:
+        vae.float()
     vae.enable_tiling()
     vae.tile_latent_min_size = LARGEST_LATENTS
     vae.tile_sample_min_size = LARGEST_LATENTS * pipeline.vae_scale_factor
@@ -131,7 +131,8 @@ def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
     import torch
     import transformers
 
-    kind = getattr(diffusers, TASKS[weights.task].pipeline)
+    task = TASKS[weights.task]
+    kind = getattr(diffusers, task.pipeline)
     parts: dict[str, Any] = {
         "text_encoder": _load_whole(transformers.CLIPTextModel, weights, "text_encoder", precision),
         "safety_checker": None,
@@ -140,7 +141,7 @@ def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
         "image_encoder": None,
         "watermarker": None,
     }
-    if weights.task == "depth":
+    if "depth_estimator" in task.further:
         estimator = transformers.DPTForDepthEstimation
         # Its batch norms don't bear half precision.
         parts["depth_estimator"] = _load_whole(estimator, weights, "depth_estimator", torch.float32)
@@ -157,7 +158,7 @@ def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
             key for key, value in getattr(pipeline, name).named_parameters() if value.is_meta
         ]
         _refuse_lacking(weights, name, lacking)
-    if weights.task == "depth":
+    if "feature_extractor" in task.further:
         # By name: the class that `model_index.json` names is no more.
         extractor = transformers.DPTImageProcessorPil.from_pretrained(
             weights.path / "feature_extractor"

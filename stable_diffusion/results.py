@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stable_diffusion import __version__, images, watermark
-from stable_diffusion.catalogue import Weights
+from stable_diffusion.catalogue import TASKS, Weights
 from stable_diffusion.engine import Engine
 from stable_diffusion.events import Event, Failed, Finished, Picture
 from stable_diffusion.request import Request
@@ -78,14 +78,14 @@ def _write(picture: Picture, path: Path, request: Request, weights: Weights) -> 
 
 def making_of(request: Request, seed: int, weights: Weights) -> dict[str, Any]:
     """What a picture was made from, as its file carries it."""
-    upscaled = weights.task == "upscale"
+    amount = TASKS[weights.task].amount
     return {
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
         "seed": seed,
         "num_inference_steps": request.num_inference_steps,
         "guidance_scale": request.guidance_scale,
-        **({"noise_level": request.noise_level} if upscaled else {"strength": request.strength}),
+        amount: getattr(request, amount),
         "scheduler": request.scheduler,
         "use_compel": request.use_compel,
         "model": weights.name,

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import torch
 
+from stable_diffusion import memory
+from stable_diffusion.cache import cache_folder
 from stable_diffusion.catalogue import SetupError
 from stable_diffusion.executors.plain import PlainExecutor
 from stable_diffusion.models import Model
 
 NAMES = ("plain", "cuda-graphs", "openvino")
 """What the setting EXECUTOR may be."""
+INSTALL = ".venv/bin/python -m pip install -r requirements-cpu.txt"
+OPENVINO_MEMORY_SHARE = 0.5
+"""Of the memory that is free when it is compiled."""
 
 
 def choose(name: str | None, model: Model, wake: Callable[[], None]) -> PlainExecutor:
@@ -29,9 +35,26 @@ def choose(name: str | None, model: Model, wake: Callable[[], None]) -> PlainExe
         raise SetupError(f"EXECUTOR is {name!r}; give one of {', '.join(NAMES)}, or nothing")
     if name == "cuda-graphs" and not on_gpu:
         raise SetupError("EXECUTOR is cuda-graphs, and there is no GPU; leave it empty")
-    if name == "cuda-graphs" or (name is None and on_gpu):
+    if name == "openvino" and on_gpu:
+        raise SetupError("EXECUTOR is openvino, which is for a CPU; leave it empty")
+    if name == "openvino" and not find_spec("openvino"):
+        raise SetupError(f"EXECUTOR is openvino, which is not installed; run: {INSTALL}")
+    if name == "plain":
+        return PlainExecutor(model)
+    if on_gpu:
         return _cuda_graphs(model)
-    return PlainExecutor(model)
+    return _openvino(model, wake) if find_spec("openvino") else PlainExecutor(model)
+
+
+def _openvino(model: Model, wake: Callable[[], None]) -> PlainExecutor:
+    from stable_diffusion.executors.openvino import OpenVinoExecutor
+    from stable_diffusion.executors.openvino_parts import OpenVinoParts
+
+    memory_limit = int(OPENVINO_MEMORY_SHARE * memory.free())
+    parts = OpenVinoParts(
+        model.pipeline, dtype=model.dtype, cache_dir=cache_folder("openvino"), memory=memory_limit
+    )
+    return OpenVinoExecutor(model, parts, wake)
 
 
 def _cuda_graphs(model: Model) -> PlainExecutor:

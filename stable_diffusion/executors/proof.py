@@ -16,10 +16,16 @@ TOKENS = 77
 """Of a prompt that is not longer than the text encoder."""
 
 
-def trial(model: Model, images: int = 1) -> tuple[Bank, list[Occupant]]:
-    """Return a bank of the model's native size with random images that want a guided step."""
+def trial(
+    model: Model, images: int = 1, largest_side: int | None = None
+) -> tuple[Bank, list[Occupant]]:
+    """Return a bank of random images of the model's native size that want a guided step.
+
+    Args:
+        largest_side: of the latents, for models whose native ones are larger.
+    """
     config = model.pipeline.unet.config
-    side = model.weights.native_size // model.scale
+    side = _side(model, largest_side)
     generator = torch.Generator().manual_seed(0)
 
     def randn(*shape: int) -> torch.Tensor:
@@ -45,13 +51,20 @@ def trial(model: Model, images: int = 1) -> tuple[Bank, list[Occupant]]:
     return bank, occupants
 
 
-def trial_pictures(model: Model) -> tuple[torch.Tensor, torch.Tensor]:
+def trial_pictures(
+    model: Model, largest_side: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return random latents and pixels of the native size, for the decoder and the encoder."""
-    side, vae = model.weights.native_size // model.scale, model.pipeline.vae
+    side, vae = _side(model, largest_side), model.pipeline.vae
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(1, 4, side, side, generator=generator)
-    pixels = torch.rand(1, 3, 8 * side, 8 * side, generator=generator) * 2 - 1
+    pixels = torch.rand(1, 3, model.scale * side, model.scale * side, generator=generator) * 2 - 1
     return latents.to(vae.device, vae.dtype), pixels.to(vae.device, vae.dtype)
+
+
+def _side(model: Model, largest: int | None) -> int:
+    native = model.weights.native_size // model.scale
+    return native if largest is None else min(native, largest)
 
 
 def _numbers() -> torch.Tensor:

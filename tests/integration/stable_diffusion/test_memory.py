@@ -50,7 +50,7 @@ def test_a_containers_limit_is_kept(
     (tmp_path / "memory.current").write_text(f"{taken}\n")
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=900))
-    assert memory._free() == free
+    assert memory.free() == free
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]

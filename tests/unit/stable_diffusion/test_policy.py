@@ -9,7 +9,8 @@ import pytest
 
 from stable_diffusion import policy
 from stable_diffusion.policy import Between, Room
-from tests.support.properties import given, st
+from tests.support.properties import given
+from tests.support.properties import strategies as st
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import torch
 
 from stable_diffusion import samplers, schedulers
 from stable_diffusion.samplers import LATENTS, NOISE, OUTPUT, Samplers, Table
-from tests.support.properties import given, settings, st
+from tests.support.properties import given, settings
+from tests.support.properties import strategies as st
 from tests.unit.stable_diffusion.test_schedulers import SD
 
 SHAPE = (1, 4, 8, 8)
