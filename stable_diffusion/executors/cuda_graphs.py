@@ -293,7 +293,7 @@ class CudaGraphExecutor(PlainExecutor):
     def _leave_out(self, reason: object) -> None:
         self._is_left_out = True
         self.release()
-        proof.left_out("CUDA graphs", reason)
+        proof.left_out("CUDA graphs are", reason)
 
     def _fuse_kernels(self) -> None:
         """Put fused kernels into the model, if they give what torch's own give."""
@@ -318,7 +318,7 @@ class CudaGraphExecutor(PlainExecutor):
         except Exception as error:  # a card too old, a compiler that is missing or fails
             if undo:
                 undo()
-            proof.left_out("Fused kernels", error)
+            proof.left_out("Fused kernels are", error)
 
     def _capture_native(self) -> None:
         """Capture the graph of one guided image of the model's native size."""
@@ -326,4 +326,4 @@ class CudaGraphExecutor(PlainExecutor):
             bank, occupants = proof.trial(self.model)
             self._capture(bank, occupants, rows=2)
         except torch.OutOfMemoryError as error:
-            proof.left_out("The graph of the native size", error)
+            proof.left_out("The graph of the native size is", error)

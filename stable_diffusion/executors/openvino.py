@@ -64,7 +64,7 @@ class OpenVinoExecutor(PlainExecutor):
                     raise ArithmeticError("it gave other numbers than torch")
         except (ArithmeticError, RuntimeError) as error:
             self._serves = False
-            proof.left_out("OpenVINO", error)
+            proof.left_out("OpenVINO is", error)
 
     def unet(
         self,
@@ -91,7 +91,7 @@ class OpenVinoExecutor(PlainExecutor):
         try:
             self._parts.prepare()
         except (ImportError, MemoryError, OSError, RuntimeError) as error:
-            proof.left_out("OpenVINO", error)
+            proof.left_out("OpenVINO is", error)
         else:
             self._is_compiled = True
         self._wake()

@@ -89,4 +89,4 @@ def is_close(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) ->
 def left_out(name: str, reason: object) -> None:
     """Say in one line of the log what the server does without."""
     text = " ".join(str(reason).split())[:300]
-    print(f"{name} are left out: {text}", file=sys.stderr, flush=True)
+    print(f"{name} left out: {text}", file=sys.stderr, flush=True)

@@ -19,6 +19,7 @@ PARTS = ("latency", "calls", "growth", "equality", "cold_start", "overhead", "lo
 BENCHMARKS = ROOT / "benchmarks"
 RANDOM = ("stable-diffusion-2-1",)
 QUICK_SIZES = (768, 512)
+QUICK_ROUNDS = 4
 
 
 def main() -> None:
@@ -48,7 +49,9 @@ def main() -> None:
             from tools.benchmark.quick import Quick
 
             sizes = options.size or list(QUICK_SIZES if place == "gpu" else [weights.native_size])
-            Quick(weights, sizes, file, not options.skip_compiled).measure()
+            rounds = min(options.rounds, QUICK_ROUNDS)
+            compiled = not options.skip_compiled
+            Quick(weights, sizes, options.steps, rounds, file, compiled).measure()
             print(f"all numbers: {file}")
             return
         parts = [part for part in PARTS if part != "cluster" or importlib.util.find_spec("ray")]

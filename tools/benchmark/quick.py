@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,18 +19,18 @@ from stable_diffusion.engine import Engine
 from stable_diffusion.events import until_finished
 from stable_diffusion.executors import proof
 from stable_diffusion.executors.plain import PlainExecutor
-from tools.benchmark import equality, latency
+from tools.benchmark import equality, latency, load
 from tools.benchmark.equality import pictures
 from tools.benchmark.floor import floor_of
 from tools.benchmark.latency import PROMPT, answer, default, submit, timed
 from tools.benchmark.machine import matrix_rate, precision
+from tools.benchmark.queueing import Speed, simulate
 from tools.benchmark.statistics import interleaved, ratios, spread
 
-STEPS = 25
-"""Of a default prediction."""
-ROUNDS = 4
 IMAGES = (1, 2, 4, 8)
 """Guided ones in a turn: two rows each."""
+SIMULATED = 500
+"""Requests whose waits are simulated."""
 AT_ONCE = 8
 """Predictions that are submitted at the same moment."""
 WARM_SECONDS = 60
@@ -40,13 +41,24 @@ class Quick:
     """The figures of one model, part by part.
 
     Args:
+        sizes: of the pictures, in px.
+        steps: of each prediction.
+        rounds: of each figure.
         file: where the results are kept; parts that are there already are not measured again.
         compiled: whether torch's compiler takes part, which takes a minute.
     """
 
-    def __init__(self, weights: Weights, sizes: list[int], file: Path, compiled: bool) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        sizes: list[int],
+        steps: int,
+        rounds: int,
+        file: Path,
+        compiled: bool,
+    ) -> None:
         self.weights, self.sizes, self.file = weights, sizes, file
-        self.compiled = compiled
+        self.steps, self.rounds, self.compiled = steps, rounds, compiled
         self.results: dict[str, Any] = {}
         with suppress(FileNotFoundError):
             self.results = json.loads(file.read_text())
@@ -58,10 +70,12 @@ class Quick:
         rate = self.part("matrix rate", matrix_rate)
         for size in self.sizes:
             name = f"{size} px"
-            floor = floor_of(self.weights, default(size, STEPS)) / rate
+            floor = floor_of(self.weights, default(size, self.steps)) / rate
             self.part(f"{name}, one prediction", lambda: self.one(size, floor))  # noqa: B023
             self.part(f"{name}, {AT_ONCE} at once", lambda: self.together(size, floor))  # noqa: B023
         self.part("turns", self.turns)
+        self.part("pictures", self.pictures)
+        self.part("load, simulated", self.load)
         self.part("highest guidance", self.highest_guidance)
         self.part("beside others", lambda: equality.measure(self.weights, 8))
         if self._engine:
@@ -92,17 +106,17 @@ class Quick:
 
     def one(self, size: int, floor: float) -> dict[str, Any]:
         """One default prediction: the engine, and the library as documented."""
-        requests = latency.defaults(size, STEPS)
+        requests = latency.defaults(size, self.steps)
         for _ in range(2):
             answer(self.engine, next(requests))
         peak = peak_memory()
         contenders: dict[str, Callable[[], float]] = {
             "engine": lambda: timed(answer, self.engine, next(requests)),
-            "library": latency.library(self.weights, size, STEPS),
+            "library": latency.library(self.weights, size, self.steps),
         }
         if self.compiled and size == self.sizes[0]:
-            contenders["compiled"] = latency.library(self.weights, size, STEPS, compiled=True)
-        seconds = interleaved(ROUNDS, **contenders)
+            contenders["compiled"] = latency.library(self.weights, size, self.steps, compiled=True)
+        seconds = interleaved(self.rounds, **contenders)
         return {
             "seconds": {name: spread(values) for name, values in seconds.items()},
             "ratio_to": {
@@ -119,12 +133,14 @@ class Quick:
         """Several default predictions that are submitted at once."""
 
         def run(turn: int) -> None:
-            asked = [default(size, STEPS, f"{PROMPT} {turn} {each}") for each in range(AT_ONCE)]
+            asked = [
+                default(size, self.steps, f"{PROMPT} {turn} {each}") for each in range(AT_ONCE)
+            ]
             listening = [submit(self.engine, request) for request in asked]
             for events in listening:
                 list(until_finished(events))
 
-        seconds = [timed(run, turn) for turn in range(1 + ROUNDS)]
+        seconds = [timed(run, turn) for turn in range(1 + self.rounds)]
         an_image = spread([each / AT_ONCE for each in seconds[1:]])
         return {
             "first_seconds": seconds[0],
@@ -133,10 +149,55 @@ class Quick:
             "peak_memory": peak_memory(),
         }
 
+    def pictures(self) -> dict[str, float]:
+        """Milliseconds in which a picture of the native size is encoded and decoded."""
+        executor, model = self.engine._executor, self.engine.model
+        latents, pixels = proof.trial_pictures(model)
+        calls = {"encode": (executor.encode, pixels), "decode": (executor.decode, latents)}
+        found = {}
+        for name, (call, given) in calls.items():
+            run = torch.inference_mode()(call)
+            run(given)
+            found[name] = 1e3 * spread([timed(run, given) for _ in range(5)])["median"]
+        return found
+
+    def load(self) -> dict[str, Any]:
+        """Throughput and waits under mixed requests that arrive at random, by the times measured.
+
+        Together is as the engine serves them, `load.SLOTS` at once.
+        """
+        speed = Speed(
+            {int(images): taken["engine"] / 1e3 for images, taken in self.results["turns"].items()},
+            fixed=self.results["pictures"]["encode"] / 1e3,
+            image=self.results["pictures"]["decode"] / 1e3,
+        )
+        asked = load.mixed(SIMULATED, self.weights.native_size)
+        alone = [speed.alone(request) for request in asked]
+        found: dict[str, Any] = {}
+        for share in load.LOADS:
+            arriving = load.arrivals(asked, alone, share * len(asked) / sum(alone), seed=0)
+            shown = f"{share:g}" if share < math.inf else "all at once"
+            found[shown] = {}
+            for name, slots in (("together", load.SLOTS), ("one at a time", 1)):
+                latencies = simulate(arriving, 1, slots, speed)
+                waits = [
+                    latency - request.alone
+                    for latency, request in zip(latencies, arriving, strict=True)
+                    if request.is_short
+                ]
+                last = max(
+                    map(sum, zip(latencies, [each.arrival for each in arriving], strict=True))
+                )
+                found[shown][name] = {
+                    "predictions_per_second": len(asked) / last,
+                    "mean_wait_of_short": sum(waits) / len(waits),
+                }
+        return found
+
     def highest_guidance(self) -> dict[str, Any]:
         """How far the values of a picture reach at guidance 20: a black one has none."""
         size = self.sizes[0]
-        asked = dataclasses.replace(default(size, STEPS), guidance_scale=20.0)
+        asked = dataclasses.replace(default(size, self.steps), guidance_scale=20.0)
         (picture,) = pictures(submit(self.engine, asked))
         return {"least": picture.min(), "most": picture.max(), "deviation": picture.std()}
 

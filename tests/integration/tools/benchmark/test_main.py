@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,3 +76,25 @@ def test_calls_are_measured_by_rows_and_by_threads() -> None:
     weights = catalogue.find("demo")
     assert set(calls.by_rows(weights, 1)) == {"1", "2", "4", "8", "16"}
     assert set(calls.by_threads(weights, 1)) == {"alone", "a second has computed"}
+
+
+def test_a_quick_run_has_its_parts_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "quick.json"
+    counts = ("--rounds", "1", "--steps", "2", "--size", "128")
+    told = benchmark("--quick", "--skip-compiled", *counts, "--output", str(file)).stdout
+    results = json.loads(file.read_text())
+    assert results["128 px, one prediction"]["ratio_to"]["library"]["median"] > 0
+    assert results["128 px, 8 at once"]["seconds_an_image"]["median"] > 0
+    assert set(results["turns"]) == {"1", "2", "4", "8"}
+    curve = results["load, simulated"]
+    assert curve["all at once"]["together"]["predictions_per_second"] > 0
+    waits = [curve["0.8"][name]["mean_wait_of_short"] for name in ("together", "one at a time")]
+    assert 0 <= waits[0] < waits[1]
+    assert results["beside others"]["largest"] <= 2
+    assert results["highest guidance"]["deviation"] > 10
+    assert told.count("\n[") >= 8
+    del results["turns"]
+    file.write_text(json.dumps(results))
+    again = benchmark("--quick", "--skip-compiled", *counts, "--output", str(file)).stdout
+    assert again.count("s] ") == 1
+    assert "turns" in again
