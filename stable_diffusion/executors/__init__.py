@@ -1,0 +1,1 @@
+"""Executors: how the calls of the loaded model's parts are made."""
