@@ -22,10 +22,13 @@ from stable_diffusion.executors import conversion
 
 PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 """OpenVINO's names. Without one it computes in bfloat16 wherever the processor can."""
-MOST_FORMS = 8
-"""The UNet's forms for single sizes, at the most."""
 FORMS_BYTES = 2**30
-"""What they may take in memory together: those of a large UNet gain too little to be made."""
+"""What the UNet's forms for single sizes may take in memory together. None of a large UNet fits,
+and it would gain too little."""
+KERNELS_BYTES = 50 * 2**20
+"""What a form takes beside the weights and the numbers of a call."""
+LIVE_NUMBERS = 21
+"""Numbers that a form holds for each latent pixel and each channel of the UNet's first block."""
 GAIN = 0.2
 """Share of its time that a call of a small UNet saves in a form for its size: 0.08 to 0.29."""
 
@@ -73,7 +76,7 @@ class OpenVinoParts:
     def prepare(self) -> None:
         """Convert the parts, or find them converted, and compile them.
 
-        It takes seconds to minutes, and for that time in memory the size of the UNet once or twice.
+        It takes seconds to minutes. What is compiled stays in memory beside torch's weights.
 
         Raises:
             MemoryError: when the compiled forms would take more than they may.
@@ -83,12 +86,11 @@ class OpenVinoParts:
         pipeline = self._pipeline
         unet, vae = pipeline.unet, pipeline.vae
         # A form has a copy of the weights, in the layout that its kernels want.
-        left = FORMS_BYTES
+        room = FORMS_BYTES
         if self._memory is not None:
-            left = min(left, self._memory - _bytes(unet) - _bytes(vae))
-        if left < 0:
+            room = min(room, self._memory - _bytes(unet) - _bytes(vae))
+        if room < 0:
             raise MemoryError("there is not enough memory for the model compiled by OpenVINO")
-        most = min(MOST_FORMS, left // _bytes(unet))
         openvino = conversion.import_openvino()
         core = openvino.Core()
 
@@ -106,12 +108,7 @@ class OpenVinoParts:
         vae_dtype = torch.float32 if vae.dtype == torch.float32 else self._dtype
         decoder = compile_model(models["decoder"], vae_dtype)
         encoder = compile_model(models["encoder"], vae_dtype)
-        forms = _Unet(
-            models["unet"],
-            (unet.config.in_channels, unet.config.cross_attention_dim),
-            lambda model: compile_model(model, self._dtype),
-            most,
-        )
+        forms = _Unet(unet, models["unet"], lambda model: compile_model(model, self._dtype), room)
         # One default prediction: one image of the native size, with guidance.
         side = unet.config.sample_size
         tokens = pipeline.text_encoder.config.max_position_embeddings
@@ -204,23 +201,20 @@ class _Unet:
     """The UNet's forms: one for all sizes, and further ones for single sizes.
 
     Args:
+        unet: the library's.
         model: OpenVINO's, for inputs of any size.
-        widths: channels of its input, and numbers of a token.
         compile_model: makes a form of such a model.
-        most: forms for single sizes at the most; the least recently used makes room for another.
+        room: bytes for the forms for single sizes; the least recently used makes room for another.
     """
 
     def __init__(
-        self,
-        model: Any,
-        widths: tuple[int, int],
-        compile_model: Callable[[Any], _Form],
-        most: int,
+        self, unet: Any, model: Any, compile_model: Callable[[Any], _Form], room: int
     ) -> None:
+        self._config = unet.config
+        self._weights_bytes = _bytes(unet)
         self._model = model
-        self._widths = widths
         self._compile_model = compile_model
-        self._most = most
+        self._room = room
         self._any_size = compile_model(model)
         self._compiling_seconds = 0.0
         self._is_compiling = False
@@ -245,28 +239,35 @@ class _Unet:
         return output
 
     def add(self, size: Size) -> None:
-        """Compile the form for a size."""
-        if not self._most:
+        """Compile the form for a size, where there is room for it."""
+        if self._bytes(size) > self._room:
             return
         rows, height, width, tokens = size
         start = time.monotonic()
         model = self._model.clone()
-        channels, text_width = self._widths
+        channels, text_width = self._config.in_channels, self._config.cross_attention_dim
         shapes = [[rows, channels, height, width], [rows], [rows, tokens, text_width], [rows]]
         model.reshape(dict(zip(range(len(model.inputs)), shapes, strict=False)))
         form = self._compile_model(model)
         with self._lock:
             self._compiling_seconds = time.monotonic() - start
-            while len(self.forms) >= self._most:
+            while sum(map(self._bytes, [*self.forms, size])) > self._room:
                 self.forms.pop(next(iter(self.forms)))
             self.forms[size] = form
+
+    def _bytes(self, size: Size) -> int:
+        """Memory that the form for a size takes."""
+        rows, height, width, _ = size
+        channels: int = self._config.block_out_channels[0]
+        numbers = LIVE_NUMBERS * channels * rows * height * width
+        return KERNELS_BYTES + self._weights_bytes + 4 * numbers
 
     def _count(self, size: Size, seconds: float) -> None:
         """Compile a form in the background where the calls so far would have paid for it."""
         with self._lock:
             self._seconds[size] += seconds
             pays = self._seconds[size] * GAIN > self._compiling_seconds
-            if not pays or not self._most or self._is_compiling:
+            if not pays or self._is_compiling or self._bytes(size) > self._room:
                 return
             self._is_compiling = True
             del self._seconds[size]
@@ -277,7 +278,7 @@ class _Unet:
             self.add(size)
         # Whatever it is, the form for all sizes serves.
         except (RuntimeError, MemoryError) as error:
-            self._most = 0
+            self._room = 0
             reason = " ".join(str(error).split())
             print(f"OpenVINO compiles the UNet for no more sizes: {reason}", file=sys.stderr)
         finally:

@@ -111,6 +111,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def is_compiling() -> bool:
+    return any(thread.name == "openvino" for thread in threading.enumerate())
+
+
 @pytest.fixture(autouse=True)
 def _inference() -> Iterator[None]:
     with torch.inference_mode():
@@ -390,14 +394,16 @@ def test_two_processes_that_share_a_folder_convert_once(tmp_path: Path) -> None:
 def test_a_size_that_pays_gets_a_form_and_the_least_recently_used_leaves(
     pipeline: Any, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino, "MOST_FORMS", 2)
+    # Room for two of these sizes, but not for one of eight times as many pixels.
+    monkeypatch.setattr(openvino, "FORMS_BYTES", 3 * openvino.KERNELS_BYTES)
+    monkeypatch.setattr(openvino, "LIVE_NUMBERS", 400)
     parts = prepared(pipeline, cache_dir)
     assert parts.sizes == {NATIVE}
 
     def ask_for(size: tuple[int, int, int, int]) -> None:
         given = inputs(pipeline, *size)
         assert agree(parts.unet(*given), by_torch(pipeline, *given))
-        wait_until(lambda: size in parts.sizes)
+        wait_until(lambda: size in parts.sizes and not is_compiling())
         assert agree(parts.unet(*given), by_torch(pipeline, *given))
 
     first, second = (1, 16, 16, 77), (3, 8, 24, 154)
@@ -406,6 +412,10 @@ def test_a_size_that_pays_gets_a_form_and_the_least_recently_used_leaves(
     ask_for(NATIVE)
     ask_for(second)
     assert parts.sizes == {NATIVE, second}
+    too_large = inputs(pipeline, 2, 64, 32)
+    assert agree(parts.unet(*too_large), by_torch(pipeline, *too_large))
+    assert not is_compiling()
+    assert parts.sizes == {NATIVE, second}
 
 
 def test_a_size_gets_no_form_before_that_pays(pipeline: Any, cache_dir: Path) -> None:
@@ -413,7 +423,7 @@ def test_a_size_gets_no_form_before_that_pays(pipeline: Any, cache_dir: Path) ->
     given = inputs(pipeline, 1, 8, 8)
     for _ in range(3):
         parts.unet(*given)
-    assert not any(thread.name == "openvino" for thread in threading.enumerate())
+    assert not is_compiling()
     assert parts.sizes == {NATIVE}
 
 
@@ -433,9 +443,7 @@ def test_a_form_that_fails_is_done_without(
     for rows in (1, 3, 3, 4):
         given = inputs(pipeline, rows, 16, 16)
         assert agree(parts.unet(*given), by_torch(pipeline, *given))
-        for thread in threading.enumerate():
-            if thread.name == "openvino":
-                thread.join()
+        wait_until(lambda: not is_compiling())
     assert capsys.readouterr().err == "OpenVINO compiles the UNet for no more sizes: no memory\n"
 
 
