@@ -37,8 +37,10 @@ SMALLEST_GAIN = 0.02
 EXPECTED_GAIN = 1.15
 """How much longer than the longest plain call of fewer rows a replay may be expected to take, by
 the time that each of their rows takes, for a graph to be tried."""
-REPLAYS = 2
-"""Replays that are timed."""
+MOST_PADDING = 1.5
+"""Rows of a graph that a call without one may take, to each of its own."""
+RUNS = 2
+"""Of a step that is timed: the first may be slower, the fastest counts."""
 
 Shape = tuple[Kind, int]
 """Of a call: the kind of its images, and its rows."""
@@ -198,7 +200,9 @@ class CudaGraphExecutor(PlainExecutor):
         larger = [
             (captured.rows, captured)
             for (other, more), captured in self._graphs.items()
-            if other == kind and more > rows and captured.milliseconds < max(plain, default=0)
+            if other == kind
+            and rows < more <= MOST_PADDING * rows
+            and captured.milliseconds < max(plain, default=0)
         ]
         return min(larger, key=lambda each: each[0])[1] if larger else None
 
@@ -224,11 +228,8 @@ class CudaGraphExecutor(PlainExecutor):
         """Take a step plainly, and capture a graph for the next ones."""
         shape = (bank.kind, rows)
         batch = bank.gather(occupants, rows)
-        self._recorder.synchronize()
-        start = time.perf_counter()
         after = steps.take(self.unet, batch)
-        self._recorder.synchronize()
-        self._plain_milliseconds[shape] = 1e3 * (time.perf_counter() - start)
+        self._plain_milliseconds[shape] = self._timed(lambda: steps.take(self.unet, batch))
         try:
             with CAPTURE:
                 captured = self._fastest(bank.kind, batch.clone())
@@ -274,7 +275,7 @@ class CudaGraphExecutor(PlainExecutor):
     def _timed(self, function: Callable[[], object]) -> float:
         """Return the milliseconds that a call takes, at the least of some."""
         measured = []
-        for _ in range(REPLAYS):
+        for _ in range(RUNS):
             self._recorder.synchronize()
             start = time.perf_counter()
             function()
