@@ -167,7 +167,7 @@ class Predictor(BasePredictor):
 
         from stable_diffusion.events import Flagged, Progress, PromptTruncated
         from stable_diffusion.memory import memory_used
-        from stable_diffusion.results import files
+        from stable_diffusion.results import generate_files
 
         made: list[dict[str, Any]] = []
 
@@ -185,7 +185,7 @@ class Predictor(BasePredictor):
             if isinstance(event, Flagged):
                 record(event.index, event.seed, True, None)
 
-        async with aclosing(files(self.engine, request, tell)) as pictures:
+        async with aclosing(generate_files(self.engine, request, tell)) as pictures:
             async for picture, path in pictures:
                 record(picture.index, picture.seed, picture.nsfw, path.name)
                 self.record_metric("device_memory", memory_used(self.engine.model))

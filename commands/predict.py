@@ -102,7 +102,7 @@ async def _predict(predictor: Predictor, request: Request, output: Path | None) 
     predictor.setup()
 
     from stable_diffusion.events import Flagged, Progress, PromptTruncated
-    from stable_diffusion.results import files
+    from stable_diffusion.results import generate_files
 
     bar = tqdm(desc=str(predictor.engine.model), unit="step", disable=None, leave=False)
     with bar, closing(predictor.engine):
@@ -115,7 +115,7 @@ async def _predict(predictor: Predictor, request: Request, output: Path | None) 
                     bar.total = steps
                     bar.update(step - bar.n)
 
-        made = [made async for made in files(predictor.engine, request, tell)]
+        made = [made async for made in generate_files(predictor.engine, request, tell)]
     output = output or Path(f"output.{request.output_format}")
     for picture, path in made:
         target = output.with_suffix(f".{picture.index}{output.suffix}") if len(made) > 1 else output

@@ -22,8 +22,8 @@ class Task:
         the masked image, of the depth, or of the small image.
     pipeline: the library's class, whose parts are used.
     preferred: the model that is taken where its weights are there and no other is named.
-    further: the components that it has beside those of all models.
-    others: tasks whose models can do this one too.
+    extra_components: the components that it has beside those of all models.
+    also_serves: tasks whose models can do this one too.
     in_full: components that don't bear half precision, and are kept in float32.
     amount: the input that says how much is changed.
     """
@@ -31,8 +31,8 @@ class Task:
     channels: int
     pipeline: str
     preferred: str
-    further: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
+    extra_components: tuple[str, ...] = ()
+    also_serves: tuple[str, ...] = ()
     in_full: tuple[str, ...] = ()
     amount: str = "strength"
 
@@ -43,7 +43,7 @@ TASKS = {
         9,
         "StableDiffusionInpaintPipeline",
         "stable-diffusion-2-inpainting",
-        others=("img2img",),
+        also_serves=("img2img",),
     ),
     "depth": Task(
         5,
@@ -119,7 +119,7 @@ def components(task: str) -> tuple[str, ...]:
     """The parts of a model's folder that are loaded; of the task `safety`, the NSFW checker's."""
     if task == "safety":
         return "safety_checker", "feature_extractor"
-    return ("scheduler", "tokenizer", "text_encoder", "unet", "vae", *TASKS[task].further)
+    return ("scheduler", "tokenizer", "text_encoder", "unet", "vae", *TASKS[task].extra_components)
 
 
 def find(model: str | None, task: str | None = None) -> Weights:
@@ -136,11 +136,11 @@ def find(model: str | None, task: str | None = None) -> Weights:
     """
     if not model:
         wanted = TASKS[task or "img2img"]
-        can_be_demo = task in (None, "img2img") or "img2img" in wanted.others
+        can_be_demo = task in (None, "img2img") or "img2img" in wanted.also_serves
         here = _is_complete(WEIGHTS / wanted.preferred)
         model = DEMO if can_be_demo and not here else wanted.preferred
     weights = _find(model)
-    if task and weights.task not in (task, *TASKS[task].others):
+    if task and weights.task not in (task, *TASKS[task].also_serves):
         raise WeightsError(f"{weights.name} is a model for {weights.task}, and not for {task}")
     return weights
 

@@ -1,4 +1,4 @@
-"""Untrusted bytes become a picture of the asked size, and a picture a file with its making."""
+"""Untrusted bytes become a picture of the asked size, and a picture a file with its metadata."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ START_OF_SCAN = b"\xff\xda"
 MOST_SCANS = 100
 """Times that a JPEG may go over its pixels. A real one has ten; a hostile one takes minutes."""
 LONGEST_EXIF = 60_000
-"""Bytes of making in an EXIF block, which ends at 65,535 in a JPEG file."""
+"""Bytes of metadata in an EXIF block, which ends at 65,535 in a JPEG file."""
 
 _decoding = threading.Lock()  # a picture of 64 megapixels takes a gigabyte while it is decoded
 
@@ -155,47 +155,47 @@ def fit(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def save(
-    picture: Image.Image, path: Path, file_format: str, quality: int, making: Mapping[str, Any]
+    picture: Image.Image, path: Path, file_format: str, quality: int, metadata: Mapping[str, Any]
 ) -> None:
-    """Writes the picture with its making: whole, or not at all.
+    """Writes the picture with its metadata: whole, or not at all.
 
-    The making is ASCII JSON: the text chunk `Description` in PNG, `ImageDescription` (270) in the
+    The metadata is ASCII JSON: the text chunk `Description` in PNG, `ImageDescription` (270) in the
     EXIF block of the others, where overlong prompts are cut.
 
     Args:
         file_format: png, webp or jpg.
         quality: 1 to 100, for webp and jpg.
-        making: what the picture was made from, by name.
+        metadata: what the picture was made from, by name.
     """
     options: dict[str, Any] = {}
     if file_format == "png":
         options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_text("Description", json.dumps(making))
+        options["pnginfo"].add_text("Description", json.dumps(metadata))
     else:
         exif = Image.Exif()
-        exif[ExifTags.Base.ImageDescription] = _cut_to_exif(making)
+        exif[ExifTags.Base.ImageDescription] = _cut_to_exif(metadata)
         options |= {"exif": exif, "quality": quality}
     part = path.with_suffix(".part")
     picture.save(part, {"jpg": "JPEG"}.get(file_format, file_format), **options)
     part.rename(path)
 
 
-def making_of(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
     """What the picture in a file written by `save` was made from."""
     with Image.open(path) as picture:
         text = picture.info.get("Description") or picture.getexif()[ExifTags.Base.ImageDescription]
-    making: dict[str, Any] = json.loads(text)
-    return making
+    metadata: dict[str, Any] = json.loads(text)
+    return metadata
 
 
-def _cut_to_exif(making: Mapping[str, Any]) -> str:
-    text = json.dumps(making)
+def _cut_to_exif(metadata: Mapping[str, Any]) -> str:
+    text = json.dumps(metadata)
     longest = LONGEST_EXIF
     while len(text) > LONGEST_EXIF:  # an escaped character is up to twelve bytes long
         longest //= 2
         cut = {
             k: v[:longest] + "…" if isinstance(v, str) and len(v) > longest else v
-            for k, v in making.items()
+            for k, v in metadata.items()
         }
         text = json.dumps(cut)
     return text

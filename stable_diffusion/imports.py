@@ -13,7 +13,7 @@ from typing import Any
 
 
 @contextmanager
-def quick() -> Iterator[None]:
+def lean_imports() -> Iterator[None]:
     """Imports and loads of torch, transformers and diffusers in this block leave something out.
 
     Garbage collection: imports make a million objects to look through, which all stay.

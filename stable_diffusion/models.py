@@ -11,9 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from stable_diffusion import checkpoints, imports
+from stable_diffusion import checkpoints
 from stable_diffusion.catalogue import TASKS, SetupError, Weights, WeightsError
 from stable_diffusion.checkpoints import CheckpointError
+from stable_diffusion.imports import lean_imports
 
 if TYPE_CHECKING:
     import torch
@@ -69,14 +70,14 @@ def load(weights: Weights, dtype: str | None = None) -> Model:
     if dtype not in (None, *DTYPES):
         raise SetupError(f"the precision {dtype!r} is not known; give one of {', '.join(DTYPES)}")
     threading.Thread(target=_read, args=(weights,), daemon=True).start()
-    pipeline = apart(_load, weights, dtype)
+    pipeline = in_fresh_thread(_load, weights, dtype)
     native_size = (
         weights.native_size or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     )
     return Model(dataclasses.replace(weights, native_size=native_size), pipeline)
 
 
-def apart(function: Callable[..., Result], *arguments: Any) -> Result:
+def in_fresh_thread(function: Callable[..., Result], *arguments: Any) -> Result:
     """What a function returns that computes in a thread of its own, which then ends.
 
     Each thread that computes has helpers of its own, and those of two are more than the processor
@@ -94,7 +95,7 @@ def default_dtype() -> str:
 
 
 def _load(weights: Weights, dtype: str | None) -> Any:
-    with imports.quick():
+    with lean_imports():
         import diffusers
         import torch
         import transformers
@@ -141,7 +142,7 @@ def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
         "image_encoder": None,
         "watermarker": None,
     }
-    if "depth_estimator" in task.further:
+    if "depth_estimator" in task.extra_components:
         estimator = transformers.DPTForDepthEstimation
         # Its batch norms don't bear half precision.
         parts["depth_estimator"] = _load_whole(estimator, weights, "depth_estimator", torch.float32)
@@ -158,7 +159,7 @@ def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
             key for key, value in getattr(pipeline, name).named_parameters() if value.is_meta
         ]
         _refuse_lacking(weights, name, lacking)
-    if "feature_extractor" in task.further:
+    if "feature_extractor" in task.extra_components:
         # By name: the class that `model_index.json` names is no more.
         extractor = transformers.DPTImageProcessorPil.from_pretrained(
             weights.path / "feature_extractor"

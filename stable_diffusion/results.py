@@ -22,7 +22,7 @@ KEPT = 600
 """Seconds that finished files are kept: Cog reads them once, and nobody tells when."""
 
 
-async def files(
+async def generate_files(
     engine: Engine, request: Request, tell: Callable[[Event], None]
 ) -> AsyncGenerator[tuple[Picture, Path], None]:
     """Runs a request and yields its pictures, with their files, in their order.
@@ -72,11 +72,11 @@ async def _to_its_end(function: Callable[..., None], *arguments: Any) -> None:
 
 def _write(picture: Picture, path: Path, request: Request, weights: Weights) -> None:
     image = watermark.lay(picture.image, picture.generated) if picture.generated else picture.image
-    making = making_of(request, picture.seed, weights)
-    images.save(image, path, request.output_format, request.output_quality, making)
+    metadata = metadata_of(request, picture.seed, weights)
+    images.save(image, path, request.output_format, request.output_quality, metadata)
 
 
-def making_of(request: Request, seed: int, weights: Weights) -> dict[str, Any]:
+def metadata_of(request: Request, seed: int, weights: Weights) -> dict[str, Any]:
     """What a picture was made from, as its file carries it."""
     amount = TASKS[weights.task].amount
     return {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stable_diffusion.catalogue import WeightsError, find_checker
-from stable_diffusion.models import Model, apart
+from stable_diffusion.models import Model, in_fresh_thread
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +82,7 @@ class SafetyChecker:
 
         # On a CPU, half precision would take ten times as long.
         dtype = model.dtype if model.device.type == "cuda" else torch.float32
-        return apart(cls, folder, model.device, dtype)
+        return in_fresh_thread(cls, folder, model.device, dtype)
 
     def is_nsfw(self, picture: Image.Image) -> bool:
         """Whether the picture is closer to one of the checker's concepts than is allowed.

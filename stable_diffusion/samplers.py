@@ -11,6 +11,7 @@ whatever their samplers, steps and guidance, is then one batched matrix product.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -122,6 +123,7 @@ class Samplers:
         self.config = config
         self._tables: OrderedDict[tuple[str, int, float], Future[Table | None]] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, "samplers")
+        self._lock = threading.Lock()
 
     def schedule(self, name: str, steps: int, strength: float) -> Schedule:
         """Set up the library's scheduler, before its first step (see `schedulers.make`)."""
@@ -130,12 +132,13 @@ class Samplers:
     def table(self, name: str, steps: int, strength: float) -> Future[Table | None]:
         """Return a sampler's table; None where its steps are not linear, or remember too much."""
         key = (name, steps, strength)
-        if key not in self._tables:
-            self._tables[key] = self._thread.submit(lambda: read(self.schedule(*key)))
-            if len(self._tables) > TABLES:
-                self._tables.popitem(last=False)
-        self._tables.move_to_end(key)
-        return self._tables[key]
+        with self._lock:
+            if key not in self._tables:
+                self._tables[key] = self._thread.submit(lambda: read(self.schedule(*key)))
+                if len(self._tables) > TABLES:
+                    self._tables.popitem(last=False)
+            self._tables.move_to_end(key)
+            return self._tables[key]
 
     def close(self) -> None:
         """End the thread."""

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 # Whether a checker was downloaded makes no difference to tests.
 os.environ["SAFETY_CHECKER"] = "off"
 
+# Servers of tests draw a few pictures: to compile the model would take them longer.
+os.environ["EXECUTOR"] = "plain"
+
 
 @pytest.fixture(scope="session")
 def demo() -> Model:

@@ -15,7 +15,7 @@ from stable_diffusion.models import Model
 
 NAMES = ("plain", "cuda-graphs", "openvino")
 """What the setting EXECUTOR may be."""
-INSTALL = ".venv/bin/python -m pip install -r requirements-cpu.txt"
+INSTALL = ".venv/bin/python -m pip install -r requirements-openvino.txt"
 OPENVINO_MEMORY_SHARE = 0.5
 """Of the memory that is free when it is compiled."""
 

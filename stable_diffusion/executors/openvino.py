@@ -31,6 +31,7 @@ class OpenVinoExecutor(PlainExecutor):
         super().__init__(model)
         self._parts = parts
         self._wake = wake
+        self._is_warming = True
         self._is_compiled = self._serves = False
         self._thread = threading.Thread(target=self._prepare, name="openvino", daemon=True)
         self._thread.start()
@@ -38,7 +39,7 @@ class OpenVinoExecutor(PlainExecutor):
     @property
     def is_warming(self) -> bool:
         """Whether it is being compiled, or waits for its proof."""
-        return self._thread.is_alive() or self.has_work
+        return self._is_warming
 
     @property
     def has_work(self) -> bool:
@@ -48,23 +49,12 @@ class OpenVinoExecutor(PlainExecutor):
     def work(self) -> None:
         """Compare what is compiled with torch's own, and serve with it from now on."""
         self._is_compiled = False
-        bank, occupants = proof.trial(self.model, largest_side=TRIAL_SIDE)
-        batch = bank.gather(occupants)
-        latents, pixels = proof.trial_pictures(self.model, largest_side=TRIAL_SIDE)
-        calls: list[Callable[[], torch.Tensor]] = [
-            lambda: steps.take(self.unet, batch),
-            lambda: self.decode(latents),
-            lambda: self.encode(pixels),
-        ]
         try:
-            expected = [call() for call in calls]
-            self._serves = True
-            for call, tensor in zip(calls, expected, strict=True):
-                if not proof.is_close(call(), tensor, self.model.dtype):
-                    raise ArithmeticError("it gave other numbers than torch")
+            self._prove()
         except (ArithmeticError, RuntimeError) as error:
             self._serves = False
             proof.left_out("OpenVINO is", error)
+        self._is_warming = False
 
     def unet(
         self,
@@ -92,6 +82,22 @@ class OpenVinoExecutor(PlainExecutor):
             self._parts.prepare()
         except (ImportError, MemoryError, OSError, RuntimeError) as error:
             proof.left_out("OpenVINO is", error)
+            self._is_warming = False
         else:
             self._is_compiled = True
         self._wake()
+
+    def _prove(self) -> None:
+        bank, occupants = proof.trial(self.model, largest_side=TRIAL_SIDE)
+        batch = bank.gather(occupants)
+        latents, pixels = proof.trial_pictures(self.model, largest_side=TRIAL_SIDE)
+        calls: list[Callable[[], torch.Tensor]] = [
+            lambda: steps.take(self.unet, batch),
+            lambda: self.decode(latents),
+            lambda: self.encode(pixels),
+        ]
+        expected = [call() for call in calls]
+        self._serves = True
+        for call, tensor in zip(calls, expected, strict=True):
+            if not proof.is_close(call(), tensor, self.model.dtype):
+                raise ArithmeticError("it gave other numbers than torch")

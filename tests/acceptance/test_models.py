@@ -72,16 +72,16 @@ def test_it_draws_a_picture_of_its_size(sibling: Sibling) -> None:
     assert difference(picture, FLOWER.resize(picture.size))[1] > 5
 
 
-def test_the_file_carries_its_making(sibling: Sibling, tmp_path: Path) -> None:
+def test_the_file_carries_its_metadata(sibling: Sibling, tmp_path: Path) -> None:
     asked: dict[str, Any] = {"prompt": "a rose", "image": file_of(FLOWER), "seed": 3}
     asked["mask"] = file_of(half_mask())
     _, answer = sibling.server.predict(**asked, num_inference_steps=1)
     path = tmp_path / "picture.png"
     path.write_bytes(base64.b64decode(answer["output"][0].partition(",")[2]))
-    making = images.making_of(path)
-    assert (making["prompt"], making["seed"]) == ("a rose", 3)
-    assert ("noise_level" in making) == (sibling.task == "upscale")
-    assert ("strength" in making) == (sibling.task != "upscale")
+    metadata = images.read_metadata(path)
+    assert (metadata["prompt"], metadata["seed"]) == ("a rose", 3)
+    assert ("noise_level" in metadata) == (sibling.task == "upscale")
+    assert ("strength" in metadata) == (sibling.task != "upscale")
     (made,) = answer["metrics"]["images"]
     assert (made["index"], made["seed"], made["nsfw"]) == (0, 3, None)
 

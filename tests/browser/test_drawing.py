@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, expect
 
-from stable_diffusion.images import making_of
+from stable_diffusion.images import read_metadata
 from tests.support.browser import LONGEST, Visit, Visitor
 from tests.support.pictures import EXAMPLES, difference, opened, same
 from tests.support.server import Server, start
@@ -155,7 +155,7 @@ def test_a_picture_that_comes_back_brings_its_settings(
     path = tmp_path / download.value.suggested_filename
     download.value.save_as(path)
     assert path.name.endswith(f"-seed-9.{file_format}")
-    assert making_of(path)["seed"] == 9
+    assert read_metadata(path)["seed"] == 9
     visitor.press("Close")
     visitor.press("Reset")
     expect(visitor.field("Prompt")).to_have_value("")

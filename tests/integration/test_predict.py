@@ -186,7 +186,7 @@ def test_rows_that_make_no_sense_are_refused(rows: str, monkeypatch: pytest.Monk
         predict.Predictor().setup()
 
 
-def test_a_prediction_yields_files_with_their_making_and_tells_the_metrics(
+def test_a_prediction_yields_files_with_their_metadata_and_tells_the_metrics(
     predictor: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = run(
@@ -195,7 +195,7 @@ def test_a_prediction_yields_files_with_their_making_and_tells_the_metrics(
     assert [path.suffix for path in paths] == [".png", ".png"]
     assert len({path.name for path in paths}) == 2
     for index, path in enumerate(paths):
-        assert images.making_of(path) == {
+        assert images.read_metadata(path) == {
             "prompt": "a red apple",
             "negative_prompt": "",
             "seed": index,
@@ -289,7 +289,7 @@ def test_cancelling_ends_the_work_and_leaves_no_file(predictor: Any, tmp_path: P
 
     async def cancelled() -> None:
         told = asyncio.Event()
-        files = results.files(predictor.engine, asked, lambda _: told.set())
+        files = results.generate_files(predictor.engine, asked, lambda _: told.set())
         task = asyncio.ensure_future(anext(files))
         await told.wait()
         task.cancel()
@@ -316,7 +316,7 @@ def test_cancelling_while_a_file_is_written_leaves_none(
             save(*arguments)
 
         monkeypatch.setattr(images, "save", slowly)
-        files = results.files(predictor.engine, asked, lambda _: None)
+        files = results.generate_files(predictor.engine, asked, lambda _: None)
         task = asyncio.ensure_future(anext(files))
         await writing.wait()
         loop_was_free.append(not task.done())
@@ -351,12 +351,15 @@ def test_several_predictions_run_at_once_and_keep_apart(predictor: Any) -> None:
         asked = predict.Predictor.read(
             {"prompt": "a red apple", "seed": seed, "num_inference_steps": 4}
         )
-        return [path async for _, path in results.files(predictor.engine, asked, lambda _: None)]
+        return [
+            path
+            async for _, path in results.generate_files(predictor.engine, asked, lambda _: None)
+        ]
 
     async def together() -> list[list[Path]]:
         return await asyncio.gather(*(collect(seed) for seed in range(3)))
 
-    seeds = [images.making_of(path)["seed"] for (path,) in asyncio.run(together())]
+    seeds = [images.read_metadata(path)["seed"] for (path,) in asyncio.run(together())]
     assert seeds == [0, 1, 2]
 
 

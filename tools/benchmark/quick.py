@@ -23,7 +23,7 @@ from tools.benchmark import equality, latency, load
 from tools.benchmark.equality import pictures
 from tools.benchmark.floor import floor_of
 from tools.benchmark.latency import PROMPT, answer, default, submit, timed
-from tools.benchmark.machine import matrix_rate, precision
+from tools.benchmark.machine import facts, matrix_rate, precision
 from tools.benchmark.queueing import Speed, simulate
 from tools.benchmark.statistics import interleaved, ratios, spread
 
@@ -59,7 +59,7 @@ class Quick:
     ) -> None:
         self.weights, self.sizes, self.file = weights, sizes, file
         self.steps, self.rounds, self.compiled = steps, rounds, compiled
-        self.results: dict[str, Any] = {}
+        self.results: dict[str, Any] = {"model": weights.name, "machine": facts()}
         with suppress(FileNotFoundError):
             self.results = json.loads(file.read_text())
         self._engine: Engine | None = None

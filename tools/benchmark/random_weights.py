@@ -49,10 +49,10 @@ def make(name: str, folder: Path) -> Weights:
             "safety_checker": None,
             "feature_extractor": None,
         }
-        if "low_res_scheduler" in task.further:
+        if "low_res_scheduler" in task.extra_components:
             noise = _configuration(architecture, "low_res_scheduler")
             parts["low_res_scheduler"] = diffusers.DDPMScheduler(**noise)
-        if "depth_estimator" in task.further:
+        if "depth_estimator" in task.extra_components:
             # MiDaS's DPT-hybrid (Ranftl et al., "Vision Transformers for Dense Prediction").
             config = transformers.DPTConfig(is_hybrid=True, neck_hidden_sizes=[256, 512, 768, 768])
             parts["depth_estimator"] = transformers.DPTForDepthEstimation(config)

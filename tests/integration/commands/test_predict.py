@@ -44,7 +44,7 @@ def test_a_picture_is_written_where_asked_and_its_seed_told(tmp_path: Path) -> N
     assert (told.returncode, told.stdout, told.stderr) == (0, "rose.png  seed 7\n", "")
     assert [path.name for path in tmp_path.iterdir()] == ["rose.png"]
     assert opened(tmp_path / "rose.png").size == (128, 128)
-    assert images.making_of(tmp_path / "rose.png")["prompt"] == "a rose"
+    assert images.read_metadata(tmp_path / "rose.png")["prompt"] == "a rose"
 
 
 def test_several_pictures_are_numbered(tmp_path: Path) -> None:

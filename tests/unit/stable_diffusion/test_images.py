@@ -256,11 +256,11 @@ def test_any_shape_fits_any_size(width: int, height: int, asked_width: int, aske
 
 
 @pytest.mark.parametrize("file_format", ["png", "webp", "jpg"])
-def test_a_file_carries_its_making(tmp_path: Path, file_format: str) -> None:
-    making = {"prompt": "röd äpple 🍎\n\x00", "seed": 2**53 - 1, "strength": 0.1}
+def test_a_file_carries_its_metadata(tmp_path: Path, file_format: str) -> None:
+    metadata = {"prompt": "röd äpple 🍎\n\x00", "seed": 2**53 - 1, "strength": 0.1}
     path = tmp_path / f"picture.{file_format}"
-    images.save(picture_of(), path, file_format, 90, making)
-    assert images.making_of(path) == making
+    images.save(picture_of(), path, file_format, 90, metadata)
+    assert images.read_metadata(path) == metadata
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     with Image.open(path) as picture:
         assert picture.format == {"jpg": "JPEG"}.get(file_format, file_format.upper())
@@ -271,13 +271,17 @@ def test_a_file_carries_its_making(tmp_path: Path, file_format: str) -> None:
 def test_the_longest_prompts_do_not_keep_a_picture_from_being_written(
     tmp_path: Path, file_format: str
 ) -> None:
-    making: dict[str, Any] = {"prompt": "🍎" * 100_000, "negative_prompt": "é" * 100_000, "seed": 5}
+    metadata: dict[str, Any] = {
+        "prompt": "🍎" * 100_000,
+        "negative_prompt": "é" * 100_000,
+        "seed": 5,
+    }
     path = tmp_path / f"picture.{file_format}"
-    images.save(picture_of(), path, file_format, 90, making)
-    read = images.making_of(path)
+    images.save(picture_of(), path, file_format, 90, metadata)
+    read = images.read_metadata(path)
     assert read["seed"] == 5
-    assert making["prompt"].startswith(read["prompt"].removesuffix("…"))
-    assert (read == making) == (file_format == "png")
+    assert metadata["prompt"].startswith(read["prompt"].removesuffix("…"))
+    assert (read == metadata) == (file_format == "png")
 
 
 def test_png_is_exact_and_quality_matters_to_the_others(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from stable_diffusion.catalogue import SetupError
 from stable_diffusion.executors.openvino import OpenVinoExecutor
 from stable_diffusion.executors.plain import PlainExecutor
 from stable_diffusion.models import Model
-from tests.support.pictures import EXAMPLES, same
+from tests.support.pictures import EXAMPLES, half_mask, same
 from tests.support.studio import Studio
 
 FLOWER = images.read_image(EXAMPLES / "flower.png")
@@ -137,3 +138,23 @@ def test_openvino_that_is_not_installed_is_refused_where_it_was_asked_for(
     with pytest.raises(SetupError, match="not installed; run: .*pip install"):
         executors.choose("openvino", demo, lambda: None)
     assert type(executors.choose(None, demo, lambda: None)) is PlainExecutor
+
+
+def test_openvino_draws_what_torch_draws(
+    demo: Model, studio: Studio, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CACHE_DIR", str(tmp_path))
+    compiled = Studio(demo, executor="openvino")
+    wait_until_warm(compiled)
+    assert isinstance(compiled.engine._executor, OpenVinoExecutor)
+    assert compiled.engine._executor._serves
+    asked: list[dict[str, Any]] = [
+        {"image": FLOWER, "strength": 0.7, "num_images": 2},
+        {"image": FLOWER, "mask": half_mask(), "scheduler": "K_EULER_ANCESTRAL"},
+        {"guidance_scale": 1, "scheduler": "PNDM", "num_inference_steps": 9},
+        {"width": 256, "height": 128, "prompt": "an apple " * 40, "use_compel": True},
+    ]
+    for inputs, pictures in zip(asked, compiled.draw_together(asked), strict=True):
+        for ours, theirs in zip(pictures, studio.draw(**inputs), strict=True):
+            assert same(ours, theirs)
+    compiled.close()
