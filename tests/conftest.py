@@ -1,54 +1,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-import pytest
-from hypothesis import HealthCheck, settings
-
-# What draws is imported by the fixtures: most tests do without, and torch takes seconds.
-if TYPE_CHECKING:
-    from stable_diffusion.models import Model
-    from tests.support.studio import Studio
-
-# Examples are made from the test alone, and a slow machine is no failure.
-settings.register_profile(
-    "ours", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("ours")
+from pathlib import Path
 
 # Whether a checker was downloaded makes no difference to tests.
 os.environ["SAFETY_CHECKER"] = "off"
 
 
-@pytest.fixture(scope="session")
-def demo() -> Model:
-    from stable_diffusion import catalogue, models
+def pytest_pycollect_makemodule(module_path: Path) -> None:
+    """Set up hypothesis before a module that uses it; the others need not wait for its import."""
+    if "hypothesis" in module_path.read_text():
+        from tests.support import properties
 
-    return models.load(catalogue.find("demo"))
-
-
-@pytest.fixture(scope="session")
-def studio(demo: Model) -> Iterator[Studio]:
-    from tests.support.studio import Studio
-
-    studio = Studio(demo)
-    yield studio
-    studio.close()
-
-
-@pytest.fixture(scope="session")
-def classic(demo: Model) -> Studio:
-    """The demo model with the noise schedule of SD 2.1, whose last timestep is not pure noise."""
-    import dataclasses
-
-    from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
-
-    from tests.support.studio import Studio
-
-    config = {**demo.pipeline.scheduler.config}
-    config |= {"rescale_betas_zero_snr": False, "set_alpha_to_one": False}
-    components = {**demo.pipeline.components, "scheduler": DDIMScheduler.from_config(config)}
-    pipeline = StableDiffusionImg2ImgPipeline(**components, requires_safety_checker=False)
-    return Studio(dataclasses.replace(demo, pipeline=pipeline))
+        properties.set_up()

@@ -1,20 +1,25 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import pytest
 from replicate.client import Client
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from hosting import published_models
-from hosting.storage import predictions
-from hosting.storage.database import Prediction, Token
 from tests.support import cluster as clusters
 from tests.support import front_process as fronts
-from tests.support.front_process import ARCHIVED, TEXT_TO_IMAGE, Front, Site
+from tests.support.front_process import Front, Site
+
+if TYPE_CHECKING:
+    from stable_diffusion.models import Model
+
+
+@pytest.fixture(scope="session")
+def demo() -> Model:
+    from tests.support import studio
+
+    return studio.demo_model()
 
 
 # The cluster first: when its tests are over it ends, and takes nothing from those that follow.
@@ -31,32 +36,8 @@ def front(
         urls = ""
         if request.param == "a cluster":
             urls = stack.enter_context(clusters.running(folder)).url
-        running = fronts.running(folder, lambda database: database.now(_archive), urls)
+        running = fronts.running(folder, lambda database: database.now(fronts.archive), urls)
         yield stack.enter_context(running)
-
-
-def _archive(session: Session) -> None:
-    """Finished predictions, more than a page has, all of Eve's; their prompts are their numbers."""
-    eve = session.scalars(select(Token).where(Token.name == "eve")).one()
-    model = published_models.find(TEXT_TO_IMAGE)
-    assert model is not None
-    now = time.time()
-    for number in range(ARCHIVED):
-        old = Prediction(
-            token_id=eve.id,
-            task=model.task,
-            model=model.id,
-            version=published_models.version_of(model),
-            source="http://127.0.0.1",
-            input={"prompt": str(number)},
-            request={},
-            files={},
-            ready=True,
-            status="succeeded",
-            started_at=now,
-            completed_at=now,
-        )
-        predictions.add(session, old, ARCHIVED)
 
 
 @pytest.fixture

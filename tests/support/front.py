@@ -40,6 +40,16 @@ def place(folder: Path) -> Path | str:
     return server.database(str(folder)) if server else folder / "predictions.db"
 
 
+@contextmanager
+def placed_at(postgresql: PostgreSQL) -> Iterator[None]:
+    """Have the databases of a block be in PostgreSQL, which forgets them afterwards."""
+    global server
+    before, server = server, postgresql
+    yield
+    server = before
+    postgresql.forget()
+
+
 def known(folder: Path, **settings: Any) -> Settings:
     """Settings whose DATA is a folder."""
     url = place(folder) if server else ""
