@@ -25,7 +25,10 @@ def demo() -> Model:
 # The cluster first: when its tests are over it ends, and takes nothing from those that follow.
 @pytest.fixture(
     scope="session",
-    params=[pytest.param("a cluster", marks=pytest.mark.slow), "a server of its own"],
+    params=[
+        pytest.param("a cluster", marks=pytest.mark.slow),
+        pytest.param("a server of its own", marks=pytest.mark.xdist_group("front")),
+    ],
 )
 def front(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
