@@ -36,6 +36,7 @@ CODE = (
     "hosting/**/*.py",
     "commands/*.py",
     "cog_schema/*.py",
+    "cog_schema/*.json",
     "weights/*.json",
 )
 """What replicas run: where it has changed, they are replaced."""

@@ -6,8 +6,8 @@ import argparse
 import os
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
 
-from hosting.api.replicate.documents import when
 from hosting.settings import Settings, SettingsError
 from hosting.storage import tokens
 from hosting.storage.database import Database, DatabaseError
@@ -28,12 +28,17 @@ def main() -> int:
                     database.now(tokens.revoke, arguments.name)
                 case "list":
                     for token in database.now(tokens.all_tokens):
-                        revoked = f", revoked {when(token.revoked_at)}" if token.revoked_at else ""
-                        print(f"{token.name}: made {when(token.created_at)}{revoked}")
+                        revoked = f", revoked {_when(token.revoked_at)}" if token.revoked_at else ""
+                        print(f"{token.name}: made {_when(token.created_at)}{revoked}")
     except (SettingsError, DatabaseError, TokenError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _when(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -17,24 +17,27 @@ from typing import IO
 import uvicorn
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from sqlalchemy.exc import OperationalError
 
 from hosting import log
-from hosting.api import documentation, error_handlers, files, operations, web_form
-from hosting.api.access import Door, Front
+from hosting.api import documentation, error_handlers, operations, web_form, webhook_documents
+from hosting.api import files as files_routes
+from hosting.api.auth import AuthMiddleware
+from hosting.api.body_limit import BodyLimit
 from hosting.api.cog import routes as cog_routes
 from hosting.api.connections import Connection
+from hosting.api.context import Services
 from hosting.api.deepinfra import routes as deepinfra_routes
-from hosting.api.guard import Guard
 from hosting.api.limits import Limits
+from hosting.api.origin_guard import OriginGuard
 from hosting.api.replicate import routes as replicate_routes
+from hosting.api.security_headers import SecurityHeaders
 from hosting.backends.endpoints import Endpoint, SetupFailed
 from hosting.backends.servers import Launch, Server
 from hosting.net.links import Links
 from hosting.queue.dispatch import Dispatcher
 from hosting.settings import LOOPBACK_NAMES, Settings, SettingsError
 from hosting.storage import database, tokens
-from hosting.storage.database import Database
+from hosting.storage.database import Database, Unavailable
 from hosting.storage.files import Files
 
 DESCRIPTION = """
@@ -57,7 +60,7 @@ async def serve(settings: Settings, launches: list[Launch], host: str, port: int
         store = Database(settings.database)
         _check_open(settings, store, host)
         application = create(settings, store, launches, host)
-        dispatcher: Dispatcher = application.state.front.dispatcher
+        dispatcher: Dispatcher = application.state.services.dispatcher
         server = _Server(
             uvicorn.Config(
                 application,
@@ -120,7 +123,9 @@ def create(
         ]
     store.now(tokens.prepare)
     links = Links(store.now(database.secret, "links"), settings.link_hours * 3600)
-    dispatcher = Dispatcher(settings, store, Files(settings.data), links, endpoints)
+    files = Files(settings.data)
+    render = webhook_documents.renderer(links, files)
+    dispatcher = Dispatcher(settings, store, files, links, endpoints, render)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -135,7 +140,7 @@ def create(
             return
         reasons = error.exceptions if isinstance(error, BaseExceptionGroup) else [error]
         for reason in reasons:
-            known = isinstance(reason, (SetupFailed, OperationalError, OSError))
+            known = isinstance(reason, (SetupFailed, Unavailable, OSError))
             log.info("can't go on", reason=str(reason))
             if not known:
                 logging.getLogger(__name__).error("the queue stopped", exc_info=reason)
@@ -153,21 +158,23 @@ def create(
         telemetry={"tracing": False, "metrics": False},
         exception_handlers=error_handlers.HANDLERS,
     )
-    application.state.front = Front(settings, dispatcher, Limits(settings.requests_per_minute))
+    application.state.services = Services(
+        settings, dispatcher, Limits(settings.requests_per_minute)
+    )
     application.state.failed = False
     application.state.stop = lambda: None
     for routes in (
         replicate_routes,
         deepinfra_routes,
         cog_routes,
-        files,
+        files_routes,
         operations,
         documentation,
     ):
         application.include_router(routes.routes)
     web_form.include(application)
-    application.add_middleware(Door, answer=error_handlers.answer)
-    if settings.allowed_origins:  # around the door: the pages may read its answers too
+    application.add_middleware(AuthMiddleware, answer=error_handlers.answer)
+    if settings.allowed_origins:  # around the middleware above: the pages may read its answers too
         application.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
@@ -175,8 +182,8 @@ def create(
             allow_headers=["authorization", "content-type", "prefer", "last-event-id"],
         )
     # Outermost: what is too large, or goes wrong, is answered outside of add_middleware's.
-    stack = application.build_middleware_stack()
-    application.middleware_stack = Guard(stack, settings, host)
+    stack = BodyLimit(application.build_middleware_stack(), settings.upload_megabytes)
+    application.middleware_stack = SecurityHeaders(OriginGuard(stack, settings, host))
     return application
 
 

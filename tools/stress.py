@@ -26,9 +26,9 @@ import httpx2
 import psutil
 
 from cog_schema.schema import ROOT
-from tests.support.cog_server import CogServer, pixels
 from tools.benchmark.server import free_port
 from tools.benchmark.statistics import percentile
+from tools.fake_cog import CogServer, pixels
 
 Result = TypeVar("Result")
 

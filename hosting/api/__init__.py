@@ -1,1 +1,1 @@
-"""The HTTP APIs: who may ask, and what each API takes and answers. Nothing below imports it."""
+"""HTTP: who may ask, and what each API takes and answers. Nothing but `app` imports it."""

@@ -7,48 +7,51 @@ from typing import Any
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from hosting import log
-from hosting.api.deepinfra import routes as deepinfra_routes
+from hosting.api.deepinfra import errors as deepinfra
 from hosting.api.problems import Problem, invalid
 from hosting.queue.inputs import Fault, InvalidInputs
 from hosting.queue.intake import QueueFull
+from hosting.storage.database import Unavailable
+from hosting.storage.pages import InvalidCursor
 from hosting.storage.uploads import NoRoom
 
 
 def answer(request: Request, error: Exception) -> Response:
     """The answer to a request that something went wrong with."""
     problem = _problem(error)
-    if request.url.path.startswith(deepinfra_routes.ROOT):
-        return deepinfra_routes.error(problem)
-    return problem
+    if request.url.path.startswith(deepinfra.ROOT):
+        return deepinfra.response(problem)
+    return problem.response()
 
 
-def _problem(error: Exception) -> Response:
+def _problem(error: Exception) -> Problem:
     match error:
         case Problem():
-            return error.response()
+            return error
         case InvalidInputs():
-            return invalid(error.faults).response()
+            return invalid(error.faults)
         case RequestValidationError():
-            return invalid([_fault(one) for one in error.errors()]).response()
+            return invalid([_fault(one) for one in error.errors()])
+        case InvalidCursor():
+            return invalid([Fault("invalid_cursor", "cursor", str(error))])
         case QueueFull():
-            return Problem(429, str(error), headers={"Retry-After": "5"}).response()
+            return Problem(429, str(error), headers={"Retry-After": "5"})
         case NoRoom():
-            return Problem(413, str(error)).response()
+            return Problem(413, str(error))
         case HTTPException():
-            return Problem(error.status_code, str(error.detail), headers=error.headers).response()
+            return Problem(error.status_code, str(error.detail), headers=error.headers)
         case ClientDisconnect():  # nobody is there to read it
-            return Problem(400, "The request broke off").response()
-        case OperationalError() | OSError():
-            log.info("not taken", fault=str(getattr(error, "orig", error)))
+            return Problem(400, "The request broke off")
+        case Unavailable() | OSError():
+            log.info("not taken", fault=str(error))
             detail = "The server can't keep anything now; try again"
-            return Problem(503, detail, headers={"Retry-After": "5"}).response()
+            return Problem(503, detail, headers={"Retry-After": "5"})
         case _:
-            return Problem(500, "Something went wrong here; the log says what").response()
+            return Problem(500, "Something went wrong here; the log says what")
 
 
 def _fault(error: Any) -> Fault:
@@ -67,7 +70,8 @@ HANDLERS: Any = dict.fromkeys(
         NoRoom,
         HTTPException,
         ClientDisconnect,
-        OperationalError,
+        Unavailable,
+        InvalidCursor,
         OSError,
         Exception,
     ),

@@ -12,15 +12,15 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from starlette.datastructures import UploadFile
 
-from hosting.api import pagination
-from hosting.api.access import Admitted, Visitor, front_of
+from hosting.api.auth import Admitted, Visitor
+from hosting.api.context import services_of
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
 from hosting.api.replicate.documents import FileShape, Page
 from hosting.queue.inputs import Fault
 from hosting.storage import uploads
-from hosting.storage.database import Upload, new_id
 from hosting.storage.files import OUTPUT, TYPES
+from hosting.storage.tables import Upload, new_id
 
 SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'none'"
 
@@ -90,11 +90,10 @@ async def create_file(request: Request, visitor: Admitted) -> FileShape:
 @routes.get("/v1/files", tags=["files"])
 async def list_files(visitor: Admitted, cursor: str | None = None) -> Page[FileShape]:
     """Your files, the newest first, in pages of 100."""
-    view, is_kept = visitor.view, uploads.are_kept(visitor.token.id)
-    url = f"{view.base}/v1/files"
-    part = await visitor.dispatcher.database.read(pagination.read, Upload, is_kept, url, cursor)
-    shown = [documents.upload(one, view.base, view.link) for one in part.rows]
-    return documents.page(shown, part.previous, part.next)
+    view = visitor.view
+    page = await visitor.dispatcher.database.read(uploads.page, visitor.token.id, cursor)
+    shown = [documents.upload(one, view.base, view.link) for one in page.rows]
+    return documents.page(shown, f"{view.base}/v1/files", page.newer, page.older)
 
 
 @routes.get("/v1/files/{file_id}", tags=["files"])
@@ -120,11 +119,11 @@ async def get_file_content(name: str, request: Request) -> Response:
 
     Pictures that we encoded are shown; what a client sent is given back as an attachment.
     """
-    front = front_of(request)
+    services = services_of(request)
     gone = Problem(404, "The link's time is over, or it is not complete, or the file is removed")
-    if not front.dispatcher.links.is_good(str(request.url)):
+    if not services.dispatcher.links.is_good(str(request.url)):
         raise gone
-    files = front.dispatcher.files
+    files = services.dispatcher.files
     try:
         path = files.path(name)
     except ValueError:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import OperationalError
 
 from hosting import log
-from hosting.api.access import Admitted, front_of
+from hosting.api.auth import Admitted
+from hosting.api.context import services_of
 from hosting.queue import metrics
 from hosting.storage import predictions
+from hosting.storage.database import Unavailable
 
 routes = APIRouter(tags=["operations"])
 
@@ -17,7 +18,7 @@ routes = APIRouter(tags=["operations"])
 @routes.get("/health", response_model=None)
 async def health(request: Request) -> Response:
     """How the front, its database and each Cog endpoint are; 503 if nothing can be drawn."""
-    dispatcher = front_of(request).dispatcher
+    dispatcher = services_of(request).dispatcher
     queue: dict[str, int] | None = None
     try:
         waiting = await dispatcher.database.read(predictions.unfinished)
@@ -25,8 +26,8 @@ async def health(request: Request) -> Response:
             status: sum(count for (_, one), count in waiting.items() if one == status)
             for status in ("starting", "processing")
         }
-    except OperationalError as error:
-        log.info("the database does not answer", fault=str(error.orig))
+    except Unavailable as error:
+        log.info("the database does not answer", fault=str(error))
     endpoints = [
         {
             "name": one.name,

@@ -35,7 +35,7 @@ class Problem(Exception):
         self.status = status
         self.detail = detail
         self.faults = faults
-        self.headers = headers
+        self.headers = dict(headers or {})
 
     def response(self) -> Response:
         """The answer."""
@@ -53,7 +53,7 @@ class Problem(Exception):
         return Response(
             json.dumps(document),
             self.status,
-            headers=dict(self.headers or {}),
+            headers=self.headers,
             media_type=self.MEDIA_TYPE,
         )
 

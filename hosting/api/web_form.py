@@ -14,8 +14,11 @@ from starlette.staticfiles import StaticFiles
 from typing_extensions import TypedDict
 
 from hosting import published_models
-from hosting.api.access import Admitted, front_of, view_of
+from hosting.api.auth import Admitted
+from hosting.api.context import services_of
 from hosting.api.problems import Problem, invalid
+from hosting.api.replicate import documents
+from hosting.api.view import view_of
 from hosting.backends.endpoints import Endpoint
 from hosting.net.fetch import FetchError
 from hosting.queue.downloads import NoTurn
@@ -75,13 +78,13 @@ async def prediction(request: Request, prediction_id: str) -> Response:
     """
     if "text/html" in request.headers.get("accept", ""):
         return await page()
-    dispatcher = front_of(request).dispatcher
+    dispatcher = services_of(request).dispatcher
     is_good = dispatcher.links.is_good(str(request.url))
     found = await dispatcher.current(prediction_id) if is_good else None
     if found is None:
         raise Problem(404, "The link's time is over, or it is not complete, or nothing is kept")
     view = dataclasses.replace(view_of(request), expires=request.query_params["expires"])
-    shown = await view.shown(found)
+    shown = await documents.shown(view, found)
     folder = f"/files/predictions/{found.id}"
     files = {name: view.link(f"{folder}/in-{name}") for name in found.files}
     shown["urls"] = {"web": shown["urls"]["web"]}

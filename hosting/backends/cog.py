@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
@@ -22,28 +21,8 @@ PREFIXES = re.compile(
 """What Cog puts before the sentence that the predictor says."""
 FAILED = "Prediction failed: "
 """What the errors of the predictor itself begin with; those of Cog's server don't."""
-
-
-OF_THE_HOP = {"connection", "date", "host", "keep-alive", "server", "transfer-encoding"}
-"""The headers of requests and answers that are not passed on: each hop has its own."""
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A request to Cog's server."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-
-
-@dataclass(frozen=True)
-class Head:
-    """The head of an answer."""
-
-    status: int
-    headers: Mapping[str, str]
+DEAD = ("SETUP_FAILED", "UNHEALTHY", "DEFUNCT")
+"""What a server says of itself that will not serve any more."""
 
 
 class Busy(Exception):
@@ -149,30 +128,10 @@ class Cog:
         except ValueError:
             raise Died("it sent what is no JSON") from None
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            raise Unreachable(_told(error)) from None
+            raise Unreachable(fault_of(error)) from None
         except httpx2.HTTPError as error:
-            raise Died(_told(error)) from None
+            raise Died(fault_of(error)) from None
         raise Died("it ended without a result")
-
-    async def relay(self, ask: Ask) -> AsyncGenerator[Head | bytes, None]:
-        """Passes a request on as it is; yields the answer's head, then its body in pieces.
-
-        Who stops listening hangs up, which cancels a prediction.
-
-        Raises:
-            Died: when the endpoint is not there, or goes away in the middle.
-        """
-        try:
-            sent = ask.headers.items()
-            headers = [(name.encode("latin-1"), text.encode("latin-1")) for name, text in sent]
-            async with self._http.stream(
-                ask.method, ask.path, content=ask.body, headers=headers
-            ) as answer:
-                yield Head(answer.status_code, passed_on(answer.headers))
-                async for piece in answer.aiter_raw():
-                    yield piece
-        except httpx2.HTTPError as error:
-            raise Died(_told(error)) from None
 
     async def cancel(self, prediction_id: str) -> None:
         """Stops a prediction, if it runs there."""
@@ -184,9 +143,9 @@ class Cog:
         await self._http.aclose()
 
 
-def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers of a request or an answer that are not this hop's own, in small letters."""
-    return {name.lower(): text for name, text in headers.items() if name.lower() not in OF_THE_HOP}
+def fault_of(error: httpx2.HTTPError) -> str:
+    """Why there is no answer."""
+    return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 def _completed(data: dict[str, Any]) -> dict[str, Any]:
@@ -210,7 +169,3 @@ def _refusal(answer: httpx2.Response) -> Exception:
     if answer.status_code in (400, 413, 422):
         return Refused(answer.text[:1000])
     return (Unreachable if answer.status_code == 503 else Died)(f"it answered {answer.status_code}")
-
-
-def _told(error: httpx2.HTTPError) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")

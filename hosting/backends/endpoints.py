@@ -10,14 +10,10 @@ from typing import Any
 from hosting import log, published_models
 from hosting.backends.cog import Cog, Unreachable
 from hosting.backends.servers import Server
+from hosting.backends.supervision import LOOK, Health
 
-LOOK = 0.5
-"""Seconds between two looks at an endpoint's health."""
 LONGEST_PAUSE = 30.0
 """Seconds at most before a server that does not start is tried again."""
-LONGEST_SILENCE = 120.0
-"""Seconds after which a server of our own that says nothing is started again."""
-DEAD = ("SETUP_FAILED", "UNHEALTHY", "DEFUNCT")
 
 
 class SetupFailed(Exception):
@@ -87,16 +83,13 @@ class Endpoint:
         Raises:
             SetupFailed: when a server of our own never came up.
         """
-        pause, was_ready, answered = 1.0, False, time.monotonic()
+        pause, was_ready, health = 1.0, False, Health()
         while True:
             if self.server and not self.server.runs:
                 await self._start(self.server)
-            before, self.status = self.status, await self.cog.status()
-            if self.status:
-                answered = time.monotonic()
+            before, self.status = self.status, await health.look(self.cog)
             if self.cog.slots is not None:
                 self.slots = self.cog.slots
-            hangs = time.monotonic() - answered > LONGEST_SILENCE
             if self.status == "READY":
                 pause, was_ready = 1.0, True
                 await self._learn()
@@ -104,14 +97,14 @@ class Endpoint:
                 log.info(f"{self.name} is ready")
             elif before == "READY" and self.status != before:
                 log.info(f"{self.name} is not ready", status=self.status)
-            if self.server and (self.status in DEAD or hangs or not self.server.runs):
+            if self.server and health.is_lost(self.server):
                 await self.server.end()
                 self.status = ""
                 if not was_ready:
                     raise SetupFailed(f"{self.name} could not start; the log says why")
                 log.info(f"the server of {self.name} has died; starting it again")
                 await asyncio.sleep(pause)
-                pause, answered = min(2 * pause, LONGEST_PAUSE), time.monotonic()
+                pause, health = min(2 * pause, LONGEST_PAUSE), Health()
             await asyncio.sleep(LOOK)
 
     async def close(self) -> None:

@@ -27,8 +27,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from hosting import log
-from hosting.backends.cog import SLOTS, Ask, Died, Head, passed_on
+from hosting.backends.cog import SLOTS, Died
 from hosting.backends.servers import Launch
+from hosting.cluster.relay import Head, RelayedRequest, passed_on
 from hosting.cluster.replica import LONGEST, PATIENCE, Full, Replica, joined, starting
 
 Answer = DeploymentResponseGenerator[Head | bytes]
@@ -113,7 +114,7 @@ class Ingress:
             body += piece
             if len(body) > LARGEST_BODY:
                 return Response(status_code=413)
-        ask = Ask(request.method, quote(path), passed_on(request.headers), bytes(body))
+        ask = RelayedRequest(request.method, quote(path), passed_on(request.headers), bytes(body))
         if ask.method in ("POST", "PUT") and "predictions" in path and not known["cancel"]:
             return await self._predict(ask)
         answers = await self._tell(ask)
@@ -128,7 +129,7 @@ class Ingress:
     async def __del__(self) -> None:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _predict(self, ask: Ask) -> Response:
+    async def _predict(self, ask: RelayedRequest) -> Response:
         if ask.path in self._held:
             told = await self._tell(ask, only_if_running=True)
             return _whole(*(told[0] if told else starting(_id(ask))))
@@ -156,7 +157,7 @@ class Ingress:
             task.add_done_callback(self._tasks.discard)
             return _whole(head, body)
 
-    async def _begun(self, ask: Ask, held: Held) -> tuple[Head, Answer]:
+    async def _begun(self, ask: RelayedRequest, held: Held) -> tuple[Head, Answer]:
         """Has a prediction begun by a replica with a free slot.
 
         Raises:
@@ -186,7 +187,9 @@ class Ingress:
             await asyncio.sleep(PAUSE)
         raise Full
 
-    async def _tell(self, ask: Ask, only_if_running: bool = False) -> list[tuple[Head, bytes]]:
+    async def _tell(
+        self, ask: RelayedRequest, only_if_running: bool = False
+    ) -> list[tuple[Head, bytes]]:
         """What the replicas answer to what needs no slot."""
         told = self._replicas.broadcast("tell", ask, only_if_running)
         try:
@@ -195,7 +198,7 @@ class Ingress:
             return []
         return [answer for answer in answers if isinstance(answer, tuple)]
 
-    def _cancelled(self, ask: Ask, answers: list[tuple[Head, bytes]]) -> Response:
+    def _cancelled(self, ask: RelayedRequest, answers: list[tuple[Head, bytes]]) -> Response:
         head, body = min(answers, key=lambda answer: answer[0].status)
         held = self._held.get(ask.path.removesuffix("/cancel"))
         if head.status == 404 and held:
@@ -229,11 +232,11 @@ def _hang_up(answer: Answer) -> None:
         answer.cancel()
 
 
-def _is_async(ask: Ask) -> bool:
+def _is_async(ask: RelayedRequest) -> bool:
     return ask.headers.get("prefer") == "respond-async"
 
 
-def _id(ask: Ask) -> str:
+def _id(ask: RelayedRequest) -> str:
     return unquote(ask.path.rpartition("/")[2])
 
 

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import tempfile
-import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
@@ -19,9 +18,10 @@ from pathlib import Path
 
 from ray import serve
 
-from hosting.backends.cog import ALONE, Ask, Cog, Died, Head
-from hosting.backends.endpoints import DEAD, LONGEST_SILENCE, LOOK
+from hosting.backends.cog import ALONE, DEAD, Cog, Died
 from hosting.backends.servers import Launch, Server
+from hosting.backends.supervision import LOOK, Health
+from hosting.cluster.relay import Head, Relay, RelayedRequest
 
 PATIENCE = 3.0
 """Seconds that an answer to what needs no slot may take."""
@@ -99,16 +99,18 @@ class Replica:
         self._watch: asyncio.Task[None] | None = None
         self._company = Company(launch.slots)
         self._server = Server(launch, Path(tempfile.mkdtemp(prefix="stable-diffusion-replica-")))
-        self._cog = Cog(await self._server.start())
-        while (status := await self._cog.status()) != "READY":
-            if status in DEAD or not self._server.runs:
+        url = await self._server.start()
+        self._cog, self._relay = Cog(url), Relay(url)
+        health = Health()
+        while await health.look(self._cog) != "READY":
+            if health.is_lost(self._server):
                 logs = await self._cog.setup_logs()
                 await self._server.end()
                 raise RuntimeError(f"{launch.name} could not start: {logs}")
             await asyncio.sleep(LOOK)
         self._watch = asyncio.create_task(self._until_dead())
 
-    async def relay(self, ask: Ask) -> AsyncGenerator[Head | bytes, None]:
+    async def relay(self, ask: RelayedRequest) -> AsyncGenerator[Head | bytes, None]:
         """A prediction: the answer's head, which is Cog's 409 without a slot, its body in pieces.
 
         Raises:
@@ -118,13 +120,13 @@ class Replica:
             self._company.close()
         try:
             place = self._company.join(ask.path, alone=ALONE in ask.headers)
-            async with place, aclosing(self._cog.relay(ask)) as pieces:
+            async with place, aclosing(self._relay.send(ask)) as pieces:
                 async for piece in pieces:
                     yield piece
         except Full:
             yield Head(409, {})
 
-    async def begin(self, ask: Ask) -> AsyncGenerator[Head | bytes, None]:
+    async def begin(self, ask: RelayedRequest) -> AsyncGenerator[Head | bytes, None]:
         """A prediction whose answer, in two pieces, comes when it has begun; ends when it ends."""
         headers = {**ask.headers, "accept": "text/event-stream", "prefer": ""}
         async with aclosing(self.relay(replace(ask, headers=headers))) as pieces:
@@ -145,7 +147,9 @@ class Replica:
                         yield head
                         yield body
 
-    async def tell(self, ask: Ask, only_if_running: bool = False) -> tuple[Head, bytes] | None:
+    async def tell(
+        self, ask: RelayedRequest, only_if_running: bool = False
+    ) -> tuple[Head, bytes] | None:
         """What the Cog server answers to what needs no slot; None if it does not answer.
 
         Args:
@@ -154,7 +158,7 @@ class Replica:
         if only_if_running and not self._company.has(ask.path):
             return None
         with suppress(Died, TimeoutError):
-            async with asyncio.timeout(PATIENCE), aclosing(self._cog.relay(ask)) as pieces:
+            async with asyncio.timeout(PATIENCE), aclosing(self._relay.send(ask)) as pieces:
                 head = await anext(pieces)
                 assert isinstance(head, Head)
                 return head, await joined(pieces)
@@ -171,14 +175,10 @@ class Replica:
         await self._server.end()
 
     async def _until_dead(self) -> None:
-        answered = time.monotonic()
-        while self._server.runs and time.monotonic() - answered < LONGEST_SILENCE:
-            status = await self._cog.status()
-            if status in DEAD:
-                break
-            if status:
-                answered = time.monotonic()
+        health = Health()
+        while not health.is_lost(self._server):
             await asyncio.sleep(LOOK)
+            await health.look(self._cog)
         self._company.close()
         await asyncio.sleep(LOOK)  # what it has said of its end is passed on first
         await self._server.end()

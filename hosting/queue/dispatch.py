@@ -10,9 +10,6 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
-
 from hosting import log
 from hosting.backends.endpoints import Endpoint
 from hosting.net.links import Links
@@ -24,12 +21,17 @@ from hosting.queue.runs import Run
 from hosting.queue.webhooks import Webhooks
 from hosting.settings import Settings
 from hosting.storage import heartbeats, predictions
-from hosting.storage.database import Database, Prediction, new_id
+from hosting.storage.database import Database, Unavailable
 from hosting.storage.files import Files
+from hosting.storage.tables import Prediction, new_id
 
 
 class Dispatcher:
-    """Runs what is in the queue. One for each process, which is a front of the database."""
+    """Runs what is in the queue. One for each process, which is a front of the database.
+
+    Args:
+        render: makes what a prediction's webhook is sent.
+    """
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class Dispatcher:
         files: Files,
         links: Links,
         endpoints: list[Endpoint],
+        render: Callable[[Prediction], object],
     ) -> None:
         self.settings = settings
         self.database = database
@@ -48,7 +51,7 @@ class Dispatcher:
         self.changes = Changes()
         self.stopping = asyncio.Event()
         self.metrics = Metrics()
-        self._webhooks = Webhooks(database, links, files, settings.networks, self.front_id)
+        self._webhooks = Webhooks(database, render, settings.networks, self.front_id)
         self.downloads = Downloads(settings, database, files, self.wake, self.front_id)
         self._runs: dict[str, Run] = {}
         """By the predictions' ids."""
@@ -76,7 +79,7 @@ class Dispatcher:
         finally:
             # Before the endpoints go: else it would look as if their workers had died.
             await self._halt()
-            with contextlib.suppress(OperationalError):  # it will be found dead
+            with contextlib.suppress(Unavailable):  # it will be found dead
                 await self.database(heartbeats.leave, self.front_id)
             await asyncio.gather(*(endpoint.close() for endpoint in self.endpoints))
 
@@ -112,8 +115,7 @@ class Dispatcher:
         run = self._runs.get(prediction_id)
         if run is None:
             return await self.database.read(predictions.find, prediction_id)
-        columns = Prediction.__mapper__.columns.keys()
-        return Prediction(**{name: getattr(run.prediction, name) for name in columns})
+        return run.prediction.copy()
 
     def gives_up(self, prediction: Prediction) -> bool:
         """Whether nobody should wait for it: this process ends before its turn comes."""
@@ -159,7 +161,7 @@ class Dispatcher:
             await asyncio.sleep(heartbeats.BEAT)
             await self._say_that_it_is_there(heartbeats.beat)
 
-    async def _say_that_it_is_there(self, say: Callable[[Session, str], list[str]]) -> None:
+    async def _say_that_it_is_there(self, say: Callable[..., list[str]]) -> None:
         seen_at = time.monotonic()
         for prediction_id in await self.database(say, self.front_id):
             log.info("taken up again", prediction=prediction_id)
@@ -220,6 +222,6 @@ async def _again_and_again(loop: Callable[[], Coroutine[Any, Any, None]]) -> Non
     while True:
         try:
             await loop()
-        except (OperationalError, OSError) as error:
-            log.info("trying again", fault=str(getattr(error, "orig", error)))
+        except (Unavailable, OSError) as error:
+            log.info("trying again", fault=str(error))
             await asyncio.sleep(1)

@@ -7,16 +7,14 @@ import secrets
 from collections.abc import Callable
 from functools import partial
 
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
-
 from hosting import log
 from hosting.net import fetch
 from hosting.queue.changes import LOOK, within
 from hosting.settings import Settings
 from hosting.storage import mime, predictions
-from hosting.storage.database import Database, Prediction, new_id
+from hosting.storage.database import Database, Unavailable, Work
 from hosting.storage.files import NOTHING_KEPT, Files
+from hosting.storage.tables import Prediction, new_id
 
 AT_ONCE, EACH_AT_ONCE = 8, 2
 """Predictions whose files are fetched at the same time: of all tokens, and of each."""
@@ -103,15 +101,14 @@ class Downloads:
             )
             if prediction is not None:
                 await self._database.surely(await self._fetched(prediction))
-        except (OSError, OperationalError) as error:
-            fault = str(getattr(error, "orig", error))
-            log.info("not kept; trying again", prediction=prediction_id, fault=fault)
+        except (OSError, Unavailable) as error:
+            log.info("not kept; trying again", prediction=prediction_id, fault=str(error))
             await asyncio.sleep(NOTHING_KEPT)
         finally:
             del self._tokens[prediction_id]
             self._changed(prediction_id)
 
-    async def _fetched(self, prediction: Prediction) -> Callable[[Session], object]:
+    async def _fetched(self, prediction: Prediction) -> Work[object]:
         """Fetches a prediction's files; what is to be written of it then."""
         files = dict(prediction.files)
         for name, url in files.items():

@@ -19,7 +19,7 @@ from hosting.queue import inputs
 from hosting.queue.dispatch import Dispatcher
 from hosting.queue.inputs import Fault, InvalidInputs
 from hosting.storage import mime, predictions, uploads
-from hosting.storage.database import Prediction, Token, new_id
+from hosting.storage.tables import Prediction, Token, new_id
 
 LARGEST_INPUT = 2**20
 """Bytes that the inputs may have as JSON, without the files in them."""

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from hosting.backends.endpoints import Endpoint
-from hosting.storage.database import Prediction
 from hosting.storage.predictions import FINISHED
+from hosting.storage.tables import Prediction
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 STATES = ("STARTING", "READY", "SETUP_FAILED", "UNHEALTHY", "UNREACHABLE")

@@ -13,13 +13,10 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import aclosing
 from functools import partial
 from typing import Any
-
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
 from hosting import log
 from hosting.backends.cog import Busy, Died, Refused, Unreachable
@@ -27,8 +24,9 @@ from hosting.backends.endpoints import Endpoint
 from hosting.queue.changes import LOOK, Changes
 from hosting.queue.webhooks import Webhooks
 from hosting.storage import mime, predictions
-from hosting.storage.database import Database, Prediction
+from hosting.storage.database import Database, Unavailable, Work
 from hosting.storage.files import NOTHING_KEPT, TYPES, Files, output_name
+from hosting.storage.tables import Prediction
 
 SAVED_EVERY = 0.5
 """Seconds between two writes of what a running prediction says; so often come its webhooks."""
@@ -61,7 +59,7 @@ class Run:
         self._attempt = f"{prediction.id}-{secrets.token_hex(4)}"
         """What Cog calls it."""
 
-    async def outcome(self) -> Callable[[Session], Prediction | None]:
+    async def outcome(self) -> Work[Prediction | None]:
         """Has the prediction run; what is to be written of it then, whatever has happened."""
         prediction, endpoint = self.prediction, self.endpoint
         about = {"prediction": prediction.id, "endpoint": endpoint.name}
@@ -86,7 +84,7 @@ class Run:
             status, error = "failed", str(fault)
         except FileNotFoundError:
             status, error = "failed", "The files of its inputs are gone"
-        except (OSError, OperationalError) as fault:  # the disk is full, the database locked
+        except (OSError, Unavailable) as fault:  # the disk is full, the database locked
             log.info("back to the queue", reason=str(fault), **about)
             endpoint.pause(NOTHING_KEPT)
             return again
@@ -153,8 +151,8 @@ class Run:
         """Writes how far it is; whether it is to be cancelled."""
         try:
             return await self._database(predictions.save, self.prediction)
-        except OperationalError as error:  # its end will be written, whatever it takes
-            log.info("not saved", prediction=self.prediction.id, fault=str(error.orig))
+        except Unavailable as error:  # its end will be written, whatever it takes
+            log.info("not saved", prediction=self.prediction.id, fault=str(error))
             return False
         finally:
             self._webhooks.wake()

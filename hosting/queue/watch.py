@@ -5,14 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from hosting.api.replicate.documents import Queue
+# Pydantic, which documents `Queue`, takes no other before Python 3.12.
+from typing_extensions import TypedDict
+
 from hosting.queue.changes import LOOK, within
 from hosting.queue.dispatch import Dispatcher
 from hosting.storage import predictions
-from hosting.storage.database import Prediction
+from hosting.storage.tables import Prediction
 
 PING = 15.0
 """Seconds of silence after which a stream should show that it is there."""
+
+
+class Queue(TypedDict):
+    """Where a prediction is that waits."""
+
+    position: int
+    estimated_wait: float | None
 
 
 async def follow(

@@ -8,24 +8,17 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 
-from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.orm import Session
-
 from hosting import log
-from hosting.api.replicate import documents
 from hosting.net import fetch
-from hosting.net.links import Links
 from hosting.queue.changes import within
-from hosting.storage import predictions
-from hosting.storage.database import Database, Delivery, Prediction, Token
-from hosting.storage.files import Files
+from hosting.storage import deliveries
+from hosting.storage.database import Database
+from hosting.storage.tables import Prediction
 
-MOST_TRIES = 7
-"""Calls of a `completed` webhook: a second after the first, then twice as long each time, so that
-the last is a minute after it. The others are called once, as by Replicate."""
 SECONDS = 10.0
 """That a receiver has to answer."""
 AT_ONCE, EACH_AT_ONCE = 32, 4
@@ -50,8 +43,7 @@ class Webhooks:
     """Calls the webhooks that are due.
 
     Args:
-        links: makes those in the prediction's document.
-        files: has the pictures, for receivers that are sent them.
+        render: makes what a receiver is sent, which becomes JSON. It may read files.
         allowed: networks that receivers may be in although they are not public.
         front_id: who calls.
     """
@@ -59,14 +51,12 @@ class Webhooks:
     def __init__(
         self,
         database: Database,
-        links: Links,
-        files: Files,
+        render: Callable[[Prediction], object],
         allowed: tuple[IPv4Network | IPv6Network, ...],
         front_id: str,
     ) -> None:
         self._database = database
-        self._links = links
-        self._files = files
+        self._render = render
         self._allowed = allowed
         self._front_id = front_id
         self._calls: dict[str, tuple[str, asyncio.Task[None]]] = {}
@@ -83,7 +73,7 @@ class Webhooks:
             while True:
                 self._news.clear()
                 for delivery_id, prediction_id, token_id in await self._database.read(
-                    _due, list(self._calls), self._front_id
+                    deliveries.due, list(self._calls), self._front_id, 2 * AT_ONCE
                 ):
                     tokens = [token for token, _ in self._calls.values()]
                     if len(tokens) < AT_ONCE and tokens.count(token_id) < EACH_AT_ONCE:
@@ -103,11 +93,11 @@ class Webhooks:
             log.info("a webhook was not called", prediction=prediction_id, fault=call.exception())
 
     async def _call(self, delivery_id: str) -> None:
-        found = await self._database(_claim, delivery_id, self._front_id)
+        found = await self._database(deliveries.claim, delivery_id, self._front_id)
         if found is None:
             return
         prediction, secret, url = found
-        body = json.dumps(await asyncio.to_thread(self._told, prediction)).encode()
+        body = json.dumps(await asyncio.to_thread(self._render, prediction)).encode()
         now = int(time.time())
         headers = {
             "content-type": "application/json",
@@ -123,65 +113,4 @@ class Webhooks:
             fault = str(error)
         if fault:
             log.info("a webhook was not taken", prediction=prediction.id, fault=fault)
-        await self._database(_done, delivery_id, self._front_id, not fault)
-
-    def _told(self, prediction: Prediction) -> object:
-        """What a webhook is told, by the API that it was asked for by."""
-        if prediction.api == "deepinfra":
-            names = prediction.output if prediction.status == "succeeded" else []
-            return documents.inference_told(prediction, self._files.data_urls(prediction.id, names))
-        return documents.prediction(prediction, partial(self._links.to, prediction.source))
-
-
-def _due(session: Session, being_called: list[str], front_id: str) -> list[tuple[str, str, str]]:
-    """The ids of what a front may call now, of its prediction and its token: the tokens in turn.
-
-    Of each prediction it is the oldest alone, so that the order is kept.
-    """
-    oldest = select(func.min(Delivery.number)).group_by(Delivery.prediction_id)
-    place = func.row_number().over(partition_by=Prediction.token_id, order_by=Delivery.due_at)
-    due = (
-        select(Delivery.id, Delivery.prediction_id, Prediction.token_id)
-        .join(Prediction, Prediction.id == Delivery.prediction_id)
-        .where(Delivery.number.in_(oldest), Delivery.due_at <= time.time(), _is_own(front_id))
-        .where(Delivery.prediction_id.not_in(being_called))
-        .order_by(place)
-        .limit(2 * AT_ONCE)
-    )
-    return [(row.id, row.prediction_id, row.token_id) for row in session.execute(due)]
-
-
-def _is_own(front_id: str) -> ColumnElement[bool]:
-    """Whether a call is a front's to make: no other is making it."""
-    return (Delivery.front_id == front_id) | predictions.is_free(Delivery.front_id)
-
-
-def _claim(session: Session, delivery_id: str, front_id: str) -> tuple[Prediction, str, str] | None:
-    """The prediction, its token's secret and the URL, for a try; None if another front calls."""
-    due = (Delivery.id == delivery_id) & (Delivery.due_at <= time.time()) & _is_own(front_id)
-    delivery = session.scalar(select(Delivery).where(due).with_for_update(skip_locked=True))
-    if delivery is None:
-        return None
-    delivery.tries += 1
-    delivery.front_id = front_id
-    wanted = select(Prediction).where(Prediction.id == delivery.prediction_id)
-    prediction = session.scalar(wanted)
-    if prediction is None or prediction.webhook is None:
-        return None
-    token = session.get_one(Token, prediction.token_id)
-    session.expunge(prediction)
-    for name, value in delivery.seen.items():
-        setattr(prediction, name, value)
-    return prediction, token.webhook_secret, prediction.webhook
-
-
-def _done(session: Session, delivery_id: str, front_id: str, is_taken: bool) -> None:
-    own = (Delivery.id == delivery_id) & (Delivery.front_id == front_id)
-    delivery = session.scalar(select(Delivery).where(own).with_for_update())
-    if delivery is None:
-        return
-    delivery.front_id = None
-    if is_taken or delivery.event != "completed" or delivery.tries >= MOST_TRIES:
-        session.delete(delivery)
-    else:
-        delivery.due_at = time.time() + 2.0 ** (delivery.tries - 1)
+        await self._database(deliveries.finish, delivery_id, self._front_id, not fault)

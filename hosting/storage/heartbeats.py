@@ -10,7 +10,8 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from hosting.storage import predictions
-from hosting.storage.database import Heartbeat, clock, is_shared, lock
+from hosting.storage.database import clock, is_shared, lock
+from hosting.storage.tables import Heartbeat
 
 BEAT = 3.0
 """Seconds between two heartbeats."""

@@ -13,7 +13,9 @@ from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 
-from hosting.storage.database import Delivery, Heartbeat, Prediction, Token, Upload
+from hosting.storage import pages
+from hosting.storage.pages import Page
+from hosting.storage.tables import Delivery, Heartbeat, Prediction, Token, Upload
 
 FINISHED = ("succeeded", "failed", "canceled")
 EVENTS = ("start", "output", "logs", "completed")
@@ -65,6 +67,15 @@ def find(session: Session, prediction_id: str, token_id: str | None = None) -> P
         return session.scalar(select(Prediction).where(Prediction.id == prediction_id))
     is_it = (Prediction.id == prediction_id) | (Prediction.given_id == prediction_id)
     return session.scalar(select(Prediction).where(is_it, Prediction.token_id == token_id))
+
+
+def page(session: Session, token_id: str, cursor: str | None = None) -> Page[Prediction]:
+    """A page of a token's predictions, the newest first.
+
+    Raises:
+        InvalidCursor: when no page has given the cursor.
+    """
+    return pages.read(session, Prediction, Prediction.token_id == token_id, cursor)
 
 
 def unready(session: Session, front_id: str) -> list[Prediction]:

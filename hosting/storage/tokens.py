@@ -10,7 +10,8 @@ import time
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from hosting.storage.database import Token, lock
+from hosting.storage.database import lock
+from hosting.storage.tables import Token
 
 LOCAL = "local"
 """The id and the name of whoever is on this machine, as long as no token was ever made."""
@@ -37,7 +38,7 @@ def create(session: Session, name: str) -> str:
 
 
 def prepare(session: Session) -> None:
-    """Makes the one that stands for whoever is on this machine. `of_header` needs it."""
+    """Makes the one that stands for whoever is on this machine. `find` needs it."""
     lock(session, "tokens")
     if session.get(Token, LOCAL) is None:
         session.add(Token(id=LOCAL, name=LOCAL, webhook_secret=_new_webhook_secret()))
@@ -66,14 +67,13 @@ def are_needed(session: Session) -> bool:
     return session.scalar(select(Token.id).where(Token.hash.is_not(None)).limit(1)) is not None
 
 
-def of_header(session: Session, header: str | None) -> Token | None:
-    """Whom a request's Authorization names; without tokens, whoever is on this machine."""
+def find(session: Session, text: str | None) -> Token | None:
+    """The token of a text; as long as none was ever made, that of whoever is on this machine."""
     if not are_needed(session):
         return session.get(Token, LOCAL)
-    kind, _, text = (header or "").partition(" ")
-    if kind.lower() not in ("bearer", "token"):
+    if text is None:
         return None
-    known = Token.hash == _hash(text.strip())
+    known = Token.hash == _hash(text)
     return session.scalar(select(Token).where(known, Token.revoked_at.is_(None)))
 
 

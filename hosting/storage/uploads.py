@@ -7,7 +7,9 @@ import time
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
-from hosting.storage.database import Token, Upload
+from hosting.storage import pages
+from hosting.storage.pages import Page
+from hosting.storage.tables import Token, Upload
 
 MIB = 2**20
 
@@ -42,7 +44,7 @@ def check_room(session: Session, token_id: str, size: int, most: int) -> None:
     Raises:
         NoRoom: when it may not.
     """
-    kept = int(session.scalar(select(func.sum(Upload.size)).where(are_kept(token_id))) or 0)
+    kept = int(session.scalar(select(func.sum(Upload.size)).where(_are_kept(token_id))) or 0)
     if kept + size > most:
         raise NoRoom(
             f"Your uploaded files have {kept / MIB:.1f} MiB, this one has {size / MIB:.1f} MiB, "
@@ -50,14 +52,18 @@ def check_room(session: Session, token_id: str, size: int, most: int) -> None:
         )
 
 
-def are_kept(token_id: str) -> ColumnElement[bool]:
-    """Which uploads a token has now: its own, whose time is not over."""
-    return (Upload.token_id == token_id) & (Upload.expires_at > time.time())
-
-
 def find(session: Session, upload_id: str, token_id: str) -> Upload | None:
     """An upload that a token has now."""
-    return session.scalar(select(Upload).where(Upload.id == upload_id, are_kept(token_id)))
+    return session.scalar(select(Upload).where(Upload.id == upload_id, _are_kept(token_id)))
+
+
+def page(session: Session, token_id: str, cursor: str | None = None) -> Page[Upload]:
+    """A page of the uploads that a token has now, the newest first.
+
+    Raises:
+        InvalidCursor: when no page has given the cursor.
+    """
+    return pages.read(session, Upload, _are_kept(token_id), cursor)
 
 
 def forget(session: Session, upload_id: str) -> None:
@@ -68,3 +74,8 @@ def forget(session: Session, upload_id: str) -> None:
 def expire(session: Session, now: float) -> list[str]:
     """Forgets uploads whose time is over; their ids."""
     return list(session.scalars(delete(Upload).where(Upload.expires_at < now).returning(Upload.id)))
+
+
+def _are_kept(token_id: str) -> ColumnElement[bool]:
+    """Which uploads a token has now: its own, whose time is not over."""
+    return (Upload.token_id == token_id) & (Upload.expires_at > time.time())

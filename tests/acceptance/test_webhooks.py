@@ -13,7 +13,7 @@ from replicate.exceptions import ReplicateError
 from replicate.webhook import InvalidSignatureError, Webhooks
 from sqlalchemy import func, select
 
-from hosting.storage.database import Delivery
+from hosting.storage.tables import Delivery
 from tests.support.front_process import (
     Call,
     Front,

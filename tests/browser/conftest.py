@@ -8,9 +8,9 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.support.browser import Visit, Visitor
-from tests.support.cog_server import CogServer
 from tests.support.front import Front, front
 from tools import screenshots
+from tools.fake_cog import CogServer
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.support.browser import Visit, Visitor
-from tests.support.cog_server import CogServer, data_url, pixels
 from tests.support.front import Front, front
 from tests.support.pictures import EXAMPLES
+from tools.fake_cog import CogServer, data_url, pixels
 
 PROMPT = 'it\'s "quoted" $HOME `x` \\n %s {0} „ü“ 🦊'
 INPUTS = {

@@ -10,9 +10,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.browser import Visit, Visitor, violations
-from tests.support.cog_server import CogServer
 from tests.support.front import Front, front
 from tests.support.pictures import EXAMPLES
+from tools.fake_cog import CogServer
 from tools.screenshots import LAPTOP, PHONE
 
 LOOKS: list[dict[str, Any]] = [

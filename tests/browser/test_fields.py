@@ -8,9 +8,9 @@ from playwright.sync_api import Route, expect
 
 from tests.support.asking import ask, caught, sent, shown
 from tests.support.browser import LONGEST, Visit, Visitor
-from tests.support.cog_server import CogServer
 from tests.support.front import front
 from tests.support.pictures import EXAMPLES
+from tools.fake_cog import CogServer
 
 
 def test_it_is_drawn_from_the_schema_and_a_new_input_appears_by_itself(

@@ -12,9 +12,9 @@ from playwright.sync_api import Route, expect
 
 from tests.support.asking import ask, caught, file_of
 from tests.support.browser import Visit, Visitor
-from tests.support.cog_server import CogServer, data_url
 from tests.support.front import Front, front
 from tests.support.pictures import EXAMPLES
+from tools.fake_cog import CogServer, data_url
 
 
 def test_the_settings_are_copied_as_the_api_takes_them(visitor: Visitor, cog: CogServer) -> None:
@@ -94,7 +94,7 @@ def test_one_that_was_left_out_says_so(visitor: Visitor, one: Front, cog: CogSer
     visitor.card()
 
     def flag(session: Any) -> None:
-        from hosting.storage.database import Prediction
+        from hosting.storage.tables import Prediction
 
         record = session.query(Prediction).one()
         flagged = {"index": 1, "seed": 8, "nsfw": True, "file": None}

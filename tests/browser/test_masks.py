@@ -10,9 +10,9 @@ from playwright.sync_api import expect
 
 from tests.support.asking import arrived, ask, sent
 from tests.support.browser import Visit, Visitor
-from tests.support.cog_server import CogServer, data_url
 from tests.support.front import Front
 from tests.support.pictures import EXAMPLES, opened
+from tools.fake_cog import CogServer, data_url
 from tools.screenshots import PHONE
 
 

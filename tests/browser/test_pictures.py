@@ -13,9 +13,9 @@ from stable_diffusion import images
 from stable_diffusion.request import SIZES
 from tests.support.asking import arrived, ask, caught, elsewhere, file_of, sent
 from tests.support.browser import Visitor
-from tests.support.cog_server import CogServer, data_url, pixels
 from tests.support.front import Front
 from tests.support.pictures import EXAMPLES, difference
+from tools.fake_cog import CogServer, data_url, pixels
 
 
 def test_what_the_chosen_size_leaves_of_a_picture_is_shown(

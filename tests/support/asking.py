@@ -11,8 +11,8 @@ from PIL import Image
 from playwright.sync_api import Route
 
 from tests.support.browser import Visitor
-from tests.support.cog_server import CogServer
 from tests.support.front import Front
+from tools.fake_cog import CogServer
 
 
 def ask(visitor: Visitor, prompt: str) -> None:

@@ -18,16 +18,18 @@ from sqlalchemy.orm import Session
 
 from hosting import app
 from hosting.api.connections import Connection
+from hosting.api.webhook_documents import renderer
 from hosting.backends.endpoints import Endpoint
 from hosting.net.links import Links
 from hosting.queue import watch
 from hosting.queue.dispatch import Dispatcher
 from hosting.settings import Settings
 from hosting.storage import predictions, tokens
-from hosting.storage.database import Database, Prediction, Token, Upload, new_id
+from hosting.storage.database import Database
 from hosting.storage.files import Files
-from tests.support.cog_server import CogServer
+from hosting.storage.tables import Prediction, Token, Upload, new_id
 from tests.support.postgresql import PostgreSQL
+from tools.fake_cog import CogServer
 
 LONGEST = 10.0
 """Seconds after which what should happen has not."""
@@ -82,7 +84,7 @@ class Queue(Dispatcher):
 
     async def ask(self, prompt: str, seed: int = 7, **fields: Any) -> str:
         """Takes a prediction into the queue; its id."""
-        token = await self.database(lambda session: tokens.of_header(session, None))
+        token = await self.database(lambda session: tokens.find(session, None))
         assert token is not None
         asked = prediction(token, prompt, seed, **fields)
         await self.database(predictions.add, asked, 1000)
@@ -134,12 +136,14 @@ async def queue(folder: Path, *cogs: CogServer, **settings: Any) -> AsyncIterato
     """A dispatcher that runs, before Cog servers that are ready."""
     database = Database(place(folder))
     database.now(tokens.prepare)
+    files, links = Files(folder), Links(b"key", 3600)
     dispatcher = Queue(
         known(folder, **settings),
         database,
-        Files(folder),
-        Links(b"key", 3600),
+        files,
+        links,
         [Endpoint(cog.url, cog.slots) for cog in cogs],
+        renderer(links, files),
     )
     test = asyncio.current_task()
     running = asyncio.create_task(dispatcher.run())
@@ -193,7 +197,7 @@ def front(folder: Path, *cogs: CogServer, wait: bool = True, **settings: Any) ->
     told = known(folder, cog_urls=tuple(cog.url for cog in cogs), **settings)
     store = Database(told.database)
     application = app.create(told, store, [])
-    dispatcher: Dispatcher = application.state.front.dispatcher
+    dispatcher: Dispatcher = application.state.services.dispatcher
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(
             application,

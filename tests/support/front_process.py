@@ -28,8 +28,9 @@ from cog_schema import schema
 from hosting import published_models
 from hosting.settings import Settings
 from hosting.storage import predictions, tokens
-from hosting.storage.database import Database, Token
-from hosting.storage.database import Prediction as Record
+from hosting.storage.database import Database
+from hosting.storage.tables import Prediction as Record
+from hosting.storage.tables import Token
 from tools.benchmark.server import free_port
 
 TEXT_TO_IMAGE = "stability-ai/stable-diffusion"

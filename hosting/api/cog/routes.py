@@ -14,9 +14,12 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from hosting import published_models
-from hosting.api.access import Admitted, Visitor, front_of, running_schema
+from hosting.api import event_stream
+from hosting.api.auth import Admitted, Visitor
+from hosting.api.cog import documents, stream
+from hosting.api.context import services_of
 from hosting.api.problems import Problem
-from hosting.api.replicate import server_sent_events
+from hosting.api.schemas import running_schema
 from hosting.published_models import Model
 from hosting.queue import watch
 from hosting.queue.dispatch import Dispatcher
@@ -85,7 +88,7 @@ async def cancel(prediction_id: str, visitor: Admitted) -> Response:
 @routes.get("/openapi.json", response_model=None)
 async def schema(request: Request, model: str | None = None) -> Response:
     """The OpenAPI document of the model that Cog's API runs here, or of one of `/v1/models`."""
-    dispatcher = front_of(request).dispatcher
+    dispatcher = services_of(request).dispatcher
     one = _main(dispatcher) if model is None else published_models.find(model)
     if one is None:
         raise Problem(404, f"There is no model {model}")
@@ -99,7 +102,7 @@ async def schema(request: Request, model: str | None = None) -> Response:
 @routes.get("/health-check", response_model=None)
 async def health_check(request: Request) -> Response:
     """Whether a model is ready: READY, or STARTING."""
-    ready = any(one.status == "READY" for one in front_of(request).dispatcher.endpoints)
+    ready = any(one.status == "READY" for one in services_of(request).dispatcher.endpoints)
     return JSONResponse({"status": "READY" if ready else "STARTING"})
 
 
@@ -138,11 +141,11 @@ async def _predict(
         shown = {"id": given_id or prediction.id, "status": prediction.status}
         return JSONResponse(shown, 202)
     if "text/event-stream" in accepts:
-        return server_sent_events.response(server_sent_events.cog(dispatcher, prediction))
+        return event_stream.response(stream.events(dispatcher, prediction))
     prediction = await watch.waited_for(dispatcher, prediction, request.is_disconnected)
     if dispatcher.gives_up(prediction):
         raise Problem(503, f"The server stops; it will run prediction {prediction.id} later")
-    return JSONResponse(await server_sent_events.cog_result(dispatcher, prediction))
+    return JSONResponse(await documents.result(dispatcher, prediction))
 
 
 def _main(dispatcher: Dispatcher) -> Model:

@@ -14,23 +14,23 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import UploadFile
 
 from hosting import published_models
-from hosting.api.access import Admitted, running_schema
+from hosting.api.auth import Admitted
+from hosting.api.deepinfra import documents
+from hosting.api.deepinfra.documents import InferenceShape
+from hosting.api.deepinfra.errors import ROOT
 from hosting.api.problems import Problem, invalid
-from hosting.api.replicate import documents
-from hosting.api.replicate.documents import InferenceShape
+from hosting.api.schemas import running_schema
 from hosting.published_models import Model
 from hosting.queue import watch
 from hosting.queue.inputs import Fault
 from hosting.queue.intake import Ask, accept
 from hosting.storage import mime
-from hosting.storage.database import Prediction
 from hosting.storage.predictions import FINISHED
+from hosting.storage.tables import Prediction
 
-ROOT = "/v1/inference/"
 OWNERS = {"stabilityai": "stability-ai"}
 """What DeepInfra calls the owners of models, where it is not what Replicate does."""
 
@@ -93,29 +93,6 @@ async def infer(owner: str, name: str, request: Request, visitor: Admitted) -> I
     names = prediction.output if prediction.status in FINISHED else []
     urls = await asyncio.to_thread(dispatcher.files.data_urls, prediction.id, names)
     return documents.inference(prediction, urls)
-
-
-def error(answer: Response) -> Response:
-    """The answer to what went wrong, in the form of DeepInfra's errors.
-
-    Args:
-        answer: the same as a problem (RFC 9457).
-    """
-    problem = json.loads(bytes(answer.body))
-    detail: Any = {"error": problem["detail"]}
-    if faults := problem.get("invalid_fields"):
-        detail = [
-            {
-                "loc": ["body", *fault["field"].removeprefix("input.").split(".")],
-                "msg": fault["description"],
-                "type": fault["type"],
-            }
-            for fault in faults
-        ]
-    kept = ("retry-after", "www-authenticate")
-    headers = {name: answer.headers[name] for name in kept if name in answer.headers}
-    document = {"detail": detail, "error": problem["detail"]}
-    return JSONResponse(document, answer.status_code, headers)
 
 
 def _model(owner: str, name: str) -> Model:

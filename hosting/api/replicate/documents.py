@@ -1,7 +1,8 @@
-"""What the APIs answer: the JSON documents of a prediction, a model, a version, a file."""
+"""What Replicate's API answers: the documents of a prediction, a model, a version, a file."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Generic, Literal, NotRequired, cast
@@ -10,21 +11,17 @@ from typing import Any, Generic, Literal, NotRequired, cast
 from typing_extensions import TypedDict, TypeVar
 
 from hosting import published_models
+from hosting.api.view import View
 from hosting.published_models import Model
-from hosting.storage.database import Prediction, Token, Upload
+from hosting.queue import watch
+from hosting.queue.watch import Queue
+from hosting.storage.tables import Prediction, Token, Upload
 
 Shape = TypeVar("Shape")
 
 COG_VERSION = "0.23.1"
 EPOCH = "2022-11-24T00:00:00.000Z"
 """When Stable Diffusion 2 was published; versions must have some date."""
-
-
-class Queue(TypedDict):
-    """Where a prediction is that waits."""
-
-    position: int
-    estimated_wait: float | None
 
 
 class PredictionShape(TypedDict):
@@ -99,30 +96,6 @@ class AccountShape(TypedDict):
     avatar_url: str | None
 
 
-class InferenceStatus(TypedDict):
-    """How a prediction ended, as DeepInfra's API tells it. Nothing costs anything here."""
-
-    status: Literal["queued", "running", "succeeded", "failed"]
-    runtime_ms: int
-    cost: float
-    tokens_generated: int
-    tokens_input: int
-
-
-class InferenceShape(TypedDict):
-    """A prediction as DeepInfra's API answers.
-
-    `images` are data URLs. `nsfw_content_detected` has a flag for each image that was asked for;
-    those flagged are not among `images`.
-    """
-
-    images: list[str]
-    nsfw_content_detected: list[bool]
-    seed: int
-    request_id: str
-    inference_status: InferenceStatus
-
-
 class Page(TypedDict, Generic[Shape]):
     """A part of a list, and the URLs of what is before and after it."""
 
@@ -168,41 +141,19 @@ def prediction(
     return shown
 
 
-def inference(record: Prediction, urls: list[str]) -> InferenceShape:
-    """A prediction as DeepInfra's API answers.
-
-    Args:
-        urls: its pictures, as data URLs.
-    """
-    statuses = {"starting": "queued", "processing": "running", "canceled": "failed"}
-    made = sorted(record.metrics.get("images", []), key=lambda image: int(image["index"]))
-    seconds = record.metrics.get("predict_time", 0)
-    return {
-        "images": urls,
-        "nsfw_content_detected": [bool(image["nsfw"]) for image in made],
-        "seed": record.request["seed"],
-        "request_id": record.id,
-        "inference_status": {
-            "status": cast(Any, statuses.get(record.status, record.status)),
-            "runtime_ms": round(1000 * seconds),
-            "cost": 0.0,
-            "tokens_generated": 0,
-            "tokens_input": 0,
-        },
-    }
-
-
-def inference_told(record: Prediction, urls: list[str]) -> dict[str, Any]:
-    """A prediction that is over, as the webhook of DeepInfra's API is told.
-
-    Args:
-        urls: its pictures, as data URLs.
-    """
-    whole: dict[str, Any] = {**inference(record, urls)}
-    told = {name: whole.pop(name) for name in ("request_id", "inference_status")}
-    if record.status == "succeeded":
-        return {**told, "results": whole}
-    return {**told, "error": record.error or "It was canceled"}
+async def shown(view: View, record: Prediction) -> PredictionShape:
+    """A prediction as its client is to see it."""
+    dispatcher = view.services.dispatcher
+    paths = [f"/files/predictions/{record.id}/{name}" for name in record.output]
+    urls: list[str] = []
+    if view.takes_data:
+        urls = await asyncio.to_thread(dispatcher.files.data_urls, record.id, record.output)
+    data = dict(zip(paths, urls, strict=False))
+    return prediction(
+        record,
+        lambda path: data.get(path) or view.link(path),
+        await watch.queue(dispatcher, record),
+    )
 
 
 def model(one: Model, base: str, schema: Mapping[str, Any], runs: int) -> ModelShape:
@@ -264,10 +215,16 @@ def account(token: Token) -> AccountShape:
 
 
 def page(
-    results: list[Shape], previous: str | None = None, next_: str | None = None
+    results: list[Shape], url: str = "", newer: str | None = None, older: str | None = None
 ) -> Page[Shape]:
-    """A part of a list; the whole, unless there is more before or after it."""
-    return {"previous": previous, "next": next_, "results": results}
+    """A part of a list; the whole, unless there is more before or after it.
+
+    Args:
+        url: of the list.
+        newer, older: the cursors of the parts before and after it.
+    """
+    previous, following = (cursor and f"{url}?cursor={cursor}" for cursor in (newer, older))
+    return {"previous": previous, "next": following, "results": results}
 
 
 def when(seconds: float) -> str:

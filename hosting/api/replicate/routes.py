@@ -13,10 +13,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from hosting import published_models
-from hosting.api import pagination
-from hosting.api.access import Admitted, Visitor, front_of, running_schema, view_of, visitor_of
+from hosting.api import event_stream
+from hosting.api.auth import Admitted, Visitor, visitor_of
+from hosting.api.context import services_of
 from hosting.api.problems import Problem, invalid
-from hosting.api.replicate import documents, server_sent_events
+from hosting.api.replicate import documents, stream
 from hosting.api.replicate.documents import (
     AccountShape,
     ModelShape,
@@ -24,12 +25,14 @@ from hosting.api.replicate.documents import (
     PredictionShape,
     VersionShape,
 )
+from hosting.api.schemas import running_schema
+from hosting.api.view import view_of
 from hosting.published_models import MODELS, Model
 from hosting.queue import watch
 from hosting.queue.inputs import Fault
 from hosting.queue.intake import Ask, accept
 from hosting.storage import predictions
-from hosting.storage.database import Prediction
+from hosting.storage.tables import Prediction
 
 LONGEST_WAIT = 60
 """Seconds that a client may ask to be kept waiting."""
@@ -97,17 +100,16 @@ async def create_prediction_of_model(
 @routes.get("/predictions", tags=["predictions"])
 async def list_predictions(visitor: Admitted, cursor: str | None = None) -> Page[PredictionShape]:
     """Your predictions, the newest first, in pages of 100."""
-    is_own = Prediction.token_id == visitor.token.id
-    url = f"{visitor.view.base}/v1/predictions"
-    part = await visitor.dispatcher.database.read(pagination.read, Prediction, is_own, url, cursor)
-    shown = [documents.prediction(one, visitor.view.link) for one in part.rows]
-    return documents.page(shown, part.previous, part.next)
+    database = visitor.dispatcher.database
+    page = await database.read(predictions.page, visitor.token.id, cursor)
+    shown = [documents.prediction(one, visitor.view.link) for one in page.rows]
+    return documents.page(shown, f"{visitor.view.base}/v1/predictions", page.newer, page.older)
 
 
 @routes.get("/predictions/{prediction_id}", tags=["predictions"])
 async def get_prediction(prediction_id: str, visitor: Admitted) -> PredictionShape:
     """A prediction as it is now; `queue` has the place and estimated wait of one that waits."""
-    return await visitor.view.shown(await _own(visitor, prediction_id))
+    return await documents.shown(visitor.view, await _own(visitor, prediction_id))
 
 
 @routes.post("/predictions/{prediction_id}/cancel", tags=["predictions"])
@@ -115,7 +117,7 @@ async def cancel_prediction(prediction_id: str, visitor: Admitted) -> Prediction
     """Ends a prediction, between two steps if it runs. One that is over stays as it is."""
     prediction = await _own(visitor, prediction_id)
     await visitor.dispatcher.cancel(prediction.id)
-    return await visitor.view.shown(await _own(visitor, prediction_id))
+    return await documents.shown(visitor.view, await _own(visitor, prediction_id))
 
 
 @routes.get("/predictions/{prediction_id}/stream", tags=["predictions"])
@@ -126,12 +128,10 @@ async def stream_prediction(
 
     Its URL, in the prediction's `urls`, needs no token for a time.
     """
-    front = front_of(request)
-    if not front.dispatcher.links.is_good(str(request.url)):
+    services = services_of(request)
+    if not services.dispatcher.links.is_good(str(request.url)):
         prediction_id = (await _own(await visitor_of(request), prediction_id)).id
-    return server_sent_events.response(
-        server_sent_events.replicate(view_of(request), prediction_id, last_event_id)
-    )
+    return event_stream.response(stream.events(view_of(request), prediction_id, last_event_id))
 
 
 @routes.get("/models", tags=["models"])
@@ -201,7 +201,7 @@ async def _create(
     if wanted:
         seconds = min(max(int(wanted[1] or LONGEST_WAIT), 1), LONGEST_WAIT)
         prediction = await watch.finished(dispatcher, prediction, seconds - MARGIN)
-    shown = await visitor.view.shown(prediction)
+    shown = await documents.shown(visitor.view, prediction)
     if shown["status"] == "processing":
         # Replicate says so too: its clients take anything else for the end.
         shown["status"] = "starting"

@@ -13,11 +13,11 @@ import pytest
 
 from hosting import app
 from hosting.api import documentation
-from hosting.api.guard import HEADERS
+from hosting.api.security_headers import HEADERS
 from hosting.settings import Settings, SettingsError
 from hosting.storage.database import Database
-from tests.support.cog_server import CogServer
 from tests.support.front import Front, front, place, wait_until
+from tools.fake_cog import CogServer
 
 ROUTES = {
     "/docs/openapi.json": {"get"},
@@ -102,6 +102,15 @@ def test_every_answer_has_the_headers(one: Front, path: str) -> None:
         answer = one.client.request(method, path.replace("{", "").replace("}", ""))
         for name, value in HEADERS.items():
             assert answer.headers[name] == value, (method, name)
+
+
+@pytest.mark.parametrize("headers", [{"origin": "null"}, {"host": "example.com"}])
+def test_the_answer_to_whom_it_does_not_serve_has_the_headers_too(
+    one: Front, headers: dict[str, str]
+) -> None:
+    answer = one.client.get("/", headers=headers)
+    assert answer.status_code == 403
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
 
 
 def test_what_is_not_there_is_a_problem(one: Front) -> None:

@@ -19,8 +19,8 @@ import pytest
 from hosting.api import connections
 from hosting.storage import connection
 from hosting.storage.predictions import FINISHED
-from tests.support.cog_server import CogServer, data_url, pixels
 from tests.support.front import LONGEST, Front, front, wait_until
+from tools.fake_cog import CogServer, data_url, pixels
 
 MODEL = "/v1/models/stability-ai/stable-diffusion/predictions"
 DAWDLERS = 200

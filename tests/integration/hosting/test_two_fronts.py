@@ -18,10 +18,10 @@ import pytest
 
 from cog_schema.schema import ROOT
 from hosting.settings import Settings
-from tests.support.cog_server import CogServer, pixels
 from tests.support.front_process import Site, site
 from tests.support.postgresql import PostgreSQL
 from tools.benchmark.server import free_port
+from tools.fake_cog import CogServer, pixels
 
 DEAD_AFTER = 3.0
 """Seconds after which a front is dead here, so that the tests are quick."""

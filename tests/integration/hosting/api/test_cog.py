@@ -13,9 +13,9 @@ import httpx2
 import pytest
 
 from hosting.storage import predictions
-from hosting.storage.database import Prediction
-from tests.support.cog_server import CogServer, data_url, pixels
+from hosting.storage.tables import Prediction
 from tests.support.front import Front, front, wait_until
+from tools.fake_cog import CogServer, data_url, pixels
 
 
 @pytest.fixture(scope="module")

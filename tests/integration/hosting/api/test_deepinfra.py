@@ -13,10 +13,10 @@ import httpx2
 import pytest
 from deepinfra.models.base.text_to_image import TextToImage
 
-from tests.support.cog_server import CogServer, data_url, pixels
 from tests.support.front import Front, front, wait_until
 from tests.support.front_process import Site, site
 from tests.support.pictures import EXAMPLES
+from tools.fake_cog import CogServer, data_url, pixels
 
 MODEL = "stabilityai/stable-diffusion-2-1"
 PATH = f"/v1/inference/{MODEL}"
@@ -148,16 +148,16 @@ def test_its_models_have_their_names(one: Front, name: str) -> None:
 def test_a_picture_that_was_left_out_is_flagged_in_its_place(
     one: Front, monkeypatch: pytest.MonkeyPatch, cog: CogServer
 ) -> None:
-    from tests.support import cog_server
+    from tools import fake_cog
 
-    metric = cog_server._metric
+    metric = fake_cog._metric
 
     async def flagging(send: Any, name: str, value: Any) -> None:
         if name == "images":
             value = [{**one, "nsfw": one["index"] == 0} for one in value]
         await metric(send, name, value)
 
-    monkeypatch.setattr(cog_server, "_metric", flagging)
+    monkeypatch.setattr(fake_cog, "_metric", flagging)
     asked = {"prompt": "fox", "num_images": 2}
     assert one.client.post(PATH, json=asked).json()["nsfw_content_detected"] == [True, False]
 

@@ -15,11 +15,10 @@ import httpx2
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from hosting.api import pagination
-from hosting.storage import uploads
+from hosting.storage import pages, uploads
 from hosting.storage.files import Files
-from tests.support.cog_server import CogServer, data_url, pixels
 from tests.support.front import Front, front
+from tools.fake_cog import CogServer, data_url, pixels
 
 PAGE = b"<html><script>alert(1)</script>"
 MODEL = "stability-ai/stable-diffusion-2-1"
@@ -222,7 +221,7 @@ def test_files_are_listed_in_pages(
     token = one.token("who has many")
     made = [upload(one, token) for _ in range(3)]
     upload(one, ann)
-    monkeypatch.setattr(pagination, "SIZE", 2)
+    monkeypatch.setattr(pages, "SIZE", 2)
     first = one.client.get("/v1/files", headers=token).json()
     assert (first["results"], first["previous"]) == ([made[2], made[1]], None)
     assert first["next"].startswith(f"{one.url}/v1/files?cursor=")

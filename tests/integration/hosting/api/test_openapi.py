@@ -15,8 +15,8 @@ from schemathesis.schemas import BaseSchema
 
 from hosting.api.documentation import OPENAPI
 from tests.integration.hosting.test_app import ROUTES
-from tests.support.cog_server import CogServer, data_url, pixels
 from tests.support.front import LONGEST, Front, front
+from tools.fake_cog import CogServer, data_url, pixels
 
 COG = "/openapi.json"
 RESOLVE = socket.getaddrinfo

@@ -9,9 +9,9 @@ import pytest
 
 from hosting import published_models
 from hosting.queue import downloads
-from tests.support.cog_server import CogServer, data_url
 from tests.support.front import Front, front
 from tests.support.pictures import EXAMPLES
+from tools.fake_cog import CogServer, data_url
 
 MODEL = "stability-ai/stable-diffusion-img2img"
 

@@ -10,8 +10,8 @@ import pytest
 from hosting.queue import runs
 from hosting.queue.dispatch import Dispatcher
 from hosting.storage import heartbeats, predictions
-from tests.support.cog_server import CogServer, pixels
 from tests.support.front import Queue, in_queue, until
+from tools.fake_cog import CogServer, pixels
 
 pytestmark = pytest.mark.usefixtures("everywhere", "quick")
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from hosting.storage.database import new_id
-from tests.support.cog_server import CogServer, data_url, pixels
+from hosting.storage.tables import new_id
 from tests.support.front import Queue, in_queue
+from tools.fake_cog import CogServer, data_url, pixels
 
 pytestmark = pytest.mark.usefixtures("everywhere", "quick")
 

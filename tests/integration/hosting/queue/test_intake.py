@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.cog_server import CogServer, data_url, pixels
 from tests.support.front import Front, front
+from tools.fake_cog import CogServer, data_url, pixels
 
 NAME = "stability-ai/stable-diffusion"
 BLACK_REPAINTED = "27b93a2413e7f36cd83da926f3656280b2931564ff050bf9575f1fdf9bcd7478"

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cog_schema.schema import ROOT
-from tests.support.cog_server import CogServer
 from tests.support.front import Front, front, wait_until
+from tools.fake_cog import CogServer
 
 MODEL = "/v1/models/stability-ai/stable-diffusion-img2img/predictions"
 Figures = dict[tuple[str, tuple[tuple[str, str], ...]], float]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hosting.storage.files import Files
-from tests.support.cog_server import CogServer, pixels
 from tests.support.front import Queue, in_queue, until
+from tools.fake_cog import CogServer, pixels
 
 pytestmark = pytest.mark.usefixtures("everywhere", "quick")
 

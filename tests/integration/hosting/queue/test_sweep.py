@@ -13,8 +13,9 @@ import pytest
 from hosting.queue import sweep
 from hosting.settings import Settings
 from hosting.storage import predictions, tokens, uploads
-from hosting.storage.database import Database, Token, new_id
+from hosting.storage.database import Database
 from hosting.storage.files import Files
+from hosting.storage.tables import Token, new_id
 from tests.support.front import place, prediction, upload
 
 DAY = 86400
@@ -30,7 +31,7 @@ class House:
 
     @property
     def owner(self) -> Token:
-        token = self.database.now(tokens.of_header, None)
+        token = self.database.now(tokens.find, None)
         assert token
         return token
 

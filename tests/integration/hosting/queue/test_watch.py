@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from hosting.queue import watch
-from hosting.storage.database import Prediction, new_id
-from tests.support.cog_server import CogServer
+from hosting.storage.tables import Prediction, new_id
 from tests.support.front import LONGEST, Queue, in_queue, until
+from tools.fake_cog import CogServer
 
 pytestmark = pytest.mark.usefixtures("everywhere", "quick")
 

@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 
+from hosting.api.webhook_documents import renderer
 from hosting.net.fetch import FetchError
 from hosting.net.links import Links
 from hosting.queue import webhooks
-from hosting.queue.webhooks import MOST_TRIES, Webhooks, signature
+from hosting.queue.webhooks import Webhooks, signature
 from hosting.storage import predictions, tokens
-from hosting.storage.database import Database, Delivery
+from hosting.storage.database import Database
+from hosting.storage.deliveries import MOST_TRIES
 from hosting.storage.files import Files
+from hosting.storage.tables import Delivery
 from tests.support.front import place, prediction, until
 
 
@@ -54,13 +57,13 @@ class Caller:
     def __init__(self, database: Database, files: Files) -> None:
         self.database = database
         self.files = files
-        self.webhooks = Webhooks(database, Links(b"key", 3600), files, (), "this")
+        self.webhooks = Webhooks(database, renderer(Links(b"key", 3600), files), (), "this")
 
     def announce(self, url: str, *events: str) -> str:
         """Has a prediction's webhook called; the prediction's id."""
 
         def add(session: Any) -> str:
-            token = tokens.of_header(session, None)
+            token = tokens.find(session, None)
             assert token
             one = prediction(token, "fox", webhook=url, status="succeeded")
             predictions.add(session, one, 10**6)
@@ -132,7 +135,7 @@ def test_a_call_is_signed_and_has_the_prediction(tmp_path: Path, receiver: Recei
             assert (document["id"], document["status"]) == (one, "succeeded")
             assert headers["content-type"] == "application/json"
             assert headers["webhook-timestamp"] == "1000000"
-            token = await caller.database(lambda session: tokens.of_header(session, None))
+            token = await caller.database(lambda session: tokens.find(session, None))
             assert token
             assert headers["webhook-signature"] == signature(
                 token.webhook_secret, headers["webhook-id"], 1_000_000, body

@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 
 from hosting.queue import watch
 from hosting.storage import heartbeats, predictions, tokens
-from hosting.storage.database import Database, Delivery, Heartbeat
+from hosting.storage.database import Database
 from hosting.storage.files import Files
-from tests.support.cog_server import CogServer, pixels
+from hosting.storage.tables import Delivery, Heartbeat
 from tests.support.front import LONGEST, count, place, prediction, queue, until
+from tools.fake_cog import CogServer, pixels
 
 pytestmark = pytest.mark.usefixtures("quick")
 WITH_HOOK = {"webhook": "https://example.com"}
@@ -44,7 +45,7 @@ def store(everywhere: None, tmp_path: Path) -> Iterator[Database]:
 
 def add(store: Database, **fields: Any) -> str:
     """A waiting prediction; its id."""
-    token = store.now(tokens.of_header, None)
+    token = store.now(tokens.find, None)
     assert token is not None
     asked = prediction(token, "fox", **fields)
     store.now(predictions.add, asked, 100)

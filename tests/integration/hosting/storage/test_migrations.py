@@ -13,14 +13,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from hosting.api import pagination
-from hosting.storage import database, migrations, predictions, tokens, uploads
+from hosting.storage import database, migrate, predictions, tokens, uploads
 from hosting.storage.connection import connect
-from hosting.storage.database import Base, Database, DatabaseError, Upload
+from hosting.storage.database import Database, DatabaseError
+from hosting.storage.tables import Base, Upload
 from tests.support import front
 from tests.support.postgresql import PostgreSQL
 
-FOLDER = Path(migrations.__file__).parent
+FOLDER = migrate.STEPS
 BEFORE = """
 CREATE TABLE tokens (id VARCHAR NOT NULL, name VARCHAR NOT NULL, hash VARCHAR,
     webhook_secret VARCHAR NOT NULL, created_at DOUBLE NOT NULL, revoked_at DOUBLE,
@@ -77,7 +77,7 @@ def test_what_is_in_an_older_file_is_there_and_works(tmp_path: Path) -> None:
     store = Database(older(tmp_path))
 
     def look(session: Session) -> None:
-        token = tokens.of_header(session, None)
+        token = tokens.find(session, None)
         assert token is not None
         assert database.secret(session, "links") == b"\xab\xcd"
         done = predictions.find(session, "mine", "local")
@@ -86,7 +86,7 @@ def test_what_is_in_an_older_file_is_there_and_works(tmp_path: Path) -> None:
             "done", "succeeded", ["out-0.png"], "replicate",
         )  # fmt: skip
         assert (done.created_at, done.request["seed"]) == (1.25, 2**53 - 1)
-        listed = pagination.read(session, Upload, Upload.token_id == "local", "http://localhost")
+        listed = uploads.page(session, "local")
         assert [one.name for one in listed.rows] == ["c", "b", "a"]
         assert uploads.find(session, "a" * 26, "local") is not None
         assert predictions.put_back_forsaken(session) == ["runs"]
@@ -143,7 +143,7 @@ def test_steps_are_taken_on_postgresql_with_rows_there(server: PostgreSQL) -> No
     store = Database(url)
     names = [store.now(lambda session, n=n: session.get_one(Upload, n).name) for n in (1, 2)]
     assert names == ["a", "b"]
-    token = store.now(tokens.of_header, None)
+    token = store.now(tokens.find, None)
     assert token is not None
     store.now(uploads.add, front.upload(token), 100)
     store.close()

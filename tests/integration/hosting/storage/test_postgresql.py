@@ -12,17 +12,17 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from commands.tokens import main
 from hosting.storage import predictions, tokens, uploads
 from hosting.storage.connection import reason
-from hosting.storage.database import Database, DatabaseError, Secret, clock
-from tests.support.cog_server import CogServer
+from hosting.storage.database import Database, DatabaseError, Unavailable, clock
+from hosting.storage.tables import Secret
 from tests.support.front import count, front, place, prediction, upload
 from tests.support.postgresql import PostgreSQL
 from tools.benchmark.server import free_port
+from tools.fake_cog import CogServer
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def store(server: PostgreSQL, on_postgresql: None, tmp_path: Path) -> Iterator[D
 
 
 def own(session: Session) -> Any:
-    return tokens.of_header(session, None)
+    return tokens.find(session, None)
 
 
 # What can't be used
@@ -95,7 +95,7 @@ def test_tokens_are_made_where_the_url_says(
     monkeypatch.setattr("sys.argv", ["tokens", "create", "ann"])
     assert main() == 0
     text = capsys.readouterr().out.strip()
-    ann = store.now(tokens.of_header, f"Bearer {text}")
+    ann = store.now(tokens.find, text)
     assert ann is not None
     assert ann.name == "ann"
     monkeypatch.setenv("DATABASE_URL", f"postgresql://me:Geheim@127.0.0.1:{free_port()}/sd")
@@ -202,7 +202,7 @@ def test_a_process_that_is_frozen_in_a_transaction_holds_nobody_up(
 
 
 def _fails(store: Database, *arguments: Any) -> None:
-    with pytest.raises(OperationalError):
+    with pytest.raises(Unavailable):
         store.now(*arguments)
 
 

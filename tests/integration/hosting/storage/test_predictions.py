@@ -14,8 +14,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from hosting.storage import predictions, tokens
-from hosting.storage.database import Database, Delivery, Prediction, Token
+from hosting.storage.database import Database
 from hosting.storage.predictions import MOST_CRASHES
+from hosting.storage.tables import Delivery, Prediction, Token
 from tests.support.front import count, place, prediction
 
 HOOK = "https://example.com/hook"

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from hosting.queue import webhooks
-from hosting.storage import database, heartbeats, predictions, tokens, uploads
-from hosting.storage.database import Database, Delivery, Heartbeat, Prediction, Token
+from hosting.storage import database, deliveries, heartbeats, predictions, tokens, uploads
+from hosting.storage.database import Database
+from hosting.storage.tables import Delivery, Heartbeat, Prediction, Token
 from tests.support.front import count, place, prediction, upload
 
 Result = TypeVar("Result")
@@ -205,18 +205,18 @@ def test_a_webhook_is_called_by_one_front(store: Database) -> None:
     store.now(lambda session: session.add(delivery))
     for number in range(FRONTS):
         store.now(heartbeats.beat, str(number))
-    claimed = at_once(lambda number: store.now(webhooks._claim, "d", str(number)) is not None)
+    claimed = at_once(lambda number: store.now(deliveries.claim, "d", str(number)) is not None)
     assert sum(claimed) == 1
     caller, other = str(claimed.index(True)), str(claimed.index(False))
-    assert store.now(webhooks._due, [], other) == []
+    assert store.now(deliveries.due, [], other, 9) == []
     # Who is not the caller can't say that it was taken; when the caller is dead, another calls.
-    store.now(webhooks._done, "d", other, True)
+    store.now(deliveries.finish, "d", other, True)
     store.now(heartbeats.leave, caller)
-    assert [one for one, *_ in store.now(webhooks._due, [], other)] == ["d"]
-    assert store.now(webhooks._claim, "d", other) is not None
-    store.now(webhooks._done, "d", caller, True)
+    assert [one for one, *_ in store.now(deliveries.due, [], other, 9)] == ["d"]
+    assert store.now(deliveries.claim, "d", other) is not None
+    store.now(deliveries.finish, "d", caller, True)
     assert store.now(lambda session: session.scalar(select(Delivery.tries))) == 2
-    store.now(webhooks._done, "d", other, True)
+    store.now(deliveries.finish, "d", other, True)
     assert store.now(lambda session: session.scalar(select(Delivery.tries))) is None
 
 
@@ -226,9 +226,9 @@ def test_what_happens_while_a_webhook_is_called_is_told_in_another_call(store: D
     assert live is not None
     live.logs = "one"
     store.now(predictions.save, live)
-    (delivery,) = store.now(webhooks._due, [], "this")
+    (delivery,) = store.now(deliveries.due, [], "this", 9)
 
-    with Held(store, webhooks._claim, delivery[0], "this"):
+    with Held(store, deliveries.claim, delivery[0], "this"):
         live.logs = "two"
         saving = threading.Thread(target=store.now, args=(predictions.save, live))
         saving.start()

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from hosting.storage import predictions, tokens, uploads
-from hosting.storage.database import Database, Token
+from hosting.storage.database import Database
+from hosting.storage.tables import Token
 from hosting.storage.uploads import NoRoom
 from tests.support.front import place, upload
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hosting.storage.files import Files
-from tests.support.cog_server import data_url, pixels
+from tools.fake_cog import data_url, pixels
 
 HOSTILE = [
     "",

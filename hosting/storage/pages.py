@@ -9,9 +9,7 @@ from typing import Generic, TypeVar
 from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
-from hosting.api.problems import invalid
-from hosting.queue.inputs import Fault
-from hosting.storage.database import Prediction, Upload
+from hosting.storage.tables import Prediction, Upload
 
 SIZE = 100
 """Rows of a page."""
@@ -19,30 +17,32 @@ SIZE = 100
 Row = TypeVar("Row", Prediction, Upload)
 
 
+class InvalidCursor(ValueError):
+    """A cursor that no page has given. The message is for the client."""
+
+
 @dataclass(frozen=True)
-class Part(Generic[Row]):
-    """The rows of a page, and the URLs of the pages with newer and with older ones, if any."""
+class Page(Generic[Row]):
+    """The rows of a page, and the cursors of the pages with newer and with older ones, if any."""
 
     rows: list[Row]
-    previous: str | None
-    next: str | None
+    newer: str | None
+    older: str | None
 
 
 def read(
     session: Session,
     table: type[Row],
     is_listed: ColumnElement[bool],
-    url: str,
     cursor: str | None = None,
-) -> Part[Row]:
+) -> Page[Row]:
     """A page of those rows of a table that are listed.
 
     Args:
-        url: of the list, without a cursor.
-        cursor: as a page's URLs have it; without one it is the first page.
+        cursor: as another page has it; without one it is the first page.
 
     Raises:
-        Problem: when it is no cursor of ours.
+        InvalidCursor: when it is no cursor of ours.
     """
     listed = select(table).where(is_listed)
     older_than, newer_than = _places(cursor)
@@ -57,12 +57,12 @@ def read(
         return session.scalar(more.limit(1)) is not None
 
     if not rows:
-        return Part(rows, None, None)
+        return Page(rows, None, None)
     first, last = rows[0].number, rows[-1].number
-    return Part(
+    return Page(
         rows,
-        f"{url}?cursor=n{first}" if some(listed.where(table.number > first)) else None,
-        f"{url}?cursor=o{last}" if some(listed.where(table.number < last)) else None,
+        f"n{first}" if some(listed.where(table.number > first)) else None,
+        f"o{last}" if some(listed.where(table.number < last)) else None,
     )
 
 
@@ -72,6 +72,6 @@ def _places(cursor: str | None) -> tuple[int | None, int | None]:
         return None, None
     found = re.fullmatch(r"([on])([0-9]{1,18})", cursor)
     if found is None:
-        raise invalid([Fault("invalid_cursor", "cursor", "It is none that a page has given")])
+        raise InvalidCursor("It is none that a page has given")
     number = int(found[2])
     return (number, None) if found[1] == "o" else (None, number)

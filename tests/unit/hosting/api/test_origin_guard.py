@@ -1,32 +1,20 @@
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import httpx2
 import pytest
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hosting.api.guard import HEADERS, Guard
+from hosting.api.origin_guard import OriginGuard
 from hosting.settings import Settings
-
-
-async def inner(scope: Scope, receive: Receive, send: Send) -> None:
-    answer = PlainTextResponse("inside", headers={"cache-control": "max-age=1"})
-    await answer(scope, receive, send)
+from tests.support import asgi
 
 
 def ask(headers: dict[str, str], listens_on: str = "127.0.0.1", **settings: Any) -> httpx2.Response:
     """The answer to a request with these headers."""
-    guard: ASGIApp = Guard(inner, Settings(**settings), listens_on)
-
-    async def asked() -> httpx2.Response:
-        transport = httpx2.ASGITransport(guard)
-        async with httpx2.AsyncClient(transport=transport) as client:
-            return await client.get("http://127.0.0.1:8000/", headers=headers)
-
-    return asyncio.run(asked())
+    inside = PlainTextResponse("inside")
+    return asgi.ask(OriginGuard(inside, Settings(**settings), listens_on), headers)
 
 
 def passes(headers: dict[str, str], **options: Any) -> bool:
@@ -129,12 +117,3 @@ def test_pages_that_were_allowed_may_ask_and_only_they() -> None:
     assert not passes({"origin": "http://example.com"}, **allowed)
     assert not passes({"origin": "https://example.com:8443"}, **allowed)
     assert not passes({"origin": "https://sub.example.com"}, **allowed)
-
-
-def test_every_answer_has_the_headers_unless_its_route_says_otherwise() -> None:
-    for headers in ({}, {"origin": "null"}, {"host": "example.com"}):
-        answer = ask(headers)
-        expected = dict(HEADERS)
-        if answer.status_code == 200:
-            expected["cache-control"] = "max-age=1"
-        assert {name: answer.headers[name] for name in HEADERS} == expected

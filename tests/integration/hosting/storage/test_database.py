@@ -14,8 +14,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from hosting.storage import database
-from hosting.storage.database import Database, DatabaseError, Secret, new_id
+from hosting.storage import database, tables
+from hosting.storage.database import Database, DatabaseError
+from hosting.storage.tables import Secret, new_id
 
 
 @pytest.fixture
@@ -141,7 +142,7 @@ def test_ids_are_long_and_never_the_same() -> None:
     ids = {new_id() for _ in range(1000)}
     assert len(ids) == 1000
     assert all(len(one) == 26 and one.isalnum() and one == one.lower() for one in ids)
-    assert set("".join(ids)) == set(database.ALPHABET)
+    assert set("".join(ids)) == set(tables.ALPHABET)
 
 
 def test_who_reads_does_not_wait_for_who_writes(store: Database) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy.exc import OperationalError
 
-from tests.support.cog_server import CogServer
+from hosting.storage.database import Unavailable
 from tests.support.front import Front, front
+from tools.fake_cog import CogServer
 
 BODY_NEVER_COMES = ("content-length: 80000000", "transfer-encoding: chunked")
 SENDS = (
@@ -101,7 +101,7 @@ def test_a_database_that_does_not_answer_is_a_problem(
     cog: CogServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def locked(*_: Any) -> None:
-        raise OperationalError("", {}, Exception("database is locked"))
+        raise Unavailable("database is locked")
 
     with front(tmp_path, cog) as one:
         with monkeypatch.context() as patched:

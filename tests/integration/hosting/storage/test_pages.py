@@ -6,20 +6,18 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from hosting.api import pagination
-from hosting.api.problems import Problem
-from hosting.storage import tokens
-from hosting.storage.database import Database, Prediction, Token, Upload
+from hosting.storage import pages, predictions, tokens, uploads
+from hosting.storage.database import Database
+from hosting.storage.pages import InvalidCursor, Page
+from hosting.storage.tables import Prediction, Token, Upload
 from tests.support.front import place, prediction, upload
-
-URL = "https://sd.example.com/v1/list"
 
 
 @pytest.fixture
 def database(
     everywhere: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Database]:
-    monkeypatch.setattr(pagination, "SIZE", 2)
+    monkeypatch.setattr(pages, "SIZE", 2)
     database = Database(place(tmp_path))
     database.now(tokens.create, "own")
     database.now(tokens.create, "other")
@@ -43,23 +41,15 @@ def read(
 ) -> tuple[str, str | None, str | None]:
     """The names on a page, and the cursors that lead on."""
 
-    def work(session: Session) -> pagination.Part[Prediction] | pagination.Part[Upload]:
+    def work(session: Session) -> Page[Prediction] | Page[Upload]:
         own: Token = tokens.all_tokens(session)[0]
         if table is Prediction:
-            is_own = Prediction.token_id == own.id
-            return pagination.read(session, Prediction, is_own, URL, cursor)
-        return pagination.read(session, Upload, Upload.token_id == own.id, URL, cursor)
+            return predictions.page(session, own.id, cursor)
+        return uploads.page(session, own.id, cursor)
 
-    part = database.now(work)
-    names = [one.name if isinstance(one, Upload) else one.input["prompt"] for one in part.rows]
-    return " ".join(names), _cursor(part.previous), _cursor(part.next)
-
-
-def _cursor(url: str | None) -> str | None:
-    if url is None:
-        return None
-    assert url.startswith(f"{URL}?cursor=")
-    return url.removeprefix(f"{URL}?cursor=")
+    page = database.now(work)
+    names = [one.name if isinstance(one, Upload) else one.input["prompt"] for one in page.rows]
+    return " ".join(names), page.newer, page.older
 
 
 @pytest.mark.parametrize("table", [Prediction, Upload])
@@ -83,6 +73,6 @@ def test_beyond_the_last_there_is_nothing(database: Database) -> None:
 
 @pytest.mark.parametrize("cursor", ["", "abc", "o", "5", "o-1", "p5", "o" + "9" * 19, "o٣", "o1\n"])
 def test_a_cursor_of_nobody_is_refused(database: Database, cursor: str) -> None:
-    with pytest.raises(Problem, match="cursor: It is none that a page has given") as refused:
-        read(database, Prediction, cursor)
-    assert refused.value.status == 422
+    for table in (Prediction, Upload):
+        with pytest.raises(InvalidCursor, match="It is none that a page has given"):
+            read(database, table, cursor)

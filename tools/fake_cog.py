@@ -39,6 +39,7 @@ def pixels(prompt: str, seed: int, index: int = 0) -> bytes:
 
 
 def data_url(data: bytes, kind: str = "image/png") -> str:
+    """A file as a data URL."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
@@ -67,6 +68,7 @@ class Run:
 
     @property
     def prompt(self) -> str:
+        """By which it is known what it does."""
         return str(self.input["prompt"])
 
 
@@ -112,7 +114,7 @@ class CogServer:
         self._late: list[Run] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    # What tests say and ask
+    # What those who use it say and ask
 
     def tell(self, prompt: str, *what: str) -> None:
         """What predictions of a prompt do, one after another; the last does for all that follow."""
@@ -141,6 +143,7 @@ class CogServer:
         return [run.prompt for run in self._running]
 
     def runs_of(self, prompt: str) -> list[Run]:
+        """The predictions of a prompt that had a slot, in their order."""
         return [run for run in self.runs if run.prompt == prompt]
 
     @contextmanager
@@ -170,6 +173,7 @@ class CogServer:
     # What clients see
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request, as an ASGI application."""
         self._loop = asyncio.get_running_loop()
         body = b""
         while (message := await receive())["type"] == "http.request":

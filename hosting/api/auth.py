@@ -1,0 +1,105 @@
+"""Who may ask: what every route begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request, Response, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hosting.api.context import services_of
+from hosting.api.problems import Problem
+from hosting.api.view import View, view_of
+from hosting.queue.dispatch import Dispatcher
+from hosting.storage import tokens
+from hosting.storage.database import Unavailable
+from hosting.storage.tables import Token
+
+WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
+"""Methods of requests that bring something, or change something."""
+
+_Bearer = Annotated[
+    HTTPAuthorizationCredentials | None,
+    Security(HTTPBearer(auto_error=False, description="made by scripts/tokens")),
+]
+"""Only tells the documentation of it; the header is read here, as it may say Token too."""
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Someone who may ask."""
+
+    view: View
+    token: Token
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """What runs the predictions."""
+        return self.view.services.dispatcher
+
+
+async def visitor_of(request: Request, _: _Bearer = None) -> Visitor:
+    """Lets in who has a token, or who is on this machine as long as none was ever made.
+
+    Raises:
+        Problem: when it is neither, or has asked too often.
+    """
+    if hasattr(request.state, "visitor"):  # the middleware has let it in, and counted it
+        admitted: Visitor = request.state.visitor
+        return admitted
+    services = services_of(request)
+    text = token_in(request.headers.get("authorization"))
+    token = await services.dispatcher.database.read(tokens.find, text)
+    if token is None:
+        raise Problem(
+            401,
+            "You did not pass a valid token; send it as the header Authorization: Bearer …",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    if seconds := services.limits.seconds_to_wait(token.id):
+        raise Problem(
+            429,
+            f"You may make {services.settings.requests_per_minute} requests a minute; "
+            f"try again in {seconds} s",
+            headers={"Retry-After": str(seconds)},
+        )
+    return Visitor(view_of(request), token)
+
+
+def token_in(authorization: str | None) -> str | None:
+    """The token that a request's Authorization has, as Bearer or as Token; None if it has none."""
+    kind, _, text = (authorization or "").partition(" ")
+    return text.strip() if kind.lower() in ("bearer", "token") else None
+
+
+Admitted = Annotated[Visitor, Depends(visitor_of)]
+"""What a route takes that only those who may ask can use."""
+
+
+class AuthMiddleware:
+    """Lets in who sends something before any of it is read, whatever the path.
+
+    By the time that a route looks, its framework has read the body and parsed it: seconds of work
+    for whoever comes by.
+
+    Args:
+        answer: makes the answer to who is not let in.
+    """
+
+    def __init__(self, app: ASGIApp, answer: Callable[[Request, Exception], Response]) -> None:
+        self._app = app
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on, or answers it."""
+        if scope["type"] == "http" and scope["method"] in WITH_BODY:
+            request = Request(scope)
+            try:
+                request.state.visitor = await visitor_of(request)
+            except (Problem, Unavailable) as error:
+                await self._answer(request, error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

@@ -1,0 +1,57 @@
+"""A prediction as it happens: the server-sent events of Cog's API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+
+from hosting.api.cog import documents
+from hosting.queue import watch
+from hosting.queue.dispatch import Dispatcher
+from hosting.storage.predictions import FINISHED
+from hosting.storage.tables import Prediction
+
+
+async def events(dispatcher: Dispatcher, prediction: Prediction) -> AsyncGenerator[bytes, None]:
+    """The events `start`, `log`, `metric`, `output` and `completed` of a prediction.
+
+    Whoever hangs up cancels it.
+    """
+
+    def event(kind: str, data: dict[str, Any]) -> bytes:
+        return format_sse_event(data_str=json.dumps(data), event=kind)
+
+    outputs = characters = 0
+    metrics: dict[str, Any] = {}
+    is_over = False
+    try:
+        given_id = prediction.given_id or prediction.id
+        yield event("start", {"id": given_id, "status": "processing"})
+        async for now in watch.follow(dispatcher, prediction.id):
+            if now is None:
+                yield KEEPALIVE_COMMENT
+                continue
+            if len(now.output) < outputs or len(now.logs) < characters:
+                outputs = characters = 0  # it was begun again
+            if text := now.logs[characters:]:
+                yield event("log", {"data": text, "source": "stdout"})
+            characters = len(now.logs)
+            for name, value in now.metrics.items():
+                if metrics.get(name) != value and name != "predict_time":
+                    yield event("metric", {"mode": "replace", "name": name, "value": value})
+            metrics = now.metrics
+            if len(now.output) > outputs:
+                added = now.output[outputs:]
+                for url in await asyncio.to_thread(dispatcher.files.data_urls, now.id, added):
+                    yield event("output", {"chunk": url})
+                outputs = len(now.output)
+            is_over = now.status in FINISHED
+            if is_over:
+                yield event("completed", await documents.result(dispatcher, now))
+    finally:
+        if not is_over and not dispatcher.stopping.is_set():
+            await asyncio.shield(dispatcher.cancel(prediction.id))

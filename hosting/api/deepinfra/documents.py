@@ -1,0 +1,71 @@
+"""What DeepInfra's API answers: the documents of a prediction."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+# Pydantic, which documents these, takes no other before Python 3.12.
+from typing_extensions import TypedDict
+
+from hosting.storage.tables import Prediction
+
+
+class InferenceStatus(TypedDict):
+    """How a prediction ended, as DeepInfra's API tells it. Nothing costs anything here."""
+
+    status: Literal["queued", "running", "succeeded", "failed"]
+    runtime_ms: int
+    cost: float
+    tokens_generated: int
+    tokens_input: int
+
+
+class InferenceShape(TypedDict):
+    """A prediction as DeepInfra's API answers.
+
+    `images` are data URLs. `nsfw_content_detected` has a flag for each image that was asked for;
+    those flagged are not among `images`.
+    """
+
+    images: list[str]
+    nsfw_content_detected: list[bool]
+    seed: int
+    request_id: str
+    inference_status: InferenceStatus
+
+
+def inference(record: Prediction, urls: list[str]) -> InferenceShape:
+    """A prediction as DeepInfra's API answers.
+
+    Args:
+        urls: its pictures, as data URLs.
+    """
+    statuses = {"starting": "queued", "processing": "running", "canceled": "failed"}
+    made = sorted(record.metrics.get("images", []), key=lambda image: int(image["index"]))
+    seconds = record.metrics.get("predict_time", 0)
+    return {
+        "images": urls,
+        "nsfw_content_detected": [bool(image["nsfw"]) for image in made],
+        "seed": record.request["seed"],
+        "request_id": record.id,
+        "inference_status": {
+            "status": cast(Any, statuses.get(record.status, record.status)),
+            "runtime_ms": round(1000 * seconds),
+            "cost": 0.0,
+            "tokens_generated": 0,
+            "tokens_input": 0,
+        },
+    }
+
+
+def inference_told(record: Prediction, urls: list[str]) -> dict[str, Any]:
+    """A prediction that is over, as the webhook of DeepInfra's API is told.
+
+    Args:
+        urls: its pictures, as data URLs.
+    """
+    whole: dict[str, Any] = {**inference(record, urls)}
+    told = {name: whole.pop(name) for name in ("request_id", "inference_status")}
+    if record.status == "succeeded":
+        return {**told, "results": whole}
+    return {**told, "error": record.error or "It was canceled"}

@@ -1,0 +1,30 @@
+"""Errors in the form of DeepInfra's API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi.responses import JSONResponse, Response
+
+from hosting.api.problems import Problem
+
+ROOT = "/v1/inference/"
+"""What the paths of the API begin with."""
+_KEPT = ("retry-after", "www-authenticate")
+"""Headers of a problem that are passed on."""
+
+
+def response(problem: Problem) -> Response:
+    """The answer to what went wrong."""
+    detail: Any = {"error": problem.detail}
+    if problem.faults:
+        detail = [
+            {
+                "loc": ["body", *fault.field.removeprefix("input.").split(".")],
+                "msg": fault.description,
+                "type": fault.type,
+            }
+            for fault in problem.faults
+        ]
+    headers = {name: text for name, text in problem.headers.items() if name.lower() in _KEPT}
+    return JSONResponse({"detail": detail, "error": problem.detail}, problem.status, headers)

@@ -1,0 +1,51 @@
+"""A prediction as it happens: the server-sent events of Replicate's API."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncGenerator
+
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+
+from hosting.api.replicate import documents
+from hosting.api.view import View
+from hosting.queue import watch
+from hosting.storage.predictions import FINISHED
+
+
+async def events(
+    view: View, prediction_id: str, last_event_id: str | None
+) -> AsyncGenerator[bytes, None]:
+    """The events `logs`, `output`, `error` and `done` of a prediction.
+
+    Source: https://replicate.com/docs/topics/predictions/streaming.
+
+    Args:
+        last_event_id: of the last event that the client has; the next is the first sent.
+    """
+    # An event's id is how far the stream is with it: whoever breaks off there misses nothing.
+    read = re.fullmatch(r"(\d{1,4})-(\d{1,9})", last_event_id or "0-0")
+    outputs, characters = (int(read[1]), int(read[2])) if read else (0, 0)
+
+    def event(kind: str, data: str) -> bytes:
+        return format_sse_event(data_str=data, event=kind, id=f"{outputs}-{characters}")
+
+    async for prediction in watch.follow(view.services.dispatcher, prediction_id):
+        if prediction is None:
+            yield KEEPALIVE_COMMENT
+            continue
+        if len(prediction.output) < outputs or len(prediction.logs) < characters:
+            outputs = characters = 0  # it was begun again
+        shown = await documents.shown(view, prediction)
+        if text := shown["logs"][characters:]:
+            characters += len(text)
+            yield event("logs", text)
+        for url in (shown["output"] or [])[outputs:]:
+            outputs += 1
+            yield event("output", url)
+        if shown["status"] == "failed":
+            yield event("error", json.dumps({"detail": shown["error"]}))
+        if shown["status"] in FINISHED:
+            reason = {} if shown["status"] == "succeeded" else {"reason": shown["status"]}
+            yield event("done", json.dumps(reason))

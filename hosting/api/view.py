@@ -1,0 +1,41 @@
+"""How a client has reached the front, and so how its answers name it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from fastapi import Request
+
+from hosting.api.context import Services, services_of
+
+
+@dataclass(frozen=True)
+class View:
+    """How the front was reached, and so how its answers name it."""
+
+    services: Services
+    base: str
+    """The front's URL, without a path."""
+    hosts: frozenset[str]
+    """The names and ports under which links to the front are its own."""
+    takes_data: bool
+    """Whether outputs go to the client as data URLs: Replicate's own clients make files of them
+    and of https URLs, not of plain http ones."""
+    expires: str | None = None
+    """When its links' time is over, if that is not as long as links are good."""
+
+    def link(self, path: str) -> str:
+        """The URL of a path of ours, signed."""
+        return self.services.dispatcher.links.to(self.base, path, self.expires)
+
+
+def view_of(request: Request) -> View:
+    """How a request reached the front."""
+    services = services_of(request)
+    public = services.settings.public_url
+    base = public or f"{request.url.scheme}://{request.headers['host']}"
+    hosts = frozenset(urlsplit(url).netloc.lower() for url in (base, public) if url)
+    agent = request.headers.get("user-agent", "")
+    is_replicate = agent.startswith(("replicate-python/", "replicate-javascript/"))
+    return View(services, base, hosts, is_replicate and base.startswith("http:"))

@@ -1,0 +1,29 @@
+"""What the receiver of a webhook is sent: a prediction in the form of the API that asked for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from hosting.api.deepinfra import documents as deepinfra
+from hosting.api.replicate import documents as replicate
+from hosting.net.links import Links
+from hosting.storage.files import Files
+from hosting.storage.tables import Prediction
+
+
+def renderer(links: Links, files: Files) -> Callable[[Prediction], object]:
+    """Makes a prediction's document.
+
+    Args:
+        links: makes those in the document.
+        files: has the pictures, for receivers that are sent them.
+    """
+
+    def render(prediction: Prediction) -> object:
+        if prediction.api == "deepinfra":
+            names = prediction.output if prediction.status == "succeeded" else []
+            return deepinfra.inference_told(prediction, files.data_urls(prediction.id, names))
+        return replicate.prediction(prediction, partial(links.to, prediction.source))
+
+    return render

@@ -1,0 +1,37 @@
+"""Whether a Cog server of our own still lives: what its endpoint, or its replica, must know."""
+
+from __future__ import annotations
+
+import time
+
+from hosting.backends.cog import DEAD, Cog
+from hosting.backends.servers import Server
+
+LOOK = 0.5
+"""Seconds between two looks at a Cog server's health."""
+LONGEST_SILENCE = 120.0
+"""Seconds after which a server of our own that says nothing is lost."""
+
+
+class Health:
+    """What a Cog server has last said of its health, and when it last said anything."""
+
+    def __init__(self) -> None:
+        self.status = ""
+        self._answered = time.monotonic()
+
+    async def look(self, cog: Cog) -> str:
+        """Asks it; what it says, as `Cog.status`."""
+        self.status = await cog.status()
+        if self.status:
+            self._answered = time.monotonic()
+        return self.status
+
+    def is_lost(self, server: Server) -> bool:
+        """Whether it will not serve any more: it has ended, says so, or has long said nothing.
+
+        Args:
+            server: its process.
+        """
+        is_silent = time.monotonic() - self._answered > LONGEST_SILENCE
+        return self.status in DEAD or is_silent or not server.runs

@@ -1,0 +1,69 @@
+"""Requests to a Cog server and its answers, passed on as they are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+
+import httpx2
+
+from hosting.backends.cog import Died, fault_of
+
+OF_THE_HOP = {"connection", "date", "host", "keep-alive", "server", "transfer-encoding"}
+"""The headers of requests and answers that are not passed on: each hop has its own."""
+
+
+@dataclass(frozen=True)
+class RelayedRequest:
+    """A request to Cog's server."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of an answer."""
+
+    status: int
+    headers: Mapping[str, str]
+
+
+class Relay:
+    """Passes requests on to a Cog server.
+
+    Args:
+        url: of the server.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx2.AsyncClient(
+            base_url=url, trust_env=False, timeout=httpx2.Timeout(10, read=None, pool=None)
+        )
+
+    async def send(self, ask: RelayedRequest) -> AsyncGenerator[Head | bytes, None]:
+        """Passes a request on; yields the answer's head, then its body in pieces.
+
+        Who stops listening hangs up, which cancels a prediction.
+
+        Raises:
+            Died: when the server is not there, or goes away in the middle.
+        """
+        try:
+            sent = ask.headers.items()
+            headers = [(name.encode("latin-1"), text.encode("latin-1")) for name, text in sent]
+            async with self._http.stream(
+                ask.method, ask.path, content=ask.body, headers=headers
+            ) as answer:
+                yield Head(answer.status_code, passed_on(answer.headers))
+                async for piece in answer.aiter_raw():
+                    yield piece
+        except httpx2.HTTPError as error:
+            raise Died(fault_of(error)) from None
+
+
+def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a request or an answer that are not this hop's own, in small letters."""
+    return {name.lower(): text for name, text in headers.items() if name.lower() not in OF_THE_HOP}

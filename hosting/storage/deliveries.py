@@ -1,0 +1,72 @@
+"""The calls of webhooks that are to be made. Each function is one transaction's work."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from hosting.storage import predictions
+from hosting.storage.tables import Delivery, Prediction, Token
+
+MOST_TRIES = 7
+"""Calls of a `completed` webhook: a second after the first, then twice as long each time, so that
+the last is a minute after it. The others are called once, as by Replicate."""
+
+
+def due(
+    session: Session, being_called: list[str], front_id: str, limit: int
+) -> list[tuple[str, str, str]]:
+    """The ids of what a front may call now, of its prediction and its token: the tokens in turn.
+
+    Of each prediction it is the oldest alone, so that the order is kept.
+    """
+    oldest = select(func.min(Delivery.number)).group_by(Delivery.prediction_id)
+    place = func.row_number().over(partition_by=Prediction.token_id, order_by=Delivery.due_at)
+    due = (
+        select(Delivery.id, Delivery.prediction_id, Prediction.token_id)
+        .join(Prediction, Prediction.id == Delivery.prediction_id)
+        .where(Delivery.number.in_(oldest), Delivery.due_at <= time.time(), _is_own(front_id))
+        .where(Delivery.prediction_id.not_in(being_called))
+        .order_by(place)
+        .limit(limit)
+    )
+    return [(row.id, row.prediction_id, row.token_id) for row in session.execute(due)]
+
+
+def claim(session: Session, delivery_id: str, front_id: str) -> tuple[Prediction, str, str] | None:
+    """The prediction, its token's secret and the URL, for a try; None if another front calls."""
+    due = (Delivery.id == delivery_id) & (Delivery.due_at <= time.time()) & _is_own(front_id)
+    delivery = session.scalar(select(Delivery).where(due).with_for_update(skip_locked=True))
+    if delivery is None:
+        return None
+    delivery.tries += 1
+    delivery.front_id = front_id
+    wanted = select(Prediction).where(Prediction.id == delivery.prediction_id)
+    prediction = session.scalar(wanted)
+    if prediction is None or prediction.webhook is None:
+        return None
+    token = session.get_one(Token, prediction.token_id)
+    session.expunge(prediction)
+    for name, value in delivery.seen.items():
+        setattr(prediction, name, value)
+    return prediction, token.webhook_secret, prediction.webhook
+
+
+def finish(session: Session, delivery_id: str, front_id: str, is_taken: bool) -> None:
+    """A call was made: it is over if it was taken, else it may be made again."""
+    own = (Delivery.id == delivery_id) & (Delivery.front_id == front_id)
+    delivery = session.scalar(select(Delivery).where(own).with_for_update())
+    if delivery is None:
+        return
+    delivery.front_id = None
+    if is_taken or delivery.event != "completed" or delivery.tries >= MOST_TRIES:
+        session.delete(delivery)
+    else:
+        delivery.due_at = time.time() + 2.0 ** (delivery.tries - 1)
+
+
+def _is_own(front_id: str) -> ColumnElement[bool]:
+    """Whether a call is a front's to make: no other is making it."""
+    return (Delivery.front_id == front_id) | predictions.is_free(Delivery.front_id)

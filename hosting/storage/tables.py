@@ -1,0 +1,162 @@
+"""The tables that outlive the process."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, BigInteger, Dialect, ForeignKey, Index, Integer, String, TypeDecorator
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+COUNT = BigInteger().with_variant(Integer, "sqlite")
+"""Integers beyond 2^31, which SQLite's are anyway."""
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def new_id() -> str:
+    """An id that nobody can guess: 26 letters and digits, 134 bits."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(26))
+
+
+class Text(TypeDecorator[str]):
+    """Text without the character NUL, which PostgreSQL does not keep: it becomes U+FFFD."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """What is kept of a text, or sought."""
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if value else value
+
+
+class Base(DeclarativeBase):
+    """What all tables are made from. Times are seconds since 1970, UTC."""
+
+    type_annotation_map: ClassVar = {str: Text}
+
+
+class Token(Base):
+    """Who may ask. Without tokens there is one without a hash, for whoever is on this machine."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(unique=True)
+    hash: Mapped[str | None] = mapped_column(unique=True)
+    webhook_secret: Mapped[str]
+    created_at: Mapped[float] = mapped_column(default=time.time)
+    revoked_at: Mapped[float | None]
+
+
+class Prediction(Base):
+    """One prediction, from its acceptance on."""
+
+    __tablename__ = "predictions"
+    __table_args__ = (
+        Index("queue", "status", "task", "number"),
+        Index("of_token", "token_id", "number"),
+        Index("of_token_by_status", "token_id", "status"),
+        Index("given", "token_id", "given_id", unique=True),
+        Index("of_model", "model"),
+    )
+
+    number: Mapped[int] = mapped_column(COUNT, primary_key=True, autoincrement=True)
+    """Its place in the queue: first come first served."""
+    id: Mapped[str] = mapped_column(unique=True, default=new_id)
+    token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"))
+    given_id: Mapped[str | None]
+    """What the client calls it, where it chose an id by Cog's API."""
+    task: Mapped[str]
+    """What a Cog endpoint must serve to run it."""
+    model: Mapped[str]
+    version: Mapped[str]
+    source: Mapped[str]
+    """The URL at which the client reached the front."""
+    input: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """The client's own inputs; files that came in them are named by their URL."""
+    request: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """The inputs for Cog, checked, the seed drawn; what `files` has is not among them."""
+    files: Mapped[dict[str, str]] = mapped_column(JSON)
+    """Inputs that are files, by name: where they are to be had, in the end a file of ours."""
+    ready: Mapped[bool]
+    """Whether all of `files` lie in the prediction's folder."""
+    status: Mapped[str] = mapped_column(default="starting")
+    canceling: Mapped[bool] = mapped_column(default=False)
+    crashes: Mapped[int] = mapped_column(default=0)
+    """How often its worker died while it ran."""
+    front_id: Mapped[str | None]
+    """The front that runs it, or fetches its files. Nobody else may write what comes of it."""
+    attempt: Mapped[int] = mapped_column(default=0)
+    """How often it was begun."""
+    output: Mapped[list[str]] = mapped_column(JSON, default=list)
+    """The names of the files made, in their order."""
+    error: Mapped[str | None]
+    logs: Mapped[str] = mapped_column(default="")
+    metrics: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    created_at: Mapped[float] = mapped_column(default=time.time)
+    started_at: Mapped[float | None]
+    completed_at: Mapped[float | None]
+    api: Mapped[str] = mapped_column(default="replicate")
+    """By which API it was asked for, and so what its webhook is told."""
+    webhook: Mapped[str | None]
+    webhook_events: Mapped[list[str]] = mapped_column(JSON, default=list)
+
+    def copy(self) -> Prediction:
+        """One that stays as this is now."""
+        names = self.__mapper__.columns.keys()
+        return Prediction(**{name: getattr(self, name) for name in names})
+
+
+class Upload(Base):
+    """A file that a client sent, to be named as an input."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (Index("uploads_of_token", "token_id", "number"),)
+
+    number: Mapped[int] = mapped_column(COUNT, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(unique=True, default=new_id)
+    token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"))
+    name: Mapped[str]
+    content_type: Mapped[str]
+    size: Mapped[int] = mapped_column(COUNT)
+    sha256: Mapped[str]
+    details: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[float] = mapped_column(default=time.time)
+    expires_at: Mapped[float]
+
+
+class Delivery(Base):
+    """A call of a prediction's webhook that is to be made."""
+
+    __tablename__ = "deliveries"
+
+    number: Mapped[int] = mapped_column(COUNT, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(unique=True, default=new_id)
+    prediction_id: Mapped[str] = mapped_column(index=True)
+    event: Mapped[str]
+    seen: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """What the event has changed in the prediction, as it was then."""
+    tries: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[float]
+    front_id: Mapped[str | None]
+    """The front that makes the call."""
+
+
+class Heartbeat(Base):
+    """A front that is there. Whoever finds its row too old removes it, and so it is dead."""
+
+    __tablename__ = "fronts"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    seen_at: Mapped[float]
+    """When it last said so, by `clock`."""
+
+
+class Secret(Base):
+    """What the front drew once and keeps: the key that signs links."""
+
+    __tablename__ = "secrets"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
