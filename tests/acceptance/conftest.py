@@ -9,6 +9,7 @@ from replicate.client import Client
 
 from tests.support import cluster as clusters
 from tests.support import front_process as fronts
+from tests.support.cluster import Cluster
 from tests.support.front_process import Front, Site
 
 if TYPE_CHECKING:
@@ -22,9 +23,22 @@ def demo() -> Model:
     return studio.demo_model()
 
 
-# The cluster first: when its tests are over it ends, and takes nothing from those that follow.
+@pytest.fixture(scope="package")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One for all tests, as it takes long to start. It is `whole` when a test begins."""
+    with clusters.running(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def whole(cluster: Cluster) -> Cluster:
+    """The cluster, whatever was done to it before."""
+    cluster.wait_until_whole()
+    return cluster
+
+
 @pytest.fixture(
-    scope="session",
+    scope="package",
     params=[
         pytest.param("a cluster", marks=pytest.mark.slow),
         pytest.param("a server of its own", marks=pytest.mark.xdist_group("front")),
@@ -33,12 +47,14 @@ def demo() -> Model:
 def front(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Front]:
-    """One for all tests, as it takes seconds to start. What a test asks for, it also ends."""
+    """One for all tests, as it takes seconds to start. What a test begins, it also ends."""
     folder = tmp_path_factory.mktemp("front")
     with ExitStack() as stack:
         urls = ""
         if request.param == "a cluster":
-            urls = stack.enter_context(clusters.running(folder)).url
+            cluster = request.getfixturevalue("cluster")
+            cluster.wait_until_whole()
+            urls = cluster.url
         running = fronts.running(folder, lambda database: database.now(fronts.archive), urls)
         yield stack.enter_context(running)
 
