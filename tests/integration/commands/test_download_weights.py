@@ -21,8 +21,6 @@ from typing import Any
 import huggingface_hub
 import pytest
 from huggingface_hub import constants, file_download
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cog_schema.schema import ROOT
 from commands.download_weights import WEIGHTS, DownloadError, main, wanted
@@ -43,6 +41,8 @@ from tests.support.hub import (
     is_large,
     record,
 )
+from tests.support.properties import given
+from tests.support.properties import strategies as st
 
 NAME, REPOSITORY = catalogue.TASKS["img2img"].preferred, "someone/tiny"
 

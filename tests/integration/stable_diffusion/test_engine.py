@@ -13,8 +13,6 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from stable_diffusion import engine, images, models
@@ -23,6 +21,8 @@ from stable_diffusion.models import Model
 from stable_diffusion.request import SCHEDULERS, InputError
 from tests.support.library import library_pipeline, mean_latents, take_our_schedule
 from tests.support.pictures import EXAMPLES, difference, half_mask, picture_of, same
+from tests.support.properties import given, settings
+from tests.support.properties import strategies as st
 from tests.support.studio import Studio, count_calls, request, until_over
 
 FLOWER = images.read_image(EXAMPLES / "flower.png")

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 from stable_diffusion.models import Model
 from stable_diffusion.prompts import SYNTAX, Prompts, parse
 from stable_diffusion.request import InputError
+from tests.support.properties import assume, given
+from tests.support.properties import strategies as st
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,6 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from stable_diffusion import images, models, tasks
@@ -19,6 +17,8 @@ from stable_diffusion.request import SCHEDULERS
 from tests.support import random_models
 from tests.support.library import library_pipeline, mean_latents, take_our_schedule
 from tests.support.pictures import EXAMPLES, difference, picture_of, same
+from tests.support.properties import given, settings
+from tests.support.properties import strategies as st
 from tests.support.studio import Studio, count_calls, request
 
 FLOWER = images.read_image(EXAMPLES / "flower.png")

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from stable_diffusion import images
 from stable_diffusion.request import SIZES, InputError
 from tests.support.pictures import opened, picture_of, png
+from tests.support.properties import given
+from tests.support.properties import strategies as st
 
 
 def saved(folder: Path, picture: Image.Image, file_format: str, **options: Any) -> Path:

@@ -3,10 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from stable_diffusion.request import LONGEST_PROMPT, SCHEDULERS, SIZES, InputError, Request
+from tests.support.properties import given
+from tests.support.properties import strategies as st
 
 RANGES = {
     "num_images": (1, 4),

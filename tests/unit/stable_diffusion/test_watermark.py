@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from imwatermark import WatermarkDecoder, WatermarkEncoder
 from imwatermark.maxDct import EmbedMaxDct
 from PIL import Image
@@ -15,6 +13,8 @@ from PIL import Image
 from stable_diffusion import watermark
 from stable_diffusion.watermark import MARK
 from tests.support.pictures import EXAMPLES, difference, opened, picture_of
+from tests.support.properties import given
+from tests.support.properties import strategies as st
 
 
 def bgr(picture: Image.Image) -> Any:

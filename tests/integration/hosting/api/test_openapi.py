@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import given, settings
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.schemas import BaseSchema
 
 from hosting.api.documentation import OPENAPI
-from tests.integration.hosting.test_app import ROUTES
 from tests.support.front import LONGEST, Front, front
+from tests.support.properties import given, settings
+from tests.support.routes import ROUTES
 from tools.fake_cog import CogServer, data_url, pixels
 
 COG = "/openapi.json"

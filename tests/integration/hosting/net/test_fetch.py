@@ -16,12 +16,12 @@ from typing import Any
 
 import httpcore2
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hosting.net import fetch
 from hosting.net.addresses import Networks
 from hosting.net.fetch import FetchError
+from tests.support.properties import given
+from tests.support.properties import strategies as st
 
 PUBLIC = "93.184.216.34"
 LOOPBACK: Networks = (IPv4Network("127.0.0.0/8"),)

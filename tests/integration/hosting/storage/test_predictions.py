@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -18,6 +15,8 @@ from hosting.storage.database import Database
 from hosting.storage.predictions import MOST_CRASHES
 from hosting.storage.tables import Delivery, Prediction, Token
 from tests.support.front import count, place, prediction
+from tests.support.properties import RuleBasedStateMachine, invariant, precondition, rule, settings
+from tests.support.properties import strategies as st
 
 HOOK = "https://example.com/hook"
 

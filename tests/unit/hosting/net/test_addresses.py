@@ -3,10 +3,10 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hosting.net.addresses import is_public
+from tests.support.properties import given
+from tests.support.properties import strategies as st
 
 INNER_NETWORKS = (
     "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 "

@@ -6,13 +6,13 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given as for_all
-from hypothesis import strategies as st
 
 from cog_schema import schema
 from hosting.queue import inputs
 from hosting.queue.inputs import Fault, InvalidInputs
 from stable_diffusion.request import SIZES
+from tests.support.properties import given as for_all
+from tests.support.properties import strategies as st
 
 SCHEMAS = {
     task: schema.schema(schema.PREDICT.read_text(), predictor)

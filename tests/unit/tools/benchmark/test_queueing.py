@@ -3,9 +3,9 @@ from __future__ import annotations
 import statistics
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from tests.support.properties import given
+from tests.support.properties import strategies as st
 from tools.benchmark import load
 from tools.benchmark.load import Asked
 from tools.benchmark.queueing import BURST, Speed, bursts, simulate

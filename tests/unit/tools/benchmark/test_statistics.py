@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from tests.support.properties import given
+from tests.support.properties import strategies as st
 from tools.benchmark.statistics import interleaved, percentile, ratios, spread
 
 NUMBERS = st.lists(st.floats(0.001, 1000), min_size=1, max_size=30)
