@@ -39,10 +39,7 @@ def whole(cluster: Cluster) -> Cluster:
 
 @pytest.fixture(
     scope="package",
-    params=[
-        pytest.param("a cluster", marks=pytest.mark.slow),
-        pytest.param("a server of its own", marks=pytest.mark.xdist_group("front")),
-    ],
+    params=[pytest.param("a cluster", marks=pytest.mark.slow), "a server of its own"],
 )
 def front(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

@@ -84,6 +84,8 @@ class Cluster:
 REPLICAS = 2
 SLOTS = schema.concurrency(schema.PREDICT.read_text())
 """Of a replica."""
+SCHEDULING = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+"""Ray has its processes give way to all others, which starves them beside other tests."""
 COMMAND = [sys.executable, "-m", "commands.cluster", "--cpu"]
 
 
@@ -109,7 +111,7 @@ def running(folder: Path) -> Iterator[Cluster]:
         process = subprocess.Popen(
             [*COMMAND, "--config", config],
             cwd=schema.ROOT,
-            env={**os.environ, "SAFETY_CHECKER": "off", "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "SAFETY_CHECKER": "off", **SCHEDULING},
             stdout=output,
             stderr=subprocess.STDOUT,
         )
