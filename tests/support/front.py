@@ -31,7 +31,7 @@ from hosting.storage.tables import Prediction, Token, Upload, new_id
 from tests.support.postgresql import PostgreSQL
 from tools.fake_cog import CogServer
 
-LONGEST = 10.0
+LONGEST = 60.0
 """Seconds after which what should happen has not."""
 server: PostgreSQL | None = None
 """Where the databases are, if not in files; see the fixture `everywhere`."""
