@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-# What draws is imported by the fixtures: most tests do without, and torch takes seconds.
 if TYPE_CHECKING:
-    from stable_diffusion.models import Model
-    from tests.support.studio import Studio
+    from tests.support.distribution import ByWhatIsShared
 
 # Whether a checker was downloaded makes no difference to tests.
 os.environ["SAFETY_CHECKER"] = "off"
@@ -18,33 +15,8 @@ os.environ["SAFETY_CHECKER"] = "off"
 os.environ["EXECUTOR"] = "plain"
 
 
-@pytest.fixture(scope="session")
-def demo() -> Model:
-    from stable_diffusion import catalogue, models
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByWhatIsShared:
+    from tests.support.distribution import ByWhatIsShared
 
-    return models.load(catalogue.find("demo"))
-
-
-@pytest.fixture(scope="session")
-def studio(demo: Model) -> Iterator[Studio]:
-    from tests.support.studio import Studio
-
-    studio = Studio(demo)
-    yield studio
-    studio.close()
-
-
-@pytest.fixture(scope="session")
-def classic(demo: Model) -> Studio:
-    """The demo model with the noise schedule of SD 2.1, whose last timestep is not pure noise."""
-    import dataclasses
-
-    from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
-
-    from tests.support.studio import Studio
-
-    config = {**demo.pipeline.scheduler.config}
-    config |= {"rescale_betas_zero_snr": False, "set_alpha_to_one": False}
-    components = {**demo.pipeline.components, "scheduler": DDIMScheduler.from_config(config)}
-    pipeline = StableDiffusionImg2ImgPipeline(**components, requires_safety_checker=False)
-    return Studio(dataclasses.replace(demo, pipeline=pipeline))
+    return ByWhatIsShared(config, log)

@@ -4,6 +4,11 @@ import { byId, pause } from "./dom.js";
 
 /** What the server refuses; `faults` are by the names of the inputs. */
 export class Problem extends Error {
+  /**
+   * @param {number} status: 0 where no server answered.
+   * @param {string} detail
+   * @param {Record<string, string>} faults
+   */
   constructor(status, detail, faults = {}) {
     super(detail);
     this.status = status;
@@ -18,13 +23,14 @@ export const token = () => localStorage.getItem("token");
  * Asks the server. One that does not answer is asked again until it does.
  * @param {string} path
  * @param {object} how
- * @param {object} how.body: sent as JSON.
- * @param {string} how.method: POST where there is a body, else GET.
+ * @param {object} [how.body]: sent as JSON.
+ * @param {string} [how.method]: POST where there is a body, else GET.
  * @returns {Promise<Response>}
  * @throws {Problem}
  */
 export async function ask(path, { body, method = body ? "POST" : "GET" } = {}) {
   for (;;) {
+    /** @type {Record<string, string>} */
     const headers = { Accept: "application/json" };
     const asWho = token();
     if (asWho) headers.Authorization = `Bearer ${asWho}`;
@@ -57,28 +63,40 @@ export async function ask(path, { body, method = body ? "POST" : "GET" } = {}) {
   }
 }
 
-/** The same, for what is JSON. */
+/**
+ * The same, for what is JSON.
+ * @param {string} path
+ * @param {Parameters<typeof ask>[1]} [how]
+ * @returns {Promise<any>}
+ */
 export const askJson = async (path, how) => (await ask(path, how)).json();
 
-/** A URL of the server as this page reaches it, whatever name the server gives itself. */
+/**
+ * A URL of the server as this page reaches it, whatever name the server gives itself.
+ * @param {string} url
+ */
 export function here(url) {
   const { pathname, search } = new URL(url, location.href);
   return pathname + search;
 }
 
+/** @param {Response} answer */
 async function problemOf(answer) {
+  /** @type {{detail?: string, invalid_fields?: {field: string, description: string}[]}} */
   let said = {};
   try {
     said = await answer.json();
   } catch {
     // A proxy's page, or nothing.
   }
+  /** @type {Record<string, string>} */
   const faults = {};
   for (const { field, description } of said.invalid_fields ?? [])
     faults[field.replace(/^input\./, "")] ??= description;
   return new Problem(answer.status, said.detail ?? `The server answered ${answer.status}.`, faults);
 }
 
+/** @type {Promise<void>?} */
 let reconnecting = null;
 
 /** Says that the server is away, and waits until it is back. */
@@ -95,15 +113,21 @@ function reconnect() {
       }
     }
     shown.textContent = "The server is back.";
-    setTimeout(() => (shown.textContent = ""), 4000);
+    setTimeout(() => {
+      shown.textContent = "";
+    }, 4000);
     reconnecting = null;
   })();
   return reconnecting;
 }
 
+/** @type {Promise<void>?} */
 let asking = null;
 
-/** Asks the visitor for a token, once however many requests want it. */
+/**
+ * Asks the visitor for a token, once however many requests want it.
+ * @param {string?} refused: the token that was sent.
+ */
 function askForToken(refused) {
   if (token() !== refused) return null; // another request has asked meanwhile
   asking ??= new Promise((done) => {

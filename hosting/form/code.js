@@ -2,31 +2,35 @@
 
 import { button, copy, h } from "./dom.js";
 
+/**
+ * A request, as the form would send it.
+ * @typedef {object} Ask
+ * @property {string} model  owner/name.
+ * @property {Record<string, import("./schema.js").Value>} inputs  plain values by name.
+ * @property {Record<string, string>} files  names of files, by the name of the input.
+ * @property {boolean} hasToken  whether the server wants one.
+ */
+/** @typedef {Ask & {origin: string}} Request  where it is sent, too. */
+
+/** @type {Record<string, (request: Request) => string>} */
 const LANGUAGES = { curl, Python: python, JavaScript: javascript, "cog predict": cog };
 
 /**
  * The code for each way in, ready to paste.
- * @param {object} ask
- * @param {string} ask.model: owner/name.
- * @param {object} ask.inputs: plain values by name.
- * @param {object} ask.files: names of files, by the name of the input.
- * @param {boolean} ask.hasToken: whether the server wants one.
+ * @param {Ask} ask
  */
 export function codePanel(ask) {
-  const shown = h(
-    "pre",
-    { tabindex: 0, role: "region", "aria-label": "Code" },
-    h("code", { dir: "ltr" }),
-  );
+  const code = h("code", { dir: "ltr" });
+  const shown = h("pre", { tabindex: 0, role: "region", "aria-label": "Code" }, code);
   const language = h(
     "select",
     { "aria-label": "Language" },
     ...Object.keys(LANGUAGES).map((name) => h("option", {}, name)),
   );
   const before = localStorage.getItem("language");
-  if (before in LANGUAGES) language.value = before;
+  if (before && before in LANGUAGES) language.value = before;
   const show = () => {
-    shown.firstChild.textContent = LANGUAGES[language.value]({ ...ask, origin: location.origin });
+    code.textContent = LANGUAGES[language.value]({ ...ask, origin: location.origin });
     localStorage.setItem("language", language.value);
   };
   language.addEventListener("change", show);
@@ -36,7 +40,7 @@ export function codePanel(ask) {
       "div",
       { class: "pair" },
       language,
-      button("Copy", (event) => copy(shown.textContent, event.target)),
+      button("Copy", (event) => copy(code.textContent, event.target)),
     ),
     shown,
     h(
@@ -49,9 +53,12 @@ export function codePanel(ask) {
   ];
 }
 
+/** @param {unknown} text */
 const quoted = (text) => `'${String(text).replaceAll("'", "'\\''")}'`;
+/** @param {string[]} lines */
 const indented = (lines) => lines.map((line) => `    ${line}\n`).join("");
 
+/** @param {Request} request */
 function curl({ model, inputs, files, hasToken, origin }) {
   const json = JSON.stringify({ input: inputs });
   const head = [
@@ -69,13 +76,13 @@ function curl({ model, inputs, files, hasToken, origin }) {
   return `(\n  printf '%s' ${quoted(json.slice(0, -2))}\n${parts.join("")}  printf '}}'\n) | ${head} \\\n  -d @-`;
 }
 
+/** @param {Request} request */
 function python({ model, inputs, files, hasToken, origin }) {
-  const literal = (value) =>
-    ({ true: "True", false: "False", null: "None" })[value] ?? JSON.stringify(value);
+  /** @type {Record<string, string>} */
+  const constants = { true: "True", false: "False", null: "None" };
   const lines = [
     ...Object.entries(inputs).map(
-      ([name, value]) =>
-        `"${name}": ${typeof value === "string" ? JSON.stringify(value) : literal(value)},`,
+      ([name, value]) => `"${name}": ${constants[JSON.stringify(value)] ?? JSON.stringify(value)},`,
     ),
     ...Object.entries(files).map(
       ([name, file]) => `"${name}": open(${JSON.stringify(file)}, "rb"),`,
@@ -96,6 +103,7 @@ for number, picture in enumerate(pictures):
 `;
 }
 
+/** @param {Request} request */
 function javascript({ model, inputs, files, hasToken, origin }) {
   const lines = [
     ...Object.entries(inputs).map(([name, value]) => `${name}: ${JSON.stringify(value)},`),
@@ -118,6 +126,7 @@ for (const [number, picture] of pictures.entries()) {
 `;
 }
 
+/** @param {Request} request */
 function cog({ inputs, files }) {
   const flags = [
     ...Object.entries(inputs).map(([name, value]) => `-i ${name}=${quoted(value)}`),
@@ -126,10 +135,8 @@ function cog({ inputs, files }) {
   return `cog predict stable-diffusion \\\n  ${flags.join(" \\\n  ")}\n\n# Without a container, in the project's folder:\nscripts/predict \\\n  ${flags.join(" \\\n  ")}\n`;
 }
 
-function typeOf(file) {
-  const ending = file.split(".").pop().toLowerCase();
-  return (
-    { jpg: "image/jpeg", jpeg: "image/jpeg", webp: "image/webp", gif: "image/gif" }[ending] ??
-    "image/png"
-  );
-}
+/** @type {Record<string, string>} */
+const TYPES = { jpg: "image/jpeg", jpeg: "image/jpeg", webp: "image/webp", gif: "image/gif" };
+
+/** @param {string} file: its name. */
+const typeOf = (file) => TYPES[file.replace(/.*\./s, "").toLowerCase()] ?? "image/png";

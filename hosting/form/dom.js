@@ -1,9 +1,13 @@
 // Elements, and what the page says to those who don't see it.
 
+/** @typedef {Record<string, any>} Properties */
+/** @typedef {(event: any) => unknown} Listener  what it returns may be a promise. */
+
 /**
  * An element.
- * @param {string} tag
- * @param {object} properties `on…` are listeners, true is an attribute without a value, false none.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Properties} properties `on…` are listeners, true is an attribute without a value, false none.
  * @param {...(Node|string|null)} children
  */
 export function h(tag, properties = {}, ...children) {
@@ -17,17 +21,60 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
-/** The element of an id. */
-export const byId = (id) => document.getElementById(id);
+/**
+ * The elements of the page that are more than any element.
+ * @typedef {object} Elements
+ * @property {HTMLDetailsElement} advanced
+ * @property {HTMLSelectElement} model
+ * @property {HTMLButtonElement} run
+ * @property {HTMLDialogElement} token
+ * @property {HTMLInputElement} token-text
+ */
 
-/** A button that is no submit button. */
+/**
+ * The element of an id.
+ * @template {string} Id
+ * @param {Id} id
+ * @returns {Id extends keyof Elements ? Elements[Id] : HTMLElement}
+ */
+export const byId = (id) => /** @type {any} */ (document.getElementById(id));
+
+/**
+ * A button that is no submit button.
+ * @param {string} text
+ * @param {Listener} onclick
+ * @param {Properties} properties
+ */
 export const button = (text, onclick, properties = {}) =>
   h("button", { type: "button", onclick: acting(onclick), ...properties }, text);
 
-/** Says what went wrong, or nothing, above the button that runs. */
-export const say = (text) => (byId("fault").textContent = text);
+/**
+ * What is drawn with on a canvas.
+ * @template {HTMLCanvasElement | OffscreenCanvas} Canvas
+ * @param {Canvas} canvas
+ * @param {CanvasRenderingContext2DSettings} [options]
+ * @returns {Canvas extends HTMLCanvasElement
+ *   ? CanvasRenderingContext2D : OffscreenCanvasRenderingContext2D}
+ */
+export function contextOf(canvas, options) {
+  const context = canvas.getContext("2d", options);
+  if (!context) throw new Error("This browser can't draw on a canvas.");
+  return /** @type {any} */ (context);
+}
 
-/** A listener whose failure is said. */
+/**
+ * Says what went wrong, or nothing, above the button that runs.
+ * @param {string} text
+ */
+export function say(text) {
+  byId("fault").textContent = text;
+}
+
+/**
+ * A listener whose failure is said.
+ * @param {Listener} listener
+ * @returns {(event?: any) => Promise<void>}
+ */
 export const acting = (listener) => async (event) => {
   try {
     await listener(event);
@@ -37,13 +84,20 @@ export const acting = (listener) => async (event) => {
   }
 };
 
-/** Tells screen readers what happened elsewhere: in the dialog that is open, as they hear no other. */
+/**
+ * Tells screen readers what happened elsewhere: in the dialog that is open, as they hear no other.
+ * @param {string} text
+ */
 export function announce(text) {
   const open = document.querySelector("dialog[open] [role=status]");
   (open ?? byId("announcer")).textContent = text;
 }
 
-/** Copies a text; says so on the button that was pressed. */
+/**
+ * Copies a text; says so on the button that was pressed.
+ * @param {string} text
+ * @param {HTMLElement} pressed
+ */
 export async function copy(text, pressed) {
   const before = pressed.textContent;
   if (before === "Copied") return;
@@ -62,15 +116,25 @@ export async function copy(text, pressed) {
   }
   pressed.textContent = "Copied";
   announce("Copied");
-  setTimeout(() => (pressed.textContent = before), 1500);
+  setTimeout(() => {
+    pressed.textContent = before;
+  }, 1500);
 }
 
-/** Has the browser save a file. */
+/**
+ * Has the browser save a file.
+ * @param {Blob} blob
+ * @param {string} name
+ */
 export function save(blob, name) {
   const url = URL.createObjectURL(blob);
   h("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60000);
 }
 
-/** Waits. */
+/**
+ * Waits.
+ * @param {number} milliseconds
+ * @returns {Promise<void>}
+ */
 export const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));

@@ -5,19 +5,32 @@ import { h } from "./dom.js";
 /** A slider beside the number, where the bounds are close enough for one to be of use. */
 const LONGEST_SLIDER = 1000;
 
+/** @typedef {import("./schema.js").Input} Input */
+/** @typedef {import("./schema.js").Value} Value */
+/** @typedef {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} Control */
+
+/**
+ * The field of an input.
+ * @typedef {object} Field
+ * @property {HTMLElement} element
+ * @property {() => Value} get  null for what is left empty; throws a sentence for what is wrong.
+ * @property {(value: Value | undefined) => void} set
+ * @property {(text: string) => void} say  shows a fault, or takes it away.
+ * @property {() => void} focus
+ */
+
 /**
  * A field.
- * @param {object} input: of `inputsOf`.
+ * @param {Input} input
  * @param {() => void} changed: called when the person changes it.
- * @returns {{element, get, set, say, focus}} `get` gives null for what is left empty; it throws a
- *   sentence for what is wrong. `say` shows a fault, or takes it away.
+ * @returns {Field}
  */
 export function makeField(input, changed) {
   const id = `input-${input.name}`;
   const described = `${id}-hint ${id}-fault`;
   const control = controlOf(input, id, described);
   const slider = sliderOf(input, control);
-  const isSwitch = control.type === "checkbox";
+  const isSwitch = control instanceof HTMLInputElement && control.type === "checkbox";
   const label = h("label", { for: id }, input.label);
   const hint = h("p", { class: "hint", id: `${id}-hint` }, input.hint);
   const fault = h("p", { class: "fault", id: `${id}-fault` });
@@ -30,18 +43,19 @@ export function makeField(input, changed) {
     fault,
   );
 
+  /** @type {Field} */
   const field = {
     element,
     get: () => read(input, control),
     set(value) {
-      if (isSwitch) control.checked = value ?? input.fallback ?? false;
-      else control.value = value ?? input.fallback ?? "";
+      if (isSwitch) control.checked = Boolean(value ?? input.fallback);
+      else control.value = String(value ?? input.fallback ?? "");
       if (slider) slider.value = control.value;
       field.say("");
     },
     say(text) {
       fault.textContent = text;
-      control.setAttribute("aria-invalid", text !== "");
+      control.setAttribute("aria-invalid", String(text !== ""));
     },
     focus: () => control.focus(),
   };
@@ -66,6 +80,12 @@ export function makeField(input, changed) {
   return field;
 }
 
+/**
+ * @param {Input} input
+ * @param {string} id
+ * @param {string} described: ids of what describes it.
+ * @returns {Control}
+ */
 function controlOf(input, id, described) {
   const common = { id, "aria-describedby": described, "aria-required": input.isRequired };
   if (input.choices) {
@@ -85,8 +105,13 @@ function controlOf(input, id, described) {
   });
 }
 
+/**
+ * @param {Input} input
+ * @param {Control} control
+ */
 function sliderOf({ type, minimum, maximum, fallback, label, choices }, control) {
-  if (choices || fallback === null || !(maximum - minimum <= LONGEST_SLIDER)) return null;
+  if (choices || fallback === null || minimum === undefined || maximum === undefined) return null;
+  if (maximum - minimum > LONGEST_SLIDER) return null;
   const step = type === "integer" ? 1 : maximum - minimum > 5 ? 0.5 : 0.05;
   const slider = h("input", {
     type: "range",
@@ -100,10 +125,15 @@ function sliderOf({ type, minimum, maximum, fallback, label, choices }, control)
   return slider;
 }
 
-/** What a control holds, as the schema wants it. */
+/**
+ * What a control holds, as the schema wants it.
+ * @param {Input} input
+ * @param {Control} control
+ * @returns {Value}
+ */
 function read(input, control) {
-  const { type, minimum, maximum, choices, isRequired, fallback } = input;
-  if (control.type === "checkbox") return control.checked;
+  const { type, minimum = -Infinity, maximum = Infinity, choices, isRequired, fallback } = input;
+  if (control instanceof HTMLInputElement && control.type === "checkbox") return control.checked;
   if (type === "string" && !choices) {
     if (isRequired && !control.value.trim()) throw new Error("Write what you want to see.");
     return control.value;
@@ -112,10 +142,10 @@ function read(input, control) {
     if (isRequired) throw new Error("This is needed.");
     return fallback;
   }
-  if (choices) return choices.find((choice) => String(choice) === control.value);
+  if (choices) return choices.find((choice) => String(choice) === control.value) ?? null;
   const text = control.value.trim();
   const number = Number(type === "integer" ? text : text.replace(",", "."));
-  const bounds = minimum === undefined ? "" : ` from ${minimum} to ${maximum}`;
+  const bounds = input.minimum === undefined ? "" : ` from ${minimum} to ${maximum}`;
   const isWhole = type !== "integer" || Number.isSafeInteger(number);
   if (!Number.isFinite(number) || !isWhole || number < minimum || number > maximum)
     throw new Error(`Give a ${type === "integer" ? "whole " : ""}number${bounds}.`);

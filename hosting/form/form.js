@@ -3,7 +3,7 @@
 import { askJson } from "./api.js";
 import { byId, say } from "./dom.js";
 import { makeField } from "./fields.js";
-import { draft, files as keptFiles, keepDraft, keepFile } from "./kept.js";
+import { draft, keepDraft, keepFile, files as keptFiles } from "./kept.js";
 import { readPicture } from "./picture.js";
 import { makePictureField } from "./picture-field.js";
 import { inputsOf, sizeOf } from "./schema.js";
@@ -11,20 +11,52 @@ import { inputsOf, sizeOf } from "./schema.js";
 /** What is of no use without an image. */
 const ON_IMAGES = ["mask", "strength"];
 
+/**
+ * A model that can be chosen.
+ * @typedef {object} Model
+ * @property {string} id  owner/name.
+ * @property {string} name
+ * @property {string} task
+ * @property {string} status
+ * @property {number?} native_size
+ */
+/** @typedef {import("./fields.js").Field} Field */
+/** @typedef {import("./picture.js").Picture} Picture */
+/** @typedef {import("./picture-field.js").PictureField} PictureField */
+/** @typedef {import("./schema.js").Input} Input */
+/** @typedef {import("./schema.js").Value} Value */
+
+/**
+ * What the form holds, by the names of the inputs.
+ * @typedef {object} Contents
+ * @property {Record<string, Value>} plain
+ * @property {Record<string, Picture>} files
+ */
+
+/** @type {Model?} */
 let model = null;
+/** @type {Input[]} */
 let inputs = [];
-let fields = {};
+/**
+ * The fields of inputs that are no pictures.
+ * @type {Record<string, Field>}
+ */
+let plainFields = {};
+/** @type {Record<string, PictureField>} */
+let pictureFields = {};
 /** The pictures that were chosen, by the names of the inputs: for models that have those too. */
-const pictures = new Map();
+const pictures = /** @type {Map<string, Picture>} */ (new Map());
 let changes = 0;
 let onChange = () => {};
-let pictureActions = {};
+/** @type {{examples: () => HTMLElement, restore: (picture: Picture) => void}} */
+let pictureActions;
 
 /**
  * Begins with what the browser has kept of the form.
  * @param {object} listeners
  * @param {() => void} listeners.changed: something in the form is another.
- * @param {() => Element} listeners.examples, listeners.restore: as of `makePictureField`.
+ * @param {() => HTMLElement} listeners.examples: as of `makePictureField`.
+ * @param {(picture: Picture) => void} listeners.restore: likewise.
  */
 export async function begin({ changed, ...rest }) {
   onChange = changed;
@@ -37,24 +69,32 @@ export async function begin({ changed, ...rest }) {
     }
 }
 
-/** Draws the form of a model. What two models have in common stays. */
+/**
+ * Draws the form of a model. What two models have in common stays.
+ * @param {Model} chosen
+ */
 export async function draw(chosen) {
   model = chosen;
   const path = `/openapi.json?model=${encodeURIComponent(chosen.id)}`;
   const document = await askJson(path);
   if (model !== chosen) return; // another was chosen meanwhile
   inputs = inputsOf(document);
-  fields = {};
+  plainFields = {};
+  pictureFields = {};
   for (const input of inputs)
-    fields[input.name] = input.isFile ? pictureField(input) : makeField(input, changed);
+    if (input.isFile) pictureFields[input.name] = makePicture(input);
+    else plainFields[input.name] = makeField(input, changed);
+  /** @param {boolean} isFirst */
   const elements = (isFirst) =>
-    inputs.filter((input) => input.isFirst === isFirst).map(({ name }) => fields[name].element);
+    inputs.filter((input) => input.isFirst === isFirst).map(({ name }) => anyField(name).element);
   byId("first").replaceChildren(...elements(true));
   byId("rest").replaceChildren(...elements(false));
   const values = draft();
-  for (const { name, isFile } of inputs) {
-    if (!isFile && name in values) fields[name].set(values[name]);
-    if (isFile && pictures.has(name)) fields[name].set(pictures.get(name));
+  for (const [name, field] of Object.entries(plainFields))
+    if (name in values) field.set(values[name]);
+  for (const [name, field] of Object.entries(pictureFields)) {
+    const picture = pictures.get(name);
+    if (picture) field.set(picture);
   }
   changed();
 }
@@ -62,8 +102,22 @@ export async function draw(chosen) {
 /** The model that the form is for; null before there is one. */
 export const modelOf = () => (inputs.length ? model : null);
 
-/** The field of an input; undefined where the model has none of the name. */
-export const field = (name) => fields[name];
+/**
+ * The field of an input; undefined where the model has none of the name.
+ * @param {string} name
+ * @returns {Field | PictureField | undefined}
+ */
+export const field = (name) => plainFields[name] ?? pictureFields[name];
+
+/**
+ * The same, where the input is a picture.
+ * @param {string} name
+ * @returns {PictureField | undefined}
+ */
+export const pictureField = (name) => pictureFields[name];
+
+/** @param {string} name: of an input that the model has. */
+const anyField = (name) => plainFields[name] ?? pictureFields[name];
 
 /** The inputs of the model. */
 export const all = () => inputs;
@@ -71,13 +125,14 @@ export const all = () => inputs;
 /** How often the form was changed: whether it still holds what it held. */
 export const version = () => changes;
 
-function pictureField(input) {
+/** @param {Input} input */
+function makePicture(input) {
   const chosen = () => {
-    const picture = tryGet(input.name);
+    const picture = pictureIn(input.name);
     if (picture !== (pictures.get(input.name) ?? null)) keepFile(input.name, picture);
     if (picture) pictures.set(input.name, picture);
     else pictures.delete(input.name);
-    if (input.name === "image") fields.mask?.show(); // it lies on the picture
+    if (input.name === "image") pictureFields.mask?.show(); // it lies on the picture
     changed();
   };
   if (input.name !== "mask") {
@@ -85,10 +140,11 @@ function pictureField(input) {
     return makePictureField(input, chosen, { restore, examples: examples() });
   }
   return makePictureField(input, chosen, {
-    under: () => tryGet("image"),
+    under: () => pictureIn("image"),
     async paint(mask) {
-      const image = tryGet("image");
-      if (!image?.width) throw new Error("Choose an image first: the mask is painted on it.");
+      const image = pictureIn("image");
+      if (!image || !isSized(image))
+        throw new Error("Choose an image first: the mask is painted on it.");
       // Few people paint: the others don't wait for it.
       const { paintMask } = await import("./mask-editor.js");
       return paintMask(image, mask);
@@ -96,109 +152,144 @@ function pictureField(input) {
   });
 }
 
-function tryGet(name) {
+/**
+ * @template Held
+ * @param {{get: () => Held} | undefined} field
+ * @returns {Held | null} null too where what it holds is wrong.
+ */
+function tryGet(field) {
   try {
-    return fields[name]?.get() ?? null;
+    return field?.get() ?? null;
   } catch {
     return null;
   }
 }
+
+/** @param {string} name */
+const pictureIn = (name) => tryGet(pictureFields[name]);
+
+/**
+ * @param {Picture} picture
+ * @returns {picture is import("./picture.js").SizedPicture}
+ */
+const isSized = (picture) => Boolean(picture.width && picture.height);
 
 /** Something in the form is another. */
 function changed() {
   changes++;
   const { plain } = contents(tryGet);
   const values = draft();
-  for (const { name, isFile } of inputs) {
-    if (isFile) continue;
+  for (const name of Object.keys(plainFields))
     if (name in plain) values[name] = plain[name];
     else delete values[name];
-  }
   keepDraft(values);
-  const image = tryGet("image");
-  if (image?.width) fields.image.crop(resultSize(image));
+  const image = pictureIn("image");
+  if (image && isSized(image)) pictureFields.image.crop(resultSize(image));
   const isOptional = inputs.some(({ name, isRequired }) => name === "image" && !isRequired);
-  for (const name of ON_IMAGES)
-    if (fields[name]) fields[name].element.hidden = isOptional && !image && !tryGet("mask");
+  for (const name of ON_IMAGES) {
+    const shown = field(name);
+    if (shown) shown.element.hidden = isOptional && !image && !pictureIn("mask");
+  }
   onChange();
 }
 
+/** @param {import("./picture.js").SizedPicture} image */
 function resultSize(image) {
   const sides = inputs.find(({ name }) => name === "width")?.choices;
-  return sides && sizeOf(tryGet("width"), tryGet("height"), image, sides, model.native_size);
+  if (!sides || !model) return null;
+  /** @param {string} name: of a side, which is a number or left to the model. */
+  const side = (name) => Number(tryGet(plainFields[name])) || null;
+  return sizeOf(side("width"), side("height"), image, sides.map(Number), model.native_size);
 }
 
 /**
  * Puts values into the form; what they lack gets the model's own choice, and files are taken out.
- * @param {object} values: by the names of the inputs.
+ * @param {Record<string, Value | undefined>} values: by the names of the inputs.
  */
 export function fill(values) {
-  for (const { name, isFile } of inputs) fields[name].set(isFile ? null : values[name]);
+  for (const [name, field] of Object.entries(plainFields)) field.set(values[name]);
+  for (const field of Object.values(pictureFields)) field.set(null);
   changed();
 }
 
-/** Puts values into the form, and leaves the rest as it is. */
+/**
+ * Puts values into the form, and leaves the rest as it is.
+ * @param {Record<string, Value>} values: by the names of inputs that are no pictures.
+ */
 export function add(values) {
-  for (const [name, value] of Object.entries(values)) fields[name]?.set(value);
+  for (const [name, value] of Object.entries(values)) plainFields[name]?.set(value);
   changed();
 }
 
-/** What the form holds that is not the model's own choice. `read` gets a field's value. */
+/**
+ * What the form holds that is not the model's own choice.
+ * @param {<Held>(field: {get: () => Held}, name: string) => Held | null} read: gets a field's value.
+ * @returns {Contents}
+ */
 function contents(read) {
-  const [plain, files] = [{}, {}];
-  for (const { name, isFile, isRequired, fallback } of inputs) {
-    const value = read(name);
-    if (isFile && value) files[name] = value;
-    else if (!isFile && value !== null && (isRequired || value !== fallback)) plain[name] = value;
-  }
+  /** @type {Contents} */
+  const { plain, files } = { plain: {}, files: {} };
+  for (const { name, isFile, isRequired, fallback } of inputs)
+    if (isFile) {
+      const picture = read(pictureFields[name], name);
+      if (picture) files[name] = picture;
+    } else {
+      const value = read(plainFields[name], name);
+      if (value !== null && (isRequired || value !== fallback)) plain[name] = value;
+    }
   return { plain, files };
 }
 
-/** What the form holds, as far as it can be read: `{plain, files}`, by the names of the inputs. */
+/** What the form holds, as far as it can be read. */
 export const look = () => contents(tryGet);
 
 /**
  * What the form holds, as it is sent; null where something is wrong, which its field then says.
- * @returns {Promise<{plain, files}?>}
+ * @returns {Promise<Contents?>}
  */
 export async function collect() {
-  for (const { name, isFile } of inputs) if (isFile) await fields[name].ready();
+  for (const field of Object.values(pictureFields)) await field.ready();
+  /** @type {Record<string, string>} */
   const faults = {};
-  const collected = contents((name) => {
+  const collected = contents((field, name) => {
     try {
-      const value = fields[name].get();
-      fields[name].say("");
+      const value = field.get();
+      anyField(name).say("");
       return value;
     } catch (error) {
       faults[name] = error.message;
       return null;
     }
   });
-  if (collected.files.mask && !collected.files.image && fields.image)
+  if (collected.files.mask && !collected.files.image && pictureFields.image)
     faults.image ??= "A mask needs an image to be laid on.";
   return blame(faults) ? null : collected;
 }
 
 /**
  * Says at the fields what is wrong with them, and leads to the first.
- * @param {object} faults: sentences by the names of the inputs.
+ * @param {Record<string, string>} faults: sentences by the names of the inputs.
  * @returns {boolean} whether any field has a fault.
  */
 export function blame(faults) {
   const known = inputs.map(({ name }) => name).filter((name) => faults[name]);
-  for (const name of known) fields[name].say(faults[name]);
+  for (const name of known) anyField(name).say(faults[name]);
   if (!known.length) return false;
   chooseTab("inputs");
-  if (byId("rest").contains(fields[known[0]].element)) byId("advanced").open = true;
-  fields[known[0]].focus();
+  const first = anyField(known[0]);
+  if (byId("rest").contains(first.element)) byId("advanced").open = true;
+  first.focus();
   return true;
 }
 
-/** Shows the form or its code. */
+/**
+ * Shows the form or its code.
+ * @param {string} name: `inputs` or `code`.
+ */
 export function chooseTab(name) {
   for (const one of ["inputs", "code"]) {
     const tab = byId(`tab-${one}`);
-    tab.setAttribute("aria-selected", one === name);
+    tab.setAttribute("aria-selected", String(one === name));
     tab.tabIndex = one === name ? 0 : -1;
     byId(one).hidden = one !== name;
   }

@@ -9,17 +9,22 @@ const AT_ONCE = 12;
 /** Milliseconds after which the links in a card are made anew: long before their time is over. */
 const STALE = 30 * 60 * 1000;
 
-const cards = new Map();
+/** @typedef {import("./predictions.js").Prediction} Prediction */
+/** @typedef {import("./predictions.js").Actions} Actions */
+
+const cards = /** @type {Map<string, import("./predictions.js").Card>} */ (new Map());
+/** @type {string?} */
 let older = "/v1/predictions";
+/** @type {Prediction[]} */
 let unseen = [];
 let refreshed = Date.now();
 
 /**
  * Shows a prediction, and follows it.
- * @param {object} prediction: of the API.
- * @param {object} actions: as of `makeCard`.
+ * @param {Prediction} prediction
+ * @param {Actions} actions: of its card, but for `stop`.
  * @param {boolean} isNew: whether it was asked for just now.
- * @returns {Promise<object>} the prediction when it is over.
+ * @returns {Promise<Prediction>} the prediction when it is over.
  */
 export async function add(prediction, actions, isNew = false) {
   if (cards.has(prediction.id)) return prediction;
@@ -41,9 +46,13 @@ export async function add(prediction, actions, isNew = false) {
   }
 }
 
+/** @param {Prediction} prediction */
 const pathOf = ({ urls }) => here(urls.get);
 
-/** Shows the next ones of those that were asked for before. */
+/**
+ * Shows the next ones of those that were asked for before.
+ * @param {Actions} actions: as of `add`.
+ */
 export async function showMore(actions) {
   byId("more").hidden = false; // should it fail, it can be tried again
   if (!unseen.length && older) {

@@ -3,26 +3,47 @@
 const DRAFT = "draft";
 const STORE = "files";
 
-/** The values that the person has chosen, by the names of the inputs. */
+/** @typedef {import("./schema.js").Value} Value */
+/** @typedef {{blob: Blob, name: string}} KeptFile */
+
+/**
+ * The values that the person has chosen, by the names of the inputs.
+ * @returns {Record<string, Value>}
+ */
 export function draft() {
   try {
-    return Object(JSON.parse(localStorage.getItem(DRAFT)));
+    return Object(JSON.parse(localStorage.getItem(DRAFT) ?? "{}"));
   } catch {
     return {};
   }
 }
 
-/** Keeps those values. */
+/**
+ * Keeps those values.
+ * @param {Record<string, Value>} values
+ */
 export const keepDraft = (values) => localStorage.setItem(DRAFT, JSON.stringify(values));
 
-/** The files that were chosen, by the names of the inputs: `{blob, name}`. */
+/**
+ * The files that were chosen, by the names of the inputs.
+ * @returns {Promise<Map<string, KeptFile>>}
+ */
 export async function files() {
+  /** @type {string[]?} */
   const names = await request("readonly", (store) => store.getAllKeys());
+  /** @type {KeptFile[]?} */
   const chosen = await request("readonly", (store) => store.getAll());
-  return new Map((names ?? []).map((name, place) => [name, chosen[place]]));
+  const kept = new Map();
+  for (const [place, name] of (names ?? []).entries())
+    if (chosen?.[place]) kept.set(name, chosen[place]);
+  return kept;
 }
 
-/** Keeps a file, or forgets it. */
+/**
+ * Keeps a file, or forgets it.
+ * @param {string} name: of the input.
+ * @param {KeptFile?} file
+ */
 export const keepFile = (name, file) =>
   request("readwrite", (store) =>
     file ? store.put({ blob: file.blob, name: file.name }, name) : store.delete(name),
@@ -34,7 +55,11 @@ export async function forgetAll() {
   await request("readwrite", (store) => store.clear());
 }
 
-/** Does something with the store; null where the browser keeps nothing. */
+/**
+ * Does something with the store; null where the browser keeps nothing.
+ * @param {IDBTransactionMode} mode
+ * @param {(store: IDBObjectStore) => IDBRequest} work
+ */
 async function request(mode, work) {
   try {
     const opening = indexedDB.open("form");
@@ -50,6 +75,12 @@ async function request(mode, work) {
   }
 }
 
+/**
+ * What was asked for, when it is there.
+ * @template Result
+ * @param {IDBRequest<Result>} asked
+ * @returns {Promise<Result>}
+ */
 const done = (asked) =>
   new Promise((succeed, fail) => {
     asked.onsuccess = () => succeed(asked.result);

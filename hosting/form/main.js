@@ -10,6 +10,21 @@ import { dataUrl, nameFor } from "./picture.js";
 import { follow, makeCard } from "./predictions.js";
 import { view } from "./viewer.js";
 
+/** @typedef {import("./form.js").Model} Model */
+/** @typedef {import("./predictions.js").Drawn} Drawn */
+/** @typedef {import("./predictions.js").Prediction} Prediction */
+/** @typedef {import("./predictions.js").ThereDrawn} ThereDrawn */
+/** @typedef {import("./schema.js").Value} Value */
+
+/**
+ * What a prediction was made with.
+ * @typedef {object} MadeWith
+ * @property {Record<string, Value>} input  as its client sent it.
+ * @property {Record<string, any>} settings  by the names of the model's inputs.
+ * @property {string} task
+ */
+
+/** @type {Record<string, string>} */
 const TASKS = {
   img2img: "image to image, text to image",
   inpainting: "inpainting",
@@ -30,6 +45,7 @@ const LOOK = 2000;
 
 // The models
 
+/** @type {Model[]} */
 let models = [];
 
 async function loadModels() {
@@ -41,28 +57,36 @@ async function loadModels() {
   const select = byId("model");
   const chosen = select.value || localStorage.getItem("model");
   select.replaceChildren(...models.map(optionOf));
-  if (models.some(({ id }) => id === chosen)) select.value = chosen;
+  if (chosen && models.some(({ id }) => id === chosen)) select.value = chosen;
   if (models.length && form.modelOf()?.id !== select.value) await chooseModel(select.value);
 }
 
+/** @param {Model} model */
 function optionOf({ id, name, task, status }) {
   const state = { READY: "", STARTING: " (starting)" }[status] ?? " (not ready)";
   return h("option", { value: id }, `${name}: ${TASKS[task] ?? task}${state}`);
 }
 
+/** @param {string} id */
 async function chooseModel(id) {
+  const chosen = models.find((one) => one.id === id);
+  if (!chosen) return;
   byId("model").value = id;
   localStorage.setItem("model", id);
-  await form.draw(models.find((one) => one.id === id));
+  await form.draw(chosen);
   byId("run").disabled = false;
 }
 
-/** Examples as buttons; the form has what each is for. */
+/**
+ * Examples as buttons; the form has what each is for.
+ * @param {string} verb
+ */
 function exampleList(verb) {
+  /** @param {typeof EXAMPLES[number]} example */
   const one = ({ file, prompt, seed }) => {
     const take = async () => {
       form.fill({ prompt, seed });
-      await form.field("image")?.takeFrom(`/form/examples/${file}`, file);
+      await form.pictureField("image")?.takeFrom(`/form/examples/${file}`, file);
       announce(`${file} and the prompt ${prompt} are in the form`);
       byId("run").focus();
     };
@@ -81,17 +105,19 @@ function exampleList(verb) {
 let isSending = false;
 
 async function run() {
-  if (isSending || !form.modelOf()) return;
+  const model = form.modelOf();
+  if (isSending || !model) return;
   isSending = true;
   byId("run").setAttribute("aria-busy", "true");
   say("");
   try {
     const collected = await form.collect();
     if (!collected) return;
+    /** @type {Record<string, Value>} */
     const input = { ...collected.plain };
     for (const [name, picture] of Object.entries(collected.files))
       input[name] = await dataUrl(picture);
-    const path = `/v1/models/${form.modelOf().id}/predictions`;
+    const path = `/v1/models/${model.id}/predictions`;
     const prediction = await askJson(path, { body: { input } });
     announce("It is in the queue");
     showNew(prediction, form.version());
@@ -103,7 +129,11 @@ async function run() {
   }
 }
 
-/** Shows what was asked for. What only the model finds wrong with it is said at its field too. */
+/**
+ * Shows what was asked for. What only the model finds wrong with it is said at its field too.
+ * @param {Prediction} prediction
+ * @param {number} version: of the form that it was asked for with.
+ */
 async function showNew(prediction, version) {
   const { error } = await history.add(prediction, actions, true);
   if (!error || form.version() !== version) return;
@@ -115,41 +145,59 @@ async function showNew(prediction, version) {
 
 // What is done with a prediction
 
+/** @type {import("./predictions.js").Actions} */
 const actions = {
   reuse,
   view: (prediction, index) =>
     view(prediction, index, { reuse, vary, useAsInput }, inputOf(prediction)),
 };
 
-/** The settings that a prediction was made with, whatever the client called them, and its task. */
+/**
+ * The settings that a prediction was made with, whatever the client called them, and its task.
+ * @param {Prediction} prediction
+ * @returns {Promise<MadeWith>}
+ */
 const madeWith = ({ urls }) => askJson(here(urls.web));
 
-/** Where the image is that a prediction was made from; null if there is none. */
+/**
+ * Where the image is that a prediction was made from; null if there is none.
+ * @param {Prediction} prediction
+ */
 async function inputOf(prediction) {
   const { settings } = await madeWith(prediction);
   return settings.image ? here(settings.image) : null;
 }
 
-/** A prediction's settings in the form, with the seed of one of its pictures; whether all came. */
+/**
+ * A prediction's settings in the form, with the seed of one of its pictures; whether all came.
+ * @param {Prediction} prediction
+ * @param {Drawn?} picture
+ */
 async function reuse(prediction, picture = null) {
   return takeOver(await madeWith(prediction), picture);
 }
 
+/**
+ * @param {MadeWith} made
+ * @param {Drawn?} picture
+ */
 async function takeOver({ input, settings, task }, picture) {
   const model = models.find((one) => one.task === task);
   if (model && form.modelOf()?.task !== task) await chooseModel(model.id);
   // A seed that nobody chose would draw the same pictures once more.
   const alone =
-    picture?.seed == null ? { seed: input.seed } : { seed: picture.seed, num_images: 1 };
+    picture === null || picture.seed === null
+      ? { seed: input.seed }
+      : { seed: picture.seed, num_images: 1 };
   form.fill({ ...settings, ...alone });
   const missing = model ? [] : ["model"];
   for (const { name, isFile } of form.all()) {
     if (!isFile || !settings[name]) continue;
     try {
       const file = await fetch(here(settings[name]));
-      if (!file.ok) throw new Error(file.status);
+      if (!file.ok) throw new Error(String(file.status));
       const blob = await file.blob();
-      await form.field(name).take(blob, await nameFor(blob, name));
+      await form.pictureField(name)?.take(blob, await nameFor(blob, name));
     } catch {
       missing.push(name);
     }
@@ -159,24 +207,33 @@ async function takeOver({ input, settings, task }, picture) {
   return missing.length === 0;
 }
 
-/** More of a picture's kind, as many as go at once, by the seeds that follow its own. */
+/**
+ * More of a picture's kind, as many as go at once, by the seeds that follow its own.
+ * @param {Prediction} prediction
+ * @param {Drawn} picture
+ */
 async function vary(prediction, picture) {
   if (!(await reuse(prediction, picture))) return;
-  const { maximum } = form.all().find(({ name }) => name === "num_images");
-  form.add({ seed: picture.seed + 1, num_images: maximum });
+  const maximum = form.all().find(({ name }) => name === "num_images")?.maximum ?? 1;
+  form.add({ seed: (picture.seed ?? 0) + 1, num_images: maximum });
   await run();
 }
 
+/** @param {ThereDrawn} picture */
 async function useAsInput({ url, name }) {
   form.chooseTab("inputs");
-  await form.field("image").takeFrom(url, name);
-  form.field("image").focus();
+  await form.pictureField("image")?.takeFrom(url, name);
+  form.pictureField("image")?.focus();
 }
 
-/** The settings that a picture carries, instead of the picture. */
+/**
+ * The settings that a picture carries, instead of the picture.
+ * @param {import("./picture.js").Picture} picture
+ */
 function restore({ making, width, height }) {
   const sides = form.all().find(({ name }) => name === "width")?.choices ?? [];
-  const size = sides.includes(width) && sides.includes(height) ? { width, height } : {};
+  const isOffered = [width, height].every((side) => side !== null && sides.includes(side));
+  const size = isOffered ? { width, height } : {};
   form.fill({ ...size, ...making });
   announce("Its settings are in the form");
   form.lead("The settings are back. If it was made from an image, choose that image too.");
@@ -185,12 +242,13 @@ function restore({ making, width, height }) {
 // The page
 
 function showCode() {
-  if (byId("code").hidden || !form.modelOf()) return;
+  const model = form.modelOf();
+  if (byId("code").hidden || !model) return;
   const { plain, files } = form.look();
   const names = Object.entries(files).map(([name, picture]) => [name, picture.name]);
   byId("code").replaceChildren(
     ...codePanel({
-      model: form.modelOf().id,
+      model: model.id,
       inputs: { prompt: "", ...plain },
       files: Object.fromEntries(names),
       hasToken: Boolean(token()),
@@ -213,7 +271,7 @@ function listen() {
   });
   byId("model").addEventListener(
     "change",
-    acting(({ target }) => chooseModel(target.value)),
+    acting(() => chooseModel(byId("model").value)),
   );
   byId("more").addEventListener(
     "click",
@@ -241,41 +299,54 @@ function listen() {
 
 /** Pictures may be dropped and pasted anywhere; text only where it belongs. */
 function listenForPictures() {
-  const isText = ({ target }) => target.matches?.("textarea, input");
-  const brings = ({ dataTransfer: { types } }) =>
-    types.includes("Files") || types.includes("text/uri-list");
+  /** @param {Event} event */
+  const isText = ({ target }) => target instanceof Element && target.matches("textarea, input");
+  /**
+   * @param {DataTransfer?} dragged
+   * @returns {dragged is DataTransfer} whether it may be a picture.
+   */
+  const brings = (dragged) =>
+    ["Files", "text/uri-list"].some((type) => dragged?.types.includes(type));
   document.addEventListener("dragover", (event) => {
-    if (brings(event) && !(isText(event) && event.dataTransfer.types.includes("text/plain")))
+    const dragged = event.dataTransfer;
+    if (brings(dragged) && !(isText(event) && dragged.types.includes("text/plain")))
       event.preventDefault();
   });
   document.addEventListener("drop", (event) => {
-    if (!brings(event)) return;
-    const [file] = event.dataTransfer.files;
-    const lines = event.dataTransfer.getData("text/uri-list").split(/\r?\n/);
+    const dragged = event.dataTransfer;
+    if (!brings(dragged)) return;
+    const [file] = dragged.files;
+    const lines = dragged.getData("text/uri-list").split(/\r?\n/);
     const url = lines.find((line) => line && !line.startsWith("#"));
     if (!file && (!url || isText(event))) return;
     event.preventDefault();
-    const over = form.field(event.target.closest?.("[data-name]")?.dataset.name);
-    const taker = over?.take ? over : form.field("image");
+    const over = event.target instanceof Element ? event.target.closest("[data-name]") : null;
+    const name = over?.getAttribute("data-name") || "image";
+    const taker = form.pictureField(name) ?? form.pictureField("image");
     if (file) taker?.take(file);
-    else taker?.takeFrom(url);
+    else if (url) taker?.takeFrom(url);
   });
   document.addEventListener("paste", (event) => {
-    const [file] = event.clipboardData.files;
-    const isWords = isText(event) && event.clipboardData.types.includes("text/plain");
-    if (file && !isWords) form.field("image")?.take(file);
+    const pasted = event.clipboardData;
+    const file = pasted?.files[0];
+    const isWords = isText(event) && pasted?.types.includes("text/plain");
+    if (file && !isWords) form.pictureField("image")?.take(file);
   });
 }
 
 /** A prediction that someone has shared: it alone, and a way to go on from it. */
 async function showShared() {
   byId("form").hidden = true;
-  document.querySelector(".model").hidden = true;
+  document.querySelector(".model")?.setAttribute("hidden", "");
   byId("results-title").textContent = "A shared prediction";
   const path = () => location.pathname + location.search;
   try {
     const prediction = await askJson(path());
-    const reuse = async (now, picture = null) => {
+    /**
+     * @param {Prediction} _now
+     * @param {Drawn?} picture
+     */
+    const reuse = async (_now, picture = null) => {
       const { input, settings, task } = await askJson(path());
       sessionStorage.setItem(HANDED_ON, JSON.stringify({ input, settings, task, picture }));
       location.assign("/");
@@ -296,7 +367,7 @@ async function showShared() {
 async function start() {
   if (location.pathname.startsWith("/p/")) return showShared();
   listen();
-  byId("welcome").querySelector("ul").replaceWith(exampleList("Try"));
+  byId("welcome").querySelector("ul")?.replaceWith(exampleList("Try"));
   await form.begin({ changed: showCode, restore, examples: () => exampleList("Take") });
   await Promise.all([loadModels(), acting(() => history.showMore(actions))()]);
   const handedOn = sessionStorage.getItem(HANDED_ON);

@@ -1,9 +1,11 @@
 // What a picture's file carries beside the picture: how it was made here, or what a camera wrote.
 
+/** @typedef {Record<string, import("./schema.js").Value>} Making  settings, by the inputs' names. */
+
 /**
  * What a file carries.
  * @param {Blob} blob: PNG (a text chunk), WebP or JPEG (EXIF); others carry nothing that is known.
- * @returns {Promise<{making: object?, hasExif: boolean}>} the settings that it was made with here.
+ * @returns {Promise<{making: Making?, hasExif: boolean}>} the settings that it was made with here.
  */
 export async function carriedBy(blob) {
   const data = new DataView(await blob.arrayBuffer());
@@ -16,7 +18,12 @@ export async function carriedBy(blob) {
   }
 }
 
+/**
+ * @param {string?} text: JSON that may be ours.
+ * @returns {Making?}
+ */
 function read(text) {
+  if (text === null) return null;
   try {
     const making = JSON.parse(text);
     return typeof making?.prompt === "string" && "seed" in making ? making : null;
@@ -25,9 +32,15 @@ function read(text) {
   }
 }
 
-/** Where the EXIF block begins, and our own text chunk. */
+/**
+ * Where the EXIF block begins, and our own text chunk.
+ * @param {DataView} data
+ */
 function find(data) {
-  let [exif, description] = [null, null];
+  /** @type {number?} */
+  let exif = null;
+  /** @type {string?} */
+  let description = null;
   if (text(data, 1, 3) === "PNG") {
     for (let at = 8; at + 8 < data.byteLength; at += data.getUint32(at) + 12) {
       const kind = text(data, at + 4, 4);
@@ -36,7 +49,7 @@ function find(data) {
         description = text(data, at + 20, data.getUint32(at) - 12);
     }
   } else if (text(data, 8, 4) === "WEBP") {
-    for (let at = 12; at + 8 < data.byteLength;) {
+    for (let at = 12; at + 8 < data.byteLength; ) {
       const size = data.getUint32(at + 4, true);
       if (text(data, at, 4) === "EXIF") exif = at + 8;
       at += 8 + size + (size % 2);
@@ -52,7 +65,11 @@ function find(data) {
   return { exif, description };
 }
 
-/** The tag ImageDescription (270) of the TIFF that begins at `start`. */
+/**
+ * The tag ImageDescription (270) of a TIFF.
+ * @param {DataView} data
+ * @param {number} start: where it begins.
+ */
 function exifDescription(data, start) {
   if (text(data, start, 6) === "Exif\0\0") start += 6;
   const little = text(data, start, 2) === "II";
@@ -66,6 +83,11 @@ function exifDescription(data, start) {
   return null;
 }
 
+/**
+ * @param {DataView} data
+ * @param {number} start
+ * @param {number} length: in bytes.
+ */
 function text(data, start, length) {
   const end = Math.min(start + length, data.byteLength);
   let read = "";

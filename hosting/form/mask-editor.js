@@ -1,32 +1,41 @@
 // The painting of a mask over a picture: by mouse, pen or finger.
 
-import { announce, button, h } from "./dom.js";
+import { announce, button, contextOf, h } from "./dom.js";
 
 /** Side of the brush at its largest, as a share of the picture's shorter side. */
 const LARGEST_BRUSH = 0.5;
 const CLOSEST = 8;
 
+/** @typedef {import("./picture.js").Picture} Picture */
+/** @typedef {[number, number]} Point  of the picture, in its pixels. */
+/** @typedef {{points: Point[], size: number, isErasing: boolean}} Stroke */
+/** @typedef {Stroke | "clear" | "invert"} Deed */
+
 /**
  * Has the person paint what is to be repainted.
- * @param {{url, width, height}} picture: what is painted on.
- * @param {{blob}?} mask: what was painted before, or a mask from elsewhere.
- * @returns {Promise<{blob, name, width, height, url}?>} white where it was painted, else black, of
+ * @param {import("./picture.js").SizedPicture} picture: what is painted on.
+ * @param {Picture?} mask: what was painted before, or a mask from elsewhere.
+ * @returns {Promise<Picture?>} white where it was painted, else black, of
  *   the picture's size; null if the person goes back.
  */
 export async function paintMask(picture, mask) {
   const { width, height } = picture;
   const canvas = h("canvas", { width, height });
-  const context = canvas.getContext("2d");
+  const context = contextOf(canvas);
   const image = h("img", { src: picture.url, alt: "" });
   const cursor = h("div", { class: "brush" });
   const paper = h("div", { class: "paper" }, image, canvas, cursor);
   const stage = h("div", { class: "stage" }, paper);
   const base = mask && (await painted(mask, width, height));
-  let [done, undone] = [[], []];
+  /** @type {Deed[]} */
+  const done = [];
+  /** @type {Deed[]} */
+  let undone = [];
   let zoom = 1;
   let isErasing = false;
 
   // Everything that was done is drawn again to undo one thing: a stroke takes less room than a copy.
+  /** @param {Deed} deed */
   const draw = (deed) => {
     context.globalCompositeOperation = "source-over";
     context.fillStyle = context.strokeStyle = "#e5484d";
@@ -51,16 +60,22 @@ export async function paintMask(picture, mask) {
   const redraw = () => {
     draw("clear");
     if (base) context.drawImage(base, 0, 0);
-    done.forEach(draw);
+    for (const deed of done) draw(deed);
     show();
   };
+  /** @param {Deed} deed */
   const act = (deed) => {
     done.push(deed);
     undone = [];
     redraw();
   };
+  /**
+   * @param {Deed[]} from
+   * @param {Deed[]} to
+   */
   const move = (from, to) => {
-    if (from.length) to.push(from.pop());
+    const last = from.pop();
+    if (last) to.push(last);
     redraw();
   };
 
@@ -71,7 +86,12 @@ export async function paintMask(picture, mask) {
     value: 25,
     "aria-label": "Size of the brush",
   });
-  const brushSize = () => Math.max(2, (size.value / 100) * LARGEST_BRUSH * Math.min(width, height));
+  const brushSize = () =>
+    Math.max(2, (Number(size.value) / 100) * LARGEST_BRUSH * Math.min(width, height));
+  /**
+   * @param {string} text
+   * @param {boolean} erases
+   */
   const tool = (text, erases) =>
     button(text, () => {
       isErasing = erases;
@@ -85,16 +105,19 @@ export async function paintMask(picture, mask) {
   const farther = button("−", () => zoomTo(zoom / 1.5), { "aria-label": "Zoom out" });
 
   function show() {
-    brush.setAttribute("aria-pressed", !isErasing);
-    eraser.setAttribute("aria-pressed", isErasing);
+    brush.setAttribute("aria-pressed", String(!isErasing));
+    eraser.setAttribute("aria-pressed", String(isErasing));
     // Not disabled: that would take the focus from whoever presses it.
-    undo.setAttribute("aria-disabled", !done.length);
-    redo.setAttribute("aria-disabled", !undone.length);
-    farther.setAttribute("aria-disabled", zoom <= 1);
-    closer.setAttribute("aria-disabled", zoom >= CLOSEST);
+    undo.setAttribute("aria-disabled", String(!done.length));
+    redo.setAttribute("aria-disabled", String(!undone.length));
+    farther.setAttribute("aria-disabled", String(zoom <= 1));
+    closer.setAttribute("aria-disabled", String(zoom >= CLOSEST));
   }
 
-  /** Zooms; what is shown at a point of the window stays there. */
+  /**
+   * Zooms; what is shown at a point of the window stays there.
+   * @param {number} wanted
+   */
   function zoomTo(wanted, x = middle(stage, "left", "width"), y = middle(stage, "top", "height")) {
     const before = paper.getBoundingClientRect();
     zoom = Math.min(CLOSEST, Math.max(1, wanted));
@@ -110,8 +133,13 @@ export async function paintMask(picture, mask) {
   }
 
   // Pointers: one paints, two fingers move the paper.
-  const pointers = new Map();
+  const pointers = /** @type {Map<number, PointerEvent>} */ (new Map());
+  /** @type {Stroke?} */
   let stroke = null;
+  /**
+   * @param {PointerEvent} event
+   * @returns {Point}
+   */
   const place = ({ clientX, clientY }) => {
     const box = canvas.getBoundingClientRect();
     return [
@@ -150,11 +178,11 @@ export async function paintMask(picture, mask) {
     } else if (stroke) {
       const passed = event.getCoalescedEvents?.() ?? [];
       const added = (passed.length ? passed : [event]).map(place);
-      draw({ ...stroke, points: [stroke.points.at(-1), ...added] });
+      draw({ ...stroke, points: [...stroke.points.slice(-1), ...added] });
       stroke.points.push(...added);
     }
   });
-  for (const kind of ["pointerup", "pointercancel"])
+  for (const kind of /** @type {const} */ (["pointerup", "pointercancel"]))
     canvas.addEventListener(kind, (event) => {
       pointers.delete(event.pointerId);
       if (stroke && kind === "pointerup") act(stroke);
@@ -202,7 +230,10 @@ export async function paintMask(picture, mask) {
   function use() {
     const { data } = context.getImageData(0, 0, width, height);
     if (data.some((value, place) => place % 4 === 3 && value > 127)) dialog.close("use");
-    else announce((hint.textContent = "Nothing is painted yet. What you paint is repainted."));
+    else {
+      hint.textContent = "Nothing is painted yet. What you paint is repainted.";
+      announce(hint.textContent);
+    }
   }
 
   function leave() {
@@ -230,16 +261,26 @@ export async function paintMask(picture, mask) {
   return dialog.returnValue === "use" ? masked(canvas) : null;
 }
 
+/**
+ * @param {Element} element
+ * @param {"left" | "top"} side
+ * @param {"width" | "height"} length
+ */
 function middle(element, side, length) {
   const box = element.getBoundingClientRect();
   return box[side] + box[length] / 2;
 }
 
-/** What is white in a mask, in the colour that is painted with; fitted like the server does. */
+/**
+ * What is white in a mask, in the colour that is painted with; fitted like the server does.
+ * @param {Picture} mask
+ * @param {number} width
+ * @param {number} height
+ */
 async function painted(mask, width, height) {
   const bitmap = await createImageBitmap(mask.blob);
   const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const context = contextOf(canvas, { willReadFrequently: true });
   const scale = Math.max(width / bitmap.width, height / bitmap.height);
   const [w, h] = [bitmap.width * scale, bitmap.height * scale];
   context.drawImage(bitmap, (width - w) / 2, (height - h) / 2, w, h);
@@ -254,11 +295,14 @@ async function painted(mask, width, height) {
   return canvas;
 }
 
-/** The mask that was painted on a canvas. */
+/**
+ * The mask that was painted on a canvas.
+ * @param {HTMLCanvasElement} canvas
+ */
 async function masked(canvas) {
   const { width, height } = canvas;
   const made = new OffscreenCanvas(width, height);
-  const context = made.getContext("2d");
+  const context = contextOf(made);
   context.drawImage(canvas, 0, 0);
   context.globalCompositeOperation = "source-in";
   context.fillStyle = "white";

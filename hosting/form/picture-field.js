@@ -4,28 +4,48 @@ import { ask } from "./api.js";
 import { announce, button, h, save } from "./dom.js";
 import { ACCEPTED, readPicture } from "./picture.js";
 
+/** @typedef {import("./picture.js").Picture} Picture */
+
+/**
+ * The field of an input that is a picture.
+ * @typedef {object} PictureField
+ * @property {HTMLElement} element
+ * @property {() => Picture?} get  throws a sentence for what is wrong.
+ * @property {(picture: Picture?) => void} set
+ * @property {(text: string) => void} say  shows a fault, or takes it away.
+ * @property {() => void} focus
+ * @property {() => void} show  draws it anew.
+ * @property {(file: Blob, name?: string) => Promise<boolean>} take  reads a file, and tells whether
+ *   it is a picture.
+ * @property {(url: string, name?: string) => Promise<boolean>} takeFrom  the same of what a URL
+ *   leads to.
+ * @property {(size: [number, number]?) => void} crop  shows what a result of a size shows of it.
+ * @property {() => Promise<boolean>} ready  waits for what is being read.
+ */
+
 /**
  * A field.
- * @param {object} input: of `inputsOf`.
+ * @param {import("./schema.js").Input} input
  * @param {() => void} changed: called when there is another picture, or none.
  * @param {object} more
- * @param {() => Promise<object?>} more.paint: makes a mask; null where the person does not.
- * @param {() => object?} more.under: the picture that a mask lies on.
- * @param {Element} more.examples: pictures to try.
- * @param {(picture: object) => void} more.restore: takes over the settings that a picture carries.
- * @returns {{element, get, set, say, focus, show, take, takeFrom, crop, ready}} as of `makeField`;
- *   `take` reads a file and `takeFrom` what a URL leads to, and tell whether it is a picture; `crop`
- *   shows what a result of a size shows of the picture; `ready` waits for what is being read.
+ * @param {(mask: Picture?) => Promise<Picture?>} [more.paint]: makes a mask; null where the person
+ *   does not.
+ * @param {() => Picture?} [more.under]: the picture that a mask lies on.
+ * @param {HTMLElement} [more.examples]: pictures to try.
+ * @param {(picture: Picture) => void} [more.restore]: takes over the settings that a picture carries.
+ * @returns {PictureField}
  */
 export function makePictureField(input, changed, { paint, under, examples, restore } = {}) {
   const id = `input-${input.name}`;
   const title = input.name === "mask" ? "mask" : "picture";
   const described = `${id}-hint ${id}-fault`;
+  /** @type {Picture?} */
   let picture = null;
   let reading = Promise.resolve(true);
   let newest = 0; // counts what was given: of two, the later stays, whichever is read sooner
   let isPainting = false;
 
+  /** @param {string?} capture: which camera. */
   const pick = (capture) =>
     h("input", {
       type: "file",
@@ -38,7 +58,7 @@ export function makePictureField(input, changed, { paint, under, examples, resto
   const [file, camera] = [pick(null), pick("environment")];
   for (const one of [file, camera])
     one.addEventListener("change", async () => {
-      const [chosen] = one.files;
+      const chosen = one.files?.[0];
       one.value = "";
       if (chosen) await field.take(chosen);
       field.focus();
@@ -59,6 +79,10 @@ export function makePictureField(input, changed, { paint, under, examples, resto
     event.preventDefault();
     getIt();
   });
+  /**
+   * @param {string} text
+   * @param {HTMLElement} shown
+   */
   const toggle = (text, shown) =>
     button(
       text,
@@ -114,7 +138,7 @@ export function makePictureField(input, changed, { paint, under, examples, resto
   }
 
   async function painted() {
-    if (isPainting) return;
+    if (isPainting || !paint) return;
     isPainting = true;
     try {
       const made = await paint(picture);
@@ -131,18 +155,19 @@ export function makePictureField(input, changed, { paint, under, examples, resto
   function show() {
     drop.hidden = picture !== null;
     shown.hidden = picture === null;
-    if (picture === null) return shown.replaceChildren();
+    const chosen = picture;
+    if (chosen === null) return shown.replaceChildren();
     fromUrl.hidden = true;
     if (examples) examples.hidden = true;
     const quiet = { class: "quiet" };
-    const canPaint = paint && picture.width;
+    const canPaint = paint && chosen.width;
     shown.replaceChildren(
-      picture.width ? preview() : "",
+      chosen.width ? preview(chosen) : "",
       h(
         "figcaption",
         {},
-        h("span", { dir: "auto", class: "name" }, picture.name),
-        h("span", { class: "hint" }, sizeOf(picture)),
+        h("span", { dir: "auto", class: "name" }, chosen.name),
+        h("span", { class: "hint" }, sizeOf(chosen)),
         h("span", { class: "hint result" }),
         h(
           "span",
@@ -152,25 +177,31 @@ export function makePictureField(input, changed, { paint, under, examples, resto
             ...quiet,
             "aria-describedby": described,
           }),
-          button("Save", () => save(picture.blob, picture.name), quiet),
+          button("Save", () => save(chosen.blob, chosen.name), quiet),
           button("Remove", remove, quiet),
         ),
       ),
-      picture.making && restore
-        ? h("p", { class: "notice" }, "This picture was made here. ", taking())
+      chosen.making && restore
+        ? h(
+            "p",
+            { class: "notice" },
+            "This picture was made here. ",
+            button("Take over its settings", () => restore(chosen)),
+          )
         : "",
     );
   }
 
-  function preview() {
+  /** @param {Picture} chosen */
+  function preview(chosen) {
     const ground = under?.();
-    const isOver = ground && ground.width === picture.width && ground.height === picture.height;
+    const isOver = ground && ground.width === chosen.width && ground.height === chosen.height;
     return h(
       "div",
       { class: "preview" },
       isOver ? h("img", { src: ground.url, alt: "" }) : null,
       h("img", {
-        src: picture.url,
+        src: chosen.url,
         alt: `The ${title} that was chosen`,
         class: isOver ? "over" : null,
       }),
@@ -178,15 +209,17 @@ export function makePictureField(input, changed, { paint, under, examples, resto
     );
   }
 
-  const taking = () => button("Take over its settings", () => restore(picture));
-
   function remove() {
     field.set(null);
     choose.focus();
     announce(`The ${title} is removed`);
   }
 
-  /** Takes what a promise brings, unless something else was given meanwhile. */
+  /**
+   * Takes what a promise brings, unless something else was given meanwhile.
+   * @param {Blob | Promise<Blob>} what
+   * @param {string} name
+   */
   function taken(what, name) {
     const mine = ++newest;
     const whenRead = async () => {
@@ -209,6 +242,7 @@ export function makePictureField(input, changed, { paint, under, examples, resto
     return reading;
   }
 
+  /** @type {PictureField} */
   const field = {
     element,
     get() {
@@ -231,10 +265,11 @@ export function makePictureField(input, changed, { paint, under, examples, resto
       if (text) announce(text);
     },
     show,
-    focus: () => (picture ? shown.querySelector("button") : choose).focus(),
+    focus: () => ((picture && shown.querySelector("button")) || choose).focus(),
     ready: () => reading,
-    take: (blob, name = blob.name || `pasted ${title}.png`) => taken(blob, name),
-    takeFrom(url, name) {
+    take: (blob, name) =>
+      taken(blob, name ?? ((blob instanceof File && blob.name) || `pasted ${title}.png`)),
+    async takeFrom(url, name) {
       if (!URL.canParse(url, location.href)) {
         field.say(`${url.slice(0, 100)} is no address.`);
         return false;
@@ -245,17 +280,19 @@ export function makePictureField(input, changed, { paint, under, examples, resto
           ? ask(pathname + search)
           : ask("/form/picture", { body: { url } });
       fault.textContent = "Getting it …";
-      const known = name ?? (decodeURIComponent(pathname.split("/").pop()) || title);
+      const known =
+        name ?? (decodeURIComponent(pathname.slice(pathname.lastIndexOf("/") + 1)) || title);
       return taken(
         getting.then((answer) => answer.blob()),
         known,
       );
     },
-    /** @param {[number, number]?} size: width and height of the result. */
     crop(size) {
+      /** @type {HTMLElement?} */
       const box = shown.querySelector(".crop");
-      if (!box) return;
-      shown.querySelector(".result").textContent = size ? `becomes ${size[0]} × ${size[1]} px` : "";
+      const result = shown.querySelector(".result");
+      if (!box || !result || !picture?.width || !picture.height) return;
+      result.textContent = size ? `becomes ${size[0]} × ${size[1]} px` : "";
       const [width, height] = size ?? [picture.width, picture.height];
       const scale = Math.max(width / picture.width, height / picture.height);
       box.style.width = `${(100 * width) / scale / picture.width}%`;
@@ -265,5 +302,6 @@ export function makePictureField(input, changed, { paint, under, examples, resto
   return field;
 }
 
+/** @param {Picture} picture */
 const sizeOf = ({ width, height }) =>
   width ? `${width} × ${height} px` : "this browser can't show it, the model can";

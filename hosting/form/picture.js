@@ -1,9 +1,11 @@
 // A picture that someone gives: known by its first bytes, upright, no larger than is of use, and
 // without what a camera wrote into it.
 
+import { contextOf } from "./dom.js";
 import { carriedBy } from "./making.js";
 
 /** What the model reads. */
+/** @type {Record<string, string>} */
 const FORMATS = {
   PNG: "image/png",
   JPEG: "image/jpeg",
@@ -18,11 +20,23 @@ const ENOUGH = 1024;
 const MOST = 64e6;
 
 /**
+ * A picture that was read.
+ * @typedef {object} Picture
+ * @property {Blob} blob  what is sent.
+ * @property {string} name  for people.
+ * @property {string} url  shows it.
+ * @property {number?} width  in pixels; null where the browser can't read the format.
+ * @property {number?} height  likewise.
+ * @property {import("./making.js").Making?} [making]  the settings that it was made with here.
+ */
+
+/** @typedef {Picture & {width: number, height: number}} SizedPicture  one that the browser reads. */
+
+/**
  * Reads a file.
  * @param {Blob} file
  * @param {string} name: for people.
- * @returns {Promise<{blob, name, width, height, url, making}>} `blob` is what is sent, `url` shows
- *   it; both have `width` × `height` pixels, null where the browser can't read the format.
+ * @returns {Promise<Picture>}
  * @throws {Error} a sentence for the person.
  */
 export async function readPicture(file, name) {
@@ -53,7 +67,7 @@ export async function readPicture(file, name) {
     if (scale === 1 && isPlain) return picture(file, name, width, height, making);
     const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
     const canvas = new OffscreenCanvas(w, h);
-    const context = canvas.getContext("2d");
+    const context = contextOf(canvas);
     context.imageSmoothingQuality = "high";
     context.drawImage(bitmap, 0, 0, w, h);
     const type = format === "JPEG" || !format ? "image/jpeg" : "image/png";
@@ -64,17 +78,29 @@ export async function readPicture(file, name) {
   }
 }
 
+/**
+ * @param {Blob} blob
+ * @param {string} name
+ * @param {number?} width
+ * @param {number?} height
+ * @param {Picture["making"]} making
+ * @returns {Picture}
+ */
 function picture(blob, name, width, height, making) {
   return { blob, name, width, height, url: URL.createObjectURL(blob), making };
 }
 
-/** A picture's file as a data URL, by which it is sent. */
+/**
+ * A picture's file as a data URL, by which it is sent.
+ * @param {Picture} picture
+ * @returns {Promise<string>}
+ */
 export async function dataUrl({ blob }) {
   const format = formatOf(new Uint8Array(await blob.slice(0, 12).arrayBuffer()));
-  const typed = new Blob([blob], { type: FORMATS[format] });
+  const typed = new Blob([blob], { type: FORMATS[format ?? ""] });
   return new Promise((done, failed) => {
     const reader = new FileReader();
-    reader.onload = () => done(reader.result);
+    reader.onload = () => done(String(reader.result));
     reader.onerror = () => failed(new Error("The file can't be read any more. Choose it again."));
     reader.readAsDataURL(typed);
   });
@@ -83,12 +109,20 @@ export async function dataUrl({ blob }) {
 /** What is read, as a file picker takes it. */
 export const ACCEPTED = Object.values(FORMATS).join(",");
 
-/** A name for a file that has none, by its format. */
+/**
+ * A name for a file that has none, by its format.
+ * @param {Blob} blob
+ * @param {string} name
+ */
 export async function nameFor(blob, name) {
   const format = formatOf(new Uint8Array(await blob.slice(0, 12).arrayBuffer())) ?? "PNG";
   return `${name}.${format.toLowerCase().replace("jpeg", "jpg")}`;
 }
 
+/**
+ * The format of a file; null for what is none that is read.
+ * @param {Uint8Array} head: its first bytes.
+ */
 function formatOf(head) {
   const start = String.fromCharCode(...head);
   if (start.startsWith("\x89PNG")) return "PNG";

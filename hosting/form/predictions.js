@@ -6,15 +6,44 @@ import { announce, button, copy, h, pause, save } from "./dom.js";
 const FINISHED = ["succeeded", "failed", "canceled"];
 const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
-/** Whether a prediction is over. */
+/** @typedef {import("./schema.js").Value} Value */
+
+/**
+ * A prediction of the API, as far as the page reads it.
+ * @typedef {object} Prediction
+ * @property {string} id
+ * @property {"starting" | "processing" | "succeeded" | "failed" | "canceled"} status
+ * @property {Record<string, any>} input  by the names that its client uses.
+ * @property {string[]?} output
+ * @property {string?} error
+ * @property {string} logs
+ * @property {string} created_at
+ * @property {{progress?: number, predict_time?: number, images?: DrawnImage[]}} [metrics]
+ * @property {{position: number, estimated_wait: number}?} [queue]
+ * @property {{get: string, cancel: string, web: string}} urls
+ */
+/** @typedef {{index: number, seed: number, file: string?}} DrawnImage */
+
+/**
+ * What a prediction has drawn.
+ * @typedef {object} Drawn
+ * @property {number} index
+ * @property {number?} seed
+ * @property {string?} url  null for one that was left out.
+ * @property {string} name
+ */
+/** @typedef {Drawn & {url: string}} ThereDrawn  one that was not left out. */
+
+/** Whether a prediction is over. @param {Prediction} prediction */
 export const isOver = ({ status }) => FINISHED.includes(status);
 
 /**
  * The pictures of a prediction, also those that were left out, in their order.
- * @returns {{index, seed, url, name}[]} `url` is null for one that was left out.
+ * @param {Prediction} prediction
+ * @returns {Drawn[]}
  */
 export function picturesOf(prediction) {
-  const urls = (prediction.output ?? []).map(here);
+  const urls = (prediction.output ?? []).map((url) => here(url));
   const told = prediction.metrics?.images;
   if (!told) return urls.map((url, index) => ({ index, seed: null, url, name: nameOf(url) }));
   return [...told]
@@ -27,14 +56,40 @@ export function picturesOf(prediction) {
     .filter(({ url, isMade }) => url || !isMade); // the link comes a moment after the seed
 }
 
-const nameOf = (url) => url.split("?")[0].split("/").pop();
+/** Those that were not left out. @param {Prediction} prediction */
+export const thereOf = (prediction) => picturesOf(prediction).filter(isThere);
+
+/**
+ * @param {Drawn} drawn
+ * @returns {drawn is ThereDrawn}
+ */
+const isThere = (drawn) => drawn.url !== null;
+
+/** @param {string} url */
+const nameOf = (url) => url.replace(/\?.*/s, "").replace(/.*\//s, "");
+
+/**
+ * What can be done with a prediction.
+ * @typedef {object} Actions
+ * @property {(prediction: Prediction, drawn?: Drawn?) => unknown} reuse
+ * @property {(prediction: Prediction, index: number) => unknown} view
+ * @property {(prediction: Prediction) => unknown} [stop]  where it may be stopped.
+ */
 
 /**
  * A card.
- * @param {object} prediction: of the API.
- * @param {object} actions: `reuse(prediction)`, `view(prediction, index)`, and `stop(prediction)`
- *   where it may be stopped.
- * @returns {{element, update, say}}
+ * @typedef {object} Card
+ * @property {HTMLElement} element
+ * @property {(prediction: Prediction) => void} update  shows a prediction as it is now. What has
+ *   not changed stays, and keeps the focus.
+ * @property {(text: string) => void} say  says what went wrong with what was done.
+ */
+
+/**
+ * A card.
+ * @param {Prediction} prediction
+ * @param {Actions} actions
+ * @returns {Card}
  */
 export function makeCard(prediction, actions) {
   const status = h("p", { class: "status" });
@@ -43,6 +98,10 @@ export function makeCard(prediction, actions) {
   const about = h("p", { class: "hint" });
   const grid = h("ul", { class: "grid" });
   const fault = h("p", { class: "fault" });
+  /**
+   * @param {import("./dom.js").Listener} act
+   * @returns {import("./dom.js").Listener}
+   */
   const acting = (act) => async (event) => {
     try {
       await act(event);
@@ -50,9 +109,14 @@ export function makeCard(prediction, actions) {
       card.say(error.message);
     }
   };
+  /**
+   * @param {string} text
+   * @param {import("./dom.js").Listener} work
+   * @param {import("./dom.js").Properties} properties
+   */
   const act = (text, work, properties = { class: "quiet" }) =>
     button(text, acting(work), properties);
-  const stopping = act("Stop", () => actions.stop(prediction), {});
+  const stopping = act("Stop", () => actions.stop?.(prediction), {});
   const saving = act("Download all", () => Promise.all(there().map(download)));
   const buttons = h(
     "div",
@@ -74,12 +138,12 @@ export function makeCard(prediction, actions) {
     fault,
     buttons,
   );
-  const there = () => picturesOf(prediction).filter(({ url }) => url);
-  const tiles = new Map();
+  const there = () => thereOf(prediction);
+  const tiles = /** @type {Map<number, HTMLElement>} */ (new Map());
 
+  /** @type {Card} */
   const card = {
     element,
-    /** Shows a prediction as it is now. What has not changed stays, and keeps the focus. */
     update(now) {
       prediction = now;
       element.dataset.status = now.status;
@@ -95,13 +159,13 @@ export function makeCard(prediction, actions) {
       stopping.hidden = isOver(now) || !actions.stop;
       saving.hidden = there().length < 2;
     },
-    /** Says what went wrong with what was done. */
     say(text) {
       fault.textContent = text;
       announce(text);
     },
   };
 
+  /** @param {Drawn[]} pictures */
   function drawPictures(pictures) {
     for (const one of grid.querySelectorAll(".coming")) one.remove();
     if (!pictures.length) tiles.clear(); // it was begun again
@@ -116,6 +180,7 @@ export function makeCard(prediction, actions) {
     for (let count = 0; count < missing; count++) grid.append(h("li", { class: "coming" }));
   }
 
+  /** @param {Drawn} picture */
   function tile(picture) {
     const known = { "data-url": picture.url };
     const seed = h(
@@ -145,9 +210,10 @@ export function makeCard(prediction, actions) {
 
 /**
  * Asks for a prediction again and again until it is over.
- * @param {(prediction: object) => string} path: where it is to be asked for.
- * @param {(prediction: object) => void} changed
- * @returns {Promise<object>} the prediction that is over.
+ * @param {Prediction} prediction
+ * @param {(prediction: Prediction) => string} path: where it is to be asked for.
+ * @param {(prediction: Prediction) => void} changed
+ * @returns {Promise<Prediction>} the prediction that is over.
  */
 export async function follow(prediction, path, changed) {
   if (isOver(prediction)) return prediction;
@@ -162,6 +228,7 @@ export async function follow(prediction, path, changed) {
   return prediction;
 }
 
+/** @param {Prediction} prediction */
 function endOf({ status, output, error, input }) {
   const count = output?.length ?? 0;
   if (status === "failed") return `It failed: ${error}`;
@@ -169,20 +236,33 @@ function endOf({ status, output, error, input }) {
   return `Done: ${count} ${count === 1 ? "picture" : "pictures"} of ${input.prompt}`;
 }
 
-/** Stops a prediction of one's own; the prediction after that. */
+/**
+ * Stops a prediction of one's own; the prediction after that.
+ * @param {Prediction} prediction
+ * @returns {Promise<Prediction>}
+ */
 export const stop = ({ urls }) => askJson(here(urls.cancel), { method: "POST" });
 
-/** Saves a picture by a name that tells its seed, which the server's does not. */
+/**
+ * Saves a picture by a name that tells its seed, which the server's does not.
+ * @param {ThereDrawn} drawn
+ */
 export const download = async ({ url, name }) => save(await (await ask(url)).blob(), name);
 
-/** The settings as text, as the API takes them, files left aside; of one picture, with its seed. */
-export function settingsOf({ input }, seed) {
+/**
+ * The settings as text, as the API takes them, files left aside; of one picture, with its seed.
+ * @param {Prediction} prediction
+ * @param {number?} seed
+ */
+export function settingsOf({ input }, seed = null) {
+  /** @param {any} value */
   const isLink = (value) => /^https?:\/\/\S+\/files\/\S+&signature=/.test(value);
   const plain = Object.entries(input).filter(([, value]) => !isLink(value));
-  const alone = seed == null ? {} : { seed, ...("num_images" in input && { num_images: 1 }) };
+  const alone = seed === null ? {} : { seed, ...("num_images" in input && { num_images: 1 }) };
   return JSON.stringify({ ...Object.fromEntries(plain), ...alone }, null, 2);
 }
 
+/** @param {Prediction} prediction */
 function statusOf({ status, queue, metrics, logs }) {
   if (status === "starting") {
     if (!queue) return "Waiting";
@@ -197,17 +277,21 @@ function statusOf({ status, queue, metrics, logs }) {
     if (!step) return `${Math.round(100 * metrics.progress)} %`;
     return `Step ${step[1]} of ${step[2]}, ${secondsOf(Number(step[3]))} left`;
   }
-  return { failed: "It failed", canceled: "Stopped" }[status] ?? "Done";
+  if (status === "failed") return "It failed";
+  return status === "canceled" ? "Stopped" : "Done";
 }
 
+/** @param {number} seconds */
 const secondsOf = (seconds) =>
   seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
 
+/** @param {Prediction} prediction */
 function aboutOf({ input, created_at: created, metrics }) {
   const size = input.width && input.height ? `${input.width} × ${input.height}` : null;
   const steps = input.num_inference_steps && `${input.num_inference_steps} steps`;
   const took = metrics?.predict_time && `took ${metrics.predict_time.toFixed(1)} s`;
-  const minutes = Math.round((new Date(created) - Date.now()) / 60000);
+  const minutes = Math.round((new Date(created).getTime() - Date.now()) / 60000);
+  /** @type {[number, Intl.RelativeTimeFormatUnit]} */
   const [amount, unit] =
     minutes > -60
       ? [minutes, "minute"]

@@ -4,17 +4,41 @@
 const FIRST = ["prompt", "image", "mask", "strength", "num_images"];
 
 /**
+ * What an input holds that is no file; null is the model's own choice.
+ * @typedef {string | number | boolean | null} Value
+ */
+
+/**
+ * An input of a model.
+ * @typedef {object} Input
+ * @property {string} name
+ * @property {string} label
+ * @property {string} hint
+ * @property {string} type
+ * @property {boolean} isFile
+ * @property {boolean} isRequired
+ * @property {boolean} isFirst
+ * @property {Value} fallback  what the model takes where nothing is given.
+ * @property {number} [minimum]
+ * @property {number} [maximum]
+ * @property {(string | number)[]} [choices]
+ * @property {number} order
+ */
+
+/**
  * The inputs of a model: those that matter first, then the others in the model's order.
- * @returns {{name, label, hint, type, isFile, isRequired, isFirst, fallback, minimum, maximum, choices}[]}
- *   `fallback` is what the model takes where nothing is given; null is its own choice.
+ * @param {any} openapi
+ * @returns {Input[]}
  */
 export function inputsOf(openapi) {
   const { schemas } = openapi.components;
   const { properties, required = [] } = schemas.Input;
-  return Object.entries(properties)
+  return Object.entries(/** @type {Record<string, any>} */ (properties))
     .map(([name, entry]) => {
       // Cog keeps the choices of an input beside it, and refers to them.
-      const parts = (entry.allOf ?? []).map((part) => schemas[part.$ref.split("/").pop()]);
+      /** @type {{$ref: string}[]} */
+      const references = entry.allOf ?? [];
+      const parts = references.map(({ $ref }) => schemas[$ref.slice($ref.lastIndexOf("/") + 1)]);
       const whole = Object.assign({}, ...parts, entry);
       return {
         name,
@@ -34,9 +58,11 @@ export function inputsOf(openapi) {
     .sort((one, other) => placeOf(one) - placeOf(other) || one.order - other.order);
 }
 
+/** @param {Input} input */
 const placeOf = ({ name, isFirst }) =>
-  FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length + !isFirst;
+  FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length + (isFirst ? 0 : 1);
 
+/** @param {string} name */
 const labelOf = (name) => {
   const words = name.replace(/^num_/, "number_of_").replaceAll("_", " ");
   return words[0].toUpperCase() + words.slice(1);
@@ -47,8 +73,9 @@ const labelOf = (name) => {
  *
  * Among the pairs of sides with half to twice the model's native area, the closest in shape, then
  * in area, then the wider.
- * @param {number?} width, height: what was chosen; null where nothing was.
- * @param {{width, height}?} picture: the input; null without one.
+ * @param {number?} width: what was chosen; null where nothing was.
+ * @param {number?} height: likewise.
+ * @param {{width: number, height: number}?} picture: the input; null without one.
  * @param {number[]} sides: that the model offers.
  * @param {number?} native: the side of the square that it was trained on; null if nobody knows.
  * @returns {[number, number]?} null where it can't be told.
@@ -59,12 +86,20 @@ export function sizeOf(width, height, picture, sides, native) {
   if (!picture) return [width ?? native, height ?? native];
   const shape = picture.width / picture.height;
   const pairs = (width ? [width] : sides)
-    .flatMap((w) => (height ? [height] : sides).map((h) => [w, h]))
+    .flatMap((w) =>
+      (height ? [height] : sides).map((h) => /** @type {[number, number]} */ ([w, h])),
+    )
     .filter(([w, h]) => width || height || (2 * w * h >= native ** 2 && w * h <= 2 * native ** 2));
+  /** @param {[number, number]} pair */
   const rank = ([w, h]) => [Math.abs(Math.log(w / h / shape)), Math.abs(w * h - native ** 2), -w];
   return pairs.reduce((best, pair) => (isLess(rank(pair), rank(best)) ? pair : best));
 }
 
+/**
+ * Whether one list of numbers is before another.
+ * @param {number[]} one
+ * @param {number[]} other
+ */
 function isLess(one, other) {
   const index = one.findIndex((value, place) => Math.abs(value - other[place]) > 1e-9);
   return index >= 0 && one[index] < other[index];

@@ -1,32 +1,43 @@
 // One picture, as large as the window, beside what it was made from.
 
 import { announce, button, copy, h } from "./dom.js";
-import { download, picturesOf, settingsOf } from "./predictions.js";
+import { download, settingsOf, thereOf } from "./predictions.js";
+
+/** @typedef {import("./predictions.js").Prediction} Prediction */
+/** @typedef {import("./predictions.js").Drawn} Drawn */
+/** @typedef {import("./predictions.js").ThereDrawn} ThereDrawn */
 
 /**
  * Shows a picture until the person closes it.
+ * @param {Prediction} prediction
  * @param {number} index: of the picture.
- * @param {object} actions: `reuse(prediction, picture)`, `vary(prediction, picture)` and
- *   `useAsInput(picture)`; the last two are not there where nothing can be run.
- * @param {Promise<string?>} input: where the image that it was made from is to be had.
+ * @param {object} actions: the last two are not there where nothing can be run.
+ * @param {(prediction: Prediction, drawn: Drawn) => unknown} actions.reuse
+ * @param {(prediction: Prediction, drawn: Drawn) => unknown} [actions.vary]
+ * @param {(drawn: ThereDrawn) => unknown} [actions.useAsInput]
+ * @param {(string | null) | Promise<string | null>} input: where the image that it was made from is to be had.
  */
 export async function view(prediction, index, actions, input) {
-  const pictures = picturesOf(prediction).filter(({ url }) => url);
+  const pictures = thereOf(prediction);
   let place = pictures.findIndex((one) => one.index === index);
   const image = h("img", { class: "after" });
   const layers = h("div", { class: "pictures" }, image);
   const frame = h("div", { class: "compare", dir: "ltr" }, layers);
   const caption = h("p", { class: "hint" });
   const now = () => pictures[place];
+  const { useAsInput, vary } = actions;
+  /** @param {() => unknown} act */
   const leave = (act) => () => {
     dialog.close();
     return act();
   };
+  /** @param {number} by */
   const turn = (by) => {
     place = (place + by + pictures.length) % pictures.length;
     show();
   };
   const isOne = pictures.length === 1;
+  /** @type {HTMLDialogElement} */
   const dialog = h(
     "dialog",
     { class: "viewer", "aria-label": "Picture" },
@@ -39,20 +50,20 @@ export async function view(prediction, index, actions, input) {
       isOne ? null : button("‹", () => turn(-1), { "aria-label": "Previous picture" }),
       isOne ? null : button("›", () => turn(1), { "aria-label": "Next picture" }),
       button("Download", () => download(now())),
-      actions.useAsInput
+      useAsInput
         ? button(
             "Use as input",
-            leave(() => actions.useAsInput(now())),
+            leave(() => useAsInput(now())),
           )
         : null,
       button(
         "Again with this seed",
         leave(() => actions.reuse(prediction, now())),
       ),
-      actions.vary
+      vary
         ? button(
             "Vary",
-            leave(() => actions.vary(prediction, now())),
+            leave(() => vary(prediction, now())),
           )
         : null,
       button("Copy settings", ({ target }) => copy(settingsOf(prediction, now().seed), target)),
@@ -71,11 +82,13 @@ export async function view(prediction, index, actions, input) {
   }
 
   dialog.addEventListener("keydown", ({ key, target }) => {
-    if (target.type === "range" || isOne) return;
+    if (target instanceof HTMLInputElement || isOne) return; // the slider's own keys
     if (key === "ArrowLeft") turn(-1);
     if (key === "ArrowRight") turn(1);
   });
-  dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close());
+  dialog.addEventListener("click", ({ target }) => {
+    if (target === dialog) dialog.close();
+  });
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
@@ -84,7 +97,12 @@ export async function view(prediction, index, actions, input) {
   if (before) compare(frame, layers, before);
 }
 
-/** Lays the input over the picture, with a slider for how much of it is seen. */
+/**
+ * Lays the input over the picture, with a slider for how much of it is seen.
+ * @param {HTMLElement} frame
+ * @param {HTMLElement} layers
+ * @param {string} url
+ */
 function compare(frame, layers, url) {
   const slider = h("input", {
     type: "range",

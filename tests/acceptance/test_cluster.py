@@ -18,8 +18,7 @@ import pytest
 import yaml
 
 from cog_schema import schema
-from tests.support import cluster as clusters
-from tests.support.cluster import Cluster
+from tests.support.cluster import SLOTS, Cluster
 from tests.support.front_process import site
 from tests.support.pictures import same
 from tests.support.server import picture_in, start, until
@@ -27,25 +26,10 @@ from tools.benchmark.server import url_of
 
 pytestmark = pytest.mark.slow
 
-SLOTS = schema.concurrency(schema.PREDICT.read_text())
-"""Of a replica."""
 INPUTS = {"prompt": "a red apple", "num_inference_steps": 3, "seed": 7}
 ENDLESS = {"prompt": "a red apple", "num_inference_steps": 512, "num_images": 4}
 STREAM = {"Accept": "text/event-stream"}
 ASYNC = {"Prefer": "respond-async"}
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with clusters.running(tmp_path_factory.mktemp("cluster")) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def whole(cluster: Cluster) -> Cluster:
-    """The cluster, all slots of which are free, whatever was done to it before."""
-    until(lambda: cluster.slots == 2 * SLOTS)
-    return cluster
 
 
 @contextmanager
@@ -116,8 +100,11 @@ def test_a_prediction_answers_as_from_a_cog_server(whole: Cluster) -> None:
         for url in (url_of(whole.cog_servers()[0]), whole.url)
     )
     assert ours.status_code == alone.status_code == 200
-    assert bare(ours.json()) == bare(alone.json())
     assert list(ours.json()) == list(alone.json())
+    told, known = bare(ours.json()), bare(alone.json())
+    # Not bit for bit: predictions that nobody waits for, of the tests before, may run beside it.
+    assert same(*(picture_in(answer.pop("output")[0]) for answer in (told, known)))
+    assert told == known
 
 
 def test_the_same_request_gives_the_same_picture_alone_and_through_the_cluster(

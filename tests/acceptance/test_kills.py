@@ -19,7 +19,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.support import cluster as clusters
+from tests.support.cluster import Cluster
 from tests.support.pictures import same
 from tests.support.server import Server, start, until
 from tools.benchmark.server import free_port
@@ -151,28 +151,27 @@ def test_whatever_is_killed_every_accepted_prediction_finishes_with_the_same_res
 
 @pytest.mark.slow
 def test_whatever_is_killed_of_a_cluster_every_accepted_prediction_finishes_with_the_same_result(
-    tmp_path: Path,
+    whole: Cluster, tmp_path: Path
 ) -> None:
-    with clusters.running(tmp_path) as cluster:
-        service = Service(tmp_path, cog_urls=cluster.url)
-        service.start()
+    service = Service(tmp_path, cog_urls=whole.url)
+    service.start()
 
-        def kill_worker() -> None:
-            cluster.cog_servers()[0].children()[0].kill()
+    def kill_worker() -> None:
+        whole.cog_servers()[0].children()[0].kill()
 
-        def kill_cog() -> None:
-            cluster.cog_servers()[0].kill()
+    def kill_cog() -> None:
+        whole.cog_servers()[0].kill()
 
-        def kill_replica() -> None:
-            replica = cluster.cog_servers()[0].parent()
-            assert replica is not None
-            replica.kill()
+    def kill_replica() -> None:
+        replica = whole.cog_servers()[0].parent()
+        assert replica is not None
+        replica.kill()
 
-        kills = [kill_worker, kill_cog, kill_replica, service.kill_front]
-        kills += [partial(cluster.kill, name) for name in ("Ingress", "ProxyActor")]
-        kill_in_turn(service, kills)
-        assert service.server is not None
-        service.server.stop()
+    kills = [kill_worker, kill_cog, kill_replica, service.kill_front]
+    kills += [partial(whole.kill, name) for name in ("Ingress", "ProxyActor")]
+    kill_in_turn(service, kills)
+    assert service.server is not None
+    service.server.stop()
 
 
 def kill_in_turn(service: Service, kills: list[Callable[[], None]]) -> None:

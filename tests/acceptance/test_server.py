@@ -19,7 +19,7 @@ from PIL import Image
 from cog_schema import schema
 from stable_diffusion import images
 from tests.support.pictures import EXAMPLES, difference, picture_of, png, same
-from tests.support.server import Server, file_of, picture_in, start, until, url_of
+from tests.support.server import Server, file_of, picture_in, start, url_of
 
 FLOWER = EXAMPLES / "flower.png"
 NATIVE = (128, 128)
@@ -150,7 +150,7 @@ def test_predictions_run_at_once_and_a_short_one_does_not_wait_for_a_long_one(
 
     long = threading.Thread(target=draw, args=("long", 60))
     long.start()
-    until(lambda: any("of 60, " in line for line in server.printed))
+    server.wait_for("of 60, ")
     draw("short", 2)
     long.join()
     assert order == ["short", "long"]
@@ -161,7 +161,7 @@ def test_a_prediction_can_be_cancelled_between_steps(unharmed: Server) -> None:
     asked = {"id": "to-be-cancelled", "input": {"prompt": "x", "num_inference_steps": 511}}
     thread = threading.Thread(target=lambda: answers.append(unharmed.predict(asked)))
     thread.start()
-    until(lambda: any("step 2 of 511" in line for line in unharmed.printed))
+    unharmed.wait_for("step 2 of 511")
     with unharmed.ask("/predictions/to-be-cancelled/cancel", {}) as response:
         assert response.status == 200
     thread.join(60)
@@ -295,7 +295,7 @@ def test_a_dead_worker_is_replaced_and_a_stopped_server_leaves_nothing(tmp_path:
         # The line of processes is scripts/serve, Cog's server, the worker with the model.
         psutil.Process(server.process.pid).children(recursive=True)[-1].kill()
         assert server.draw(prompt="x", num_inference_steps=1)[0].size == NATIVE
-        until(lambda: sum("is ready" in line for line in server.printed) == 2)
+        server.wait_for("is ready", times=2)
         server.draw(prompt="x", num_inference_steps=1)
     finally:
         server.process.send_signal(signal.SIGINT)

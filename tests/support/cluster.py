@@ -41,6 +41,10 @@ class Cluster:
         except httpx.TransportError:
             return 0
 
+    def wait_until_whole(self) -> None:
+        """Wait until all its slots are free, whatever was done to it before."""
+        until(lambda: self.slots == REPLICAS * SLOTS)
+
     @property
     def dashboard(self) -> str:
         """Ray's, as it is printed."""
@@ -77,11 +81,16 @@ class Cluster:
         )
 
 
+REPLICAS = 2
+SLOTS = schema.concurrency(schema.PREDICT.read_text())
+"""Of a replica."""
+SCHEDULING = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+"""Ray has its processes give way to all others, which starves them beside other tests."""
 COMMAND = [sys.executable, "-m", "commands.cluster", "--cpu"]
 
 
 @contextmanager
-def running(folder: Path, replicas: int = 2) -> Iterator[Cluster]:
+def running(folder: Path) -> Iterator[Cluster]:
     """Runs `scripts/cluster` with the demo model until the end, which must be a clean one.
 
     Args:
@@ -94,7 +103,7 @@ def running(folder: Path, replicas: int = 2) -> Iterator[Cluster]:
     for deployment in content["applications"][0]["deployments"]:
         if deployment["name"] == "Replica":
             del deployment["autoscaling_config"]
-            deployment["num_replicas"] = replicas
+            deployment["num_replicas"] = REPLICAS
             # One core or none: the tests' machines have few.
             deployment["ray_actor_options"] = {"num_cpus": 0, "num_gpus": 0}
     config.write_text(yaml.safe_dump(content))
@@ -102,7 +111,7 @@ def running(folder: Path, replicas: int = 2) -> Iterator[Cluster]:
         process = subprocess.Popen(
             [*COMMAND, "--config", config],
             cwd=schema.ROOT,
-            env={**os.environ, "SAFETY_CHECKER": "off", "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "SAFETY_CHECKER": "off", **SCHEDULING},
             stdout=output,
             stderr=subprocess.STDOUT,
         )

@@ -31,7 +31,7 @@ from hosting.storage.tables import Prediction, Token, Upload, new_id
 from tests.support.postgresql import PostgreSQL
 from tools.fake_cog import CogServer
 
-LONGEST = 10.0
+LONGEST = 60.0
 """Seconds after which what should happen has not."""
 server: PostgreSQL | None = None
 """Where the databases are, if not in files; see the fixture `everywhere`."""
@@ -40,6 +40,16 @@ server: PostgreSQL | None = None
 def place(folder: Path) -> Path | str:
     """The database of who keeps files in a folder: the same for the same."""
     return server.database(str(folder)) if server else folder / "predictions.db"
+
+
+@contextmanager
+def placed_at(postgresql: PostgreSQL) -> Iterator[None]:
+    """Have the databases of a block be in PostgreSQL, which forgets them afterwards."""
+    global server
+    before, server = server, postgresql
+    yield
+    server = before
+    postgresql.forget()
 
 
 def known(folder: Path, **settings: Any) -> Settings:

@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,31 @@ class Server:
     process: subprocess.Popen[str]
     port: int
     folder: Path
-    printed: list[str]
+    printed: list[str] = field(default_factory=list)
+    _news: threading.Condition = field(default_factory=threading.Condition)
+    _has_ended: bool = False
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        """Wait until it has printed so many lines with a text in them."""
+
+        def is_printed() -> bool:
+            return sum(text in line for line in self.printed) >= times
+
+        with self._news:
+            assert self._news.wait_for(lambda: is_printed() or self._has_ended, 90), self.printed
+        assert is_printed(), self.printed
+
+    def relay(self) -> None:
+        """Take what it prints, until it ends."""
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                with self._news:
+                    self.printed.append(line)
+                    self._news.notify_all()
+        with self._news:
+            self._has_ended = True
+            self._news.notify_all()
 
     def ask(self, path: str, body: Any = None, **headers: str) -> Any:
         """The open response to a GET, or to a POST where there is a body."""
@@ -96,7 +120,7 @@ def until(condition: Callable[[], bool], seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.2)
+        time.sleep(0.05)
 
 
 def start(
@@ -118,19 +142,7 @@ def start(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    server = Server(process, port, folder, [])
-
-    def read() -> None:
-        assert process.stdout is not None
-        with process.stdout:
-            server.printed.extend(process.stdout)
-
-    threading.Thread(target=read, daemon=True).start()
-    until(
-        lambda: (
-            process.poll() is not None
-            or sum("is ready" in line for line in server.printed) == ready
-        )
-    )
-    assert process.poll() is None, server.printed
+    server = Server(process, port, folder)
+    threading.Thread(target=server.relay, daemon=True).start()
+    server.wait_for("is ready", ready)
     return server

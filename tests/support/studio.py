@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stable_diffusion import catalogue, models
 from stable_diffusion.engine import Engine
 from stable_diffusion.events import Event, Picture, until_finished
 from stable_diffusion.models import Model
@@ -45,6 +47,22 @@ class Studio:
             [event.image for event in until_over(events) if isinstance(event, Picture)]
             for events in listeners
         ]
+
+
+def demo_model() -> Model:
+    """The demo model, loaded."""
+    return models.load(catalogue.find("demo"))
+
+
+def classic(demo: Model) -> Studio:
+    """The demo model with the noise schedule of SD 2.1, whose last timestep is not pure noise."""
+    from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
+
+    config = {**demo.pipeline.scheduler.config}
+    config |= {"rescale_betas_zero_snr": False, "set_alpha_to_one": False}
+    components = {**demo.pipeline.components, "scheduler": DDIMScheduler.from_config(config)}
+    pipeline = StableDiffusionImg2ImgPipeline(**components, requires_safety_checker=False)
+    return Studio(dataclasses.replace(demo, pipeline=pipeline))
 
 
 def request(**inputs: Any) -> Request:

@@ -86,7 +86,7 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
                 }
             )
         case "growth":
-            return alone(growth.measure, weights, max(1, rounds // 2))
+            return alone(growth.measure, weights, options.steps, max(1, rounds // 2))
         case "equality":
             return alone(equality.measure, weights, options.requests)
         case "cold_start":
@@ -140,7 +140,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--size", type=int, nargs="+", metavar="PIXELS", help="of latency (default: native)"
     )
-    parser.add_argument("--steps", type=int, default=25, help="of latency, 2 or more (default: 25)")
+    parser.add_argument(
+        "--steps", type=int, default=25, help="of latency and growth, 2 or more (25)"
+    )
     parser.add_argument("--rounds", type=int, default=10, help="of each figure (default: 10)")
     parser.add_argument("--requests", type=int, default=16, help="of load, equality, cluster (16)")
     parser.add_argument("--output", type=Path, help="the JSON file (default: in benchmarks/)")

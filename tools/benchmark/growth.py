@@ -11,21 +11,22 @@ from tools.benchmark.machine import precision
 from tools.benchmark.statistics import interleaved, spread
 
 
-def measure(weights: Weights, rounds: int) -> dict[str, Any]:
+def measure(weights: Weights, steps: int, rounds: int) -> dict[str, Any]:
     """Seconds of text to image at the native size, and with one input changed at a time."""
     native = weights.native_size
     larger = [size for size in SIZES if native < size <= 4 * native][:2]
     changes: dict[str, dict[str, Any]] = {
         "as it is": {},
         "guidance 1": {"guidance_scale": 1},
-        "50 steps": {"num_inference_steps": 50},
-        "100 steps": {"num_inference_steps": 100},
+        f"{2 * steps} steps": {"num_inference_steps": 2 * steps},
+        f"{4 * steps} steps": {"num_inference_steps": 4 * steps},
         "2 images": {"num_images": 2},
         "4 images": {"num_images": 4},
         **{f"{size} px": {"width": size, "height": size} for size in larger},
     }
     engine = Engine(models.load(weights, precision()))
     asked = {"prompt": PROMPT, "seed": 1, "width": native, "height": native}
+    asked["num_inference_steps"] = steps
     requests = {name: Request.of(asked | change) for name, change in changes.items()}
     seconds = interleaved(
         rounds,

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -34,20 +33,12 @@ def everywhere(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.param == "sqlite":
         yield
     else:
-        with _placed_at(request.getfixturevalue("server")):
+        with front.placed_at(request.getfixturevalue("server")):
             yield
 
 
 @pytest.fixture
 def on_postgresql(server: PostgreSQL) -> Iterator[None]:
     """Has `front.place` be in PostgreSQL."""
-    with _placed_at(server):
+    with front.placed_at(server):
         yield
-
-
-@contextmanager
-def _placed_at(server: PostgreSQL) -> Iterator[None]:
-    before, front.server = front.server, server
-    yield
-    front.server = before
-    server.forget()

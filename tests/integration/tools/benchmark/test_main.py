@@ -46,7 +46,7 @@ def test_every_part_has_its_numbers(run: tuple[dict[str, Any], str]) -> None:
     for name, each in latency["seconds"].items():
         assert len(each["values"]) == 1
         assert 2**27 < latency["peak_memory"][name]["process"] < 2**33
-    assert {"guidance 1", "100 steps", "4 images", "256 px"} < set(results["growth"])
+    assert {"guidance 1", "8 steps", "4 images", "256 px"} < set(results["growth"])
     assert results["equality"]["largest"] <= 2
     assert 0 < results["overhead"]["share"]["median"] < 1
     assert set(results["load"]["loads"]) == {"0.5", "0.8", "1.1", "all at once"}
@@ -55,7 +55,7 @@ def test_every_part_has_its_numbers(run: tuple[dict[str, Any], str]) -> None:
 
 def test_the_tables_tell_them(run: tuple[dict[str, Any], str]) -> None:
     results, told = run
-    for heading in ("demo in float32", "engine / library", "100 steps", "HTTP", "short ones wait"):
+    for heading in ("demo in float32", "engine / library", "8 steps", "HTTP", "short ones wait"):
         assert heading in told
     assert f"{results['latency'][0]['seconds']['engine']['median']:.3g}" in told
 

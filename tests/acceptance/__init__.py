@@ -1,0 +1,1 @@
+"""What is run as its users run it."""
