@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -13,7 +13,8 @@ from typing import Any
 class Model:
     """A name that clients ask for, served by the endpoint of its task.
 
-    owner, name: as Replicate has or had them.
+    owner, name: as Replicate has or had them; without an owner, the name that weights have in the
+        catalogue, where nobody has published them under another.
     task: img2img (text to image too, and masked), inpainting, depth or upscale.
     description: a sentence for whoever looks the model up.
     defaults: by the contract's names, where the original's differ from the endpoint's schema.
@@ -34,7 +35,7 @@ class Model:
     @property
     def id(self) -> str:
         """What clients call it: owner/name."""
-        return f"{self.owner}/{self.name}"
+        return f"{self.owner}/{self.name}" if self.owner else self.name
 
 
 # Of stability-ai/stable-diffusion's versions of Stable Diffusion 1 (until November 2022), only
@@ -198,6 +199,19 @@ def offered(task: str, weights: str) -> Model:
     """
     of_task = [one for one in MODELS if one.task == task]
     return min(of_task, key=lambda one: (one.name != weights, len(one.defaults)))
+
+
+def running(task: str, weights: str | None) -> Model:
+    """The model that an endpoint runs, with the defaults of the endpoint's own schema.
+
+    Args:
+        weights: their name in the catalogue; None where nobody knows them, as of an endpoint that
+            is known by its URL. Then it is the task's model.
+    """
+    known = offered(task, weights or "")
+    if weights and known.name != weights:
+        known = Model("", weights, task, _DESCRIPTIONS[task], {})
+    return replace(known, defaults={})
 
 
 def version_of(model: Model) -> str:

@@ -86,7 +86,10 @@ async def prediction(request: Request, prediction_id: str) -> Response:
     view = dataclasses.replace(view_of(request), expires=request.query_params["expires"])
     shown = await documents.shown(view, found)
     folder = f"/files/predictions/{found.id}"
-    files = {name: view.link(f"{folder}/in-{name}") for name in found.files}
+    files = {
+        name: file if "://" in file else view.link(f"{folder}/{file}")
+        for name, file in found.files.items()
+    }
     shown["urls"] = {"web": shown["urls"]["web"]}
     document = {**shown, "task": found.task, "settings": {**found.request, **files}}
     return JSONResponse(document, headers={"vary": "accept"})

@@ -57,6 +57,11 @@ class Endpoint:
         return published_models.task_of(self.schema) if self.schema else None
 
     @property
+    def weights(self) -> str | None:
+        """The name of its weights in the catalogue; None if nobody knows."""
+        return self.server.launch.name if self.server else None
+
+    @property
     def native_size(self) -> int | None:
         """The side in pixels of the square that its model was trained on; None if nobody knows."""
         return self.server.launch.native_size or None if self.server else None

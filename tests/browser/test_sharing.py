@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from tests.support.asking import ask
+from tests.support.asking import ask, elsewhere
 from tests.support.browser import Visit, Visitor
 from tests.support.front import Front
 from tests.support.pictures import EXAMPLES
@@ -42,6 +42,19 @@ def test_shared_settings_are_handed_on_to_the_form(visitor: Visitor) -> None:
     visitor.press("Reset")
     page = visitor.page
     page.goto(page.evaluate("navigator.clipboard.readText()"))
+    visitor.press("Use these settings")
+    page.wait_for_url(visitor.url + "/")
+    expect(visitor.field("Prompt")).to_have_value("a bus")
+    expect(visitor.name("image")).to_have_text("image.png")
+
+
+def test_an_image_that_came_by_url_is_handed_on_too(visitor: Visitor, one: Front) -> None:
+    body = {"input": {"prompt": "a bus", "image": elsewhere(one, "car.png")}}
+    path = "/v1/models/stability-ai/stable-diffusion-img2img/predictions"
+    answer = one.client.post(path, json=body, headers={"prefer": "wait"}).json()
+    assert answer["status"] == "succeeded", answer
+    page = visitor.page
+    page.goto(answer["urls"]["web"])
     visitor.press("Use these settings")
     page.wait_for_url(visitor.url + "/")
     expect(visitor.field("Prompt")).to_have_value("a bus")

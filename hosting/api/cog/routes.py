@@ -6,7 +6,6 @@ Source: https://github.com/replicate/cog, docs/http.md. There is no `/shutdown`;
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request
@@ -149,13 +148,12 @@ async def _predict(
 
 
 def _main(dispatcher: Dispatcher) -> Model:
-    """The model that Cog's API runs: of the first endpoint known, with its schema's defaults.
+    """The model that Cog's API runs: that of the first endpoint known.
 
     Raises:
         Problem: when nobody knows it yet.
     """
-    task = next((one.task for one in dispatcher.endpoints if one.task), None)
-    if task is None:
-        raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})
-    one = next(model for model in published_models.MODELS if model.task == task)
-    return dataclasses.replace(one, defaults={})
+    for endpoint in dispatcher.endpoints:
+        if endpoint.task:
+            return published_models.running(endpoint.task, endpoint.weights)
+    raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})

@@ -14,6 +14,7 @@ from hosting import published_models
 from hosting.api.view import View
 from hosting.published_models import Model
 from hosting.queue import watch
+from hosting.queue.inputs import RENAMED
 from hosting.queue.watch import Queue
 from hosting.storage.tables import Prediction, Token, Upload
 
@@ -118,7 +119,10 @@ def prediction(
         "id": record.given_id or record.id,
         "model": record.model,
         "version": record.version,
-        "input": {name: _shown(value, folder, link) for name, value in record.input.items()},
+        "input": {
+            name: link(f"{folder}/{file}") if (file := _file(record, name)) else value
+            for name, value in record.input.items()
+        },
         "output": [link(f"{folder}/{name}") for name in record.output] or None,
         "logs": record.logs,
         "error": record.error,
@@ -233,7 +237,8 @@ def when(seconds: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _shown(value: Any, folder: str, link: Callable[[str], str]) -> Any:
-    """An input as the client gave it; what came as a file, as a link to it."""
-    is_file = isinstance(value, dict) and set(value) == {"file"}
-    return link(f"{folder}/{value['file']}") if is_file else value
+def _file(record: Prediction, name: str) -> str | None:
+    """The name of the file that came in an input; None for any other, whatever the client sent."""
+    known_as = RENAMED.get(name, name)
+    came = known_as in record.files and record.input[name] == {"file": f"in-{known_as}"}
+    return record.files[known_as] if came else None

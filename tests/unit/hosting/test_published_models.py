@@ -144,3 +144,20 @@ def test_the_originals_defaults_are_those_that_were_published(
 
 def test_a_model_can_be_a_key() -> None:
     assert {model: model.id for model in MODELS}[MODELS[0]] == MODELS[0].id
+
+
+@pytest.mark.parametrize(
+    ("task", "weights", "name"),
+    [
+        ("img2img", "stable-diffusion-2-1", "stability-ai/stable-diffusion-2-1"),
+        ("upscale", "stable-diffusion-x4-upscaler", "stability-ai/stable-diffusion-x4-upscaler"),
+        ("img2img", "demo", "demo"),
+        ("img2img", None, "stability-ai/stable-diffusion-img2img"),
+        ("depth", None, "stability-ai/stable-diffusion-2-depth"),
+    ],
+)
+def test_what_runs_has_its_published_name_or_that_of_its_weights(
+    task: str, weights: str | None, name: str
+) -> None:
+    running = published_models.running(task, weights)
+    assert (running.id, running.task, running.defaults) == (name, task, {})

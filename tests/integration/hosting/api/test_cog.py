@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from hosting.backends.endpoints import Endpoint
 from hosting.storage import predictions
 from hosting.storage.tables import Prediction
 from tests.support.front import Front, front, wait_until
@@ -70,6 +71,16 @@ def test_a_prediction_is_answered_with_its_pictures(one: Front) -> None:
         "metrics": {"progress": 1.0, "predict_time": 0.25, "images": made},
         "output": [data_url(pixels("fox", 5, index)) for index in (0, 1)],
     }
+
+
+@pytest.mark.parametrize("weights", ["stable-diffusion-2-1", "demo"])
+def test_a_prediction_is_recorded_as_of_the_model_that_draws_it(
+    one: Front, monkeypatch: pytest.MonkeyPatch, weights: str
+) -> None:
+    monkeypatch.setattr(Endpoint, "weights", weights)
+    answer = one.client.post("/predictions", json={"input": {"prompt": "fox"}}).json()
+    model = one.client.get(f"/v1/predictions/{answer['id']}").json()["model"]
+    assert model == ("demo" if weights == "demo" else f"stability-ai/{weights}")
 
 
 def test_a_seed_is_drawn_and_told(one: Front, cog: CogServer) -> None:

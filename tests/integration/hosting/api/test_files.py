@@ -111,6 +111,18 @@ def test_an_input_is_an_attachment_too(one: Front, ann: dict[str, str]) -> None:
     assert answer.headers["content-security-policy"].startswith("sandbox;")
 
 
+@pytest.mark.parametrize("name", ["in-image", "../../uploads/a", "out-0.png", 7])
+def test_an_object_that_a_client_sends_is_shown_as_it_is(
+    one: Front, ann: dict[str, str], name: object
+) -> None:
+    sent = {"file": name}
+    inputs = {"prompt": "fox", "image": data_url(pixels("image", 1)), "other": sent}
+    answer = one.client.post(f"/v1/models/{MODEL}/predictions", json={"input": inputs}, headers=ann)
+    shown = answer.json()["input"]
+    assert shown["other"] == sent
+    assert "/files/predictions/" in shown["image"]
+
+
 def test_what_was_drawn_is_shown(one: Front, ann: dict[str, str]) -> None:
     document = drawn(one, ann)
     (url,) = document["output"]

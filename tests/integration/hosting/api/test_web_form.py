@@ -83,6 +83,26 @@ def test_it_has_the_settings_by_the_names_of_the_contract(one: Front, cog: CogSe
     assert one.client.get(image).content == (EXAMPLES / "cat.png").read_bytes()
 
 
+def test_an_image_that_came_by_url_is_among_the_settings(one: Front, cog: CogServer) -> None:
+    url = f"{one.url.replace('127.0.0.1', 'localhost')}/form/examples/cat.png"
+    body = {"input": {"prompt": "fetched fox", "seed": 7, "image": url}}
+    answer = one.client.post(f"/v1/models/{MODEL}/predictions", json=body, headers=WAIT)
+    assert answer.json()["status"] == "succeeded"
+    document = one.client.get(answer.json()["urls"]["web"]).json()
+    assert document["input"]["image"] == url
+    image = one.client.get(document["settings"]["image"])
+    assert image.content == (EXAMPLES / "cat.png").read_bytes()
+
+
+def test_an_image_that_could_not_be_fetched_is_named_by_its_url(one: Front) -> None:
+    url = f"{one.url.replace('127.0.0.1', 'localhost')}/none.png"
+    body = {"input": {"prompt": "fox", "image": url}}
+    answer = one.client.post(f"/v1/models/{MODEL}/predictions", json=body, headers=WAIT)
+    assert answer.json()["status"] == "failed"
+    document = one.client.get(answer.json()["urls"]["web"]).json()
+    assert document["settings"]["image"] == url
+
+
 def test_it_opens_what_it_is_given_for_and_nothing_else(one: Front) -> None:
     path = address_of_one(one)
     one.token("ada")
