@@ -164,6 +164,7 @@ class Predictor(BasePredictor):
         """
         request = await asyncio.to_thread(self.read, inputs)
         print(f"seed {request.seed}", *request.notes, sep="\n")
+        self.record_metric("warming", self.engine.is_warming)
 
         from stable_diffusion.events import Flagged, Progress, PromptTruncated
         from stable_diffusion.memory import memory_used

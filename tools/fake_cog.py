@@ -87,6 +87,7 @@ class CogServer:
         strange: send JSON that is no event of Cog's.
         full: be refused, as if all slots were taken.
         no picture: send text for a picture.
+        warming, warm: say that it is, or is no more, made faster, and succeed.
 
     Args:
         task: what it serves.
@@ -249,6 +250,8 @@ class CogServer:
             return
         await _event(send, "log", {"data": f"drawing {run.prompt}\n", "source": "stdout"})
         await _metric(send, "progress", 0.5)
+        if what in ("warming", "warm"):
+            await _metric(send, "warming", what == "warming")
         if what == "break":
             raise ConnectionError("it is meant to break")
         if what == "die":

@@ -33,6 +33,7 @@ async def health(request: Request) -> Response:
             "name": one.name,
             "task": one.task,
             "status": one.status or "UNREACHABLE",
+            "warming": one.is_warming,
             "slots": one.slots,
             "running": len(one.running),
         }

@@ -37,6 +37,8 @@ class Endpoint:
         """The predictions' ids."""
         self.is_reserved = False
         """Whether the one that runs must have no company."""
+        self.is_warming: bool | None = None
+        """Whether it makes itself faster still, by its last prediction; None before the first."""
         self.full_until = 0.0
         """Until when, by the monotonic clock, nothing more is sent: it said that it is full."""
         if isinstance(origin, Server):
@@ -101,6 +103,7 @@ class Endpoint:
             if self.status != before and self.status == "READY":
                 log.info(f"{self.name} is ready")
             elif before == "READY" and self.status != before:
+                self.is_warming = None
                 log.info(f"{self.name} is not ready", status=self.status)
             if self.server and health.is_lost(self.server):
                 await self.server.end()

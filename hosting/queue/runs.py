@@ -131,6 +131,8 @@ class Run:
                         prediction.logs += str(data.get("data", ""))
                     case "metric":
                         value = data["value"]
+                        if data["name"] == "warming":
+                            self.endpoint.is_warming = value is True
                         if data["name"] == "images":
                             value = _by_our_names(value, prediction.attempt)
                         prediction.metrics = {**prediction.metrics, data["name"]: value}

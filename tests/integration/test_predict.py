@@ -210,6 +210,7 @@ def test_a_prediction_yields_files_with_their_metadata_and_tells_the_metrics(
     memory = predictor.metrics.pop("device_memory")
     assert 100 * 2**20 < memory < psutil.virtual_memory().total
     assert predictor.metrics == {
+        "warming": False,
         "progress": 1,
         "images": [
             {"index": index, "seed": index, "nsfw": None, "file": path.name}

@@ -242,9 +242,24 @@ def test_health_tells_of_everything(one: Front, cog: CogServer) -> None:
         "database": "ok",
         "queue": {"starting": 0, "processing": 0},
         "endpoints": [
-            {"name": cog.url, "task": "img2img", "status": "READY", "slots": 8, "running": 0}
+            {
+                "name": cog.url,
+                "task": "img2img",
+                "status": "READY",
+                "warming": None,
+                "slots": 8,
+                "running": 0,
+            }
         ],
     }
+
+
+def test_health_tells_whether_a_model_is_still_made_faster(one: Front, cog: CogServer) -> None:
+    cog.tell("fox", "warming", "warm")
+    for expected in (True, False):
+        answer = one.client.post("/predictions", json={"input": {"prompt": "fox"}})
+        assert answer.json()["metrics"]["warming"] is expected
+        assert one.client.get("/health").json()["endpoints"][0]["warming"] is expected
 
 
 def test_health_is_503_when_nothing_can_be_drawn(tmp_path: Path) -> None:
