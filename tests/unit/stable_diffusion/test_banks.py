@@ -19,7 +19,10 @@ VALUES = 4 * 4 * 8
 
 def newcomer(seed: int, is_guided: bool = True, device: str = "cpu") -> Newcomer:
     generator = torch.Generator().manual_seed(seed)
-    randn = lambda *shape: torch.randn(*shape, generator=generator).to(device)  # noqa: E731
+
+    def randn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator).to(device)
+
     texts = randn(1 + is_guided, 77, 6)
     return Newcomer(randn(VALUES), randn(VALUES), None, None, texts, None, None)
 
