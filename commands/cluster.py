@@ -62,6 +62,7 @@ def application(arguments: dict[str, str]) -> Application:
 def main() -> int:
     """Serves; the exit status."""
     arguments = _parser().parse_args()
+    log.configure()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     try:
@@ -206,7 +207,9 @@ def deploy(address: str, config: dict[str, Any]) -> None:
                 name = each["name"]
                 state = _state(details.get(name))
                 if told.get(name) != state:
-                    log.info(state[0], application=name, **({"why": state[1]} if state[1] else {}))
+                    log.info(
+                        state[0], application=name, **({"reason": state[1]} if state[1] else {})
+                    )
                     told[name] = state
                 if state[0] in ("DEPLOY_FAILED", "UNHEALTHY"):
                     raise ClusterError(f"{name}: {state[1]}")

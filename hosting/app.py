@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import ipaddress
-import logging
 import shutil
 import signal
 import tempfile
@@ -56,6 +55,7 @@ async def serve(settings: Settings, launches: list[Launch], host: str, port: int
     Raises:
         SettingsError: when it may not listen there, or another front has the folder.
     """
+    log.configure()
     with _lock(settings):
         store = Database(settings.database)
         _check_open(settings, store, host)
@@ -140,10 +140,8 @@ def create(
             return
         reasons = error.exceptions if isinstance(error, BaseExceptionGroup) else [error]
         for reason in reasons:
-            known = isinstance(reason, (SetupFailed, Unavailable, OSError))
-            log.info("can't go on", reason=str(reason))
-            if not known:
-                logging.getLogger(__name__).error("the queue stopped", exc_info=reason)
+            is_known = isinstance(reason, (SetupFailed, Unavailable, OSError))
+            log.error("can't go on", exception=None if is_known else reason, reason=str(reason))
         application.state.failed = True
         application.state.stop()
 

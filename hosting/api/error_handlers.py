@@ -47,7 +47,7 @@ def _problem(error: Exception) -> Problem:
         case ClientDisconnect():  # nobody is there to read it
             return Problem(400, "The request broke off")
         case Unavailable() | OSError():
-            log.info("not taken", fault=str(error))
+            log.warning("not taken", reason=str(error))
             detail = "The server can't keep anything now; try again"
             return Problem(503, detail, headers={"Retry-After": "5"})
         case _:

@@ -27,7 +27,7 @@ async def health(request: Request) -> Response:
             for status in ("starting", "processing")
         }
     except Unavailable as error:
-        log.info("the database does not answer", fault=str(error))
+        log.warning("the database does not answer", reason=str(error))
     endpoints = [
         {
             "name": one.name,

@@ -104,13 +104,13 @@ class Endpoint:
                 log.info(f"{self.name} is ready")
             elif before == "READY" and self.status != before:
                 self.is_warming = None
-                log.info(f"{self.name} is not ready", status=self.status)
+                log.warning(f"{self.name} is not ready", status=self.status)
             if self.server and health.is_lost(self.server):
                 await self.server.end()
                 self.status = ""
                 if not was_ready:
                     raise SetupFailed(f"{self.name} could not start; the log says why")
-                log.info(f"the server of {self.name} has died; starting it again")
+                log.warning(f"the server of {self.name} has died; starting it again")
                 await asyncio.sleep(pause)
                 pause, health = min(2 * pause, LONGEST_PAUSE), Health()
             await asyncio.sleep(LOOK)
@@ -125,7 +125,7 @@ class Endpoint:
         try:
             url = await server.start()
         except OSError as error:  # no memory, no disk: the next look tries again
-            log.info(f"{self.name} could not be started", reason=str(error))
+            log.warning(f"{self.name} could not be started", reason=str(error))
             await server.end()
             return
         await self.cog.close()
@@ -138,6 +138,6 @@ class Endpoint:
                 published_models.task_of(schema)
             except (Unreachable, ValueError, KeyError) as error:
                 self.status = ""
-                log.info(f"{self.name} is of no use", reason=str(error))
+                log.error(f"{self.name} is of no use", reason=str(error))
             else:
                 self.schema = schema

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import random
 import shutil
@@ -17,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from hosting import log
+
+LEVELS = {"ERROR": logging.ERROR, "WARN": logging.WARNING, "WARNING": logging.WARNING}
+"""What Cog calls the levels above `INFO`."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,8 @@ def _log_line(name: str, line: str) -> None:
         entry = json.loads(line)
         fields = dict(entry["fields"])
         message = str(fields.pop("message"))
-        told = entry["level"] != "INFO" or fields.pop("source", None)
+        level = LEVELS.get(entry["level"], logging.INFO)
+        told = level > logging.INFO or fields.pop("source", None)
     except (ValueError, KeyError, TypeError, RecursionError):
         if line:
             log.info(line, server=name)
@@ -140,7 +145,7 @@ def _log_line(name: str, line: str) -> None:
     if told and not message.startswith("predict() is deprecated"):
         if attempt := fields.pop("prediction_id", None):
             fields["prediction"] = str(attempt).partition("-")[0]
-        log.info(message, **{**fields, "server": name})
+        log.log(level, message, {**fields, "server": name})
 
 
 def _free_place() -> tuple[str, int]:

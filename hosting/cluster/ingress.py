@@ -95,6 +95,7 @@ class Ingress:
     """
 
     def __init__(self, replicas: DeploymentHandle[Replica], slots: int) -> None:
+        log.configure_ours()
         self._replicas = replicas
         self._slots = slots
         self._held: dict[str, Held] = {}
@@ -147,7 +148,7 @@ class Ingress:
             except (Full, BackPressureError, DeploymentUnavailableError):
                 return _later("all slots are taken")
             except (RayActorError, Died) as error:
-                log.info("a replica died", reason=str(error))
+                log.warning("a replica died", reason=str(error))
                 return JSONResponse({"error": "The replica died", "status": "failed"}, 502)
             except TaskCancelledError:
                 return JSONResponse({"id": _id(ask), "status": "canceled"})

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ray import serve
 
+from hosting import log
 from hosting.backends.cog import ALONE, DEAD, Cog, Died
 from hosting.backends.servers import Launch, Server
 from hosting.backends.supervision import LOOK, Health
@@ -96,6 +97,7 @@ class Replica:
     """A Cog server on the GPU that Ray gives this process; the two end together."""
 
     async def __init__(self, launch: Launch) -> None:  # type: ignore[misc]  # Serve awaits it
+        log.configure_ours()
         self._watch: asyncio.Task[None] | None = None
         self._company = Company(launch.slots)
         self._server = Server(launch, Path(tempfile.mkdtemp(prefix="stable-diffusion-replica-")))

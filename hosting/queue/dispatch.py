@@ -181,7 +181,7 @@ class Dispatcher:
                 if self._runs.get(run.prediction.id) is not run:
                     continue  # it has ended meanwhile
                 if about not in own:
-                    log.info("another front has it", prediction=run.prediction.id)
+                    log.warning("another front has it", prediction=run.prediction.id)
                     task.cancel()
                 elif own[about]:
                     await run.cancel()
@@ -223,5 +223,5 @@ async def _again_and_again(loop: Callable[[], Coroutine[Any, Any, None]]) -> Non
         try:
             await loop()
         except (Unavailable, OSError) as error:
-            log.info("trying again", fault=str(error))
+            log.warning("trying again", reason=str(error))
             await asyncio.sleep(1)

@@ -102,7 +102,7 @@ class Downloads:
             if prediction is not None:
                 await self._database.surely(await self._fetched(prediction))
         except (OSError, Unavailable) as error:
-            log.info("not kept; trying again", prediction=prediction_id, fault=str(error))
+            log.warning("not kept; trying again", prediction=prediction_id, reason=str(error))
             await asyncio.sleep(NOTHING_KEPT)
         finally:
             del self._tokens[prediction_id]

@@ -9,7 +9,6 @@ import asyncio
 import base64
 import binascii
 import itertools
-import logging
 import re
 import secrets
 import time
@@ -77,7 +76,7 @@ class Run:
             endpoint.status = ""
             return again
         except Died as fault:
-            log.info("its worker died", reason=str(fault), **about)
+            log.warning("its worker died", reason=str(fault), **about)
             endpoint.status = ""
             return partial(predictions.crash, live=prediction, reason=str(fault))
         except Refused as fault:
@@ -85,14 +84,14 @@ class Run:
         except FileNotFoundError:
             status, error = "failed", "The files of its inputs are gone"
         except (OSError, Unavailable) as fault:  # the disk is full, the database locked
-            log.info("back to the queue", reason=str(fault), **about)
+            log.warning("back to the queue", reason=str(fault), **about)
             endpoint.pause(NOTHING_KEPT)
             return again
         except Exception as fault:  # a fault of ours, or of Cog's, must not lose the prediction
-            logging.getLogger(__name__).exception("prediction %s", prediction.id)
             reason = repr(fault)
+            log.error("its run went wrong", exception=fault, reason=reason, **about)
             return partial(predictions.crash, live=prediction, reason=reason)
-        log.info(status, **about, **({"error": error} if error else {}))
+        log.info(status, **about, **({"reason": error} if error else {}))
         return partial(predictions.conclude, live=prediction, status=status, error=error)
 
     async def cancel(self) -> None:
@@ -111,7 +110,7 @@ class Run:
                 self._files.remove_outputs, prediction.id, prediction.attempt, kept
             )
         except OSError as fault:
-            log.info("files are left", prediction=prediction.id, fault=str(fault))
+            log.warning("files are left", prediction=prediction.id, reason=str(fault))
 
     async def _listen(self) -> tuple[str, str | None]:
         """Has it run, and keeps what comes; how it ended, and why."""
@@ -154,7 +153,7 @@ class Run:
         try:
             return await self._database(predictions.save, self.prediction)
         except Unavailable as error:  # its end will be written, whatever it takes
-            log.info("not saved", prediction=self.prediction.id, fault=str(error))
+            log.warning("not saved", prediction=self.prediction.id, reason=str(error))
             return False
         finally:
             self._webhooks.wake()

@@ -16,7 +16,7 @@ from hosting import log
 from hosting.net import fetch
 from hosting.queue.changes import within
 from hosting.storage import deliveries
-from hosting.storage.database import Database
+from hosting.storage.database import Database, Unavailable
 from hosting.storage.tables import Prediction
 
 SECONDS = 10.0
@@ -90,7 +90,13 @@ class Webhooks:
         if call.cancelled() or call.exception() is None:
             self.wake()
         else:  # it stays due
-            log.info("a webhook was not called", prediction=prediction_id, fault=call.exception())
+            fault = call.exception()
+            log.error(
+                "a webhook was not called",
+                exception=None if isinstance(fault, Unavailable) else fault,
+                reason=repr(fault),
+                prediction=prediction_id,
+            )
 
     async def _call(self, delivery_id: str) -> None:
         found = await self._database(deliveries.claim, delivery_id, self._front_id)
@@ -112,5 +118,5 @@ class Webhooks:
         except fetch.FetchError as error:
             fault = str(error)
         if fault:
-            log.info("a webhook was not taken", prediction=prediction.id, fault=fault)
+            log.warning("a webhook was not taken", prediction=prediction.id, reason=fault)
         await self._database(deliveries.finish, delivery_id, self._front_id, not fault)

@@ -95,7 +95,7 @@ class Database:
             try:
                 return await asyncio.shield(self(work))
             except Unavailable as error:
-                log.info("the database does not answer", fault=str(error))
+                log.warning("the database does not answer", reason=str(error))
                 await asyncio.sleep(1)
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -121,7 +122,10 @@ def running(
         process.send_signal(signal.SIGINT)
         status = process.wait(90)
     assert status == 0, log.read_text()
-    assert "Traceback" not in log.read_text()
+    for line in log.read_text().splitlines():
+        event = json.loads(line)
+        assert {"time", "level", "event"} <= event.keys()
+        assert "exception" not in event, line
 
 
 def archive(session: Session) -> None:
