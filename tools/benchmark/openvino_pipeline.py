@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from stable_diffusion import schedulers
+from stable_diffusion.executors.conversion import import_openvino
 from stable_diffusion.models import Model
 from stable_diffusion.request import Request
 
@@ -29,8 +30,7 @@ class Function(nn.Module):
 
 def compiled(model: Model, size: int) -> Callable[[Request], None]:
     """Draws by OpenVINO, at a size: UNet and autoencoder compiled for the CPU, in float32."""
-    import openvino
-
+    openvino = import_openvino()
     pipeline = model.pipeline
     vae = pipeline.vae
     core = openvino.Core()

@@ -12,6 +12,7 @@ import torch
 
 from stable_diffusion import executors, images
 from stable_diffusion.catalogue import SetupError
+from stable_diffusion.executors import openvino
 from stable_diffusion.executors.openvino import OpenVinoExecutor
 from stable_diffusion.executors.plain import PlainExecutor
 from stable_diffusion.models import Model
@@ -19,6 +20,12 @@ from tests.support.pictures import EXAMPLES, half_mask, same
 from tests.support.studio import Studio
 
 FLOWER = images.read_image(EXAMPLES / "flower.png")
+
+
+@pytest.fixture(autouse=True)
+def _all_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts serve although they are no faster here."""
+    monkeypatch.setattr(openvino, "SLOWEST", 1e9)
 
 
 class Parts:
@@ -78,9 +85,9 @@ def test_the_plain_way_serves_until_it_is_compiled_and_proved(
     assert parts.calls == []
     parts.may_be_ready.set()
     wait_until_warm(compiled)
-    assert parts.calls == ["unet", "decode", "encode"]
+    assert parts.calls == ["unet", "unet", "decode", "decode", "encode", "encode"]
     after = compiled.draw(strength=0.79, **options)[0]
-    assert parts.calls[3:] == ["unet", "unet", "decode"]
+    assert parts.calls[6:] == ["unet", "unet", "decode"]
     assert same(before, studio.draw(**options)[0])
     assert same(after, studio.draw(strength=0.79, **options)[0])
     compiled.close()
@@ -99,6 +106,22 @@ def test_what_is_not_compiled_is_called_plainly(
     assert parts.calls == ["decode", "decode"]
     expected = studio.draw(num_images=2, num_inference_steps=2)
     assert all(same(*pair) for pair in zip(pictures, expected, strict=True))
+    compiled.close()
+
+
+def test_a_part_that_is_slower_than_torchs_does_not_serve(
+    demo: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter([1.0, 0.5, 1.0, 1.2, 1.0, 1.0])  # torch's and OpenVINO's, part by part
+    monkeypatch.setattr(openvino, "SLOWEST", 1.05)
+    monkeypatch.setattr(openvino, "_timed", lambda call: (next(seconds), call()))
+    parts = Parts(demo)
+    parts.may_be_ready.set()
+    compiled = studio_with(demo, parts, monkeypatch)
+    wait_until_warm(compiled)
+    parts.calls.clear()
+    compiled.draw(image=FLOWER, strength=0.5, num_inference_steps=2)
+    assert parts.calls == ["encode", "unet"]
     compiled.close()
 
 
@@ -147,7 +170,7 @@ def test_openvino_draws_what_torch_draws(
     compiled = Studio(demo, executor="openvino")
     wait_until_warm(compiled)
     assert isinstance(compiled.engine._executor, OpenVinoExecutor)
-    assert compiled.engine._executor._serves
+    assert compiled.engine._executor._serving == {"unet", "decode", "encode"}
     asked: list[dict[str, Any]] = [
         {"image": FLOWER, "strength": 0.7, "num_images": 2},
         {"image": FLOWER, "mask": half_mask(), "scheduler": "K_EULER_ANCESTRAL"},
