@@ -168,7 +168,10 @@ def test_who_ran_when_the_worker_died_runs_again_alone_and_only_the_guilty_fails
             "The worker died whenever it ran this prediction, 3 times alone: Worker crashed"
         )
 
-    assert cog.prompts[3:] == ["bomb", *innocent, "bomb", "bomb", "bomb", "later"]
+    assert cog.prompts[3] == "bomb"
+    # Who was put back first runs first.
+    assert sorted(cog.prompts[4:-1]) == sorted([*innocent, "bomb", "bomb", "bomb"])
+    assert cog.prompts[-1] == "later"
     assert [run.company for run in cog.runs[4:]] == [[]] * 7
 
 
