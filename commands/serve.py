@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/serve",
         description=__doc__,
-        epilog="Settings are in the environment: see the README.",
+        epilog="Settings are in the environment: see docs/settings.md.",
     )
     parser.add_argument(
         "--host",
