@@ -43,6 +43,9 @@ def test_the_changelog_has_the_version_first() -> None:
     assert versions[0] == __version__
 
 
+INSTALLED = Path(sys.executable).parent
+
+
 def test_hooks_before_a_commit_are_our_own_tools() -> None:
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
     for repository in config["repos"]:
@@ -50,6 +53,7 @@ def test_hooks_before_a_commit_are_our_own_tools() -> None:
         for hook in repository["hooks"]:
             assert hook["language"] == "system"
             command, *arguments = hook["entry"].split()
-            assert command.startswith(".venv/bin/")
-            assert (Path(sys.executable).parent / Path(command).name).exists(), command
+            assert command.startswith((".venv/bin/", "scripts/"))
+            folder = ROOT / "scripts" if command.startswith("scripts/") else INSTALLED
+            assert (folder / Path(command).name).exists(), command
             assert all(Path(ROOT, name).exists() for name in arguments if "/" in name)
