@@ -141,9 +141,26 @@ class Predictor(BasePredictor):
     async def answer(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
         """Yields the files that predict() is asked for, and shows the client what happens.
 
+        Why it fails, where the client can do something about it, is the metric `failure`.
+
         Args:
             inputs: the names and values that predict() has, itself among them.
         """
+        from stable_diffusion.safety import NsfwError
+
+        try:
+            async with aclosing(self.draw(inputs)) as paths:
+                async for path in paths:
+                    yield path
+        except InputError:
+            self.record_metric("failure", "inputs")
+            raise
+        except NsfwError:
+            self.record_metric("failure", "nsfw")
+            raise
+
+    async def draw(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
+        """Yields the files, and shows the client what happens."""
         values = {name: value for name, value in inputs.items() if name != "self"}
         request = await asyncio.to_thread(self.read, values)
         print(f"seed {request.seed}", *request.notes, sep="\n")

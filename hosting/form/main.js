@@ -105,8 +105,8 @@ async function run() {
 
 /** Shows what was asked for. What only the model finds wrong with it is said at its field too. */
 async function showNew(prediction, version) {
-  const { error } = await history.add(prediction, actions, true);
-  if (!error || form.version() !== version) return;
+  const { error, failure } = await history.add(prediction, actions, true);
+  if (failure !== "inputs" || form.version() !== version) return;
   for (const line of error.split("\n")) {
     const [name, ...words] = line.split(": ");
     if (words.length) form.field(name)?.say(words.join(": "));
