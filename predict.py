@@ -159,9 +159,26 @@ class Predictor(BasePredictor):
     async def answer(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
         """Yield the files that predict() is asked for, and show the client what happens.
 
+        Why it fails, where the client can do something about it, is the metric `failure`.
+
         Args:
             inputs: by their names, as Cog hands them on.
         """
+        from stable_diffusion.safety import NsfwError
+
+        try:
+            async with aclosing(self.draw(inputs)) as paths:
+                async for path in paths:
+                    yield path
+        except InputError:
+            self.record_metric("failure", "inputs")
+            raise
+        except NsfwError:
+            self.record_metric("failure", "nsfw")
+            raise
+
+    async def draw(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
+        """Yield the files, and show the client what happens."""
         request = await asyncio.to_thread(self.read, inputs)
         print(f"seed {request.seed}", *request.notes, sep="\n")
         self.record_metric("warming", self.engine.is_warming)

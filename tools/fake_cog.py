@@ -23,6 +23,16 @@ from cog_schema import schema
 from hosting.queue.changes import within
 
 SLOW = 0.3
+_BAD = "InputError: image: it is no picture"
+_FLAGGED = "NsfwError: NSFW content detected. Try running it again, or try a different prompt."
+FAILURES = {
+    "fail": ("inputs", _BAD),
+    "fail as before": (None, _BAD),
+    "nsfw": ("nsfw", _FLAGGED),
+    "nsfw as before": (None, _FLAGGED),
+    "err": (None, "ArithmeticError: no picture came out"),
+}
+"""The metric `failure` and the error of predictions that fail."""
 BROKEN_PIPE = "Failed to send request: Failed to send on slot socket: Broken pipe (os error 32)"
 SCHEMAS = {
     task: schema.schema(schema.PREDICT.read_text(), predictor)
@@ -81,6 +91,9 @@ class CogServer:
         slow: succeed after SLOW seconds.
         late: not even begin, nor be there to cancel, until it is let go; then hold until cancelled.
         fail: end with a fault of the inputs.
+        nsfw: end because all images were flagged.
+        fail as before, nsfw as before: the same, of a predictor that does not say by a metric why.
+        err: end with an error that nobody foresaw.
         die: take the worker with it.
         break: hang up in the middle.
         garbage: send what is no JSON.
@@ -268,8 +281,10 @@ class CogServer:
         elif run.cancelled:
             run.status = "canceled"
             await self._complete(send, run)
-        elif what == "fail":
-            reason = "InputError: image: it is no picture"
+        elif what in FAILURES:
+            kind, reason = FAILURES[what]
+            if kind:
+                await _metric(send, "failure", kind)
             await self._complete(send, run, f"Prediction failed: Async prediction failed: {reason}")
         else:
             await self._draw(send, run, what)

@@ -9,6 +9,7 @@ from hosting import log
 from hosting.api.auth import Admitted
 from hosting.api.context import services_of
 from hosting.queue import metrics
+from hosting.states import UNFINISHED, State, Status
 from hosting.storage import predictions
 from hosting.storage.database import Unavailable
 
@@ -19,12 +20,12 @@ routes = APIRouter(tags=["operations"])
 async def health(request: Request) -> Response:
     """How the front, its database and each Cog endpoint are; 503 if nothing can be drawn."""
     dispatcher = services_of(request).dispatcher
-    queue: dict[str, int] | None = None
+    queue: dict[Status, int] | None = None
     try:
         waiting = await dispatcher.database.read(predictions.unfinished)
         queue = {
-            status: sum(count for (_, one), count in waiting.items() if one == status)
-            for status in ("starting", "processing")
+            status: sum(count for (_, one), count in waiting.items() if one is status)
+            for status in UNFINISHED
         }
     except Unavailable as error:
         log.warning("the database does not answer", reason=str(error))
@@ -32,14 +33,14 @@ async def health(request: Request) -> Response:
         {
             "name": one.name,
             "task": one.task,
-            "status": one.status or "UNREACHABLE",
+            "status": one.status,
             "warming": one.is_warming,
             "slots": one.slots,
             "running": len(one.running),
         }
         for one in dispatcher.endpoints
     ]
-    is_well = queue is not None and any(one.status == "READY" for one in dispatcher.endpoints)
+    is_well = queue is not None and any(one.status is State.READY for one in dispatcher.endpoints)
     document = {
         "status": "ok" if is_well else "unavailable",
         "front": "stopping" if dispatcher.stopping.is_set() else "ok",

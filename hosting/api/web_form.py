@@ -124,7 +124,7 @@ def _running(endpoint: Endpoint, task: str) -> RunningModel:
         # Of one that is known by its URL nobody knows what it serves, and the URL is ours to keep.
         "name": endpoint.name if endpoint.server else model.name,
         "task": task,
-        "status": endpoint.status or "UNREACHABLE",
+        "status": endpoint.status,
         "native_size": endpoint.native_size,
     }
 

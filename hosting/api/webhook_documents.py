@@ -8,6 +8,7 @@ from functools import partial
 from hosting.api.deepinfra import documents as deepinfra
 from hosting.api.replicate import documents as replicate
 from hosting.net.links import Links
+from hosting.states import Status
 from hosting.storage.files import Files
 from hosting.storage.tables import Prediction
 
@@ -22,7 +23,7 @@ def renderer(links: Links, files: Files) -> Callable[[Prediction], object]:
 
     def render(prediction: Prediction) -> object:
         if prediction.api == "deepinfra":
-            names = prediction.output if prediction.status == "succeeded" else []
+            names = prediction.output if prediction.status is Status.SUCCEEDED else []
             return deepinfra.inference_told(prediction, files.data_urls(prediction.id, names))
         return replicate.prediction(prediction, partial(links.to, prediction.source))
 

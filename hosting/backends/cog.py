@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx2
 
+from hosting.states import FINISHED, FailureKind, State, Status
+
 ALONE = "cog-alone"
 """The header of a prediction that is to run without company, where the endpoint is a cluster."""
 SLOTS = "cog-slots"
@@ -16,13 +18,13 @@ SLOTS = "cog-slots"
 LARGEST_EVENT = 256 * 1024 * 1024
 """Bytes of one event: a picture of 2048 × 2048 px is a tenth of it."""
 PREFIXES = re.compile(
-    r"^(?:Prediction failed: |Async prediction failed: )+(?:(?:Input|Nsfw)Error: )?"
+    r"^(?:Prediction failed: |Async prediction failed: )+(?:(?P<kind>Input|Nsfw)Error: )?"
 )
-"""What Cog puts before the sentence that the predictor says."""
-FAILED = "Prediction failed: "
-"""What the errors of the predictor itself begin with; those of Cog's server don't."""
-DEAD = ("SETUP_FAILED", "UNHEALTHY", "DEFUNCT")
-"""What a server says of itself that will not serve any more."""
+"""What Cog puts before the sentence that the predictor says. What kind of failure it is
+the predictor says by a metric; of one that does not, the error's name in this prose does."""
+KINDS = {"Input": FailureKind.INPUTS, "Nsfw": FailureKind.NSFW}
+FAILURE = "failure"
+"""The metric by which the predictor says why it fails: a FailureKind."""
 
 
 class Busy(Exception):
@@ -57,18 +59,18 @@ class Cog:
             base_url=url, trust_env=False, timeout=httpx2.Timeout(10, read=None, pool=None)
         )
 
-    async def status(self) -> str:
-        """What the endpoint says of itself, such as READY; empty while it says nothing.
+    async def status(self) -> State:
+        """What the endpoint says of itself.
 
         One whose slots are all taken is READY too: they are counted elsewhere.
         """
         try:
             answer = await self._http.get("/health-check", timeout=5)
-            status = str(answer.json()["status"])
+            state = State(answer.json()["status"])
             self.slots = int(answer.headers[SLOTS]) if SLOTS in answer.headers else None
         except (httpx2.HTTPError, ValueError, KeyError, TypeError):
-            return ""
-        return "READY" if status == "BUSY" else status
+            return State.UNREACHABLE
+        return State.READY if state is State.BUSY else state
 
     async def setup_logs(self) -> str:
         """What the predictor's setup has said; empty while nobody knows."""
@@ -96,7 +98,8 @@ class Cog:
     ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
         """Runs a prediction; yields the events' kinds and data, `completed` the last.
 
-        Kinds are start, log, metric, output and completed. Who stops listening cancels it.
+        Kinds are start, log, metric, output and completed. Who stops listening cancels it. Of one
+        that failed, `completed` has a FailureKind as `failure`.
 
         Args:
             alone: whether a cluster is to run it without company.
@@ -116,15 +119,19 @@ class Cog:
                 if answer.status_code != 200:
                     await answer.aread()
                     raise _refusal(answer)
+                failure: object = None
                 events = httpx2.EventSource(answer, max_event_size=LARGEST_EVENT)
                 async for event in events:
                     data = event.json()
                     if not isinstance(data, dict):
                         raise Died(f"it sent {event.event} without data")
                     if event.event == "completed":
-                        yield event.event, _completed(data)
+                        yield event.event, _completed(data, failure)
                         return
-                    yield event.event, data
+                    if event.event == "metric" and data.get("name") == FAILURE:
+                        failure = data.get("value")
+                    else:
+                        yield event.event, data
         except ValueError:
             raise Died("it sent what is no JSON") from None
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
@@ -148,18 +155,27 @@ def fault_of(error: httpx2.HTTPError) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
-def _completed(data: dict[str, Any]) -> dict[str, Any]:
+def _completed(data: dict[str, Any], failure: object) -> dict[str, Any]:
     """The last event, its error as a sentence for the client.
+
+    Args:
+        failure: what kind of failure the predictor has said that it is, if any.
 
     Raises:
         Died: when the error is not the prediction's but the endpoint's.
         Unreachable: when the prediction never came to the worker.
     """
-    if data.get("status") not in ("succeeded", "failed", "canceled"):
+    if data.get("status") not in FINISHED:
         raise Died(f"it ended as {data.get('status')!r}")
-    error = data.get("error") or ""
-    if data["status"] != "failed" or error.startswith(FAILED):
-        return {**data, "error": PREFIXES.sub("", error) or None}
+    status, error = Status(data["status"]), data.get("error") or ""
+    metrics = {name: value for name, value in data.get("metrics", {}).items() if name != FAILURE}
+    data = {**data, "status": status, "metrics": metrics, "failure": None}
+    if status is not Status.FAILED:
+        return {**data, "error": None}
+    if prefix := PREFIXES.match(error):
+        known = KINDS.get(prefix["kind"], FailureKind.INTERNAL)
+        kind = next((one for one in FailureKind if one == failure), known)
+        return {**data, "error": error[prefix.end() :] or None, "failure": kind}
     raise (Unreachable if error.startswith("Failed to send") else Died)(error)
 
 

@@ -11,6 +11,7 @@ from hosting import log, published_models
 from hosting.backends.cog import Cog, Unreachable
 from hosting.backends.servers import Server
 from hosting.backends.supervision import LOOK, Health
+from hosting.states import State
 
 LONGEST_PAUSE = 30.0
 """Seconds at most before a server that does not start is tried again."""
@@ -31,7 +32,7 @@ class Endpoint:
     def __init__(self, origin: str | Server, slots: int) -> None:
         self.slots = slots
         self.server: Server | None = None
-        self.status = "STARTING"
+        self.status = State.STARTING
         self.schema: Mapping[str, Any] | None = None
         self.running: set[str] = set()
         """The predictions' ids."""
@@ -78,7 +79,7 @@ class Endpoint:
         """Whether it takes a prediction now."""
         free = len(self.running) < self.slots and not self.is_reserved
         free &= self.schema is not None  # else it has said that it is ready, but not what it is
-        return free and self.status == "READY" and time.monotonic() >= self.full_until
+        return free and self.status is State.READY and time.monotonic() >= self.full_until
 
     def pause(self, seconds: float) -> None:
         """Sends nothing for a while."""
@@ -97,17 +98,17 @@ class Endpoint:
             before, self.status = self.status, await health.look(self.cog)
             if self.cog.slots is not None:
                 self.slots = self.cog.slots
-            if self.status == "READY":
+            if self.status is State.READY:
                 pause, was_ready = 1.0, True
                 await self._learn()
-            if self.status != before and self.status == "READY":
+            if self.status != before and self.status is State.READY:
                 log.info(f"{self.name} is ready")
-            elif before == "READY" and self.status != before:
+            elif before is State.READY and self.status != before:
                 self.is_warming = None
                 log.warning(f"{self.name} is not ready", status=self.status)
             if self.server and health.is_lost(self.server):
                 await self.server.end()
-                self.status = ""
+                self.status = State.UNREACHABLE
                 if not was_ready:
                     raise SetupFailed(f"{self.name} could not start; the log says why")
                 log.warning(f"the server of {self.name} has died; starting it again")
@@ -137,7 +138,7 @@ class Endpoint:
                 schema = await self.cog.schema()
                 published_models.task_of(schema)
             except (Unreachable, ValueError, KeyError) as error:
-                self.status = ""
+                self.status = State.UNREACHABLE
                 log.error(f"{self.name} is of no use", reason=str(error))
             else:
                 self.schema = schema

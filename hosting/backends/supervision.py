@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from hosting.backends.cog import DEAD, Cog
+from hosting.backends.cog import Cog
 from hosting.backends.servers import Server
+from hosting.states import State
 
 LOOK = 0.5
 """Seconds between two looks at a Cog server's health."""
@@ -17,13 +18,13 @@ class Health:
     """What a Cog server has last said of its health, and when it last said anything."""
 
     def __init__(self) -> None:
-        self.status = ""
+        self.status = State.UNREACHABLE
         self._answered = time.monotonic()
 
-    async def look(self, cog: Cog) -> str:
+    async def look(self, cog: Cog) -> State:
         """Asks it; what it says, as `Cog.status`."""
         self.status = await cog.status()
-        if self.status:
+        if self.status is not State.UNREACHABLE:
             self._answered = time.monotonic()
         return self.status
 
@@ -34,4 +35,4 @@ class Health:
             server: its process.
         """
         is_silent = time.monotonic() - self._answered > LONGEST_SILENCE
-        return self.status in DEAD or is_silent or not server.runs
+        return self.status.is_dead or is_silent or not server.runs

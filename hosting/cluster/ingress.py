@@ -31,6 +31,7 @@ from hosting.backends.cog import SLOTS, Died
 from hosting.backends.servers import Launch
 from hosting.cluster.relay import Head, RelayedRequest, passed_on
 from hosting.cluster.replica import LONGEST, PATIENCE, Full, Replica, joined, starting
+from hosting.states import State, Status
 
 Answer = DeploymentResponseGenerator[Head | bytes]
 
@@ -50,7 +51,7 @@ DEATHS = 2
 """Replicas that may die of a prediction before it has had its chance."""
 GRACE = 1.0
 """Seconds after which one is hung up on that could not be cancelled otherwise."""
-STATES = ("READY", "BUSY", "STARTING")
+STATES = (State.READY, State.BUSY, State.STARTING)
 """Cog's words for its health, the best first."""
 
 
@@ -149,9 +150,9 @@ class Ingress:
                 return _later("all slots are taken")
             except (RayActorError, Died) as error:
                 log.warning("a replica died", reason=str(error))
-                return JSONResponse({"error": "The replica died", "status": "failed"}, 502)
+                return JSONResponse({"error": "The replica died", "status": Status.FAILED}, 502)
             except TaskCancelledError:
-                return JSONResponse({"id": _id(ask), "status": "canceled"})
+                return JSONResponse({"id": _id(ask), "status": Status.CANCELED})
             assert isinstance(body, bytes)
             task = asyncio.create_task(_end(answer, after.pop_all()))
             self._tasks.add(task)
@@ -213,7 +214,7 @@ class Ingress:
         states = [json.loads(body)["status"] for _, body in answers]
         rank = [STATES.index(state) if state in STATES else len(STATES) for state in states]
         best, body = answers[rank.index(min(rank))]
-        slots = str(self._slots * sum(state in ("READY", "BUSY") for state in states))
+        slots = str(self._slots * sum(state in (State.READY, State.BUSY) for state in states))
         return _whole(Head(best.status, {**best.headers, SLOTS: slots}), body)
 
 
@@ -252,4 +253,4 @@ def _whole(head: Head, body: bytes) -> Response:
 
 
 def _later(reason: str) -> Response:
-    return JSONResponse({"error": reason, "status": "failed"}, 503, {"Retry-After": "1"})
+    return JSONResponse({"error": reason, "status": Status.FAILED}, 503, {"Retry-After": "1"})

@@ -19,10 +19,11 @@ from pathlib import Path
 from ray import serve
 
 from hosting import log
-from hosting.backends.cog import ALONE, DEAD, Cog, Died
+from hosting.backends.cog import ALONE, Cog, Died
 from hosting.backends.servers import Launch, Server
 from hosting.backends.supervision import LOOK, Health
 from hosting.cluster.relay import Head, Relay, RelayedRequest
+from hosting.states import State, Status
 
 PATIENCE = 3.0
 """Seconds that an answer to what needs no slot may take."""
@@ -104,7 +105,7 @@ class Replica:
         url = await self._server.start()
         self._cog, self._relay = Cog(url), Relay(url)
         health = Health()
-        while await health.look(self._cog) != "READY":
+        while await health.look(self._cog) is not State.READY:
             if health.is_lost(self._server):
                 logs = await self._cog.setup_logs()
                 await self._server.end()
@@ -168,7 +169,7 @@ class Replica:
 
     async def check_health(self) -> None:
         """Raises RuntimeError when the Cog server is of no use: Serve replaces this replica."""
-        if (status := await self._cog.status()) in DEAD:
+        if (status := await self._cog.status()).is_dead:
             raise RuntimeError(f"the Cog server says {status}")
 
     async def __del__(self) -> None:
@@ -189,7 +190,7 @@ class Replica:
 
 def starting(prediction_id: str) -> tuple[Head, bytes]:
     """What Cog answers of a prediction that has not begun."""
-    document = {"id": prediction_id, "status": "starting"}
+    document = {"id": prediction_id, "status": Status.STARTING}
     body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body))}
     return Head(202, headers), body

@@ -135,8 +135,8 @@ async function run() {
  * @param {number} version: of the form that it was asked for with.
  */
 async function showNew(prediction, version) {
-  const { error } = await history.add(prediction, actions, true);
-  if (!error || form.version() !== version) return;
+  const { error, failure } = await history.add(prediction, actions, true);
+  if (failure !== "inputs" || form.version() !== version) return;
   for (const line of error.split("\n")) {
     const [name, ...words] = line.split(": ");
     if (words.length) form.field(name)?.say(words.join(": "));

@@ -20,6 +20,7 @@ from hosting.queue.metrics import Metrics
 from hosting.queue.runs import Run
 from hosting.queue.webhooks import Webhooks
 from hosting.settings import Settings
+from hosting.states import Status
 from hosting.storage import heartbeats, predictions
 from hosting.storage.database import Database, Unavailable
 from hosting.storage.files import Files
@@ -119,7 +120,7 @@ class Dispatcher:
 
     def gives_up(self, prediction: Prediction) -> bool:
         """Whether nobody should wait for it: this process ends before its turn comes."""
-        return self.stopping.is_set() and prediction.status == "starting"
+        return self.stopping.is_set() and prediction.status is Status.STARTING
 
     async def cancel(self, prediction_id: str) -> None:
         """Ends a prediction, if it is not over: at once in the queue, between two steps else."""

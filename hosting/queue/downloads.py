@@ -11,6 +11,7 @@ from hosting import log
 from hosting.net import fetch
 from hosting.queue.changes import LOOK, within
 from hosting.settings import Settings
+from hosting.states import FailureKind, Status
 from hosting.storage import mime, predictions
 from hosting.storage.database import Database, Unavailable, Work
 from hosting.storage.files import NOTHING_KEPT, Files
@@ -116,9 +117,12 @@ class Downloads:
                 try:
                     data = await picture(self._settings, url)
                 except fetch.FetchError as error:
-                    told = f"{name}: {error}"
                     return partial(
-                        predictions.conclude, live=prediction, status="failed", error=told
+                        predictions.conclude,
+                        live=prediction,
+                        status=Status.FAILED,
+                        error=f"{name}: {error}",
+                        failure=FailureKind.INPUTS,
                     )
                 # A name of its own: a front that was frozen may be fetching another picture.
                 files[name] = f"in-{name}-{secrets.token_hex(4)}"

@@ -11,11 +11,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from hosting.backends.endpoints import Endpoint
-from hosting.storage.predictions import FINISHED
+from hosting.states import UNFINISHED, FailureKind, State, Status
 from hosting.storage.tables import Prediction
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-STATES = ("STARTING", "READY", "SETUP_FAILED", "UNHEALTHY", "UNREACHABLE")
+STATES = (
+    State.STARTING,
+    State.READY,
+    State.SETUP_FAILED,
+    State.UNHEALTHY,
+    State.UNREACHABLE,
+)
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500)
 """Bounds of the histograms: from a few steps of the demo model to a queue of an hour."""
 
@@ -40,7 +46,7 @@ class Metrics:
         )
         self._ended = Counter(
             "stable_diffusion_predictions",
-            "Predictions that are over; kind tells why one failed: inputs, nsfw or worker.",
+            f"Predictions that are over; kind tells why one failed: {', '.join(FailureKind)}.",
             ["task", "status", "kind"],
             registry=self._registry,
         )
@@ -79,15 +85,15 @@ class Metrics:
         memory = before.metrics.get("device_memory")
         if isinstance(memory, int | float):
             self._memory.labels(endpoint.name).set(memory)
-        if after.status not in FINISHED:
+        if not after.status.is_over:
             return
         task, started, completed = after.task, after.started_at, after.completed_at
         if started is not None and completed is not None:
             self._waits.labels(task).observe(max(0.0, started - after.created_at))
             self._runs.labels(task).observe(max(0.0, completed - started))
-        self._ended.labels(task, after.status, _kind(after)).inc()
+        self._ended.labels(task, after.status, after.failure or "").inc()
 
-    def text(self, queue: Mapping[tuple[str, str], int], endpoints: Sequence[Endpoint]) -> bytes:
+    def text(self, queue: Mapping[tuple[str, Status], int], endpoints: Sequence[Endpoint]) -> bytes:
         """All of it, in Prometheus' format.
 
         Args:
@@ -96,22 +102,12 @@ class Metrics:
         """
         self._queue.clear()
         for task in sorted({one.task for one in endpoints if one.task}):
-            for status in ("starting", "processing"):
+            for status in UNFINISHED:
                 self._queue.labels(task, status).set(queue.get((task, status), 0))
         self._endpoints.clear()
         for one in endpoints:
-            now = one.status or "UNREACHABLE"
-            for state in dict.fromkeys((*STATES, now)):
-                self._endpoints.labels(one.name, state).set(int(state == now))
+            for state in dict.fromkeys((*STATES, one.status)):
+                self._endpoints.labels(one.name, state).set(int(state is one.status))
             self._running.labels(one.name).set(len(one.running))
             self._slots.labels(one.name).set(one.slots)
         return generate_latest(self._registry)
-
-
-def _kind(prediction: Prediction) -> str:
-    """Why a prediction failed; empty for one that did not."""
-    if prediction.status != "failed":
-        return ""
-    if prediction.crashes:
-        return "worker"
-    return "nsfw" if (prediction.error or "").startswith("NSFW") else "inputs"

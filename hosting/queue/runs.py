@@ -22,6 +22,7 @@ from hosting.backends.cog import Busy, Died, Refused, Unreachable
 from hosting.backends.endpoints import Endpoint
 from hosting.queue.changes import LOOK, Changes
 from hosting.queue.webhooks import Webhooks
+from hosting.states import FailureKind, State, Status
 from hosting.storage import mime, predictions
 from hosting.storage.database import Database, Unavailable, Work
 from hosting.storage.files import NOTHING_KEPT, TYPES, Files, output_name
@@ -65,7 +66,7 @@ class Run:
         again = partial(predictions.put_back, live=prediction)
         log.info("started", **about)
         try:
-            status, error = await self._listen()
+            status, error, failure = await self._listen()
         except asyncio.CancelledError:  # this process ends
             return again
         except Busy:
@@ -73,16 +74,17 @@ class Run:
             return again
         except Unreachable as fault:
             log.info("back to the queue", reason=str(fault), **about)
-            endpoint.status = ""
+            endpoint.status = State.UNREACHABLE
             return again
         except Died as fault:
             log.warning("its worker died", reason=str(fault), **about)
-            endpoint.status = ""
+            endpoint.status = State.UNREACHABLE
             return partial(predictions.crash, live=prediction, reason=str(fault))
         except Refused as fault:
-            status, error = "failed", str(fault)
+            status, error, failure = Status.FAILED, str(fault), FailureKind.INPUTS
         except FileNotFoundError:
-            status, error = "failed", "The files of its inputs are gone"
+            status, failure = Status.FAILED, FailureKind.INTERNAL
+            error = "The files of its inputs are gone"
         except (OSError, Unavailable) as fault:  # the disk is full, the database locked
             log.warning("back to the queue", reason=str(fault), **about)
             endpoint.pause(NOTHING_KEPT)
@@ -92,7 +94,9 @@ class Run:
             log.error("its run went wrong", exception=fault, reason=reason, **about)
             return partial(predictions.crash, live=prediction, reason=reason)
         log.info(status, **about, **({"reason": error} if error else {}))
-        return partial(predictions.conclude, live=prediction, status=status, error=error)
+        return partial(
+            predictions.conclude, live=prediction, status=status, error=error, failure=failure
+        )
 
     async def cancel(self) -> None:
         """Stops it between two steps, if it has come to the endpoint."""
@@ -112,7 +116,7 @@ class Run:
         except OSError as fault:
             log.warning("files are left", prediction=prediction.id, reason=str(fault))
 
-    async def _listen(self) -> tuple[str, str | None]:
+    async def _listen(self) -> tuple[Status, str | None, FailureKind | None]:
         """Has it run, and keeps what comes; how it ended, and why."""
         prediction = self.prediction
         inputs = {**prediction.request, **await asyncio.to_thread(self._input_urls)}
@@ -140,7 +144,7 @@ class Run:
                     case "completed":
                         # Ours has the pictures by our names.
                         prediction.metrics = {**data.get("metrics", {}), **prediction.metrics}
-                        return str(data["status"]), data["error"]
+                        return data["status"], data["error"], data["failure"]
                 self._changes.tell(prediction.id)
                 if time.monotonic() - saved >= SAVED_EVERY or kind == "output":
                     saved = time.monotonic()

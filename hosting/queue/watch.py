@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from hosting.queue.changes import LOOK, within
 from hosting.queue.dispatch import Dispatcher
+from hosting.states import Status
 from hosting.storage import predictions
 from hosting.storage.tables import Prediction
 
@@ -35,7 +36,7 @@ async def follow(
         if prediction is None:
             return
         yield prediction
-        if prediction.status in predictions.FINISHED or dispatcher.gives_up(prediction):
+        if prediction.status.is_over or dispatcher.gives_up(prediction):
             return
         if await within(change, LOOK):
             told = time.monotonic()
@@ -51,7 +52,7 @@ async def finished(dispatcher: Dispatcher, prediction: Prediction, seconds: floa
         change = dispatcher.changes.next(prediction.id)
         prediction = await dispatcher.current(prediction.id) or prediction
         left = end - time.monotonic()
-        is_over = prediction.status in predictions.FINISHED
+        is_over = prediction.status.is_over
         if is_over or left <= 0 or dispatcher.gives_up(prediction):
             return prediction
         await within(change, min(LOOK, left))
@@ -65,7 +66,7 @@ async def waited_for(
     Args:
         has_gone: whether the client that waits has hung up.
     """
-    while prediction.status not in predictions.FINISHED:
+    while not prediction.status.is_over:
         prediction = await finished(dispatcher, prediction, LOOK)
         if dispatcher.gives_up(prediction):
             break
@@ -76,7 +77,7 @@ async def waited_for(
 
 async def queue(dispatcher: Dispatcher, prediction: Prediction) -> Queue | None:
     """The place and the estimated wait, in seconds, of a prediction that waits."""
-    if prediction.status != "starting":
+    if prediction.status is not Status.STARTING:
         return None
     place = await dispatcher.database.read(predictions.position, prediction)
     seconds = await dispatcher.database.read(predictions.typical_seconds, prediction.task)

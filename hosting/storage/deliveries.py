@@ -7,6 +7,7 @@ import time
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
+from hosting.states import Status
 from hosting.storage import predictions
 from hosting.storage.tables import Delivery, Prediction, Token
 
@@ -50,7 +51,7 @@ def claim(session: Session, delivery_id: str, front_id: str) -> tuple[Prediction
     token = session.get_one(Token, prediction.token_id)
     session.expunge(prediction)
     for name, value in delivery.seen.items():
-        setattr(prediction, name, value)
+        setattr(prediction, name, Status(value) if name == "status" else value)
     return prediction, token.webhook_secret, prediction.webhook
 
 

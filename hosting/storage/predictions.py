@@ -13,11 +13,11 @@ from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 
+from hosting.states import FINISHED, UNFINISHED, FailureKind, Status
 from hosting.storage import pages
 from hosting.storage.pages import Page
 from hosting.storage.tables import Delivery, Heartbeat, Prediction, Token, Upload
 
-FINISHED = ("succeeded", "failed", "canceled")
 EVENTS = ("start", "output", "logs", "completed")
 """What a webhook may want to hear of."""
 CHANGING = (
@@ -52,7 +52,7 @@ def add(session: Session, prediction: Prediction, limit: int) -> Prediction | No
             return known
     unfinished = select(func.count()).where(
         Prediction.token_id == prediction.token_id,
-        Prediction.status.in_(("starting", "processing")),
+        Prediction.status.in_(UNFINISHED),
     )
     if (session.scalar(unfinished) or 0) >= limit:
         return None
@@ -124,7 +124,7 @@ def claim(session: Session, task: str, has_company: bool, front_id: str) -> Pred
     before = waiting.where(suspect, Prediction.number < prediction.number)
     if has_company and session.scalar(before) is not None:
         return None
-    prediction.status, prediction.front_id = "processing", front_id
+    prediction.status, prediction.front_id = Status.PROCESSING, front_id
     prediction.started_at = time.time()
     prediction.attempt += 1
     return prediction
@@ -162,8 +162,8 @@ def put_back(session: Session, live: Prediction) -> Prediction | None:
     if prediction is None:
         return None
     if prediction.canceling:
-        return finish(session, prediction.id, "canceled")
-    prediction.status, prediction.started_at, prediction.front_id = "starting", None, None
+        return finish(session, prediction.id, Status.CANCELED)
+    prediction.status, prediction.started_at, prediction.front_id = Status.STARTING, None, None
     prediction.output, prediction.logs, prediction.metrics = [], "", {}
     return prediction
 
@@ -178,13 +178,13 @@ def crash(session: Session, live: Prediction, reason: str) -> Prediction | None:
         return put_back(session, prediction)
     alone = MOST_CRASHES - 1
     error = f"The worker died whenever it ran this prediction, {alone} times alone: {reason}"
-    return finish(session, prediction.id, "failed", error)
+    return finish(session, prediction.id, Status.FAILED, error, FailureKind.WORKER)
 
 
 def running(session: Session, front_id: str) -> dict[tuple[str, int], bool]:
     """The ids and attempts that a front runs, and whether each is to be cancelled."""
     own = select(Prediction).where(
-        Prediction.status == "processing", Prediction.front_id == front_id
+        Prediction.status == Status.PROCESSING, Prediction.front_id == front_id
     )
     return {(one.id, one.attempt): one.canceling for one in session.scalars(own)}
 
@@ -192,7 +192,7 @@ def running(session: Session, front_id: str) -> dict[tuple[str, int], bool]:
 def put_back_forsaken(session: Session) -> list[str]:
     """Puts back whatever was running at a front that is not there any more; the ids."""
     forsaken = select(Prediction).where(
-        Prediction.status == "processing", is_free(Prediction.front_id)
+        Prediction.status == Status.PROCESSING, is_free(Prediction.front_id)
     )
     found = list(session.scalars(forsaken.order_by(Prediction.number).with_for_update()))
     for prediction in found:
@@ -206,25 +206,34 @@ def is_free(front_id: InstrumentedAttribute[str | None]) -> ColumnElement[bool]:
 
 
 def finish(
-    session: Session, prediction_id: str, status: str, error: str | None = None
+    session: Session,
+    prediction_id: str,
+    status: Status,
+    error: str | None = None,
+    failure: FailureKind | None = None,
 ) -> Prediction | None:
     """Ends a prediction, once: None if it was over."""
     prediction = _unfinished(session, prediction_id)
     if prediction is None:
         return None
-    prediction.status, prediction.error, prediction.completed_at = status, error, time.time()
+    prediction.status, prediction.completed_at = status, time.time()
+    prediction.error, prediction.failure = error, failure
     _announce(session, prediction, "completed")
     return prediction
 
 
 def conclude(
-    session: Session, live: Prediction, status: str, error: str | None = None
+    session: Session,
+    live: Prediction,
+    status: Status,
+    error: str | None = None,
+    failure: FailureKind | None = None,
 ) -> Prediction | None:
     """Ends a prediction with all that it has said and made. None if it was over."""
     if _held(session, live) is None:
         return None
     save(session, live)
-    return finish(session, live.id, status, error)
+    return finish(session, live.id, status, error, failure)
 
 
 def cancel(session: Session, prediction_id: str) -> Prediction | None:
@@ -232,8 +241,8 @@ def cancel(session: Session, prediction_id: str) -> Prediction | None:
     prediction = _unfinished(session, prediction_id)
     if prediction is None:
         return None
-    if prediction.status == "starting":
-        return finish(session, prediction_id, "canceled")
+    if prediction.status == Status.STARTING:
+        return finish(session, prediction_id, Status.CANCELED)
     prediction.canceling = True
     return prediction
 
@@ -248,7 +257,7 @@ def typical_seconds(session: Session, task: str) -> float | None:
     """How long a prediction of the task has run of late, in the mean; None if none has."""
     done = (
         select(Prediction.completed_at - Prediction.started_at)
-        .where(Prediction.task == task, Prediction.status == "succeeded")
+        .where(Prediction.task == task, Prediction.status == Status.SUCCEEDED)
         .order_by(Prediction.number.desc())
         .limit(SAMPLE)
     )
@@ -256,11 +265,11 @@ def typical_seconds(session: Session, task: str) -> float | None:
     return sum(seconds) / len(seconds) if seconds else None
 
 
-def unfinished(session: Session) -> dict[tuple[str, str], int]:
+def unfinished(session: Session) -> dict[tuple[str, Status], int]:
     """How many predictions wait and run, by their task and status."""
     counted = (
         select(Prediction.task, Prediction.status, func.count())
-        .where(Prediction.status.in_(("starting", "processing")))
+        .where(Prediction.status.in_(UNFINISHED))
         .group_by(Prediction.task, Prediction.status)
     )
     return {(task, status): number for task, status, number in session.execute(counted)}
@@ -311,7 +320,7 @@ def _unfinished(session: Session, prediction_id: str) -> Prediction | None:
     wanted = select(Prediction).where(Prediction.id == prediction_id)
     now = wanted.with_for_update().execution_options(populate_existing=True)
     prediction = session.scalar(now)
-    return prediction if prediction and prediction.status not in FINISHED else None
+    return prediction if prediction and not prediction.status.is_over else None
 
 
 def _held(session: Session, live: Prediction) -> Prediction | None:
@@ -325,9 +334,9 @@ def _held(session: Session, live: Prediction) -> Prediction | None:
 
 def _is_unready(front_id: str) -> ColumnElement[bool]:
     """Whether a prediction's files are still to be fetched, and nobody but the front does."""
-    waits = (Prediction.status == "starting") & Prediction.ready.is_(False)
+    waits = (Prediction.status == Status.STARTING) & Prediction.ready.is_(False)
     return waits & ((Prediction.front_id == front_id) | is_free(Prediction.front_id))
 
 
 def _waiting(task: str) -> Select[Prediction]:
-    return select(Prediction).where(Prediction.status == "starting", Prediction.task == task)
+    return select(Prediction).where(Prediction.status == Status.STARTING, Prediction.task == task)

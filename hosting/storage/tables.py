@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
+from enum import StrEnum
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, BigInteger, Dialect, ForeignKey, Index, Integer, String, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from hosting.states import FailureKind, Status
 
 COUNT = BigInteger().with_variant(Integer, "sqlite")
 """Integers beyond 2^31, which SQLite's are anyway."""
@@ -30,10 +33,33 @@ class Text(TypeDecorator[str]):
         return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if value else value
 
 
+class Word(TypeDecorator[StrEnum]):
+    """One of the words of an enumeration, as text: another may come without a migration."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, words: type[StrEnum]) -> None:
+        super().__init__()
+        self.words = words
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """The text that is stored."""
+        return None if value is None else self.words(value).value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:  # noqa: ARG002
+        """The word that was stored."""
+        return None if value is None else self.words(value)
+
+
 class Base(DeclarativeBase):
     """What all tables are made from. Times are seconds since 1970, UTC."""
 
-    type_annotation_map: ClassVar = {str: Text}
+    type_annotation_map: ClassVar = {
+        str: Text,
+        Status: Word(Status),
+        FailureKind: Word(FailureKind),
+    }
 
 
 class Token(Base):
@@ -81,7 +107,7 @@ class Prediction(Base):
     """Inputs that are files, by name: where they are to be had, in the end a file of ours."""
     ready: Mapped[bool]
     """Whether all of `files` lie in the prediction's folder."""
-    status: Mapped[str] = mapped_column(default="starting")
+    status: Mapped[Status] = mapped_column(default=Status.STARTING)
     canceling: Mapped[bool] = mapped_column(default=False)
     crashes: Mapped[int] = mapped_column(default=0)
     """How often its worker died while it ran."""
@@ -92,6 +118,8 @@ class Prediction(Base):
     output: Mapped[list[str]] = mapped_column(JSON, default=list)
     """The names of the files made, in their order."""
     error: Mapped[str | None]
+    failure: Mapped[FailureKind | None]
+    """Why it failed, if it did; `error` says it to people."""
     logs: Mapped[str] = mapped_column(default="")
     metrics: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     created_at: Mapped[float] = mapped_column(default=time.time)

@@ -156,7 +156,18 @@ def test_flagged_images_are_left_out_and_told(
     assert "image 2, of seed 6, is left out: NSFW content detected" in capsys.readouterr().out
     with pytest.raises(NsfwError, match="NSFW content detected. Try running it again, or try a"):
         run(predictor, prompt="a rose", num_inference_steps=1)
+    assert predictor.metrics["failure"] == "nsfw"
     predictor.engine.close()
+
+
+def test_what_is_wrong_with_the_inputs_is_a_failure_of_its_kind(
+    predictor: Any, tmp_path: Path
+) -> None:
+    broken = tmp_path / "text.png"
+    broken.write_text("hello")
+    with pytest.raises(InputError, match="^image: the file is no picture"):
+        run(predictor, prompt="a rose", image=broken)
+    assert predictor.metrics["failure"] == "inputs"
 
 
 @pytest.mark.parametrize("name", ["DepthToImage", "Upscaler"])

@@ -24,6 +24,7 @@ from hosting.net.links import Links
 from hosting.queue import watch
 from hosting.queue.dispatch import Dispatcher
 from hosting.settings import Settings
+from hosting.states import FINISHED, Status
 from hosting.storage import predictions, tokens
 from hosting.storage.database import Database
 from hosting.storage.files import Files
@@ -100,7 +101,7 @@ class Queue(Dispatcher):
     async def over(self, *ids: str) -> list[Prediction]:
         """The records of predictions, once they are over."""
         records = [await watch.finished(self, await self.found(one), LONGEST) for one in ids]
-        assert {one.status for one in records} <= set(predictions.FINISHED)
+        assert {one.status for one in records} <= set(FINISHED)
         return records
 
     def pictures(self, record: Prediction) -> list[bytes]:
@@ -120,6 +121,8 @@ def prediction(token: Token, prompt: str, seed: int = 7, **fields: Any) -> Predi
     }
     plain |= {"version": "v", "source": "http://localhost", "input": {"prompt": prompt}}
     plain |= {"files": {}, "ready": True}
+    if "status" in fields:
+        fields["status"] = Status(fields["status"])
     return Prediction(**{**plain, "request": request, **fields})
 
 

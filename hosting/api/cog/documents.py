@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from hosting.queue.dispatch import Dispatcher
+from hosting.states import Status
 from hosting.storage.tables import Prediction
 
 
@@ -19,7 +20,7 @@ async def result(dispatcher: Dispatcher, prediction: Prediction) -> dict[str, An
     }
     if prediction.error:
         shown["error"] = prediction.error
-    if prediction.status == "succeeded":
+    if prediction.status is Status.SUCCEEDED:
         urls = dispatcher.files.data_urls
         shown["output"] = await asyncio.to_thread(urls, prediction.id, prediction.output)
     return shown

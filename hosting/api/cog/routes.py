@@ -24,8 +24,9 @@ from hosting.queue import watch
 from hosting.queue.dispatch import Dispatcher
 from hosting.queue.inputs import InvalidInputs
 from hosting.queue.intake import Ask, accept
+from hosting.states import State
 from hosting.storage import predictions
-from hosting.storage.predictions import EVENTS, FINISHED
+from hosting.storage.predictions import EVENTS
 
 routes = APIRouter(tags=["Cog"])
 
@@ -78,7 +79,7 @@ async def cancel(prediction_id: str, visitor: Admitted) -> Response:
     """Ends a prediction, between two steps if it runs."""
     dispatcher = visitor.dispatcher
     found = await dispatcher.database.read(predictions.find, prediction_id, visitor.token.id)
-    if found is None or found.status in FINISHED:
+    if found is None or found.status.is_over:
         return JSONResponse({}, 404)
     await dispatcher.cancel(found.id)
     return JSONResponse({})
@@ -101,8 +102,8 @@ async def schema(request: Request, model: str | None = None) -> Response:
 @routes.get("/health-check", response_model=None)
 async def health_check(request: Request) -> Response:
     """Whether a model is ready: READY, or STARTING."""
-    ready = any(one.status == "READY" for one in services_of(request).dispatcher.endpoints)
-    return JSONResponse({"status": "READY" if ready else "STARTING"})
+    ready = any(one.status is State.READY for one in services_of(request).dispatcher.endpoints)
+    return JSONResponse({"status": State.READY if ready else State.STARTING})
 
 
 async def _predict(

@@ -12,7 +12,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from hosting.api.cog import documents
 from hosting.queue import watch
 from hosting.queue.dispatch import Dispatcher
-from hosting.storage.predictions import FINISHED
+from hosting.states import Status
 from hosting.storage.tables import Prediction
 
 
@@ -30,7 +30,7 @@ async def events(dispatcher: Dispatcher, prediction: Prediction) -> AsyncGenerat
     is_over = False
     try:
         given_id = prediction.given_id or prediction.id
-        yield event("start", {"id": given_id, "status": "processing"})
+        yield event("start", {"id": given_id, "status": Status.PROCESSING})
         async for now in watch.follow(dispatcher, prediction.id):
             if now is None:
                 yield KEEPALIVE_COMMENT
@@ -49,7 +49,7 @@ async def events(dispatcher: Dispatcher, prediction: Prediction) -> AsyncGenerat
                 for url in await asyncio.to_thread(dispatcher.files.data_urls, now.id, added):
                     yield event("output", {"chunk": url})
                 outputs = len(now.output)
-            is_over = now.status in FINISHED
+            is_over = now.status.is_over
             if is_over:
                 yield event("completed", await documents.result(dispatcher, now))
     finally:

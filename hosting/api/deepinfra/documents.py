@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 # Pydantic, which documents these, takes no other before Python 3.12.
 from typing_extensions import TypedDict
 
+from hosting.states import Status
 from hosting.storage.tables import Prediction
+
+InferenceState = Literal["queued", "running", "succeeded", "failed"]
+STATUSES: dict[Status, InferenceState] = {
+    Status.STARTING: "queued",
+    Status.PROCESSING: "running",
+    Status.SUCCEEDED: "succeeded",
+    Status.FAILED: "failed",
+    Status.CANCELED: "failed",
+}
+"""What DeepInfra calls them."""
 
 
 class InferenceStatus(TypedDict):
     """How a prediction ended, as DeepInfra's API tells it. Nothing costs anything here."""
 
-    status: Literal["queued", "running", "succeeded", "failed"]
+    status: InferenceState
     runtime_ms: int
     cost: float
     tokens_generated: int
@@ -40,7 +51,6 @@ def inference(record: Prediction, urls: list[str]) -> InferenceShape:
     Args:
         urls: its pictures, as data URLs.
     """
-    statuses = {"starting": "queued", "processing": "running", "canceled": "failed"}
     made = sorted(record.metrics.get("images", []), key=lambda image: int(image["index"]))
     seconds = record.metrics.get("predict_time", 0)
     return {
@@ -49,7 +59,7 @@ def inference(record: Prediction, urls: list[str]) -> InferenceShape:
         "seed": record.request["seed"],
         "request_id": record.id,
         "inference_status": {
-            "status": cast(Any, statuses.get(record.status, record.status)),
+            "status": STATUSES[record.status],
             "runtime_ms": round(1000 * seconds),
             "cost": 0.0,
             "tokens_generated": 0,
@@ -66,6 +76,6 @@ def inference_told(record: Prediction, urls: list[str]) -> dict[str, Any]:
     """
     whole: dict[str, Any] = {**inference(record, urls)}
     told = {name: whole.pop(name) for name in ("request_id", "inference_status")}
-    if record.status == "succeeded":
+    if record.status is Status.SUCCEEDED:
         return {**told, "results": whole}
     return {**told, "error": record.error or "It was canceled"}

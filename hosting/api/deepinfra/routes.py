@@ -27,8 +27,8 @@ from hosting.published_models import Model
 from hosting.queue import watch
 from hosting.queue.inputs import Fault
 from hosting.queue.intake import Ask, accept
+from hosting.states import Status
 from hosting.storage import mime
-from hosting.storage.predictions import FINISHED
 from hosting.storage.tables import Prediction
 
 OWNERS = {"stabilityai": "stability-ai"}
@@ -88,9 +88,9 @@ async def infer(owner: str, name: str, request: Request, visitor: Admitted) -> I
         prediction = await watch.waited_for(dispatcher, prediction, request.is_disconnected)
         if dispatcher.gives_up(prediction):
             raise Problem(503, "The server stops; ask again later", headers={"Retry-After": "5"})
-    if prediction.status in ("failed", "canceled"):
+    if prediction.status in (Status.FAILED, Status.CANCELED):
         raise _failure(prediction)
-    names = prediction.output if prediction.status in FINISHED else []
+    names = prediction.output if prediction.status.is_over else []
     urls = await asyncio.to_thread(dispatcher.files.data_urls, prediction.id, names)
     return documents.inference(prediction, urls)
 
@@ -137,8 +137,8 @@ async def _data_url(part: UploadFile) -> str:
 
 def _failure(prediction: Prediction) -> Problem:
     """Why there is no result."""
-    if prediction.status == "canceled":
+    if prediction.status is Status.CANCELED:
         return Problem(409, "It was canceled")
-    # What the model said is the client's to mend; what its worker died of is not.
-    status = HTTPStatus.INTERNAL_SERVER_ERROR if prediction.crashes else HTTPStatus.BAD_REQUEST
+    is_the_clients = prediction.failure is not None and prediction.failure.is_the_clients
+    status = HTTPStatus.BAD_REQUEST if is_the_clients else HTTPStatus.INTERNAL_SERVER_ERROR
     return Problem(status, prediction.error or "It failed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Generic, Literal, NotRequired, cast
+from typing import Any, Generic, Literal, NotRequired
 
 # Pydantic, which documents these, takes no other before Python 3.12.
 from typing_extensions import TypedDict, TypeVar
@@ -16,6 +16,7 @@ from hosting.published_models import Model
 from hosting.queue import watch
 from hosting.queue.inputs import RENAMED
 from hosting.queue.watch import Queue
+from hosting.states import FailureKind, Status
 from hosting.storage.tables import Prediction, Token, Upload
 
 Shape = TypeVar("Shape")
@@ -26,7 +27,7 @@ EPOCH = "2022-11-24T00:00:00.000Z"
 
 
 class PredictionShape(TypedDict):
-    """A prediction. `queue` is there while it waits."""
+    """A prediction. `queue` is there while it waits, and `failure` if it failed."""
 
     id: str
     model: str
@@ -35,7 +36,7 @@ class PredictionShape(TypedDict):
     output: list[str] | None
     logs: str
     error: str | None
-    status: Literal["starting", "processing", "succeeded", "failed", "canceled"]
+    status: Status
     source: Literal["api"]
     data_removed: bool
     metrics: dict[str, Any]
@@ -44,6 +45,7 @@ class PredictionShape(TypedDict):
     completed_at: str | None
     urls: dict[str, str]
     queue: NotRequired[Queue]
+    failure: NotRequired[FailureKind]
 
 
 class VersionShape(TypedDict):
@@ -126,7 +128,7 @@ def prediction(
         "output": [link(f"{folder}/{name}") for name in record.output] or None,
         "logs": record.logs,
         "error": record.error,
-        "status": cast(Any, record.status),
+        "status": record.status,
         "source": "api",
         "data_removed": False,
         "metrics": record.metrics,
@@ -142,6 +144,8 @@ def prediction(
     }
     if queue:
         shown["queue"] = queue
+    if record.failure:
+        shown["failure"] = record.failure
     return shown
 
 

@@ -31,6 +31,7 @@ from hosting.published_models import MODELS, Model
 from hosting.queue import watch
 from hosting.queue.inputs import Fault
 from hosting.queue.intake import Ask, accept
+from hosting.states import Status
 from hosting.storage import predictions
 from hosting.storage.tables import Prediction
 
@@ -202,9 +203,9 @@ async def _create(
         seconds = min(max(int(wanted[1] or LONGEST_WAIT), 1), LONGEST_WAIT)
         prediction = await watch.finished(dispatcher, prediction, seconds - MARGIN)
     shown = await documents.shown(visitor.view, prediction)
-    if shown["status"] == "processing":
+    if shown["status"] is Status.PROCESSING:
         # Replicate says so too: its clients take anything else for the end.
-        shown["status"] = "starting"
+        shown["status"] = Status.STARTING
     return shown
 
 

@@ -11,7 +11,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from hosting.api.replicate import documents
 from hosting.api.view import View
 from hosting.queue import watch
-from hosting.storage.predictions import FINISHED
+from hosting.states import Status
 
 
 async def events(
@@ -44,8 +44,8 @@ async def events(
         for url in (shown["output"] or [])[outputs:]:
             outputs += 1
             yield event("output", url)
-        if shown["status"] == "failed":
+        if shown["status"] is Status.FAILED:
             yield event("error", json.dumps({"detail": shown["error"]}))
-        if shown["status"] in FINISHED:
-            reason = {} if shown["status"] == "succeeded" else {"reason": shown["status"]}
+        if shown["status"].is_over:
+            reason = {} if shown["status"] is Status.SUCCEEDED else {"reason": shown["status"]}
             yield event("done", json.dumps(reason))

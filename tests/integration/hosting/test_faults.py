@@ -17,8 +17,8 @@ import httpx2
 import pytest
 
 from hosting.api import connections
+from hosting.states import FINISHED
 from hosting.storage import connection
-from hosting.storage.predictions import FINISHED
 from tests.support.front import LONGEST, Front, front, wait_until
 from tools.fake_cog import CogServer, data_url, pixels
 

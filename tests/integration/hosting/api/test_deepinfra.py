@@ -239,6 +239,22 @@ def test_what_the_model_finds_wrong_is_the_clients_to_mend(model: TextToImage) -
     assert raised.value.message == "image: it is no picture"
 
 
+@pytest.mark.parametrize(
+    ("prompt", "what", "status"),
+    [
+        ("bad and unlucky", ("break", "fail"), 400),
+        ("flagged", ("nsfw",), 400),
+        ("strange", ("err",), 500),
+        ("deadly", ("break",), 500),
+    ],
+)
+def test_only_what_the_client_can_mend_is_its_fault(
+    one: Front, cog: CogServer, prompt: str, what: tuple[str, ...], status: int
+) -> None:
+    cog.tell(prompt, *what)
+    detail(one.client.post(PATH, json={"prompt": prompt}), status)
+
+
 def test_a_model_that_is_not_there_is_not_found(one: Front) -> None:
     for name, says in (
         ("a/b", "There is no model a/b"),

@@ -9,6 +9,7 @@ import pytest
 
 from hosting.queue import runs
 from hosting.queue.dispatch import Dispatcher
+from hosting.states import State
 from hosting.storage import heartbeats, predictions
 from tests.support.front import Queue, in_queue, until
 from tools.fake_cog import CogServer, pixels
@@ -259,8 +260,8 @@ def test_one_endpoint_serves_on_while_the_other_has_lost_its_worker(tmp_path: Pa
 def test_what_is_sent_to_a_dead_worker_is_no_suspect(tmp_path: Path, cog: CogServer) -> None:
     cog.status, cog.restarts = "UNHEALTHY", False
 
-    async def says_that_it_is_well() -> str:
-        return "READY"
+    async def says_that_it_is_well() -> State:
+        return State.READY
 
     @in_queue(tmp_path, cog)
     async def _(queue: Queue) -> None:

@@ -84,7 +84,7 @@ def test_an_input_that_cannot_be_fetched_fails_the_prediction_by_its_name(
         async def _(queue: Queue) -> None:
             files = {"image": url + path if path else "gopher://127.0.0.1/"}
             (done,) = await queue.over(await queue.ask("fox", files=files, ready=False))
-            assert done.status == "failed"
+            assert (done.status, done.failure) == ("failed", "inputs")
             assert done.error is not None
             assert done.error.startswith("image: ")
             assert reason in done.error

@@ -70,7 +70,11 @@ def test_the_queue_and_the_endpoints_are_as_they_are_now(one: Front, cog: CogSer
 def test_what_ends_is_counted_with_its_times_and_its_reason(one: Front, cog: CogServer) -> None:
     cog.tell("bad", "fail")
     cog.tell("deadly", "die")
-    for prompt in ("fox", "fox", "bad", "deadly"):
+    cog.tell("flagged", "nsfw")
+    cog.tell("strange", "err")
+    # Its worker has died, of another perhaps; what it failed of are its own inputs.
+    cog.tell("bad and unlucky", "break", "fail")
+    for prompt in ("fox", "fox", "bad", "deadly", "flagged", "strange", "bad and unlucky"):
         ask(one, prompt)
     seen = figures(one)
 
@@ -79,12 +83,14 @@ def test_what_ends_is_counted_with_its_times_and_its_reason(one: Front, cog: Cog
         return seen["predictions_total", labels]
 
     assert ended("succeeded", "") == 2
-    assert ended("failed", "inputs") == 1
+    assert ended("failed", "inputs") == 2
     assert ended("failed", "worker") == 1
-    assert seen["worker_deaths_total", (("endpoint", cog.url),)] == 4
+    assert ended("failed", "nsfw") == 1
+    assert ended("failed", "internal") == 1
+    assert seen["worker_deaths_total", (("endpoint", cog.url),)] == 5
     task = ("task", "img2img")
-    assert seen["run_seconds_count", (task,)] == seen["wait_seconds_count", (task,)] == 4
-    assert seen["run_seconds_bucket", (("le", "+Inf"), task)] == 4
+    assert seen["run_seconds_count", (task,)] == seen["wait_seconds_count", (task,)] == 7
+    assert seen["run_seconds_bucket", (("le", "+Inf"), task)] == 7
     assert 0 < seen["run_seconds_sum", (task,)] < 60
 
 

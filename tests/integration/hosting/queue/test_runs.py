@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hosting.states import FailureKind, Status
 from hosting.storage.files import Files
 from tests.support.front import Queue, in_queue, until
 from tools.fake_cog import CogServer, pixels
@@ -48,6 +49,38 @@ def test_a_failed_prediction_says_why(tmp_path: Path, cog: CogServer) -> None:
         assert (done.status, done.error) == ("failed", "image: it is no picture")
 
     assert len(cog.runs) == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "failure"),
+    [
+        ("fail", FailureKind.INPUTS),
+        ("fail as before", FailureKind.INPUTS),
+        ("nsfw", FailureKind.NSFW),
+        ("nsfw as before", FailureKind.NSFW),
+        ("err", FailureKind.INTERNAL),
+        ("die", FailureKind.WORKER),
+    ],
+)
+def test_a_failed_prediction_knows_of_what_kind_its_failure_is(
+    tmp_path: Path, cog: CogServer, what: str, failure: FailureKind
+) -> None:
+    cog.tell("fox", "break", what)
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        (done,) = await queue.over(await queue.ask("fox"))
+        assert (done.status, done.failure) == (Status.FAILED, failure)
+        assert isinstance(done.failure, FailureKind)
+        assert done.crashes == (4 if what == "die" else 1)
+        assert "failure" not in done.metrics
+
+
+def test_files_that_are_gone_are_no_fault_of_the_inputs(tmp_path: Path, cog: CogServer) -> None:
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        (done,) = await queue.over(await queue.ask("fox", files={"image": "in-image"}))
+        assert (done.status, done.failure) == (Status.FAILED, FailureKind.INTERNAL)
 
 
 @pytest.mark.parametrize("what", ["break", "garbage", "strange", "no picture"])

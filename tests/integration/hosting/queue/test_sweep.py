@@ -12,6 +12,7 @@ import pytest
 
 from hosting.queue import sweep
 from hosting.settings import Settings
+from hosting.states import FINISHED
 from hosting.storage import predictions, tokens, uploads
 from hosting.storage.database import Database
 from hosting.storage.files import Files
@@ -68,10 +69,7 @@ def test_what_is_older_than_it_is_kept_is_removed_and_nothing_else(house: House)
         house.add(created_at=now - 9 * DAY),
         house.add(created_at=now - 9 * DAY, status="succeeded", completed_at=now),
     }
-    old = [
-        house.add(status=status, completed_at=now - 2 * DAY - 600)
-        for status in predictions.FINISHED
-    ]
+    old = [house.add(status=status, completed_at=now - 2 * DAY - 600) for status in FINISHED]
     for one in kept:
         age(house.folder / "predictions" / one, 9 * DAY)
     house.sweep(retention_days=2)

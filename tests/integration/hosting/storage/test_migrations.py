@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
+from hosting.states import FailureKind, Status
 from hosting.storage import database, migrate, predictions, tokens, uploads
 from hosting.storage.connection import connect
 from hosting.storage.database import Database, DatabaseError
@@ -94,7 +95,7 @@ def test_what_is_in_an_older_file_is_there_and_works(tmp_path: Path) -> None:
             claimed = predictions.claim(session, "img2img", False, "this")
             assert claimed is not None
             assert (claimed.id, claimed.attempt) == (expected, 1)
-            assert predictions.conclude(session, claimed, "succeeded") is not None
+            assert predictions.conclude(session, claimed, Status.SUCCEEDED) is not None
         added = predictions.add(session, front.prediction(token, "owl"), 10)
         assert added is not None
         assert added.number == 4
@@ -111,6 +112,60 @@ def test_a_file_of_yesterday_is_brought_up_too(tmp_path: Path) -> None:
     raw.close()
     store = Database(file)
     assert store.now(lambda session: session.get_one(Upload, 1).name) == "a"
+    store.close()
+
+
+ERRORS = {
+    "worker": "The worker died whenever it ran this prediction, 3 times alone: ReadError",
+    "nsfw": "NSFW content detected. Try running it again, or try a different prompt.",
+    "internal": "The files of its inputs are gone",
+    "inputs": "image: it is no picture",
+}
+
+
+def test_of_what_failed_before_the_kind_is_read_from_its_sentence(tmp_path: Path) -> None:
+    file = older(tmp_path)
+    with sqlite3.connect(file) as raw:
+        for number, (kind, error) in enumerate(ERRORS.items(), 10):
+            raw.execute(PREDICTION, (number, kind, None, "failed", "[]", 2.5))
+            raw.execute("UPDATE predictions SET error = ? WHERE id = ?", (error, kind))
+        # A worker that died of another's fault does not make this one's inputs any better.
+        raw.execute("UPDATE predictions SET crashes = 1 WHERE id = 'inputs'")
+    raw.close()
+    _failures_are_known(Database(file))
+
+
+def test_the_same_on_postgresql(server: PostgreSQL) -> None:
+    url = server.url(server.create())
+    _run_steps(url, "5")
+    engine = connect(url, 1)
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO tokens VALUES ('local', 'local', NULL, 'w', 1.5)"))
+        rows: dict[str, tuple[str, str | None]] = {
+            "done": ("succeeded", None),
+            "runs": ("processing", None),
+            **{kind: ("failed", error) for kind, error in ERRORS.items()},
+        }
+        for number, (name, (status, error)) in enumerate(rows.items()):
+            connection.execute(
+                text(
+                    "INSERT INTO predictions (number, id, token_id, task, model, version, source, "
+                    "input, request, files, ready, status, canceling, crashes, output, error, "
+                    "logs, metrics, created_at, webhook_events) VALUES (:number, :name, 'local', "
+                    "'img2img', 'a/b', 'v', '', '{}', '{}', '{}', true, :status, false, 0, '[]', "
+                    ":error, '', '{}', 1.5, '[]')"
+                ),
+                {"number": number, "name": name, "status": status, "error": error},
+            )
+    engine.dispose()
+    _failures_are_known(Database(url))
+
+
+def _failures_are_known(store: Database) -> None:
+    for name in (*ERRORS, "done", "runs"):
+        found = store.now(predictions.find, name)
+        assert found is not None
+        assert found.failure == (FailureKind(name) if name in ERRORS else None)
     store.close()
 
 

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
+from hosting.states import FINISHED, FailureKind, Status
 from hosting.storage import predictions, tokens
 from hosting.storage.database import Database
 from hosting.storage.predictions import MOST_CRASHES
@@ -128,7 +129,7 @@ def test_a_token_has_so_many_unfinished_predictions_and_no_more(session: Session
     claimed(session)
     assert predictions.add(session, prediction(own, "fox"), 2) is None
     add(session, token=other, limit=2)
-    predictions.finish(session, first.id, "succeeded")
+    predictions.finish(session, first.id, Status.SUCCEEDED)
     add(session, token=own, limit=2)
 
 
@@ -177,6 +178,7 @@ def test_the_worker_may_die_so_often_and_then_the_prediction_fails(session: Sess
     claimed(session)
     predictions.crash(session, fox, "it died")
     assert fox.status == "failed"
+    assert fox.failure is FailureKind.WORKER
     assert fox.error == ("The worker died whenever it ran this prediction, 3 times alone: it died")
     assert claimed(session) is None
 
@@ -198,15 +200,15 @@ def test_one_that_was_to_be_cancelled_does_not_run_again(session: Session, by: s
 # The end
 
 
-@pytest.mark.parametrize("status", predictions.FINISHED)
-def test_what_is_over_stays_as_it_is(session: Session, status: str) -> None:
+@pytest.mark.parametrize("status", FINISHED)
+def test_what_is_over_stays_as_it_is(session: Session, status: Status) -> None:
     fox = add(session, webhook=HOOK)
     claimed(session)
     assert predictions.finish(session, fox.id, status, "why") is fox
     ended = fox.completed_at
     live = prediction(token(session), "fox", logs="late", output=["out-9.png"])
     live.id, live.metrics, live.front_id, live.attempt = fox.id, {}, "this", 1
-    assert predictions.finish(session, fox.id, "failed", "other") is None
+    assert predictions.finish(session, fox.id, Status.FAILED, "other") is None
     assert predictions.cancel(session, fox.id) is None
     assert predictions.put_back(session, live) is None
     assert predictions.crash(session, live, "it died") is None
@@ -249,7 +251,7 @@ def test_a_webhook_hears_of_what_is_new_once(session: Session) -> None:
     live.output = ["out-0.png"]
     predictions.save(session, live)
     predictions.save(session, live)
-    predictions.finish(session, fox.id, "succeeded")
+    predictions.finish(session, fox.id, Status.SUCCEEDED)
     assert announced(session) == ["start", "logs", "output", "completed"]
 
 
@@ -259,7 +261,7 @@ def test_a_webhook_hears_only_of_what_it_wants(session: Session) -> None:
     claimed(session)
     claimed(session)
     predictions.begin(session, fox)
-    predictions.finish(session, fox.id, "succeeded")
+    predictions.finish(session, fox.id, Status.SUCCEEDED)
     assert announced(session) == ["completed"]
 
 
@@ -328,7 +330,7 @@ def test_those_that_are_over_are_not_looked_at(tmp_path: Path) -> None:
 
 
 def test_only_what_was_finished_before_expires(session: Session) -> None:
-    old = [add(session, status=one, completed_at=99.0) for one in predictions.FINISHED]
+    old = [add(session, status=one, completed_at=99.0) for one in FINISHED]
     ids = {one.id for one in old}
     kept = [add(session, status="succeeded", completed_at=100.0), add(session, created_at=1.0)]
     assert set(predictions.expire(session, 100.0)) == ids
@@ -386,7 +388,7 @@ class Life(RuleBasedStateMachine):
                 case "crash":
                     predictions.crash(self.session, one, "it died")
                 case _:
-                    predictions.finish(self.session, one.id, what)
+                    predictions.finish(self.session, one.id, Status(what))
 
     @rule()
     def started_again(self) -> None:
@@ -397,10 +399,10 @@ class Life(RuleBasedStateMachine):
     def what_is_over_stays_so_and_was_told_once(self) -> None:
         self.session.flush()
         for one in self.all:
-            assert (one.completed_at is not None) == (one.status in predictions.FINISHED)
+            assert (one.completed_at is not None) == (one.status in FINISHED)
             if one.id in self.ended:
                 assert self.ended[one.id] == (one.status, one.completed_at)
-            elif one.status in predictions.FINISHED:
+            elif one.status in FINISHED:
                 self.ended[one.id] = one.status, one.completed_at
         assert sorted(self.ended) == sorted(
             self.session.scalars(

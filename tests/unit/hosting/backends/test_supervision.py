@@ -10,15 +10,16 @@ from hosting.backends import supervision
 from hosting.backends.cog import Cog
 from hosting.backends.servers import Server
 from hosting.backends.supervision import Health
+from hosting.states import State
 
 
 class Both:
     """A Cog server, as its client and as its process."""
 
-    status_now = ""
+    status_now = State.UNREACHABLE
     runs = True
 
-    async def status(self) -> str:
+    async def status(self) -> State:
         return self.status_now
 
 
@@ -39,15 +40,15 @@ def is_lost(health: Health, both: Both) -> bool:
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        ("READY", False),
-        ("STARTING", False),
-        ("", False),
-        ("SETUP_FAILED", True),
-        ("UNHEALTHY", True),
-        ("DEFUNCT", True),
+        (State.READY, False),
+        (State.STARTING, False),
+        (State.UNREACHABLE, False),
+        (State.SETUP_FAILED, True),
+        (State.UNHEALTHY, True),
+        (State.DEFUNCT, True),
     ],
 )
-def test_a_server_is_lost_when_it_says_so(now: list[float], status: str, expected: bool) -> None:
+def test_a_server_is_lost_when_it_says_so(now: list[float], status: State, expected: bool) -> None:
     both = Both()
     both.status_now = status
     assert is_lost(Health(), both) is expected
@@ -55,7 +56,7 @@ def test_a_server_is_lost_when_it_says_so(now: list[float], status: str, expecte
 
 def test_a_server_whose_process_has_ended_is_lost(now: list[float]) -> None:
     both = Both()
-    both.status_now = "READY"
+    both.status_now = State.READY
     both.runs = False
     assert is_lost(Health(), both)
 
@@ -64,9 +65,9 @@ def test_a_server_that_has_long_said_nothing_is_lost(now: list[float]) -> None:
     both, health = Both(), Health()
     now[0] += supervision.LONGEST_SILENCE
     assert not is_lost(health, both)
-    both.status_now = "STARTING"
+    both.status_now = State.STARTING
     assert not is_lost(health, both)
-    both.status_now = ""
+    both.status_now = State.UNREACHABLE
     now[0] += supervision.LONGEST_SILENCE
     assert not is_lost(health, both)
     now[0] += 0.1
