@@ -136,7 +136,7 @@ async function run() {
  */
 async function showNew(prediction, version) {
   const { error, failure } = await history.add(prediction, actions, true);
-  if (failure !== "inputs" || form.version() !== version) return;
+  if (failure !== "inputs" || !error || form.version() !== version) return;
   for (const line of error.split("\n")) {
     const [name, ...words] = line.split(": ");
     if (words.length) form.field(name)?.say(words.join(": "));

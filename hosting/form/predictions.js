@@ -16,6 +16,7 @@ const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
  * @property {Record<string, any>} input  by the names that its client uses.
  * @property {string[]?} output
  * @property {string?} error
+ * @property {string} [failure]  why it failed, in a word: inputs, nsfw, worker …
  * @property {string} logs
  * @property {string} created_at
  * @property {{progress?: number, predict_time?: number, images?: DrawnImage[]}} [metrics]
