@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from cog_schema.schema import ROOT
 from stable_diffusion import channels_last
 from stable_diffusion.cache import cache_folder
 from stable_diffusion.channels_last import Unsupported, keep_channels_last, probe
@@ -21,7 +22,7 @@ def run(*arguments: str, **environment: str) -> str:
     """What a Python of its own prints."""
     process = subprocess.run(
         [sys.executable, *arguments],
-        cwd=HERE.parent.parent,
+        cwd=ROOT,
         env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -556,7 +556,7 @@ if "later" in sys.argv[1]:
     stable_diffusion.engine._reached = failing
 else:
     model.pipeline.unet.forward = failing
-engine, events = Engine(model), SimpleQueue()
+engine, events = Engine(model, executor="plain"), SimpleQueue()
 engine.submit(Request.of({"prompt": "a cat", "num_inference_steps": 1}), events.put)
 try:
     list(until_finished(events))
@@ -719,7 +719,7 @@ def test_a_closed_engine_has_no_thread_left(demo: Model) -> None:
     assert not closed._thread.is_alive()
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", (110, 3)), ("float16", (10, 0.3))])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", (130, 3)), ("float16", (10, 0.3))])
 def test_half_precision_draws_the_same_picture_within_its_tolerance(
     studio: Studio, dtype: str, tolerance: tuple[float, float]
 ) -> None:
