@@ -562,6 +562,7 @@ try:
     list(until_finished(events))
 except torch.AcceleratorError:
     print("the request failed")
+engine.close()
 """
 
 
