@@ -178,12 +178,6 @@ class Bank:
         slots = self._sent(torch.tensor([occupant.slot for occupant in occupants]))
         self._state.index_copy_(0, slots, state_of(after)[: len(occupants)])
 
-    @property
-    def bytes(self) -> int:
-        """Bytes of the device's memory that it holds."""
-        held = [self._state, self._fixed, self._texts, self._condition, self._labels]
-        return sum(tensor.nbytes for tensor in held if tensor is not None)
-
     def _noise(self, occupants: Sequence[Occupant], images: int) -> torch.Tensor:
         if all(occupant.noise is None for occupant in occupants):
             return self._no_noise.expand(images, -1)

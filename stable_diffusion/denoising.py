@@ -41,16 +41,16 @@ class Start:
     """What an image begins with.
 
     noise: (1, 4, h, w), float32: its own.
-    picture: in that shape: the latents that its steps start from, or blend in; None for none.
+    origin: in that shape: the latents that the first step starts from; None for noise alone.
+    picture: in that shape: the latents that its steps blend in; None for none.
     mask: (1, 1, h, w), float32: 1 where it is repainted and else 0; None where all is.
-    from_noise: whether the first step starts from noise alone.
     generator: gives the noise of its steps, in their order.
     """
 
     noise: torch.Tensor
+    origin: torch.Tensor | None
     picture: torch.Tensor | None
     mask: torch.Tensor | None
-    from_noise: bool
     generator: torch.Generator
 
 
@@ -70,8 +70,7 @@ class TableSampler:
 
     def first_latents(self) -> torch.Tensor:
         """Return (1, 4, h, w), float32: noise, or the picture with as much as the table says."""
-        picture = None if self._start.from_noise else self._start.picture
-        return self._table.start(picture, self._start.noise)
+        return self._table.start(self._start.origin, self._start.noise)
 
     def numbers(self, step: int) -> torch.Tensor:
         """Return (NUMBERS,), float32."""
@@ -98,10 +97,10 @@ class LibrarySampler:
 
     def __init__(self, schedule: Schedule, start: Start, guidance_scale: float) -> None:
         self._schedule, self._start, self._guidance_scale = schedule, start, guidance_scale
-        if start.picture is None or start.from_noise:
+        if start.origin is None:
             self._latents = start.noise * float(schedule.scheduler.init_noise_sigma)
         else:
-            self._latents = schedule.add_noise(0, start.picture, start.noise)
+            self._latents = schedule.add_noise(0, start.origin, start.noise)
 
     @property
     def steps(self) -> int:

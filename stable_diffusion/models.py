@@ -142,9 +142,8 @@ def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
         "image_encoder": None,
         "watermarker": None,
     }
-    if "depth_estimator" in task.extra_components:
-        estimator = transformers.DPTForDepthEstimation
-        # Its batch norms don't bear half precision.
+    if "depth_estimator" in task.in_full:
+        estimator = transformers.DPTForDepthEstimation  # its batch norms don't bear half precision
         parts["depth_estimator"] = _load_whole(estimator, weights, "depth_estimator", torch.float32)
     pipeline = kind.from_pretrained(
         weights.path,

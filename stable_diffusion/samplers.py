@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -56,7 +57,7 @@ class Table:
     renoise: torch.Tensor
     sigma: float
 
-    @property
+    @cached_property
     def draws(self) -> bool:
         """Whether each step takes fresh noise."""
         return bool(self.matrices[:, :, NOISE].any())

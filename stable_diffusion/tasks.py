@@ -146,13 +146,9 @@ class ImageToImage:
             drawn = torch.randn(condition.shape, generator=generator)
             condition = model.pipeline.low_res_scheduler.add_noise(condition, drawn, label)
             condition, label = condition.to(model.device), label.to(model.device)
-        start = Start(
-            noise,
-            inputs.picture_latents,
-            inputs.mask_latents,
-            inputs.strength == 1,
-            generator,
-        )
+        picture = inputs.picture_latents
+        origin = None if inputs.strength == 1 else picture
+        start = Start(noise, origin, picture, inputs.mask_latents, generator)
         sampler: Sampler
         if table is None:
             asked = request.scheduler, request.num_inference_steps, inputs.strength
@@ -167,7 +163,7 @@ class ImageToImage:
             latents=sampler.first_latents().flatten(),
             noise=noise.flatten(),
             mask=None if blended is None else blended.expand(shape).flatten(),
-            picture=None if start.picture is None else start.picture.flatten(),
+            picture=None if picture is None else picture.flatten(),
             texts=torch.cat(texts),
             condition=None if condition is None else condition[0],
             label=label,

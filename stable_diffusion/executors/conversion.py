@@ -124,7 +124,7 @@ def _convert(part: Part) -> Any:
     # Tracing warns of sizes that it fixes; none of ours is. For good, since other threads may warn.
     warnings.filterwarnings("ignore", category=torch.jit._trace.TracerWarning)
     with torch.no_grad():
-        return openvino.convert_model(_Call(module, part.function), example_input=part.inputs)
+        return openvino.convert_model(Call(module, part.function), example_input=part.inputs)
 
 
 def _in_float32(tensor: torch.Tensor) -> torch.Tensor:
@@ -134,7 +134,7 @@ def _in_float32(tensor: torch.Tensor) -> torch.Tensor:
     return values
 
 
-class _Call(nn.Module):
+class Call(nn.Module):
     """A function of a module as a module."""
 
     def __init__(self, module: nn.Module, function: Callable[..., torch.Tensor]) -> None:
@@ -143,6 +143,7 @@ class _Call(nn.Module):
         self.function = function
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Return the function's result."""
         return self.function(self.module, *inputs)
 
 

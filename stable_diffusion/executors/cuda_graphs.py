@@ -13,7 +13,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -41,6 +41,8 @@ MOST_PADDING = 1.5
 """Rows of a graph that a call without one may take, to each of its own."""
 RUNS = 2
 """Of a step that is timed: the first may be slower, the fastest counts."""
+
+Result = TypeVar("Result")
 
 Shape = tuple[Kind, int]
 """Of a call: the kind of its images, and its rows."""
@@ -124,8 +126,6 @@ class CudaGraphExecutor(PlainExecutor):
         fuse: puts fused kernels into the model and returns what takes them out again; None for
             none.
     """
-
-    name = "cuda-graphs"
 
     def __init__(
         self,
@@ -228,8 +228,8 @@ class CudaGraphExecutor(PlainExecutor):
         """Take a step plainly, and capture a graph for the next ones."""
         shape = (bank.kind, rows)
         batch = bank.gather(occupants, rows)
-        after = steps.take(self.unet, batch)
-        self._plain_milliseconds[shape] = self._timed(lambda: steps.take(self.unet, batch))
+        taken, after = self._timed(lambda: steps.take(self.unet, batch))
+        self._plain_milliseconds[shape] = taken
         try:
             with CAPTURE:
                 captured = self._fastest(bank.kind, batch.clone())
@@ -269,19 +269,19 @@ class CudaGraphExecutor(PlainExecutor):
         before = self._recorder.reserved()
         with self._recorder.preferring(backend):
             output, replay = self._recorder.record(lambda: steps.take(self.unet, inputs))
-        taken = self._timed(replay)
+        taken, _ = self._timed(replay)
         return Captured(inputs, output, replay, taken, self._recorder.reserved() - before)
 
-    def _timed(self, function: Callable[[], object]) -> float:
-        """Return the milliseconds that a call takes, at the least of some."""
+    def _timed(self, function: Callable[[], Result]) -> tuple[float, Result]:
+        """Return the milliseconds that a call takes, at the least of some, and its result."""
         measured = []
         for _ in range(RUNS):
             self._recorder.synchronize()
             start = time.perf_counter()
-            function()
+            result = function()
             self._recorder.synchronize()
             measured.append(1e3 * (time.perf_counter() - start))
-        return min(measured)
+        return min(measured), result
 
     def _keep(self, shape: Shape, captured: Captured) -> None:
         self._graphs[shape] = captured
@@ -302,14 +302,7 @@ class CudaGraphExecutor(PlainExecutor):
             return
         undo: Callable[[], None] | None = None
         try:
-            bank, occupants = proof.trial(self.model)
-            batch = bank.gather(occupants)
-            latents, pixels = proof.trial_pictures(self.model)
-            calls: list[Callable[[], torch.Tensor]] = [
-                lambda: steps.take(self.unet, batch),
-                lambda: self.decode(latents),
-                lambda: self.encode(pixels),
-            ]
+            calls = proof.trial_calls(self).values()
             with CAPTURE:
                 expected = [call() for call in calls]
                 undo = self._fuse()

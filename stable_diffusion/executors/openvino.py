@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import torch
 
-from stable_diffusion import steps
 from stable_diffusion.banks import Bank, Occupant
 from stable_diffusion.executors import proof
 from stable_diffusion.executors.openvino_parts import OpenVinoParts
@@ -28,8 +27,6 @@ class OpenVinoExecutor(PlainExecutor):
     Args:
         wake: called when they are compiled, from a thread that then ends.
     """
-
-    name = "openvino"
 
     def __init__(self, model: Model, parts: OpenVinoParts, wake: Callable[[], None]) -> None:
         super().__init__(model)
@@ -114,15 +111,7 @@ class OpenVinoExecutor(PlainExecutor):
         self._wake()
 
     def _prove(self) -> None:
-        bank, occupants = proof.trial(self.model, largest_side=TRIAL_SIDE)
-        batch = bank.gather(occupants)
-        latents, pixels = proof.trial_pictures(self.model, largest_side=TRIAL_SIDE)
-        calls: dict[str, Callable[[], torch.Tensor]] = {
-            "unet": lambda: steps.take(self.unet, batch),
-            "decode": lambda: self.decode(latents),
-            "encode": lambda: self.encode(pixels),
-        }
-        for name, call in calls.items():
+        for name, call in proof.trial_calls(self, TRIAL_SIDE).items():
             torchs_seconds, expected = _timed(call)
             self._serving.add(name)
             if not proof.is_close(call(), expected, self.model.dtype):

@@ -15,8 +15,6 @@ class PlainExecutor:
     Others inherit from it what they don't do in another way.
     """
 
-    name = "plain"
-
     def __init__(self, model: Model) -> None:
         self.model = model
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import torch
 
+from stable_diffusion import steps
 from stable_diffusion.banks import Bank, Kind, Newcomer, Occupant
+from stable_diffusion.executors.plain import PlainExecutor
 from stable_diffusion.models import Model
 from stable_diffusion.samplers import MEMORY, NUMBERS, guided
 
@@ -14,6 +17,24 @@ TOLERANCES = {torch.float32: 2e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """How far numbers may be from the plain executor's, as a share of its largest, by precision."""
 TOKENS = 77
 """Of a prompt that is not longer than the text encoder."""
+
+
+def trial_calls(
+    executor: PlainExecutor, largest_side: int | None = None
+) -> dict[str, Callable[[], torch.Tensor]]:
+    """Return calls of all that an executor may do in another way, on random inputs.
+
+    Args:
+        largest_side: see `trial`.
+    """
+    bank, occupants = trial(executor.model, largest_side=largest_side)
+    batch = bank.gather(occupants)
+    latents, pixels = trial_pictures(executor.model, largest_side)
+    return {
+        "unet": lambda: steps.take(executor.unet, batch),
+        "decode": lambda: executor.decode(latents),
+        "encode": lambda: executor.encode(pixels),
+    }
 
 
 def trial(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any
@@ -27,6 +28,13 @@ class Studio:
 
     def close(self) -> None:
         self.engine.close()
+
+    def wait_until_warm(self) -> None:
+        """Wait until the engine's faster way is ready, or left out."""
+        end = time.monotonic() + 120
+        while self.engine.is_warming:
+            assert time.monotonic() < end
+            time.sleep(0.01)
 
     def events(self, **inputs: Any) -> Iterator[Event]:
         """The events of one request, to the last."""

@@ -1,7 +1,7 @@
 """One prediction alone: the engine against the library's own pipeline, and against OpenVINO."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from itertools import count
@@ -45,14 +45,17 @@ def measure(weights: Weights, size: int, steps: int, rounds: int, rate: float) -
         "size": size,
         "steps": steps,
         "seconds": {name: spread(each) for name, each in seconds.items()},
-        "ratio_to": {
-            name: ratios(seconds["engine"], each)
-            for name, each in seconds.items()
-            if name != "engine"
-        },
+        "ratio_to": ratios_of_engine(seconds),
         "floor_seconds": floor,
         "share_of_floor": floor / spread(seconds["engine"])["median"],
         "peak_memory": memory,
+    }
+
+
+def ratios_of_engine(seconds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """The engine's time over that of each other contender, round by round."""
+    return {
+        name: ratios(seconds["engine"], each) for name, each in seconds.items() if name != "engine"
     }
 
 

@@ -108,12 +108,17 @@ def run(server: Client, asked: Sequence[Asked], slots: int) -> dict[str, Any]:
     return {
         "images_per_second": sum(each.inputs["num_images"] for each in asked) / seconds,
         "latencies": latencies,
-        "waits_of_short": [
-            latency - each.alone
-            for latency, each in zip(latencies, asked, strict=True)
-            if each.is_short
-        ],
+        "waits_of_short": waits_of_short(latencies, asked),
     }
+
+
+def waits_of_short(latencies: Sequence[float], asked: Sequence[Asked]) -> list[float]:
+    """How much longer than alone each short request has taken, in seconds."""
+    return [
+        latency - each.alone
+        for latency, each in zip(latencies, asked, strict=True)
+        if each.is_short
+    ]
 
 
 def compared(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

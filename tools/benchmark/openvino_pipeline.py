@@ -10,22 +10,9 @@ import torch
 from torch import nn
 
 from stable_diffusion import schedulers
-from stable_diffusion.executors.conversion import import_openvino
+from stable_diffusion.executors.conversion import Call, import_openvino
 from stable_diffusion.models import Model
 from stable_diffusion.request import Request
-
-
-class Function(nn.Module):
-    """What a part of the pipeline makes of tensors alone, as OpenVINO converts it."""
-
-    def __init__(self, part: nn.Module, function: Callable[..., torch.Tensor]) -> None:
-        super().__init__()
-        self.part = part
-        self.function = function
-
-    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        """The function's result for them."""
-        return self.function(self.part, *tensors)
 
 
 def compiled(model: Model, size: int) -> Callable[[Request], None]:
@@ -44,7 +31,7 @@ def compiled(model: Model, size: int) -> Callable[[Request], None]:
     ) -> Callable[..., torch.Tensor]:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            converted = openvino.convert_model(Function(part, function), example_input=inputs)
+            converted = openvino.convert_model(Call(part, function), example_input=inputs)
         converted.reshape({number: list(each.shape) for number, each in enumerate(inputs)})
         runner = core.compile_model(converted, "CPU")
 

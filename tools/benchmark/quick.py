@@ -25,7 +25,7 @@ from tools.benchmark.floor import floor_of
 from tools.benchmark.latency import PROMPT, answer, default, submit, timed
 from tools.benchmark.machine import facts, matrix_rate, precision
 from tools.benchmark.queueing import Speed, simulate
-from tools.benchmark.statistics import interleaved, ratios, spread
+from tools.benchmark.statistics import interleaved, spread
 
 IMAGES = (1, 2, 4, 8)
 """Guided ones in a turn: two rows each."""
@@ -119,11 +119,7 @@ class Quick:
         seconds = interleaved(self.rounds, **contenders)
         return {
             "seconds": {name: spread(values) for name, values in seconds.items()},
-            "ratio_to": {
-                name: ratios(seconds["engine"], values)
-                for name, values in seconds.items()
-                if name != "engine"
-            },
+            "ratio_to": latency.ratios_of_engine(seconds),
             "floor_seconds": floor,
             "times_the_floor": spread(seconds["engine"])["median"] / floor,
             "peak_memory": peak,
@@ -180,11 +176,7 @@ class Quick:
             found[shown] = {}
             for name, slots in (("together", load.SLOTS), ("one at a time", 1)):
                 latencies = simulate(arriving, 1, slots, speed)
-                waits = [
-                    latency - request.alone
-                    for latency, request in zip(latencies, arriving, strict=True)
-                    if request.is_short
-                ]
+                waits = load.waits_of_short(latencies, arriving)
                 last = max(
                     map(sum, zip(latencies, [each.arrival for each in arriving], strict=True))
                 )

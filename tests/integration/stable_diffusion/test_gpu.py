@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any
@@ -13,7 +12,6 @@ import torch
 from PIL import Image
 
 from stable_diffusion import catalogue, images, models, steps
-from stable_diffusion.engine import Engine
 from stable_diffusion.events import Event, Picture, until_finished
 from stable_diffusion.executors import proof
 from stable_diffusion.executors.cuda_graphs import CudaGraphExecutor
@@ -50,16 +48,9 @@ def plain(model: Model) -> Iterator[Studio]:
 def fast(plain: Studio) -> Iterator[Studio]:
     # A model of its own: fused kernels stay in it.
     studio = Studio(models.load(plain.model.weights), executor="cuda-graphs")
-    wait_until_warm(studio.engine)
+    studio.wait_until_warm()
     yield studio
     studio.close()
-
-
-def wait_until_warm(engine: Engine) -> None:
-    end = time.monotonic() + 120
-    while engine.is_warming:
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def executor_of(studio: Studio) -> CudaGraphExecutor:

@@ -66,14 +66,6 @@ def studio_with(demo: Model, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> S
     return Studio(demo)
 
 
-def wait_until_warm(studio: Studio) -> None:
-    for _ in range(600):
-        if not studio.engine.is_warming:
-            return
-        threading.Event().wait(0.1)
-    raise AssertionError("it never got warm")
-
-
 def test_the_plain_way_serves_until_it_is_compiled_and_proved(
     studio: Studio, demo: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,7 +76,7 @@ def test_the_plain_way_serves_until_it_is_compiled_and_proved(
     assert compiled.engine.is_warming
     assert parts.calls == []
     parts.may_be_ready.set()
-    wait_until_warm(compiled)
+    compiled.wait_until_warm()
     assert parts.calls == ["unet", "unet", "decode", "decode", "encode", "encode"]
     after = compiled.draw(strength=0.79, **options)[0]
     assert parts.calls[6:] == ["unet", "unet", "decode"]
@@ -99,7 +91,7 @@ def test_what_is_not_compiled_is_called_plainly(
     parts = Parts(demo)
     parts.may_be_ready.set()
     compiled = studio_with(demo, parts, monkeypatch)
-    wait_until_warm(compiled)
+    compiled.wait_until_warm()
     parts.largest_rows = 2
     parts.calls.clear()
     pictures = compiled.draw(num_images=2, num_inference_steps=2)
@@ -118,7 +110,7 @@ def test_a_part_that_is_slower_than_torchs_does_not_serve(
     parts = Parts(demo)
     parts.may_be_ready.set()
     compiled = studio_with(demo, parts, monkeypatch)
-    wait_until_warm(compiled)
+    compiled.wait_until_warm()
     parts.calls.clear()
     compiled.draw(image=FLOWER, strength=0.5, num_inference_steps=2)
     assert parts.calls == ["encode", "unet"]
@@ -146,7 +138,7 @@ def test_what_fails_or_differs_is_left_out_in_one_line_and_all_is_drawn(
     parts = Parts(demo, error, spoil)
     parts.may_be_ready.set()
     compiled = studio_with(demo, parts, monkeypatch)
-    wait_until_warm(compiled)
+    compiled.wait_until_warm()
     assert capsys.readouterr().err == f"OpenVINO is left out: {reason}\n"
     parts.calls.clear()
     assert same(compiled.draw(num_inference_steps=2)[0], studio.draw(num_inference_steps=2)[0])
@@ -168,7 +160,7 @@ def test_openvino_draws_what_torch_draws(
 ) -> None:
     monkeypatch.setenv("CACHE_DIR", str(tmp_path))
     compiled = Studio(demo, executor="openvino")
-    wait_until_warm(compiled)
+    compiled.wait_until_warm()
     assert isinstance(compiled.engine._executor, OpenVinoExecutor)
     assert compiled.engine._executor._serving == {"unet", "decode", "encode"}
     asked: list[dict[str, Any]] = [
