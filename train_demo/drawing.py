@@ -19,7 +19,8 @@ class Artist:
 
     def __init__(self, folder: Path) -> None:
         model = models.load(Weights(folder.name, folder, 128))
-        self.engine = Engine(model)
+        # It draws a few pictures of weights that are new each time: to compile them takes longer.
+        self.engine = Engine(model, executor="plain")
 
     def close(self) -> None:
         """Ends the engine."""

@@ -100,6 +100,10 @@ class OpenVinoExecutor(PlainExecutor):
         pixels = self._parts.decode(latents) if "decode" in self._serving else None
         return super().decode(latents) if pixels is None else pixels
 
+    def close(self) -> None:
+        """Wait for the thread that compiles: a process that ends under it is aborted."""
+        self._thread.join()
+
     def _prepare(self) -> None:
         try:
             self._parts.prepare()

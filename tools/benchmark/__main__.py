@@ -44,18 +44,21 @@ def main() -> None:
         name = f"{weights.name}-{place}-{results['machine']['precision']}"
         file = options.output or BENCHMARKS / f"{name}-{time.strftime('%Y-%m-%d-%H%M')}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Ray is not everybody's.
+        parts = options.only or [
+            # Ray is not everybody's.
+            part
+            for part in PARTS
+            if part != "cluster" or importlib.util.find_spec("ray")
+        ]
         if options.quick:
             from tools.benchmark.quick import Quick
 
             sizes = options.size or list(QUICK_SIZES if place == "gpu" else [weights.native_size])
             rounds = min(options.rounds, QUICK_ROUNDS)
             compiled = not options.skip_compiled
-            Quick(weights, sizes, options.steps, rounds, file, compiled).measure()
-            print(f"all numbers: {file}")
-            return
-        parts = [part for part in PARTS if part != "cluster" or importlib.util.find_spec("ray")]
-        for part in options.only or parts:
+            results = Quick(weights, sizes, options.steps, rounds, file, compiled).measure()
+            parts = []
+        for part in parts:
             print(f"measuring {part} ...", file=sys.stderr)
             results[part] = rounded(measured(part, options, weights))
             file.write_text(json.dumps(results, indent=1) + "\n")

@@ -33,10 +33,32 @@ def table(results: dict[str, Any]) -> Iterator[str]:
     if "overhead" in results:
         each = results["overhead"]
         yield f"\nHTTP around a prediction: {span(each['seconds'])} s, {span(each['share'])} of it"
+    yield from quick(results)
     if "load" in results:
         yield from load(results["load"])
     if "cluster" in results:
         yield from cluster(results["cluster"])
+
+
+def quick(results: dict[str, Any]) -> Iterator[str]:
+    """The parts of a quick run, which `quick.Quick` names."""
+    for name, each in results.items():
+        if name.endswith("one prediction"):
+            yield f"\n{name}"
+            for contender, seconds in each["seconds"].items():
+                yield f"  {contender:12} {span(seconds)} s"
+            for contender, ratio in each["ratio_to"].items():
+                yield f"  engine / {contender}: {span(ratio)}"
+            yield f"  engine / floor: {each['times_the_floor']:.2f}"
+        elif name.endswith("at once"):
+            yield f"\n{name}"
+            yield f"  an image {span(each['seconds_an_image'])} s"
+            yield f"  an image / floor: {each['times_the_floor']:.2f}"
+            yield f"  all of them, the first time: {each['first_seconds']:.3g} s"
+        elif name == "turns":
+            yield "\nA turn of the native size, by images"
+            for images, taken in each.items():
+                yield f"  {images}: engine {taken['engine']:.3g} ms, plain {taken['plain']:.3g} ms"
 
 
 def latency(each: dict[str, Any]) -> Iterator[str]:

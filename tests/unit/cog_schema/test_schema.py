@@ -102,7 +102,7 @@ def test_the_schema_is_the_contracts_table() -> None:
         ("prompt: str = Inputs.prompt", 'prompt: str = cog.Input(description="x")'),
         ('prompt = Input(description="text prompt")', 'prompt = Input("text prompt")'),
         ("    @cog.streaming", "    @torch.inference_mode()\n    @cog.streaming"),
-        ("-> AsyncIterator[Path]:\n        async", "-> Optional[Path]:\n        async"),
+        ("-> AsyncIterator[Path]:\n        inputs", "-> Optional[Path]:\n        inputs"),
     ],
 )
 def test_what_cog_would_drop_in_silence_is_refused(good: str, bad: str) -> None:
