@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stable_diffusion import checkpoints
@@ -36,12 +37,13 @@ class Model:
     weights: Weights
     pipeline: Any
 
-    @property
+    # The library looks for both in its modules, which takes milliseconds.
+    @cached_property
     def device(self) -> torch.device:
         """Where it computes."""
         return self.pipeline.device  # type: ignore[no-any-return]
 
-    @property
+    @cached_property
     def dtype(self) -> torch.dtype:
         """Its UNet's precision."""
         return self.pipeline.unet.dtype  # type: ignore[no-any-return]

@@ -64,6 +64,8 @@ class OpenVinoParts:
         self._dtype = dtype
         self._cache_dir = cache_dir
         self._memory = memory
+        # Now: within a step torch may compute in one thread, while a form is compiled beside it.
+        self._threads = torch.get_num_threads()
         self._unet: _Unet | None = None
         self._decoder: _Form | None = None
         self._encoder: _Form | None = None
@@ -97,7 +99,7 @@ class OpenVinoParts:
         def compile_model(model: Any, dtype: torch.dtype) -> _Form:
             settings = {
                 "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "INFERENCE_NUM_THREADS": self._threads,
                 "NUM_STREAMS": 1,
                 # Two processes that pin their threads would pin them to the same cores.
                 "ENABLE_CPU_PINNING": False,

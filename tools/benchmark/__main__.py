@@ -78,7 +78,10 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
     match part:
         case "latency":
             rate, sizes = alone(machine.matrix_rate), options.size or [native]
-            return [latency.measure(weights, size, options.steps, rounds, rate) for size in sizes]
+            return [
+                latency.measure(weights, size, options.steps, rounds, rate, options.apart)
+                for size in sizes
+            ]
         case "calls":
             return {"rows": alone(calls.by_rows, weights, rounds)} | (
                 {}
@@ -142,6 +145,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts alone")
     parser.add_argument(
         "--size", type=int, nargs="+", metavar="PIXELS", help="of latency (default: native)"
+    )
+    parser.add_argument(
+        "--apart", action="store_true", help="of latency: one contender in memory at a time"
     )
     parser.add_argument(
         "--steps", type=int, default=25, help="of latency and growth, 2 or more (25)"

@@ -18,24 +18,28 @@ from stable_diffusion.events import Event, until_finished
 from stable_diffusion.request import Request
 from tools.benchmark.floor import floor_of
 from tools.benchmark.machine import precision, wait
-from tools.benchmark.process import Contender
+from tools.benchmark.process import Contender, LoneContender
 from tools.benchmark.statistics import interleaved, ratios, spread
 
 PROMPT = "a house with a garden"
 
 
-def measure(weights: Weights, size: int, steps: int, rounds: int, rate: float) -> dict[str, Any]:
+def measure(
+    weights: Weights, size: int, steps: int, rounds: int, rate: float, apart: bool = False
+) -> dict[str, Any]:
     """A prediction with documented defaults, an image and guidance, at `size` × `size` pixels.
 
     Args:
+        apart: whether only one contender is in memory at a time.
         rate: floating-point operations a second that the device reaches in a matrix product.
     """
     setups: dict[str, Callable[..., Callable[[], float]]] = {"engine": engine, "library": library}
     if not torch.cuda.is_available() and precision() == "float32" and find_spec("openvino"):
         setups["openvino"] = openvino
+    kind = LoneContender if apart else Contender
     with ExitStack() as ended:
         contenders = {
-            name: ended.enter_context(closing(Contender(setup, weights, size, steps)))
+            name: ended.enter_context(closing(kind(setup, weights, size, steps)))
             for name, setup in setups.items()
         }
         seconds = interleaved(rounds, **contenders)

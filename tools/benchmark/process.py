@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,36 @@ class Contender:
     def close(self) -> None:
         """Ends the process."""
         self._process.shutdown()
+
+
+class LoneContender:
+    """A contender whose process ends with its turn: for models of which memory holds one.
+
+    It is set up anew for each turn, and takes one that does not count before it.
+
+    Args:
+        setup: as a `Contender`'s.
+    """
+
+    def __init__(self, setup: Callable[..., Callable[[], Any]], *arguments: Any) -> None:
+        self._setup = setup
+        self._arguments = arguments
+        self._memory: dict[str, int] = {}
+
+    def __call__(self) -> Any:
+        """What its turn gives."""
+        with closing(Contender(self._setup, *self._arguments)) as contender:
+            contender()
+            given = contender()
+            self._memory = contender.memory()
+        return given
+
+    def memory(self) -> dict[str, int]:
+        """Bytes that it has taken at the most in its last turn."""
+        return self._memory
+
+    def close(self) -> None:
+        """Nothing is left to end."""
 
 
 _turn: Callable[[], Any]

@@ -418,6 +418,29 @@ def test_a_size_that_pays_gets_a_form_and_the_least_recently_used_leaves(
     assert parts.sizes == {NATIVE, second}
 
 
+@pytest.mark.usefixtures("gain_pays_at_once")
+def test_a_form_made_while_torch_computes_in_one_thread_uses_all_cores(
+    pipeline: Any, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = [2]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
+    parts = prepared(pipeline, cache_dir)
+    compiled_for = []
+    core = parts._unet._compile_model  # type: ignore[union-attr]
+
+    def compile_model(model: Any) -> Any:
+        form = core(model)
+        compiled = form._request.get_compiled_model()
+        compiled_for.append(compiled.get_property("INFERENCE_NUM_THREADS"))
+        return form
+
+    monkeypatch.setattr(parts._unet, "_compile_model", compile_model)
+    threads.append(1)  # as within a step
+    parts.unet(*inputs(pipeline, 1, 16, 16))
+    wait_until(lambda: bool(compiled_for))
+    assert compiled_for == [2]
+
+
 def test_a_size_gets_no_form_before_that_pays(pipeline: Any, cache_dir: Path) -> None:
     parts = prepared(pipeline, cache_dir)
     given = inputs(pipeline, 1, 8, 8)
