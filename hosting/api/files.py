@@ -19,7 +19,7 @@ from hosting.api.replicate import documents
 from hosting.api.replicate.documents import FileShape, Page
 from hosting.queue.inputs import Fault
 from hosting.storage import uploads
-from hosting.storage.files import OUTPUT, TYPES
+from hosting.storage.files import LINKED, OUTPUT, TYPES, file_of_upload
 from hosting.storage.tables import Upload, new_id
 
 SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'none'"
@@ -76,7 +76,7 @@ async def create_file(request: Request, visitor: Admitted) -> FileShape:
         created_at=now,
         expires_at=now + dispatcher.settings.upload_hours * 3600,
     )
-    name = f"uploads/{record.id}"
+    name = file_of_upload(record.id)
     try:
         await asyncio.to_thread(dispatcher.files.write, name, data)
         # Looks for room once more: others may have come meanwhile.
@@ -109,11 +109,11 @@ async def delete_file(file_id: str, visitor: Admitted) -> Response:
     record = await _own_upload(visitor, file_id)
     dispatcher = visitor.dispatcher
     await dispatcher.database(uploads.forget, record.id)
-    await asyncio.to_thread(dispatcher.files.remove, f"uploads/{record.id}")
+    await asyncio.to_thread(dispatcher.files.remove, file_of_upload(record.id))
     return Response(status_code=204)
 
 
-@routes.get("/files/{name:path}", tags=["files"])
+@routes.get(LINKED + "{name:path}", tags=["files"])
 async def get_file_content(name: str, request: Request) -> Response:
     """What is in a file; the link to it, in other answers, needs no token for a time.
 

@@ -24,6 +24,7 @@ from hosting.net.fetch import FetchError
 from hosting.queue.downloads import NoTurn
 from hosting.queue.inputs import Fault
 from hosting.storage import mime
+from hosting.storage.files import InputFile, link_path
 
 FORM = Path(__file__).parents[1] / "form"
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -85,10 +86,9 @@ async def prediction(request: Request, prediction_id: str) -> Response:
         raise Problem(404, "The link's time is over, or it is not complete, or nothing is kept")
     view = dataclasses.replace(view_of(request), expires=request.query_params["expires"])
     shown = await documents.shown(view, found)
-    folder = f"/files/predictions/{found.id}"
     files = {
-        name: file if "://" in file else view.link(f"{folder}/{file}")
-        for name, file in found.files.items()
+        name: view.link(link_path(file.path(found.id))) if file.is_stored else file.location
+        for name, file in ((name, InputFile(location)) for name, location in found.files.items())
     }
     shown["urls"] = {"web": shown["urls"]["web"]}
     document = {**shown, "task": found.task, "settings": {**found.request, **files}}

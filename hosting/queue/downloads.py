@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable
 from functools import partial
 
@@ -14,7 +13,7 @@ from hosting.settings import Settings
 from hosting.states import FailureKind, Status
 from hosting.storage import mime, predictions
 from hosting.storage.database import Database, Unavailable, Work
-from hosting.storage.files import NOTHING_KEPT, Files
+from hosting.storage.files import NOTHING_KEPT, Files, InputFile
 from hosting.storage.tables import Prediction, new_id
 
 AT_ONCE, EACH_AT_ONCE = 8, 2
@@ -112,10 +111,10 @@ class Downloads:
     async def _fetched(self, prediction: Prediction) -> Work[object]:
         """Fetches a prediction's files; what is to be written of it then."""
         files = dict(prediction.files)
-        for name, url in files.items():
-            if "://" in url:
+        for name, location in files.items():
+            if not InputFile(location).is_stored:
                 try:
-                    data = await picture(self._settings, url)
+                    data = await picture(self._settings, location)
                 except fetch.FetchError as error:
                     return partial(
                         predictions.conclude,
@@ -124,10 +123,9 @@ class Downloads:
                         error=f"{name}: {error}",
                         failure=FailureKind.INPUTS,
                     )
-                # A name of its own: a front that was frozen may be fetching another picture.
-                files[name] = f"in-{name}-{secrets.token_hex(4)}"
-                kept = f"predictions/{prediction.id}/{files[name]}"
-                await asyncio.to_thread(self._files.write, kept, data)
+                file = InputFile.fetched(name)
+                await asyncio.to_thread(self._files.write, file.path(prediction.id), data)
+                files[name] = file.location
         return partial(predictions.set_ready, live=prediction, files=files)
 
 

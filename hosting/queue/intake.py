@@ -19,6 +19,7 @@ from hosting.queue import inputs
 from hosting.queue.dispatch import Dispatcher
 from hosting.queue.inputs import Fault, InvalidInputs
 from hosting.storage import mime, predictions, uploads
+from hosting.storage.files import LINKED, InputFile, file_of_upload, folder_of_prediction
 from hosting.storage.tables import Prediction, Token, new_id
 
 LARGEST_INPUT = 2**20
@@ -98,7 +99,7 @@ async def accept(dispatcher: Dispatcher, ask: Ask) -> Prediction:
     for name, value in ask.inputs.items():
         known_as = inputs.RENAMED.get(name, name)
         if known_as in names and _is_data(value):
-            shown[name] = {"file": f"in-{known_as}"}
+            shown[name] = InputFile.sent(known_as).placeholder
     faults += _faults_of_json(shown)
     if faults:
         raise InvalidInputs(*faults)
@@ -116,18 +117,21 @@ async def accept(dispatcher: Dispatcher, ask: Ask) -> Prediction:
         source=ask.base,
         input=shown,
         request=values,
-        files={name: f"in-{name}" if name in found else url for name, url in given.items()},
+        files={
+            name: InputFile.sent(name).location if name in found else url
+            for name, url in given.items()
+        },
         ready=len(found) == len(given),
         webhook=ask.webhook,
         webhook_events=ask.webhook_events,
     )
     for name, data in found.items():
-        kept = f"predictions/{prediction.id}/in-{name}"
-        await asyncio.to_thread(dispatcher.files.write, kept, data)
+        path = InputFile.sent(name).path(prediction.id)
+        await asyncio.to_thread(dispatcher.files.write, path, data)
     limit = dispatcher.settings.queue_limit
     accepted = await dispatcher.database(predictions.add, prediction, limit)
     if accepted is not prediction:
-        await asyncio.to_thread(dispatcher.files.remove, f"predictions/{prediction.id}")
+        await asyncio.to_thread(dispatcher.files.remove, folder_of_prediction(prediction.id))
     if accepted is None:
         raise QueueFull(
             f"You have {limit} unfinished predictions, as many as you may; "
@@ -181,13 +185,13 @@ async def _own_file(dispatcher: Dispatcher, ask: Ask, url: str) -> str | None:
         return None
     if upload := OWN_UPLOAD.fullmatch(parts.path):
         if await dispatcher.database.read(uploads.find, upload[1], ask.token.id):
-            return f"uploads/{upload[1]}"
+            return file_of_upload(upload[1])
         raise fetch.FetchError(f"There is no file {upload[1]}, or no longer")
-    if not parts.path.startswith("/files/"):
+    if not parts.path.startswith(LINKED):
         return None
     if not dispatcher.links.is_good(url):
         raise fetch.FetchError("The link's time is over, or it is not complete")
-    return parts.path.removeprefix("/files/")
+    return parts.path.removeprefix(LINKED)
 
 
 def _decoded(url: str) -> bytes:

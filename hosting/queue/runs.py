@@ -25,7 +25,7 @@ from hosting.queue.webhooks import Webhooks
 from hosting.states import FailureKind, State, Status
 from hosting.storage import mime, predictions
 from hosting.storage.database import Database, Unavailable, Work
-from hosting.storage.files import NOTHING_KEPT, TYPES, Files, output_name
+from hosting.storage.files import NOTHING_KEPT, TYPES, Files, OutputFile
 from hosting.storage.tables import Prediction
 
 SAVED_EVERY = 0.5
@@ -182,16 +182,16 @@ class Run:
         if ending is None:
             raise Died("its result is no picture")
         prediction = self.prediction
-        name = output_name(len(prediction.output), prediction.attempt, ending)
-        await asyncio.to_thread(self._files.write, f"predictions/{prediction.id}/{name}", data)
-        prediction.output = [*prediction.output, name]
+        file = OutputFile(len(prediction.output), prediction.attempt, ending)
+        await asyncio.to_thread(self._files.write, file.path(prediction.id), data)
+        prediction.output = [*prediction.output, file.name]
 
 
 def _by_our_names(images: list[dict[str, Any]], attempt: int) -> list[dict[str, Any]]:
     """The metric `images` with the names that the files have here: `out-0.png` and so on."""
     count = itertools.count()
     return [
-        {**image, "file": output_name(next(count), attempt, image["file"].rpartition(".")[2])}
+        {**image, "file": OutputFile(next(count), attempt, image["file"].rpartition(".")[2]).name}
         if image.get("file")
         else image
         for image in images

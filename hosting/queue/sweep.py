@@ -8,7 +8,7 @@ import time
 from hosting.settings import Settings
 from hosting.storage import predictions, uploads
 from hosting.storage.database import Database
-from hosting.storage.files import Files
+from hosting.storage.files import Files, file_of_upload, folder_of_prediction
 
 EVERY = 600.0
 """Seconds between two removals."""
@@ -25,11 +25,11 @@ async def sweep(settings: Settings, database: Database, files: Files) -> None:
     """Removes what is older than the settings say, and files that nothing refers to."""
     now = time.time()
     for upload_id in await database(uploads.expire, now):
-        await asyncio.to_thread(files.remove, f"uploads/{upload_id}")
+        await asyncio.to_thread(files.remove, file_of_upload(upload_id))
     if settings.retention_days:
         before = now - settings.retention_days * 86400
         for prediction_id in await database(predictions.expire, before):
-            await asyncio.to_thread(files.remove, f"predictions/{prediction_id}")
+            await asyncio.to_thread(files.remove, folder_of_prediction(prediction_id))
         # What was written for a row that then was not. Not sooner: if the database was lost,
         # nobody refers to any of the files.
         old = await asyncio.to_thread(lambda: list(files.old(before)))

@@ -14,12 +14,16 @@ import base64
 import contextlib
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from hosting.storage import mime
 
+LINKED = "/files/"
+"""What the paths of files begin with in our URLs."""
 OUTPUT = re.compile(
     r"predictions/[a-z0-9]{1,64}/out-\d+(?:-(?P<attempt>\d+))?\.(?P<ending>png|webp|jpg)"
 )
@@ -34,15 +38,88 @@ _OLD = re.compile(r"[a-z0-9]{26}|\.[a-z0-9]{26}\.part")
 """The same, as `new_id` makes them: a folder of somebody else is left alone."""
 
 
-def output_name(index: int, attempt: int, ending: str) -> str:
-    """What a prediction's picture is called. No two attempts at it write the same file.
+@dataclass(frozen=True)
+class InputFile:
+    """A file that goes into a prediction.
+
+    Args:
+        location: as the prediction's record has it: the file's name in the prediction's folder,
+            or the URL from which it is still to be fetched.
+    """
+
+    location: str
+
+    @classmethod
+    def sent(cls, name: str) -> InputFile:
+        """The file that came with the request, of the input of a name."""
+        return cls(f"in-{name}")
+
+    @classmethod
+    def fetched(cls, name: str) -> InputFile:
+        """A new file for what is fetched for the input of a name.
+
+        No two are the same: a front that was frozen may be fetching another picture.
+        """
+        return cls(f"in-{name}-{secrets.token_hex(4)}")
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it is in the prediction's folder."""
+        return "://" not in self.location
+
+    @property
+    def placeholder(self) -> dict[str, str]:
+        """What a record's `input` has in the file's place."""
+        return {"file": self.location}
+
+    def path(self, prediction_id: str) -> str:
+        """Its path here, once it is stored."""
+        return file_of_prediction(prediction_id, self.location)
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """A picture that an attempt at a prediction makes. No two attempts write the same file.
 
     Args:
         index: from 0 on.
         attempt: from 1 on.
         ending: one of TYPES.
     """
-    return f"out-{index}.{ending}" if attempt <= 1 else f"out-{index}-{attempt}.{ending}"
+
+    index: int
+    attempt: int
+    ending: str
+
+    @property
+    def name(self) -> str:
+        """Its name in the prediction's folder, by which the record's `output` has it."""
+        again = f"-{self.attempt}" if self.attempt > 1 else ""
+        return f"out-{self.index}{again}.{self.ending}"
+
+    def path(self, prediction_id: str) -> str:
+        """Its path here."""
+        return file_of_prediction(prediction_id, self.name)
+
+
+def folder_of_prediction(prediction_id: str) -> str:
+    """The path of a prediction's folder."""
+    return f"predictions/{prediction_id}"
+
+
+def file_of_prediction(prediction_id: str, name: str) -> str:
+    """The path of a file of a prediction, by its name there."""
+    return f"{folder_of_prediction(prediction_id)}/{name}"
+
+
+def file_of_upload(upload_id: str) -> str:
+    """The path of what a client has sent."""
+    return f"uploads/{upload_id}"
+
+
+def link_path(path: str) -> str:
+    """The path of a file in our URLs."""
+    return f"{LINKED}{path}"
 
 
 class Files:
@@ -87,7 +164,7 @@ class Files:
 
     def data_urls(self, prediction_id: str, names: Iterable[str]) -> list[str]:
         """Pictures of a prediction, as data URLs."""
-        return [self.data_url(f"predictions/{prediction_id}/{name}") for name in names]
+        return [self.data_url(file_of_prediction(prediction_id, name)) for name in names]
 
     def write(self, name: str, data: bytes) -> None:
         """Writes a file: whole, and on the disk, or not at all."""
@@ -125,7 +202,7 @@ class Files:
         Args:
             kept: but not the files of these names.
         """
-        folder = f"predictions/{prediction_id}"
+        folder = folder_of_prediction(prediction_id)
         with contextlib.suppress(FileNotFoundError):  # it has none
             for name in os.listdir(f"{self._folder}/{folder}"):
                 made = OUTPUT.fullmatch(f"{folder}/{name}")

@@ -234,6 +234,8 @@ def test_what_only_we_can_tell_fails_in_plain_words(
 ) -> None:
     status, answer = unharmed.predict(**{"prompt": "x", **inputs})
     assert (status, answer["status"]) == (200, "failed")
+    with unharmed.ask(f"/v1/predictions/{answer['id']}") as response:
+        assert json.load(response)["failure"] == "inputs"
     assert words in answer["error"]
     assert len(answer["error"].splitlines()) == 1
     assert "Traceback" not in answer["error"] + answer["logs"]

@@ -17,6 +17,12 @@ from hosting.queue import watch
 from hosting.queue.inputs import RENAMED
 from hosting.queue.watch import Queue
 from hosting.states import FailureKind, Status
+from hosting.storage.files import (
+    InputFile,
+    file_of_prediction,
+    file_of_upload,
+    link_path,
+)
 from hosting.storage.tables import Prediction, Token, Upload
 
 Shape = TypeVar("Shape")
@@ -115,17 +121,16 @@ def prediction(
     Args:
         link: makes the URL of a path of ours.
     """
-    folder = f"/files/predictions/{record.id}"
     path = f"/v1/predictions/{record.id}"
     shown: PredictionShape = {
         "id": record.given_id or record.id,
         "model": record.model,
         "version": record.version,
         "input": {
-            name: link(f"{folder}/{file}") if (file := _file(record, name)) else value
+            name: link(link_path(file.path(record.id))) if (file := _file(record, name)) else value
             for name, value in record.input.items()
         },
-        "output": [link(f"{folder}/{name}") for name in record.output] or None,
+        "output": [link(path) for path in _outputs(record)] or None,
         "logs": record.logs,
         "error": record.error,
         "status": record.status,
@@ -152,7 +157,7 @@ def prediction(
 async def shown(view: View, record: Prediction) -> PredictionShape:
     """A prediction as its client is to see it."""
     dispatcher = view.services.dispatcher
-    paths = [f"/files/predictions/{record.id}/{name}" for name in record.output]
+    paths = _outputs(record)
     urls: list[str] = []
     if view.takes_data:
         urls = await asyncio.to_thread(dispatcher.files.data_urls, record.id, record.output)
@@ -206,7 +211,7 @@ def upload(record: Upload, base: str, link: Callable[[str], str]) -> FileShape:
         "expires_at": when(record.expires_at),
         "urls": {
             "get": f"{base}/v1/files/{record.id}",
-            "download": link(f"/files/uploads/{record.id}"),
+            "download": link(link_path(file_of_upload(record.id))),
         },
     }
 
@@ -241,8 +246,13 @@ def when(seconds: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _file(record: Prediction, name: str) -> str | None:
-    """The name of the file that came in an input; None for any other, whatever the client sent."""
+def _outputs(record: Prediction) -> list[str]:
+    """The paths of a prediction's pictures in our URLs."""
+    return [link_path(file_of_prediction(record.id, name)) for name in record.output]
+
+
+def _file(record: Prediction, name: str) -> InputFile | None:
+    """The file that came in an input; None for any other, whatever the client sent."""
     known_as = RENAMED.get(name, name)
-    came = known_as in record.files and record.input[name] == {"file": f"in-{known_as}"}
-    return record.files[known_as] if came else None
+    came = known_as in record.files and record.input[name] == InputFile.sent(known_as).placeholder
+    return InputFile(record.files[known_as]) if came else None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hosting.storage.files import Files
+from hosting.storage.files import OUTPUT, Files, InputFile, OutputFile
 from tools.fake_cog import data_url, pixels
 
 HOSTILE = [
@@ -204,3 +204,21 @@ def test_a_picture_is_had_as_a_data_url(files: Files) -> None:
     assert files.data_url("predictions/a1/in-image") == data_url(
         b"text", "application/octet-stream"
     )
+
+
+def test_an_input_file_is_here_or_elsewhere() -> None:
+    sent, elsewhere = InputFile.sent("image"), InputFile("https://example.com/in-image")
+    assert (sent.is_stored, elsewhere.is_stored) == (True, False)
+    assert sent.path("a1") == "predictions/a1/in-image"
+    fetched = {InputFile.fetched("image") for _ in range(20)}
+    assert len(fetched) == 20
+    assert all(file.is_stored and file.location.startswith("in-image-") for file in fetched)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "name"), [(0, "out-2.webp"), (1, "out-2.webp"), (3, "out-2-3.webp")]
+)
+def test_each_attempt_has_output_files_of_its_own(attempt: int, name: str) -> None:
+    file = OutputFile(2, attempt, "webp")
+    assert (file.name, file.path("a1")) == (name, f"predictions/a1/{name}")
+    assert OUTPUT.fullmatch(file.path("a1"))
