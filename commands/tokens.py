@@ -22,12 +22,12 @@ def main() -> int:
         with closing(Database(Settings.from_environment().database)) as database:
             match arguments.command:
                 case "create":
-                    print(database.now(tokens.create, arguments.name))
+                    print(database.write_now(tokens.create, arguments.name))
                     print("It is shown this once.", file=sys.stderr)
                 case "revoke":
-                    database.now(tokens.revoke, arguments.name)
+                    database.write_now(tokens.revoke, arguments.name)
                 case "list":
-                    for token in database.now(tokens.all_tokens):
+                    for token in database.write_now(tokens.all_tokens):
                         revoked = f", revoked {_when(token.revoked_at)}" if token.revoked_at else ""
                         print(f"{token.name}: made {_when(token.created_at)}{revoked}")
     except (SettingsError, DatabaseError, TokenError) as error:

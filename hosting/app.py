@@ -34,10 +34,14 @@ from hosting.backends.endpoints import Endpoint, SetupFailed
 from hosting.backends.servers import Launch, Server
 from hosting.net.links import Links
 from hosting.queue.dispatch import Dispatcher
+from hosting.queue.intake import Intake
+from hosting.queue.prediction_queue import PredictionQueue
 from hosting.settings import LOOPBACK_NAMES, Settings, SettingsError
-from hosting.storage import database, tokens
-from hosting.storage.database import Database, Unavailable
+from hosting.storage import tokens
+from hosting.storage.database import Database, Unavailable, secret
 from hosting.storage.files import Files
+from hosting.storage.store import Store
+from hosting.timings import DEFAULT_TIMINGS, Timings
 
 DESCRIPTION = """
 Stable Diffusion 1 and 2 by Replicate's API (`/v1`) and by Cog's (`/predictions`).
@@ -45,8 +49,14 @@ Predictions queue, and none is lost. Where tokens were made, send one as `Author
 """
 
 
-async def serve(settings: Settings, launches: list[Launch], host: str, port: int) -> int:
-    """Serves until it is asked to stop; the exit status.
+async def serve(
+    settings: Settings,
+    launches: list[Launch],
+    host: str,
+    port: int,
+    timings: Timings = DEFAULT_TIMINGS,
+) -> int:
+    """Serve until it is asked to stop, and return the exit status.
 
     Args:
         launches: the Cog servers to start, where the settings name none that run.
@@ -57,10 +67,10 @@ async def serve(settings: Settings, launches: list[Launch], host: str, port: int
     """
     log.configure()
     with _lock(settings):
-        store = Database(settings.database)
-        _check_open(settings, store, host)
-        application = create(settings, store, launches, host)
-        dispatcher: Dispatcher = application.state.services.dispatcher
+        database = Database(settings.database)
+        _check_open(settings, database, host)
+        application = create(settings, database, launches, host, timings)
+        dispatcher: Dispatcher = application.state.dispatcher
         server = _Server(
             uvicorn.Config(
                 application,
@@ -96,14 +106,18 @@ async def serve(settings: Settings, launches: list[Launch], host: str, port: int
         log.info(f"listening at http://{f'[{host}]' if ':' in host else host}:{port}")
         await server.serve()
         await asyncio.gather(*stops)
-        store.close()
+        database.close()
         return 1 if application.state.failed or not server.started else 0
 
 
 def create(
-    settings: Settings, store: Database, launches: list[Launch], host: str = "127.0.0.1"
+    settings: Settings,
+    database: Database,
+    launches: list[Launch],
+    host: str = "127.0.0.1",
+    timings: Timings = DEFAULT_TIMINGS,
 ) -> FastAPI:
-    """The application. It runs the queue as long as its lifespan lasts.
+    """Return the application. It runs the queue as long as its lifespan lasts.
 
     Args:
         launches: as for `serve`.
@@ -121,11 +135,12 @@ def create(
             Endpoint(Server(launch, folder / str(number)), launch.slots)
             for number, launch in enumerate(launches)
         ]
-    store.now(tokens.prepare)
-    links = Links(store.now(database.secret, "links"), settings.link_hours * 3600)
-    files = Files(settings.data)
+    database.write_now(tokens.prepare)
+    links = Links(database.write_now(secret, "links"), settings.link_hours * 3600)
+    store, files = Store(database), Files(settings.data)
     render = webhook_documents.renderer(links, files)
-    dispatcher = Dispatcher(settings, store, files, links, endpoints, render)
+    dispatcher = Dispatcher(settings, store, files, endpoints, render, timings)
+    intake = Intake(settings, store, files, links)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -156,8 +171,17 @@ def create(
         telemetry={"tracing": False, "metrics": False},
         exception_handlers=error_handlers.HANDLERS,
     )
+    application.state.dispatcher = dispatcher
     application.state.services = Services(
-        settings, dispatcher, Limits(settings.requests_per_minute)
+        settings=settings,
+        limits=Limits(settings.requests_per_minute),
+        queue=PredictionQueue(store, intake, dispatcher, timings),
+        store=store,
+        files=files,
+        links=links,
+        downloads=dispatcher.downloads,
+        endpoints=endpoints,
+        metrics=dispatcher.metrics,
     )
     application.state.failed = False
     application.state.stop = lambda: None
@@ -211,9 +235,9 @@ def _lock(settings: Settings) -> Iterator[IO[str]]:
         yield file
 
 
-def _check_open(settings: Settings, store: Database, host: str) -> None:
+def _check_open(settings: Settings, database: Database, host: str) -> None:
     """Raises SettingsError where whoever comes by could use the front."""
-    if store.now(tokens.are_needed):
+    if database.write_now(tokens.are_needed):
         return
     where = None if _is_loopback(host) else host
     where = where or next(iter(sorted(settings.hosts - set(LOOPBACK_NAMES))), None)

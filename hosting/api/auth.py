@@ -10,11 +10,9 @@ from fastapi import Depends, Request, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hosting.api.context import services_of
+from hosting.api.context import Services, services_of
 from hosting.api.problems import Problem
 from hosting.api.view import View, view_of
-from hosting.queue.dispatch import Dispatcher
-from hosting.storage import tokens
 from hosting.storage.database import Unavailable
 from hosting.storage.tables import Token
 
@@ -29,30 +27,30 @@ _Bearer = Annotated[
 
 
 @dataclass(frozen=True)
-class Visitor:
-    """Someone who may ask."""
+class Caller:
+    """Someone who may use the API."""
 
     view: View
     token: Token
 
     @property
-    def dispatcher(self) -> Dispatcher:
-        """What runs the predictions."""
-        return self.view.services.dispatcher
+    def services(self) -> Services:
+        """What the application was made with."""
+        return self.view.services
 
 
-async def visitor_of(request: Request, _: _Bearer = None) -> Visitor:
+async def caller_of(request: Request, _: _Bearer = None) -> Caller:
     """Lets in who has a token, or who is on this machine as long as none was ever made.
 
     Raises:
         Problem: when it is neither, or has asked too often.
     """
-    if hasattr(request.state, "visitor"):  # the middleware has let it in, and counted it
-        admitted: Visitor = request.state.visitor
+    if hasattr(request.state, "caller"):  # the middleware has let it in, and counted it
+        admitted: Caller = request.state.caller
         return admitted
     services = services_of(request)
     text = token_in(request.headers.get("authorization"))
-    token = await services.dispatcher.database.read(tokens.find, text)
+    token = await services.store.tokens.find(text)
     if token is None:
         raise Problem(
             401,
@@ -66,7 +64,7 @@ async def visitor_of(request: Request, _: _Bearer = None) -> Visitor:
             f"try again in {seconds} s",
             headers={"Retry-After": str(seconds)},
         )
-    return Visitor(view_of(request), token)
+    return Caller(view_of(request), token)
 
 
 def token_in(authorization: str | None) -> str | None:
@@ -75,7 +73,7 @@ def token_in(authorization: str | None) -> str | None:
     return text.strip() if kind.lower() in ("bearer", "token") else None
 
 
-Admitted = Annotated[Visitor, Depends(visitor_of)]
+Admitted = Annotated[Caller, Depends(caller_of)]
 """What a route takes that only those who may ask can use."""
 
 
@@ -98,7 +96,7 @@ class AuthMiddleware:
         if scope["type"] == "http" and scope["method"] in WITH_BODY:
             request = Request(scope)
             try:
-                request.state.visitor = await visitor_of(request)
+                request.state.caller = await caller_of(request)
             except (Problem, Unavailable) as error:
                 await self._answer(request, error)(scope, receive, send)
                 return

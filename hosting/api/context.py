@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from hosting.api.limits import Limits
-from hosting.queue.dispatch import Dispatcher
+from hosting.backends.endpoints import Endpoint
+from hosting.net.links import Links
+from hosting.queue.downloads import Downloads
+from hosting.queue.metrics import Metrics
+from hosting.queue.prediction_queue import PredictionQueue
 from hosting.settings import Settings
+from hosting.storage.files import Files
+from hosting.storage.store import Store
 
 
 @dataclass(frozen=True)
@@ -16,11 +22,17 @@ class Services:
     """What the application was made with."""
 
     settings: Settings
-    dispatcher: Dispatcher
     limits: Limits
+    queue: PredictionQueue
+    store: Store
+    files: Files
+    links: Links
+    downloads: Downloads
+    endpoints: list[Endpoint]
+    metrics: Metrics
 
 
 def services_of(request: Request) -> Services:
-    """What the application that a request came to was made with."""
+    """Return what the application that a request came to was made with."""
     services: Services = request.app.state.services
     return services

@@ -17,7 +17,7 @@ from hosting.queue.inputs import Fault, InvalidInputs
 from hosting.queue.intake import QueueFull
 from hosting.storage.database import Unavailable
 from hosting.storage.pages import InvalidCursor
-from hosting.storage.uploads import NoRoom
+from hosting.storage.uploads import QuotaExceeded
 
 
 def answer(request: Request, error: Exception) -> Response:
@@ -40,7 +40,7 @@ def _problem(error: Exception) -> Problem:
             return invalid([Fault("invalid_cursor", "cursor", str(error))])
         case QueueFull():
             return Problem(429, str(error), headers={"Retry-After": "5"})
-        case NoRoom():
+        case QuotaExceeded():
             return Problem(413, str(error))
         case HTTPException():
             return Problem(error.status_code, str(error.detail), headers=error.headers)
@@ -67,7 +67,7 @@ HANDLERS: Any = dict.fromkeys(
         InvalidInputs,
         RequestValidationError,
         QueueFull,
-        NoRoom,
+        QuotaExceeded,
         HTTPException,
         ClientDisconnect,
         Unavailable,

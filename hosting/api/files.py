@@ -12,13 +12,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from starlette.datastructures import UploadFile
 
-from hosting.api.auth import Admitted, Visitor
+from hosting.api.auth import Admitted, Caller
 from hosting.api.context import services_of
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
 from hosting.api.replicate.documents import FileShape, Page
 from hosting.queue.inputs import Fault
-from hosting.storage import uploads
 from hosting.storage.files import LINKED, OUTPUT, TYPES, file_of_upload
 from hosting.storage.tables import Upload, new_id
 
@@ -49,7 +48,7 @@ routes = APIRouter()
 
 
 @routes.post("/v1/files", status_code=201, tags=["files"], openapi_extra={"requestBody": _FORM})
-async def create_file(request: Request, visitor: Admitted) -> FileShape:
+async def create_file(request: Request, caller: Admitted) -> FileShape:
     """Keeps a file for a day; its `urls.get` can be given as an input.
 
     Beyond what one may keep at a time, it is answered 413.
@@ -61,55 +60,55 @@ async def create_file(request: Request, visitor: Admitted) -> FileShape:
         data = await content.read()
         details = await _details(form.get("metadata", "{}"))
         known_as = form.get("filename") or content.filename
-    dispatcher = visitor.dispatcher
-    most = dispatcher.settings.kept_megabytes * 2**20
-    await dispatcher.database.read(uploads.check_room, visitor.token.id, len(data), most)
+    services = caller.services
+    most = services.settings.kept_megabytes * 2**20
+    await services.store.uploads.check_quota(caller.token.id, len(data), most)
     now = time.time()
     record = Upload(
         id=new_id(),
-        token_id=visitor.token.id,
+        token_id=caller.token.id,
         name=str(known_as or "file")[:255],
         content_type=(content.content_type or "application/octet-stream")[:255],
         size=len(data),
         sha256=await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest()),
         details=details,
         created_at=now,
-        expires_at=now + dispatcher.settings.upload_hours * 3600,
+        expires_at=now + services.settings.upload_hours * 3600,
     )
     name = file_of_upload(record.id)
     try:
-        await asyncio.to_thread(dispatcher.files.write, name, data)
+        await asyncio.to_thread(services.files.write, name, data)
         # Looks for room once more: others may have come meanwhile.
-        await dispatcher.database(uploads.add, record, most)
+        await services.store.uploads.add(record, most)
     except Exception:
-        await asyncio.to_thread(dispatcher.files.remove, name)
+        await asyncio.to_thread(services.files.remove, name)
         raise
-    return documents.upload(record, visitor.view.base, visitor.view.link)
+    return documents.upload(record, caller.view.base, caller.view.link)
 
 
 @routes.get("/v1/files", tags=["files"])
-async def list_files(visitor: Admitted, cursor: str | None = None) -> Page[FileShape]:
+async def list_files(caller: Admitted, cursor: str | None = None) -> Page[FileShape]:
     """Your files, the newest first, in pages of 100."""
-    view = visitor.view
-    page = await visitor.dispatcher.database.read(uploads.page, visitor.token.id, cursor)
+    view = caller.view
+    page = await caller.services.store.uploads.page(caller.token.id, cursor)
     shown = [documents.upload(one, view.base, view.link) for one in page.rows]
     return documents.page(shown, f"{view.base}/v1/files", page.newer, page.older)
 
 
 @routes.get("/v1/files/{file_id}", tags=["files"])
-async def get_file(file_id: str, visitor: Admitted) -> FileShape:
+async def get_file(file_id: str, caller: Admitted) -> FileShape:
     """What is known of a file; `urls.download` leads to what is in it."""
-    record = await _own_upload(visitor, file_id)
-    return documents.upload(record, visitor.view.base, visitor.view.link)
+    record = await _own_upload(caller, file_id)
+    return documents.upload(record, caller.view.base, caller.view.link)
 
 
 @routes.delete("/v1/files/{file_id}", status_code=204, tags=["files"])
-async def delete_file(file_id: str, visitor: Admitted) -> Response:
+async def delete_file(file_id: str, caller: Admitted) -> Response:
     """Removes a file. Predictions that were asked for with it have their own copy."""
-    record = await _own_upload(visitor, file_id)
-    dispatcher = visitor.dispatcher
-    await dispatcher.database(uploads.forget, record.id)
-    await asyncio.to_thread(dispatcher.files.remove, file_of_upload(record.id))
+    record = await _own_upload(caller, file_id)
+    services = caller.services
+    await services.store.uploads.forget(record.id)
+    await asyncio.to_thread(services.files.remove, file_of_upload(record.id))
     return Response(status_code=204)
 
 
@@ -120,10 +119,10 @@ async def get_file_content(name: str, request: Request) -> Response:
     Pictures that we encoded are shown; what a client sent is given back as an attachment.
     """
     services = services_of(request)
-    gone = Problem(404, "The link's time is over, or it is not complete, or the file is removed")
-    if not services.dispatcher.links.is_good(str(request.url)):
+    gone = Problem(404, "The link has expired, or is not complete, or the file was removed")
+    if not services.links.is_valid(str(request.url)):
         raise gone
-    files = services.dispatcher.files
+    files = services.files
     try:
         path = files.path(name)
     except ValueError:
@@ -162,8 +161,8 @@ async def _details(part: UploadFile | str) -> dict[str, Any]:
     return details
 
 
-async def _own_upload(visitor: Visitor, file_id: str) -> Upload:
-    record = await visitor.dispatcher.database.read(uploads.find, file_id, visitor.token.id)
+async def _own_upload(caller: Caller, file_id: str) -> Upload:
+    record = await caller.services.store.uploads.find(file_id, caller.token.id)
     if record is None:
         raise Problem(404, f"There is no file {file_id[:100]}")
     return record

@@ -10,7 +10,6 @@ from hosting.api.auth import Admitted
 from hosting.api.context import services_of
 from hosting.queue import metrics
 from hosting.states import UNFINISHED, State, Status
-from hosting.storage import predictions
 from hosting.storage.database import Unavailable
 
 routes = APIRouter(tags=["operations"])
@@ -19,10 +18,10 @@ routes = APIRouter(tags=["operations"])
 @routes.get("/health", response_model=None)
 async def health(request: Request) -> Response:
     """How the front, its database and each Cog endpoint are; 503 if nothing can be drawn."""
-    dispatcher = services_of(request).dispatcher
+    services = services_of(request)
     queue: dict[Status, int] | None = None
     try:
-        waiting = await dispatcher.database.read(predictions.unfinished)
+        waiting = await services.queue.unfinished()
         queue = {
             status: sum(count for (_, one), count in waiting.items() if one is status)
             for status in UNFINISHED
@@ -38,12 +37,12 @@ async def health(request: Request) -> Response:
             "slots": one.slots,
             "running": len(one.running),
         }
-        for one in dispatcher.endpoints
+        for one in services.endpoints
     ]
-    is_well = queue is not None and any(one.status is State.READY for one in dispatcher.endpoints)
+    is_well = queue is not None and any(one.status is State.READY for one in services.endpoints)
     document = {
         "status": "ok" if is_well else "unavailable",
-        "front": "stopping" if dispatcher.stopping.is_set() else "ok",
+        "front": "stopping" if services.queue.is_stopping else "ok",
         "database": "ok" if queue is not None else "unavailable",
         "queue": queue,
         "endpoints": endpoints,
@@ -52,9 +51,9 @@ async def health(request: Request) -> Response:
 
 
 @routes.get("/metrics", response_model=None)
-async def figures(visitor: Admitted) -> Response:
+async def figures(caller: Admitted) -> Response:
     """The queue, how long predictions wait and run, failures and endpoints, for Prometheus."""
-    dispatcher = visitor.dispatcher
-    queue = await dispatcher.database.read(predictions.unfinished)
-    text = dispatcher.metrics.text(queue, dispatcher.endpoints)
+    services = caller.services
+    queue = await services.queue.unfinished()
+    text = services.metrics.text(queue, services.endpoints)
     return Response(text, media_type=metrics.CONTENT_TYPE)

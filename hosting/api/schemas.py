@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hosting.api.problems import Problem
+from hosting.backends.endpoints import Endpoint
 from hosting.published_models import MODELS, Model
-from hosting.queue.dispatch import Dispatcher
 
 
-def running_schema(dispatcher: Dispatcher, model: Model) -> Mapping[str, Any]:
+def running_schema(endpoints: Sequence[Endpoint], model: Model) -> Mapping[str, Any]:
     """The schema of what serves a model.
 
     Raises:
         Problem: when nothing does, or none knows yet.
     """
-    for endpoint in dispatcher.endpoints_of(model.task):
-        if endpoint.schema is not None:
+    for endpoint in endpoints:
+        if endpoint.task == model.task and endpoint.schema is not None:
             return endpoint.schema
-    if any(endpoint.schema is None for endpoint in dispatcher.endpoints):
+    if any(endpoint.schema is None for endpoint in endpoints):
         raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})
-    tasks = {endpoint.task for endpoint in dispatcher.endpoints}
+    tasks = {endpoint.task for endpoint in endpoints}
     names = ", ".join(sorted(one.id for one in MODELS if one.task in tasks))
     raise Problem(404, f"{model.id} does not run here; there run {names}")

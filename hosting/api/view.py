@@ -27,7 +27,7 @@ class View:
 
     def link(self, path: str) -> str:
         """The URL of a path of ours, signed."""
-        return self.services.dispatcher.links.to(self.base, path, self.expires)
+        return self.services.links.sign(self.base, path, self.expires)
 
 
 def view_of(request: Request) -> View:

@@ -79,11 +79,11 @@ async def prediction(request: Request, prediction_id: str) -> Response:
     """
     if "text/html" in request.headers.get("accept", ""):
         return await page()
-    dispatcher = services_of(request).dispatcher
-    is_good = dispatcher.links.is_good(str(request.url))
-    found = await dispatcher.current(prediction_id) if is_good else None
+    services = services_of(request)
+    is_valid = services.links.is_valid(str(request.url))
+    found = await services.queue.current(prediction_id) if is_valid else None
     if found is None:
-        raise Problem(404, "The link's time is over, or it is not complete, or nothing is kept")
+        raise Problem(404, "The link has expired or is not complete, or nothing is there")
     view = dataclasses.replace(view_of(request), expires=request.query_params["expires"])
     shown = await documents.shown(view, found)
     files = {
@@ -96,20 +96,18 @@ async def prediction(request: Request, prediction_id: str) -> Response:
 
 
 @routes.get("/form/models")
-async def running_models(visitor: Admitted) -> list[RunningModel]:
+async def running_models(caller: Admitted) -> list[RunningModel]:
     """What the page offers to choose from: one model for each that runs."""
     return [
-        _running(endpoint, endpoint.task)
-        for endpoint in visitor.dispatcher.endpoints
-        if endpoint.task
+        _running(endpoint, endpoint.task) for endpoint in caller.services.endpoints if endpoint.task
     ]
 
 
 @routes.post("/form/picture", response_model=None)
-async def picture(address: Address, visitor: Admitted) -> Response:
+async def picture(address: Address, caller: Admitted) -> Response:
     """The picture that a URL leads to: the page itself can't reach other sites."""
     try:
-        data = await visitor.dispatcher.downloads.now(visitor.token.id, address.url)
+        data = await caller.services.downloads.now(caller.token.id, address.url)
     except NoTurn as error:
         raise Problem(429, str(error), headers={"Retry-After": "1"}) from None
     except FetchError as error:

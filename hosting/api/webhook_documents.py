@@ -8,9 +8,9 @@ from functools import partial
 from hosting.api.deepinfra import documents as deepinfra
 from hosting.api.replicate import documents as replicate
 from hosting.net.links import Links
+from hosting.prediction import Prediction
 from hosting.states import Status
 from hosting.storage.files import Files
-from hosting.storage.tables import Prediction
 
 
 def renderer(links: Links, files: Files) -> Callable[[Prediction], object]:
@@ -25,6 +25,6 @@ def renderer(links: Links, files: Files) -> Callable[[Prediction], object]:
         if prediction.api == "deepinfra":
             names = prediction.output if prediction.status is Status.SUCCEEDED else []
             return deepinfra.inference_told(prediction, files.data_urls(prediction.id, names))
-        return replicate.prediction(prediction, partial(links.to, prediction.source))
+        return replicate.prediction(prediction, partial(links.sign, prediction.source))
 
     return render

@@ -10,7 +10,7 @@ from typing import Any
 from hosting import log, published_models
 from hosting.backends.cog import Cog, Unreachable
 from hosting.backends.servers import Server
-from hosting.backends.supervision import LOOK, Health
+from hosting.backends.supervision import Health
 from hosting.states import State
 
 LONGEST_PAUSE = 30.0
@@ -36,12 +36,12 @@ class Endpoint:
         self.schema: Mapping[str, Any] | None = None
         self.running: set[str] = set()
         """The predictions' ids."""
-        self.is_reserved = False
-        """Whether the one that runs must have no company."""
+        self._is_isolated = False
+        """Whether the one that runs must run alone."""
         self.is_warming: bool | None = None
         """Whether it makes itself faster still, by its last prediction; None before the first."""
-        self.full_until = 0.0
-        """Until when, by the monotonic clock, nothing more is sent: it said that it is full."""
+        self._paused_until = 0.0
+        """Until when, by the monotonic clock, nothing more is sent."""
         if isinstance(origin, Server):
             self.server = origin
             self.schema = origin.launch.schema
@@ -75,18 +75,39 @@ class Endpoint:
         return self.cog.slots is not None
 
     @property
-    def has_room(self) -> bool:
+    def has_free_slot(self) -> bool:
         """Whether it takes a prediction now."""
-        free = len(self.running) < self.slots and not self.is_reserved
+        free = len(self.running) < self.slots and not self._is_isolated
         free &= self.schema is not None  # else it has said that it is ready, but not what it is
-        return free and self.status is State.READY and time.monotonic() >= self.full_until
+        return free and self.status is State.READY and time.monotonic() >= self._paused_until
+
+    def occupy(self, prediction_id: str, isolated: bool) -> None:
+        """Give a slot to a prediction.
+
+        Args:
+            isolated: whether it must run alone.
+        """
+        self.running.add(prediction_id)
+        self._is_isolated = isolated and not self.is_cluster
+
+    def vacate(self, prediction_id: str) -> None:
+        """Take the slot back."""
+        self.running.discard(prediction_id)
+        self._is_isolated = False
 
     def pause(self, seconds: float) -> None:
-        """Sends nothing for a while."""
-        self.full_until = time.monotonic() + seconds
+        """Send it nothing for a while."""
+        self._paused_until = time.monotonic() + seconds
 
-    async def keep(self) -> None:
-        """Looks after it until cancelled.
+    def lose(self) -> None:
+        """Send it nothing until it has been seen alive: a prediction found it unreachable."""
+        self.status = State.UNREACHABLE
+
+    async def supervise(self, poll_seconds: float) -> None:
+        """Look after it until cancelled.
+
+        Args:
+            poll_seconds: between two looks at its health.
 
         Raises:
             SetupFailed: when a server of our own never came up.
@@ -114,7 +135,7 @@ class Endpoint:
                 log.warning(f"the server of {self.name} has died; starting it again")
                 await asyncio.sleep(pause)
                 pause, health = min(2 * pause, LONGEST_PAUSE), Health()
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(poll_seconds)
 
     async def close(self) -> None:
         """Ends its server, if that is our own, and hangs up. For when nothing runs there."""

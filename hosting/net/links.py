@@ -7,7 +7,7 @@ import hmac
 import time
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-STEP = 3600
+STEP_SECONDS = 3600
 """Links made within so many seconds are the same, so that browsers keep the pictures."""
 
 
@@ -16,27 +16,29 @@ class Links:
 
     Args:
         key: what they are signed with.
-        seconds: how long a link is good for, at least.
+        seconds: after which a link expires, at the earliest.
     """
 
     def __init__(self, key: bytes, seconds: float) -> None:
         self._key = key
         self._seconds = seconds
 
-    def to(self, base: str, path: str, expires: str | None = None) -> str:
-        """The URL of a path of the front.
+    def sign(self, base: str, path: str, expires: str | None = None) -> str:
+        """Return the signed URL of a path of the front.
 
         Args:
             base: the front's URL, without a path.
             path: such as `/files/predictions/<id>/out-0.png`.
-            expires: seconds since 1970, as another link has them; else as long as links are good.
+            expires: seconds since 1970, as another link has them; else by the clock.
         """
-        expires = expires or str((int(time.time() + self._seconds) // STEP + 1) * STEP)
+        if expires is None:
+            steps = int(time.time() + self._seconds) // STEP_SECONDS + 1
+            expires = str(steps * STEP_SECONDS)
         query = urlencode({"expires": expires, "signature": self._signature(path, expires)})
         return f"{base}{path}?{query}"
 
-    def is_good(self, url: str) -> bool:
-        """Whether a URL is a link of ours, whose time is not over. Its host is not looked at."""
+    def is_valid(self, url: str) -> bool:
+        """Whether a URL is a link of ours that has not expired. Its host is not looked at."""
         parts = urlsplit(url)
         query = parse_qs(parts.query)
         expires, given = (query.get(name, [""])[0] for name in ("expires", "signature"))

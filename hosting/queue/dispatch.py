@@ -6,25 +6,25 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
 from hosting import log
 from hosting.backends.endpoints import Endpoint
-from hosting.net.links import Links
+from hosting.prediction import Prediction
 from hosting.queue import sweep
-from hosting.queue.changes import LOOK, Changes, within
+from hosting.queue.changes import Changes, within
 from hosting.queue.downloads import Downloads
 from hosting.queue.metrics import Metrics
 from hosting.queue.runs import Run
 from hosting.queue.webhooks import Webhooks
 from hosting.settings import Settings
-from hosting.states import Status
-from hosting.storage import heartbeats, predictions
-from hosting.storage.database import Database, Unavailable
+from hosting.storage.database import Unavailable
 from hosting.storage.files import Files
-from hosting.storage.tables import Prediction, new_id
+from hosting.storage.store import Store
+from hosting.storage.tables import new_id
+from hosting.timings import Timings
 
 
 class Dispatcher:
@@ -37,23 +37,22 @@ class Dispatcher:
     def __init__(
         self,
         settings: Settings,
-        database: Database,
+        store: Store,
         files: Files,
-        links: Links,
         endpoints: list[Endpoint],
         render: Callable[[Prediction], object],
+        timings: Timings,
     ) -> None:
-        self.settings = settings
-        self.database = database
-        self.files = files
-        self.links = links
         self.endpoints = endpoints
         self.front_id = new_id()
         self.changes = Changes()
-        self.stopping = asyncio.Event()
         self.metrics = Metrics()
-        self._webhooks = Webhooks(database, render, settings.networks, self.front_id)
-        self.downloads = Downloads(settings, database, files, self.wake, self.front_id)
+        self.downloads = Downloads(settings, store, files, self.wake, self.front_id, timings)
+        self._settings = settings
+        self._store = store
+        self._files = files
+        self._timings = timings
+        self._webhooks = Webhooks(store, render, settings.networks, self.front_id)
         self._runs: dict[str, Run] = {}
         """By the predictions' ids."""
         self._tasks: dict[asyncio.Task[None], Run] = {}
@@ -61,39 +60,40 @@ class Dispatcher:
         """When this front last was known to be there, by the monotonic clock."""
         self._news = asyncio.Event()
         self._claiming = asyncio.Lock()
+        self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Runs until cancelled; what runs then goes back to the queue.
+        """Run until cancelled; what runs then goes back to the queue.
 
         Raises:
             SetupFailed: when a server of our own never came up.
         """
-        await self._say_that_it_is_there(heartbeats.enter)
-        swept = partial(sweep.run, self.settings, self.database, self.files)
-        loops = (self._feed, self._beat, self._look, self.downloads.run, self._webhooks.run, swept)
+        await self._give_a_sign(self._store.heartbeats.enter)
+        swept = partial(sweep.run, self._settings, self._store, self._files, self._timings.sweep)
+        loops = (self._feed, self._beat, self._poll, self.downloads.run, self._webhooks.run, swept)
         try:
             async with asyncio.TaskGroup() as tasks:
                 for endpoint in self.endpoints:
-                    tasks.create_task(endpoint.keep())
+                    tasks.create_task(endpoint.supervise(self._timings.poll))
                 for loop in loops:
-                    tasks.create_task(_again_and_again(loop))
+                    tasks.create_task(_run_again_and_again(loop))
         finally:
             # Before the endpoints go: else it would look as if their workers had died.
             await self._halt()
             with contextlib.suppress(Unavailable):  # it will be found dead
-                await self.database(heartbeats.leave, self.front_id)
+                await self._store.heartbeats.leave(self.front_id)
             await asyncio.gather(*(endpoint.close() for endpoint in self.endpoints))
 
     async def stop(self, hurry: asyncio.Event) -> None:
-        """Begins nothing more; what runs may finish for a time, or goes back to the queue.
+        """Begin nothing more; what runs may finish for a time, or goes back to the queue.
 
         Args:
             hurry: ends the time.
         """
-        self.stopping.set()
+        self._stopping.set()
         async with self._claiming:
             pass  # what was being begun has: nothing else comes after it
-        end = time.monotonic() + self.settings.stop_seconds
+        end = time.monotonic() + self._settings.stop_seconds
         while time.monotonic() < end and not hurry.is_set():
             if not self._tasks:
                 break
@@ -101,30 +101,25 @@ class Dispatcher:
         await self._halt()
 
     def wake(self, prediction_id: str) -> None:
-        """A prediction is new, or has changed."""
-        self.changes.tell(prediction_id)
+        """Tell all who wait for it that a prediction is new, or has changed."""
+        self.changes.notify(prediction_id)
         self._news.set()
         self.downloads.wake()
         self._webhooks.wake()
 
-    def endpoints_of(self, task: str) -> list[Endpoint]:
-        """The endpoints that serve a task."""
-        return [endpoint for endpoint in self.endpoints if endpoint.task == task]
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it begins nothing more."""
+        return self._stopping.is_set()
 
-    async def current(self, prediction_id: str) -> Prediction | None:
-        """A prediction as it is now, which stays so; None if there is none."""
+    def running(self, prediction_id: str) -> Prediction | None:
+        """Return a prediction that runs here, as it is now; newer than the store's."""
         run = self._runs.get(prediction_id)
-        if run is None:
-            return await self.database.read(predictions.find, prediction_id)
-        return run.prediction.copy()
-
-    def gives_up(self, prediction: Prediction) -> bool:
-        """Whether nobody should wait for it: this process ends before its turn comes."""
-        return self.stopping.is_set() and prediction.status is Status.STARTING
+        return run.prediction if run else None
 
     async def cancel(self, prediction_id: str) -> None:
-        """Ends a prediction, if it is not over: at once in the queue, between two steps else."""
-        cancelled = await self.database(predictions.cancel, prediction_id)
+        """End a prediction, if it is not over: at once in the queue, between two steps else."""
+        cancelled = await self._store.predictions.cancel(prediction_id)
         if cancelled and cancelled.canceling and prediction_id in self._runs:
             await self._runs[prediction_id].cancel()
         self.wake(prediction_id)
@@ -133,20 +128,18 @@ class Dispatcher:
         while True:
             self._news.clear()
             for endpoint in self.endpoints:
-                while endpoint.has_room and await self._claim(endpoint):
+                while endpoint.has_free_slot and await self._claim(endpoint):
                     pass
-            await within(self._news, LOOK)
+            await within(self._news, self._timings.poll)
 
     async def _claim(self, endpoint: Endpoint) -> bool:
-        """Begins what is next for an endpoint; whether there was anything, and it may."""
+        """Begin what is next for an endpoint, and return whether there was anything."""
         async with self._claiming:
             if not self._may_begin:
                 return False
             assert endpoint.task is not None
-            has_company = bool(endpoint.running) and not endpoint.is_cluster
-            claimed = await self.database(
-                predictions.claim, endpoint.task, has_company, self.front_id
-            )
+            has_others = bool(endpoint.running) and not endpoint.is_cluster
+            claimed = await self._store.predictions.claim(endpoint.task, has_others, self.front_id)
             if claimed:
                 self._start(endpoint, claimed)
             return claimed is not None
@@ -154,29 +147,29 @@ class Dispatcher:
     @property
     def _may_begin(self) -> bool:
         # What one begins that others take for dead, they begin too.
-        is_there = time.monotonic() - self._seen_at < heartbeats.DEAD_AFTER
-        return is_there and not self.stopping.is_set()
+        is_seen = time.monotonic() - self._seen_at < self._timings.dead_after
+        return is_seen and not self._stopping.is_set()
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(heartbeats.BEAT)
-            await self._say_that_it_is_there(heartbeats.beat)
+            await asyncio.sleep(self._timings.heartbeat)
+            await self._give_a_sign(self._store.heartbeats.beat)
 
-    async def _say_that_it_is_there(self, say: Callable[..., list[str]]) -> None:
+    async def _give_a_sign(self, beat: Callable[[str, float], Awaitable[list[str]]]) -> None:
         seen_at = time.monotonic()
-        for prediction_id in await self.database(say, self.front_id):
+        for prediction_id in await beat(self.front_id, self._timings.dead_after):
             log.info("taken up again", prediction=prediction_id)
             self.wake(prediction_id)
         self._seen_at = seen_at
 
-    async def _look(self) -> None:
-        """Does to what runs here what was done to it at other fronts."""
+    async def _poll(self) -> None:
+        """Do to what runs here what was done to it at other fronts."""
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(self._timings.poll)
             tasks = list(self._tasks.items())
             if not tasks:
                 continue
-            own = await self.database.read(predictions.running, self.front_id)
+            own = await self._store.predictions.running(self.front_id)
             for task, run in tasks:
                 about = run.prediction.id, run.prediction.attempt
                 if self._runs.get(run.prediction.id) is not run:
@@ -188,9 +181,16 @@ class Dispatcher:
                     await run.cancel()
 
     def _start(self, endpoint: Endpoint, prediction: Prediction) -> None:
-        endpoint.is_reserved = prediction.crashes > 0 and not endpoint.is_cluster
-        endpoint.running.add(prediction.id)
-        run = Run(endpoint, prediction, self.database, self.files, self.changes, self._webhooks)
+        endpoint.occupy(prediction.id, isolated=prediction.crashes > 0)
+        run = Run(
+            endpoint,
+            prediction,
+            self._store,
+            self._files,
+            self.changes,
+            self._webhooks,
+            self._timings,
+        )
         self._runs[prediction.id] = run
         task = asyncio.create_task(self._finish(run))
         self._tasks[task] = run
@@ -200,13 +200,12 @@ class Dispatcher:
     async def _finish(self, run: Run) -> None:
         prediction_id = run.prediction.id
         try:
-            record = await run.outcome()
+            outcome = await run.execute()
         finally:
             # Before it is written: from then on, another endpoint may have the prediction.
-            run.endpoint.running.discard(prediction_id)
-            run.endpoint.is_reserved = False
+            run.endpoint.vacate(prediction_id)
             del self._runs[prediction_id]
-        written = await self.database.surely(record)
+        written = await self._store.predictions.settle(run.prediction, outcome)
         if written:  # else it was no longer ours
             self.metrics.ran(run.prediction, written, run.endpoint)
         self.wake(prediction_id)
@@ -218,8 +217,8 @@ class Dispatcher:
         await asyncio.gather(self.downloads.halt(), *self._tasks, return_exceptions=True)
 
 
-async def _again_and_again(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Runs a loop, and again when the database or the disk fails it."""
+async def _run_again_and_again(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a loop, and again when the database or the disk fails it."""
     while True:
         try:
             await loop()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 
 from hosting import log
 from hosting.net import fetch
-from hosting.queue.changes import LOOK, within
+from hosting.prediction import Ended, Prediction
+from hosting.queue.changes import within
 from hosting.settings import Settings
 from hosting.states import FailureKind, Status
-from hosting.storage import mime, predictions
-from hosting.storage.database import Database, Unavailable, Work
-from hosting.storage.files import NOTHING_KEPT, Files, InputFile
-from hosting.storage.tables import Prediction, new_id
+from hosting.storage import mime
+from hosting.storage.database import Unavailable
+from hosting.storage.files import Files, InputFile
+from hosting.storage.store import Store
+from hosting.storage.tables import new_id
+from hosting.timings import Timings
 
 AT_ONCE, EACH_AT_ONCE = 8, 2
 """Predictions whose files are fetched at the same time: of all tokens, and of each."""
@@ -35,16 +37,18 @@ class Downloads:
     def __init__(
         self,
         settings: Settings,
-        database: Database,
+        store: Store,
         files: Files,
         changed: Callable[[str], None],
         front_id: str,
+        timings: Timings,
     ) -> None:
         self._settings = settings
-        self._database = database
+        self._predictions = store.predictions
         self._files = files
         self._changed = changed
         self._front_id = front_id
+        self._timings = timings
         self._tokens: dict[str, str] = {}
         """Of what is being fetched: by the prediction's id, or one of its own."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -58,13 +62,13 @@ class Downloads:
         """Fetches until cancelled; what has begun then goes on, see `halt`."""
         while True:
             self._news.clear()
-            for waiting in await self._database.read(predictions.unready, self._front_id):
-                if waiting.id not in self._tokens and self._has_room(waiting.token_id):
+            for waiting in await self._predictions.unready(self._front_id):
+                if waiting.id not in self._tokens and self._has_turn(waiting.token_id):
                     self._tokens[waiting.id] = waiting.token_id
                     task = asyncio.create_task(self._fetch(waiting.id))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
-            await within(self._news, LOOK)
+            await within(self._news, self._timings.poll)
 
     async def now(self, token_id: str, url: str) -> bytes:
         """The picture that a URL leads to, for someone who waits for it.
@@ -73,7 +77,7 @@ class Downloads:
             NoTurn: when too much is being fetched.
             FetchError: when it leads to none.
         """
-        if not self._has_room(token_id):
+        if not self._has_turn(token_id):
             raise NoTurn("Other pictures are being fetched; try again when they have come")
         key = new_id()
         self._tokens[key] = token_id
@@ -83,7 +87,7 @@ class Downloads:
             del self._tokens[key]
             self.wake()
 
-    def _has_room(self, token_id: str) -> bool:
+    def _has_turn(self, token_id: str) -> bool:
         tokens = list(self._tokens.values())
         return len(tokens) < AT_ONCE and tokens.count(token_id) < EACH_AT_ONCE
 
@@ -96,37 +100,32 @@ class Downloads:
 
     async def _fetch(self, prediction_id: str) -> None:
         try:
-            prediction = await self._database(
-                predictions.claim_files, prediction_id, self._front_id
-            )
+            prediction = await self._predictions.claim_files(prediction_id, self._front_id)
             if prediction is not None:
-                await self._database.surely(await self._fetched(prediction))
+                await self._fetch_files(prediction)
         except (OSError, Unavailable) as error:
             log.warning("not kept; trying again", prediction=prediction_id, reason=str(error))
-            await asyncio.sleep(NOTHING_KEPT)
+            await asyncio.sleep(self._timings.disk_retry)
         finally:
             del self._tokens[prediction_id]
             self._changed(prediction_id)
 
-    async def _fetched(self, prediction: Prediction) -> Work[object]:
-        """Fetches a prediction's files; what is to be written of it then."""
+    async def _fetch_files(self, prediction: Prediction) -> None:
+        """Fetch a claimed prediction's files, after which it may run, or has failed."""
         files = dict(prediction.files)
         for name, location in files.items():
-            if not InputFile(location).is_stored:
-                try:
-                    data = await picture(self._settings, location)
-                except fetch.FetchError as error:
-                    return partial(
-                        predictions.conclude,
-                        live=prediction,
-                        status=Status.FAILED,
-                        error=f"{name}: {error}",
-                        failure=FailureKind.INPUTS,
-                    )
-                file = InputFile.fetched(name)
-                await asyncio.to_thread(self._files.write, file.path(prediction.id), data)
-                files[name] = file.location
-        return partial(predictions.set_ready, live=prediction, files=files)
+            if InputFile(location).is_stored:
+                continue
+            try:
+                data = await picture(self._settings, location)
+            except fetch.FetchError as error:
+                failed = Ended(Status.FAILED, f"{name}: {error}", FailureKind.INPUTS)
+                await self._predictions.settle(prediction, failed)
+                return
+            file = InputFile.fetched(name)
+            await asyncio.to_thread(self._files.write, file.path(prediction.id), data)
+            files[name] = file.location
+        await self._predictions.set_ready(prediction, files)
 
 
 async def picture(settings: Settings, url: str) -> bytes:

@@ -8,19 +8,22 @@ import binascii
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from hosting.net import fetch
+from hosting.net.links import Links
+from hosting.prediction import Prediction
 from hosting.published_models import Model
 from hosting.queue import inputs
-from hosting.queue.dispatch import Dispatcher
 from hosting.queue.inputs import Fault, InvalidInputs
-from hosting.storage import mime, predictions, uploads
-from hosting.storage.files import LINKED, InputFile, file_of_upload, folder_of_prediction
-from hosting.storage.tables import Prediction, Token, new_id
+from hosting.settings import Settings
+from hosting.storage import mime
+from hosting.storage.files import LINKED, Files, InputFile, file_of_upload, folder_of_prediction
+from hosting.storage.store import Store
+from hosting.storage.tables import Token, new_id
 
 LARGEST_INPUT = 2**20
 """Bytes that the inputs may have as JSON, without the files in them."""
@@ -33,7 +36,7 @@ class QueueFull(Exception):
 
 
 @dataclass(frozen=True)
-class Ask:
+class NewPrediction:
     """What a client asks for.
 
     Args:
@@ -59,86 +62,157 @@ class Ask:
     webhook_events: list[str] = field(default_factory=list)
 
 
-async def accept(dispatcher: Dispatcher, ask: Ask) -> Prediction:
-    """Takes a prediction into the queue: when this returns, it will be run, come what may.
+class Intake:
+    """Checks what clients ask for, and puts it into the queue."""
 
-    One whose `given_id` the token has used before is not taken again: that one is returned.
+    def __init__(self, settings: Settings, store: Store, files: Files, links: Links) -> None:
+        self._settings = settings
+        self._store = store
+        self._files = files
+        self._links = links
 
-    Raises:
-        InvalidInputs: naming every fault.
-        QueueFull: when the token has too many.
-    """
-    faults: list[Fault] = []
-    try:
-        values = inputs.read(ask.inputs, ask.schema, ask.model.defaults)
-    except InvalidInputs as error:
-        faults, values = [*error.faults], {**error.values}
-    if ask.version in ask.model.black_repainted and ask.inputs.get("mask") is not None:
-        sentence = (
-            f"In version {ask.version[:8]} of {ask.model.id} black was repainted, here white is; "
-            f"invert the mask, and name {ask.model.id} without that version"
-        )
-        faults.append(Fault("conflict", "input.mask", sentence))
-    if ask.webhook is not None:
-        try:
-            fetch.check_url(ask.webhook)
-        except fetch.FetchError as error:
-            faults.append(Fault("invalid_url", "webhook", str(error)))
-    names = inputs.file_inputs(ask.schema) & set(values)
-    given = {name: values.pop(name) for name in sorted(names)}
-    found: dict[str, bytes] = {}
-    for name, url in given.items():
-        try:
-            data = await _local(dispatcher, ask, url)
-        except fetch.FetchError as error:
-            faults.append(Fault("invalid_file", f"input.{name}", str(error)))
-        else:
-            if data is not None:
-                found[name] = data
-    shown = dict(ask.inputs)
-    for name, value in ask.inputs.items():
-        known_as = inputs.RENAMED.get(name, name)
-        if known_as in names and _is_data(value):
-            shown[name] = InputFile.sent(known_as).placeholder
-    faults += _faults_of_json(shown)
-    if faults:
-        raise InvalidInputs(*faults)
+    async def accept(self, new: NewPrediction) -> Prediction:
+        """Take a prediction into the queue: when this returns, it will be run, come what may.
 
-    if values.get("seed") is None:
-        values["seed"] = secrets.randbelow(SEEDS)
-    prediction = Prediction(
-        id=new_id(),
-        api=ask.api,
-        given_id=ask.given_id,
-        token_id=ask.token.id,
-        task=ask.model.task,
-        model=ask.model.id,
-        version=ask.version,
-        source=ask.base,
-        input=shown,
-        request=values,
-        files={
+        One whose `given_id` the token has used before is not taken again: that one is returned.
+
+        Raises:
+            InvalidInputs: naming every fault.
+            QueueFull: when the token has too many.
+        """
+        values, faults = _read(new)
+        faults += _faults_around(new)
+        names = inputs.file_inputs(new.schema) & set(values)
+        given = {name: values.pop(name) for name in sorted(names)}
+        found: dict[str, bytes] = {}
+        for name, url in given.items():
+            try:
+                data = await self._local(new, url)
+            except fetch.FetchError as error:
+                faults.append(Fault("invalid_file", f"input.{name}", str(error)))
+            else:
+                if data is not None:
+                    found[name] = data
+        shown = _shown(new.inputs, names)
+        faults += _faults_of_json(shown)
+        if faults:
+            raise InvalidInputs(*faults)
+
+        if values.get("seed") is None:
+            values["seed"] = secrets.randbelow(SEEDS)
+        files = {
             name: InputFile.sent(name).location if name in found else url
             for name, url in given.items()
-        },
-        ready=len(found) == len(given),
-        webhook=ask.webhook,
-        webhook_events=ask.webhook_events,
-    )
-    for name, data in found.items():
-        path = InputFile.sent(name).path(prediction.id)
-        await asyncio.to_thread(dispatcher.files.write, path, data)
-    limit = dispatcher.settings.queue_limit
-    accepted = await dispatcher.database(predictions.add, prediction, limit)
-    if accepted is not prediction:
-        await asyncio.to_thread(dispatcher.files.remove, folder_of_prediction(prediction.id))
-    if accepted is None:
-        raise QueueFull(
-            f"You have {limit} unfinished predictions, as many as you may; "
-            "try again when one is over"
+        }
+        prediction = Prediction(
+            id=new_id(),
+            api=new.api,
+            given_id=new.given_id,
+            token_id=new.token.id,
+            task=new.model.task,
+            model=new.model.id,
+            version=new.version,
+            source=new.base,
+            input=shown,
+            request=values,
+            files=files,
+            ready=len(found) == len(given),
+            webhook=new.webhook,
+            webhook_events=new.webhook_events,
         )
-    dispatcher.wake(accepted.id)
-    return accepted
+        return await self._add(prediction, found)
+
+    async def _add(self, prediction: Prediction, files: Mapping[str, bytes]) -> Prediction:
+        """Write a prediction with the files that came with it; whole, or not at all."""
+        for name, data in files.items():
+            path = InputFile.sent(name).path(prediction.id)
+            await asyncio.to_thread(self._files.write, path, data)
+        limit = self._settings.queue_limit
+        accepted = await self._store.predictions.add(prediction, limit)
+        if accepted is None or accepted.id != prediction.id:
+            await asyncio.to_thread(self._files.remove, folder_of_prediction(prediction.id))
+        if accepted is None:
+            raise QueueFull(
+                f"You have {limit} unfinished predictions, as many as you may; "
+                "try again when one is over"
+            )
+        return accepted
+
+    async def _local(self, new: NewPrediction, url: str) -> bytes | None:
+        """The picture of a data URL, or of a link to a file of ours; None for what is elsewhere.
+
+        Raises:
+            FetchError: when it is none, or too large; or when the URL can't be one.
+        """
+        if _is_data(url):
+            data = await asyncio.to_thread(_decoded, url)
+        else:
+            fetch.check_url(url)
+            name = await self._own_file(new, url)
+            if name is None:
+                return None
+            try:
+                data = await asyncio.to_thread(self._files.read, name)
+            except (ValueError, FileNotFoundError):
+                raise fetch.FetchError(f"{url[:100]} is no longer there") from None
+        most = self._settings.image_megabytes
+        if len(data) > most * 2**20:
+            raise fetch.FetchError(f"The file has more than {most} MiB")
+        if mime.picture_type(data) is None:
+            raise fetch.FetchError(f"The file is no picture; {mime.TAKEN}")
+        return data
+
+    async def _own_file(self, new: NewPrediction, url: str) -> str | None:
+        """The file of ours that a URL means, if it is one of ours and may be read by who asks."""
+        parts = urlsplit(url)
+        if parts.netloc.lower() not in new.hosts:
+            return None
+        if upload := OWN_UPLOAD.fullmatch(parts.path):
+            if await self._store.uploads.find(upload[1], new.token.id):
+                return file_of_upload(upload[1])
+            raise fetch.FetchError(f"There is no file {upload[1]}, or it has expired")
+        if not parts.path.startswith(LINKED):
+            return None
+        if not self._links.is_valid(url):
+            raise fetch.FetchError("The link has expired, or it is not complete")
+        return parts.path.removeprefix(LINKED)
+
+
+def _read(new: NewPrediction) -> tuple[dict[str, Any], list[Fault]]:
+    """Return the inputs that are right, completed, and the faults of the others."""
+    try:
+        return {**inputs.read(new.inputs, new.schema, new.model.defaults)}, []
+    except InvalidInputs as error:
+        return {**error.values}, [*error.faults]
+
+
+def _faults_around(new: NewPrediction) -> Iterator[Fault]:
+    """Yield what is wrong with the version and the webhook."""
+    if new.version in new.model.black_repainted and new.inputs.get("mask") is not None:
+        sentence = (
+            f"In version {new.version[:8]} of {new.model.id} black was repainted, here white is; "
+            f"invert the mask, and name {new.model.id} without that version"
+        )
+        yield Fault("conflict", "input.mask", sentence)
+    if new.webhook is not None:
+        try:
+            fetch.check_url(new.webhook)
+        except fetch.FetchError as error:
+            yield Fault("invalid_url", "webhook", str(error))
+
+
+def _shown(sent: Mapping[str, Any], files: Set[str]) -> dict[str, Any]:
+    """Return the client's inputs as they are kept: data URLs are files beside them.
+
+    Args:
+        files: the names of the inputs that are files.
+    """
+    shown = dict(sent)
+    for name, value in sent.items():
+        known_as = inputs.RENAMED.get(name, name)
+        if known_as in files and _is_data(value):
+            shown[name] = InputFile.sent(known_as).placeholder
+    return shown
 
 
 def _faults_of_json(shown: Mapping[str, Any]) -> list[Fault]:
@@ -151,47 +225,6 @@ def _faults_of_json(shown: Mapping[str, Any]) -> list[Fault]:
     if size > LARGEST_INPUT:
         return [Fault("too_large", "input", "The inputs have more than 1 MiB, files left aside")]
     return []
-
-
-async def _local(dispatcher: Dispatcher, ask: Ask, url: str) -> bytes | None:
-    """The picture of a data URL, or of a link to a file of ours; None for what is elsewhere.
-
-    Raises:
-        FetchError: when it is none, or too large; or when the URL can't be one.
-    """
-    if _is_data(url):
-        data = await asyncio.to_thread(_decoded, url)
-    else:
-        fetch.check_url(url)
-        name = await _own_file(dispatcher, ask, url)
-        if name is None:
-            return None
-        try:
-            data = await asyncio.to_thread(dispatcher.files.read, name)
-        except (ValueError, FileNotFoundError):
-            raise fetch.FetchError(f"{url[:100]} is there no more") from None
-    most = dispatcher.settings.image_megabytes
-    if len(data) > most * 2**20:
-        raise fetch.FetchError(f"The file has more than {most} MiB")
-    if mime.picture_type(data) is None:
-        raise fetch.FetchError(f"The file is no picture; {mime.TAKEN}")
-    return data
-
-
-async def _own_file(dispatcher: Dispatcher, ask: Ask, url: str) -> str | None:
-    """The file of ours that a URL means, if it is one of ours and may be read by who asks."""
-    parts = urlsplit(url)
-    if parts.netloc.lower() not in ask.hosts:
-        return None
-    if upload := OWN_UPLOAD.fullmatch(parts.path):
-        if await dispatcher.database.read(uploads.find, upload[1], ask.token.id):
-            return file_of_upload(upload[1])
-        raise fetch.FetchError(f"There is no file {upload[1]}, or no longer")
-    if not parts.path.startswith(LINKED):
-        return None
-    if not dispatcher.links.is_good(url):
-        raise fetch.FetchError("The link's time is over, or it is not complete")
-    return parts.path.removeprefix(LINKED)
 
 
 def _decoded(url: str) -> bytes:

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from hosting.backends.endpoints import Endpoint
+from hosting.prediction import Prediction
 from hosting.states import UNFINISHED, FailureKind, State, Status
-from hosting.storage.tables import Prediction
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 STATES = (

@@ -14,22 +14,22 @@ import secrets
 import time
 from collections.abc import Collection
 from contextlib import aclosing
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 from hosting import log
 from hosting.backends.cog import Busy, Died, Refused, Unreachable
 from hosting.backends.endpoints import Endpoint
-from hosting.queue.changes import LOOK, Changes
+from hosting.prediction import Crashed, Ended, Outcome, Prediction, Requeued
+from hosting.queue.changes import Changes
 from hosting.queue.webhooks import Webhooks
-from hosting.states import FailureKind, State, Status
-from hosting.storage import mime, predictions
-from hosting.storage.database import Database, Unavailable, Work
-from hosting.storage.files import NOTHING_KEPT, TYPES, Files, OutputFile
-from hosting.storage.tables import Prediction
+from hosting.states import FailureKind, Status
+from hosting.storage import mime
+from hosting.storage.database import Unavailable
+from hosting.storage.files import TYPES, Files, OutputFile
+from hosting.storage.store import Store
+from hosting.timings import Timings
 
-SAVED_EVERY = 0.5
-"""Seconds between two writes of what a running prediction says; so often come its webhooks."""
 DATA_URL = re.compile(r"data:image/(png|webp|jpeg|jpg);base64,")
 
 
@@ -38,72 +38,54 @@ class Run:
 
     Args:
         endpoint: which has it.
-        prediction: is kept up to date here, and newer than its record.
+        prediction: is kept up to date here, and newer than its row.
     """
 
     def __init__(
         self,
         endpoint: Endpoint,
         prediction: Prediction,
-        database: Database,
+        store: Store,
         files: Files,
         changes: Changes,
         webhooks: Webhooks,
+        timings: Timings,
     ) -> None:
         self.endpoint = endpoint
         self.prediction = prediction
-        self._database = database
+        self._store = store
         self._files = files
         self._changes = changes
         self._webhooks = webhooks
+        self._timings = timings
         self._attempt = f"{prediction.id}-{secrets.token_hex(4)}"
         """What Cog calls it."""
 
-    async def outcome(self) -> Work[Prediction | None]:
-        """Has the prediction run; what is to be written of it then, whatever has happened."""
-        prediction, endpoint = self.prediction, self.endpoint
-        about = {"prediction": prediction.id, "endpoint": endpoint.name}
-        again = partial(predictions.put_back, live=prediction)
+    async def execute(self) -> Outcome:
+        """Have the prediction run, and return what is to be written of it, whatever happens."""
+        about = {"prediction": self.prediction.id, "endpoint": self.endpoint.name}
         log.info("started", **about)
         try:
-            status, error, failure = await self._listen()
-        except asyncio.CancelledError:  # this process ends
-            return again
-        except Busy:
-            endpoint.pause(LOOK)
-            return again
-        except Unreachable as fault:
-            log.info("back to the queue", reason=str(fault), **about)
-            endpoint.status = State.UNREACHABLE
-            return again
-        except Died as fault:
-            log.warning("its worker died", reason=str(fault), **about)
-            endpoint.status = State.UNREACHABLE
-            return partial(predictions.crash, live=prediction, reason=str(fault))
-        except Refused as fault:
-            status, error, failure = Status.FAILED, str(fault), FailureKind.INPUTS
-        except FileNotFoundError:
-            status, failure = Status.FAILED, FailureKind.INTERNAL
-            error = "The files of its inputs are gone"
-        except (OSError, Unavailable) as fault:  # the disk is full, the database locked
-            log.warning("back to the queue", reason=str(fault), **about)
-            endpoint.pause(NOTHING_KEPT)
-            return again
-        except Exception as fault:  # a fault of ours, or of Cog's, must not lose the prediction
-            reason = repr(fault)
-            log.error("its run went wrong", exception=fault, reason=reason, **about)
-            return partial(predictions.crash, live=prediction, reason=reason)
-        log.info(status, **about, **({"reason": error} if error else {}))
-        return partial(
-            predictions.conclude, live=prediction, status=status, error=error, failure=failure
-        )
+            ended = await self._listen()
+        except asyncio.CancelledError:
+            return Requeued("this process ends")
+        except Exception as fault:
+            outcome = outcome_of(fault, self._timings)
+            self._log_fault(fault, outcome, about)
+            if isinstance(fault, (Unreachable, Died)):
+                self.endpoint.lose()
+            if isinstance(outcome, Requeued):
+                self.endpoint.pause(outcome.pause_seconds)
+            return outcome
+        log.info(ended.status, **about, **({"reason": ended.error} if ended.error else {}))
+        return ended
 
     async def cancel(self) -> None:
-        """Stops it between two steps, if it has come to the endpoint."""
+        """Stop it between two steps, if it has come to the endpoint."""
         await self.endpoint.cog.cancel(self._attempt)
 
     async def tidy(self, kept: Collection[str]) -> None:
-        """Removes what this attempt and those before it have made.
+        """Remove what this attempt and those before it have made.
 
         Args:
             kept: but not the files of these names.
@@ -116,46 +98,51 @@ class Run:
         except OSError as fault:
             log.warning("files are left", prediction=prediction.id, reason=str(fault))
 
-    async def _listen(self) -> tuple[Status, str | None, FailureKind | None]:
-        """Has it run, and keeps what comes; how it ended, and why."""
+    async def _listen(self) -> Ended:
+        """Have it run, keep what comes, and return how it ended."""
         prediction = self.prediction
         inputs = {**prediction.request, **await asyncio.to_thread(self._input_urls)}
-        saved = time.monotonic()
-        alone = prediction.crashes > 0
-        async with aclosing(self.endpoint.cog.predict(self._attempt, inputs, alone)) as events:
+        saved_at = time.monotonic()
+        isolated = prediction.crashes > 0
+        async with aclosing(self.endpoint.cog.predict(self._attempt, inputs, isolated)) as events:
             del inputs
             async for kind, data in events:
                 match kind:
                     case "start":
                         # Who cancelled before that found nothing at Cog to cancel.
-                        if await self._database(predictions.begin, prediction):
+                        if await self._store.predictions.begin(self.prediction):
                             await self.cancel()
                     case "log":
-                        prediction.logs += str(data.get("data", ""))
+                        self._change(logs=self.prediction.logs + str(data.get("data", "")))
                     case "metric":
-                        value = data["value"]
-                        if data["name"] == "warming":
-                            self.endpoint.is_warming = value is True
-                        if data["name"] == "images":
-                            value = _by_our_names(value, prediction.attempt)
-                        prediction.metrics = {**prediction.metrics, data["name"]: value}
+                        self._take_metric(data["name"], data["value"])
                     case "output":
-                        await self._keep(str(data["chunk"]))
+                        await self._write_output(str(data["chunk"]))
                     case "completed":
                         # Ours has the pictures by our names.
-                        prediction.metrics = {**data.get("metrics", {}), **prediction.metrics}
-                        return data["status"], data["error"], data["failure"]
-                self._changes.tell(prediction.id)
-                if time.monotonic() - saved >= SAVED_EVERY or kind == "output":
-                    saved = time.monotonic()
+                        self._change(metrics={**data.get("metrics", {}), **self.prediction.metrics})
+                        return Ended(data["status"], data["error"], data["failure"])
+                self._changes.notify(prediction.id)
+                if time.monotonic() - saved_at >= self._timings.save or kind == "output":
+                    saved_at = time.monotonic()
                     if await self._save():
                         await self.cancel()
         raise Died("it ended without a result")
 
+    def _change(self, **fields: Any) -> None:
+        self.prediction = replace(self.prediction, **fields)
+
+    def _take_metric(self, name: str, value: Any) -> None:
+        if name == "warming":
+            self.endpoint.is_warming = value is True
+        if name == "images":
+            value = _by_our_names(value, self.prediction.attempt)
+        self._change(metrics={**self.prediction.metrics, name: value})
+
     async def _save(self) -> bool:
-        """Writes how far it is; whether it is to be cancelled."""
+        """Write how far it is, and return whether it is to be cancelled."""
         try:
-            return await self._database(predictions.save, self.prediction)
+            return await self._store.predictions.save(self.prediction)
         except Unavailable as error:  # its end will be written, whatever it takes
             log.warning("not saved", prediction=self.prediction.id, reason=str(error))
             return False
@@ -163,13 +150,13 @@ class Run:
             self._webhooks.wake()
 
     def _input_urls(self) -> dict[str, str]:
-        """The input files, as all that ever goes to Cog: data URLs."""
+        """Return the input files, as all that ever goes to Cog: data URLs."""
         files = self.prediction.files
         urls = self._files.data_urls(self.prediction.id, files.values())
         return dict(zip(files, urls, strict=True))
 
-    async def _keep(self, url: str) -> None:
-        """Writes a picture that came as a data URL."""
+    async def _write_output(self, url: str) -> None:
+        """Write a picture that came as a data URL."""
         head = DATA_URL.match(url)
         if head is None:
             raise Died("its result is no picture")
@@ -184,11 +171,44 @@ class Run:
         prediction = self.prediction
         file = OutputFile(len(prediction.output), prediction.attempt, ending)
         await asyncio.to_thread(self._files.write, file.path(prediction.id), data)
-        prediction.output = [*prediction.output, file.name]
+        self._change(output=[*self.prediction.output, file.name])
+
+    def _log_fault(self, fault: Exception, outcome: Outcome, about: dict[str, str]) -> None:
+        match outcome:
+            case Ended(status, error):
+                log.info(status, reason=error, **about)
+            case Requeued(reason) if isinstance(fault, (OSError, Unavailable)):
+                log.warning("back to the queue", reason=reason, **about)
+            case Requeued(reason):
+                log.info("back to the queue", reason=reason, **about)
+            case Crashed(reason) if isinstance(fault, Died):
+                log.warning("its worker died", reason=reason, **about)
+            case Crashed(reason):
+                log.error("its run went wrong", exception=fault, reason=reason, **about)
+
+
+def outcome_of(fault: Exception, timings: Timings) -> Outcome:
+    """Return what becomes of a prediction whose run a fault has ended."""
+    match fault:
+        case Busy():
+            return Requeued("the endpoint is full", timings.poll)
+        case Unreachable():
+            return Requeued(str(fault))
+        case Died():
+            return Crashed(str(fault))
+        case Refused():
+            return Ended(Status.FAILED, str(fault), FailureKind.INPUTS)
+        case FileNotFoundError():
+            error = "The files of its inputs are gone"
+            return Ended(Status.FAILED, error, FailureKind.INTERNAL)
+        case OSError() | Unavailable():  # the disk is full, the database locked
+            return Requeued(str(fault), timings.disk_retry)
+        case _:  # a fault of ours, or of Cog's, must not lose the prediction
+            return Crashed(repr(fault))
 
 
 def _by_our_names(images: list[dict[str, Any]], attempt: int) -> list[dict[str, Any]]:
-    """The metric `images` with the names that the files have here: `out-0.png` and so on."""
+    """Return the metric `images` with the names that the files have here: `out-0.png` and so on."""
     count = itertools.count()
     return [
         {**image, "file": OutputFile(next(count), attempt, image["file"].rpartition(".")[2]).name}

@@ -14,12 +14,12 @@ from ipaddress import IPv4Network, IPv6Network
 
 from hosting import log
 from hosting.net import fetch
+from hosting.prediction import Prediction
 from hosting.queue.changes import within
-from hosting.storage import deliveries
-from hosting.storage.database import Database, Unavailable
-from hosting.storage.tables import Prediction
+from hosting.storage.database import Unavailable
+from hosting.storage.store import Store
 
-SECONDS = 10.0
+ANSWER_SECONDS = 10.0
 """That a receiver has to answer."""
 AT_ONCE, EACH_AT_ONCE = 32, 4
 """Calls at the same time: of all tokens, and of each. At most one is a prediction's."""
@@ -50,12 +50,12 @@ class Webhooks:
 
     def __init__(
         self,
-        database: Database,
+        store: Store,
         render: Callable[[Prediction], object],
         allowed: tuple[IPv4Network | IPv6Network, ...],
         front_id: str,
     ) -> None:
-        self._database = database
+        self._deliveries = store.deliveries
         self._render = render
         self._allowed = allowed
         self._front_id = front_id
@@ -72,8 +72,8 @@ class Webhooks:
         try:
             while True:
                 self._news.clear()
-                for delivery_id, prediction_id, token_id in await self._database.read(
-                    deliveries.due, list(self._calls), self._front_id, 2 * AT_ONCE
+                for delivery_id, prediction_id, token_id in await self._deliveries.due(
+                    list(self._calls), self._front_id, 2 * AT_ONCE
                 ):
                     tokens = [token for token, _ in self._calls.values()]
                     if len(tokens) < AT_ONCE and tokens.count(token_id) < EACH_AT_ONCE:
@@ -99,7 +99,7 @@ class Webhooks:
             )
 
     async def _call(self, delivery_id: str) -> None:
-        found = await self._database(deliveries.claim, delivery_id, self._front_id)
+        found = await self._deliveries.claim(delivery_id, self._front_id)
         if found is None:
             return
         prediction, secret, url = found
@@ -113,10 +113,12 @@ class Webhooks:
             "webhook-signature": signature(secret, delivery_id, now, body),
         }
         try:
-            status = await fetch.post(url, body, headers, seconds=SECONDS, allowed=self._allowed)
+            status = await fetch.post(
+                url, body, headers, seconds=ANSWER_SECONDS, allowed=self._allowed
+            )
             fault = "" if 200 <= status < 300 else f"it answered {status}"
         except fetch.FetchError as error:
             fault = str(error)
         if fault:
             log.warning("a webhook was not taken", prediction=prediction.id, reason=fault)
-        await self._database(deliveries.finish, delivery_id, self._front_id, not fault)
+        await self._deliveries.finish(delivery_id, self._front_id, not fault)

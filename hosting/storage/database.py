@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
@@ -21,8 +21,9 @@ from hosting.storage import connection
 from hosting.storage.migrate import UnknownTables, migrate
 from hosting.storage.tables import Base, Secret
 
+Given = ParamSpec("Given")
 Result = TypeVar("Result")
-Work = Callable[[Session], Result]
+Work = Callable[Concatenate[Session, Given], Result]
 """What is done in one transaction."""
 
 THREADS = 8
@@ -67,33 +68,41 @@ class Database:
         self._writers = sessionmaker(self._engine, expire_on_commit=False)
         self._readers = sessionmaker(connection.for_readers(self._engine), expire_on_commit=False)
 
-    async def __call__(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        """Calls `work(session, *arguments)` in a transaction of its own; its answer, committed.
+    async def write(
+        self, work: Work[Given, Result], *arguments: Given.args, **options: Given.kwargs
+    ) -> Result:
+        """Call `work(session, …)` in a transaction of its own; return its result, committed.
 
         Raises:
-            Unavailable: when the database can't do it now. So do the others, but `surely`.
+            Unavailable: when the database can't do it now. So do the others, but `write_surely`.
         """
-        return await self._beside(self.now, work, *arguments)
+        return await self._beside(partial(self.write_now, work, *arguments, **options))
 
-    async def read(self, work: Callable[..., Result], *arguments: Any) -> Result:
+    async def read(
+        self, work: Work[Given, Result], *arguments: Given.args, **options: Given.kwargs
+    ) -> Result:
         """The same for what only reads, which waits for nobody who writes."""
 
         def look() -> Result:
             with _asking(), self._readers.begin() as session:
-                return work(session, *arguments)
+                return work(session, *arguments, **options)
 
         return await self._beside(look)
 
-    def now(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        """Calls `work` in a transaction, while the caller waits."""
+    def write_now(
+        self, work: Work[Given, Result], *arguments: Given.args, **options: Given.kwargs
+    ) -> Result:
+        """Call `work` in a transaction, while the caller waits."""
         with _asking(), self._writers.begin() as session:
-            return work(session, *arguments)
+            return work(session, *arguments, **options)
 
-    async def surely(self, work: Work[Result]) -> Result:
-        """A transaction that must not be lost: tried until the database takes it."""
+    async def write_surely(
+        self, work: Work[Given, Result], *arguments: Given.args, **options: Given.kwargs
+    ) -> Result:
+        """Write what must not be lost: tried until the database takes it."""
         while True:
             try:
-                return await asyncio.shield(self(work))
+                return await asyncio.shield(self.write(work, *arguments, **options))
             except Unavailable as error:
                 log.warning("the database does not answer", reason=str(error))
                 await asyncio.sleep(1)
@@ -103,9 +112,8 @@ class Database:
         self._threads.shutdown()
         self._engine.dispose()
 
-    async def _beside(self, call: Callable[..., Result], *arguments: Any) -> Result:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, partial(call, *arguments))
+    async def _beside(self, call: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
 @contextmanager

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
+from hosting.prediction import Prediction
 from hosting.states import Status
 from hosting.storage import predictions
-from hosting.storage.tables import Delivery, Prediction, Token
+from hosting.storage.tables import Delivery, PredictionRow, Token
 
 MOST_TRIES = 7
 """Calls of a `completed` webhook: a second after the first, then twice as long each time, so that
@@ -24,10 +27,10 @@ def due(
     Of each prediction it is the oldest alone, so that the order is kept.
     """
     oldest = select(func.min(Delivery.number)).group_by(Delivery.prediction_id)
-    place = func.row_number().over(partition_by=Prediction.token_id, order_by=Delivery.due_at)
+    place = func.row_number().over(partition_by=PredictionRow.token_id, order_by=Delivery.due_at)
     due = (
-        select(Delivery.id, Delivery.prediction_id, Prediction.token_id)
-        .join(Prediction, Prediction.id == Delivery.prediction_id)
+        select(Delivery.id, Delivery.prediction_id, PredictionRow.token_id)
+        .join(PredictionRow, PredictionRow.id == Delivery.prediction_id)
         .where(Delivery.number.in_(oldest), Delivery.due_at <= time.time(), _is_own(front_id))
         .where(Delivery.prediction_id.not_in(being_called))
         .order_by(place)
@@ -44,15 +47,15 @@ def claim(session: Session, delivery_id: str, front_id: str) -> tuple[Prediction
         return None
     delivery.tries += 1
     delivery.front_id = front_id
-    wanted = select(Prediction).where(Prediction.id == delivery.prediction_id)
-    prediction = session.scalar(wanted)
-    if prediction is None or prediction.webhook is None:
+    wanted = select(PredictionRow).where(PredictionRow.id == delivery.prediction_id)
+    row = session.scalar(wanted)
+    if row is None or row.webhook is None:
         return None
-    token = session.get_one(Token, prediction.token_id)
-    session.expunge(prediction)
-    for name, value in delivery.seen.items():
-        setattr(prediction, name, Status(value) if name == "status" else value)
-    return prediction, token.webhook_secret, prediction.webhook
+    token = session.get_one(Token, row.token_id)
+    seen: dict[str, Any] = {
+        n: Status(value) if n == "status" else value for n, value in delivery.seen.items()
+    }
+    return replace(row.frozen(), **seen), token.webhook_secret, row.webhook
 
 
 def finish(session: Session, delivery_id: str, front_id: str, is_taken: bool) -> None:

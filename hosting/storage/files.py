@@ -29,8 +29,6 @@ OUTPUT = re.compile(
 )
 """What we encoded ourselves; anything else came from a client."""
 TYPES = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
-NOTHING_KEPT = 60.0
-"""Seconds until something is tried again that found no room on the disk."""
 _PATH = re.compile(r"(predictions/[a-z0-9]{1,64}/[a-z0-9_.-]{1,64}|uploads/[a-z0-9]{1,64})")
 _ENTRY = re.compile(r"[a-z0-9]{1,64}|\.[a-z0-9]{1,64}\.part")
 """An id, or what was half written under it."""

@@ -13,29 +13,31 @@ from hosting.storage import predictions
 from hosting.storage.database import clock, is_shared, lock
 from hosting.storage.tables import Heartbeat
 
-BEAT = 3.0
-"""Seconds between two heartbeats."""
-DEAD_AFTER = 15.0
-"""Seconds without one after which a front is dead."""
 
-
-def enter(session: Session, front_id: str) -> list[str]:
-    """A front is there from now on; the ids of the predictions that were put back."""
+def enter(session: Session, front_id: str, dead_after: float) -> list[str]:
+    """Note that a front is there from now on; see `beat`."""
     if not is_shared(session):  # whoever else was there is not any more: there can be but one
         session.execute(delete(Heartbeat))
-    return beat(session, front_id)
+    return beat(session, front_id, dead_after)
 
 
-def beat(session: Session, front_id: str) -> list[str]:
-    """A front is there still. It buries the dead; the ids of the predictions that it put back."""
+def beat(session: Session, front_id: str, dead_after: float) -> list[str]:
+    """Note that a front is still there, and remove the dead.
+
+    Args:
+        dead_after: seconds without a sign of life.
+
+    Returns:
+        The ids of the predictions that went back to the queue since their front is dead.
+    """
     lock(session, "fronts")
     now = clock(session)
-    session.execute(delete(Heartbeat).where(Heartbeat.seen_at < now - DEAD_AFTER))
+    session.execute(delete(Heartbeat).where(Heartbeat.seen_at < now - dead_after))
     session.merge(Heartbeat(id=front_id, seen_at=now))
     session.flush()
-    return predictions.put_back_forsaken(session)
+    return predictions.requeue_orphans(session)
 
 
 def leave(session: Session, front_id: str) -> None:
-    """A front is there no longer, and has nothing."""
+    """Note that a front is gone, and has nothing."""
     session.execute(delete(Heartbeat).where(Heartbeat.id == front_id))

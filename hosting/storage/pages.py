@@ -9,12 +9,13 @@ from typing import Generic, TypeVar
 from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
-from hosting.storage.tables import Prediction, Upload
+from hosting.storage.tables import PredictionRow, Upload
 
 SIZE = 100
 """Rows of a page."""
 
-Row = TypeVar("Row", Prediction, Upload)
+Row = TypeVar("Row", PredictionRow, Upload)
+Listed = TypeVar("Listed")
 
 
 class InvalidCursor(ValueError):
@@ -22,10 +23,10 @@ class InvalidCursor(ValueError):
 
 
 @dataclass(frozen=True)
-class Page(Generic[Row]):
+class Page(Generic[Listed]):
     """The rows of a page, and the cursors of the pages with newer and with older ones, if any."""
 
-    rows: list[Row]
+    rows: list[Listed]
     newer: str | None
     older: str | None
 

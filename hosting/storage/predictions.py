@@ -1,8 +1,9 @@
 """The durable record of each prediction, and the queue that those not begun form.
 
-Each function is one transaction's work. A prediction is `starting` while it waits, `processing`
-while a Cog endpoint has it, and then `succeeded`, `failed` or `canceled` for good. Whoever has it
-is its `front_id` and `attempt`: what is written by another, who had it before, is not taken.
+Each function is one transaction's work on rows, which `store.Predictions` runs. A prediction is
+`starting` while it waits, `processing` while a Cog endpoint has it, and then `succeeded`, `failed`
+or `canceled` for good. Whoever has it is its `front_id` and `attempt`: what is written by another,
+who had it before, is not taken.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 
+from hosting.prediction import Crashed, Ended, Outcome, Prediction, Requeued
 from hosting.states import FINISHED, UNFINISHED, FailureKind, Status
 from hosting.storage import pages
 from hosting.storage.pages import Page
-from hosting.storage.tables import Delivery, Heartbeat, Prediction, Token, Upload
+from hosting.storage.tables import Delivery, Heartbeat, PredictionRow, Token, Upload
 
 EVENTS = ("start", "output", "logs", "completed")
 """What a webhook may want to hear of."""
@@ -35,10 +37,12 @@ MOST_CRASHES = 4
 three alone."""
 SAMPLE = 20
 """How many finished predictions the estimated wait is the mean of."""
+Known = Prediction | PredictionRow
+"""A prediction as whoever has it knows it."""
 
 
-def add(session: Session, prediction: Prediction, limit: int) -> Prediction | None:
-    """Takes a prediction into the queue; it, or the one that has its `given_id` already.
+def add(session: Session, prediction: Prediction, limit: int) -> PredictionRow | None:
+    """Take a prediction into the queue; return it, or the one that has its `given_id` already.
 
     Args:
         limit: unfinished predictions that its token may have. None is taken beyond them.
@@ -51,49 +55,50 @@ def add(session: Session, prediction: Prediction, limit: int) -> Prediction | No
         if known is not None:
             return known
     unfinished = select(func.count()).where(
-        Prediction.token_id == prediction.token_id,
-        Prediction.status.in_(UNFINISHED),
+        PredictionRow.token_id == prediction.token_id,
+        PredictionRow.status.in_(UNFINISHED),
     )
     if (session.scalar(unfinished) or 0) >= limit:
         return None
-    session.add(prediction)
+    row = PredictionRow.of(prediction)
+    session.add(row)
     session.flush()
-    return prediction
+    return row
 
 
-def find(session: Session, prediction_id: str, token_id: str | None = None) -> Prediction | None:
+def find(session: Session, prediction_id: str, token_id: str | None = None) -> PredictionRow | None:
     """One prediction; of a token, also by the id that its client gave it."""
     if token_id is None:
-        return session.scalar(select(Prediction).where(Prediction.id == prediction_id))
-    is_it = (Prediction.id == prediction_id) | (Prediction.given_id == prediction_id)
-    return session.scalar(select(Prediction).where(is_it, Prediction.token_id == token_id))
+        return session.scalar(select(PredictionRow).where(PredictionRow.id == prediction_id))
+    is_it = (PredictionRow.id == prediction_id) | (PredictionRow.given_id == prediction_id)
+    return session.scalar(select(PredictionRow).where(is_it, PredictionRow.token_id == token_id))
 
 
-def page(session: Session, token_id: str, cursor: str | None = None) -> Page[Prediction]:
+def page(session: Session, token_id: str, cursor: str | None = None) -> Page[PredictionRow]:
     """A page of a token's predictions, the newest first.
 
     Raises:
         InvalidCursor: when no page has given the cursor.
     """
-    return pages.read(session, Prediction, Prediction.token_id == token_id, cursor)
+    return pages.read(session, PredictionRow, PredictionRow.token_id == token_id, cursor)
 
 
-def unready(session: Session, front_id: str) -> list[Prediction]:
+def unready(session: Session, front_id: str) -> list[PredictionRow]:
     """The waiting predictions whose files a front is still to fetch, oldest first."""
-    waiting = select(Prediction).where(_is_unready(front_id))
-    return list(session.scalars(waiting.order_by(Prediction.number)))
+    waiting = select(PredictionRow).where(_is_unready(front_id))
+    return list(session.scalars(waiting.order_by(PredictionRow.number)))
 
 
-def claim_files(session: Session, prediction_id: str, front_id: str) -> Prediction | None:
+def claim_files(session: Session, prediction_id: str, front_id: str) -> PredictionRow | None:
     """A front fetches the files of a prediction; None if another does, or nobody need."""
-    wanted = select(Prediction).where(Prediction.id == prediction_id, _is_unready(front_id))
+    wanted = select(PredictionRow).where(PredictionRow.id == prediction_id, _is_unready(front_id))
     prediction = session.scalar(wanted.with_for_update(skip_locked=True))
     if prediction is not None:
         prediction.front_id = front_id
     return prediction
 
 
-def set_ready(session: Session, live: Prediction, files: dict[str, str]) -> Prediction | None:
+def set_ready(session: Session, live: Known, files: dict[str, str]) -> PredictionRow | None:
     """Its files lie in its folder, under these names. None if another front has it.
 
     Args:
@@ -105,7 +110,7 @@ def set_ready(session: Session, live: Prediction, files: dict[str, str]) -> Pred
     return prediction
 
 
-def claim(session: Session, task: str, has_company: bool, front_id: str) -> Prediction | None:
+def claim(session: Session, task: str, has_company: bool, front_id: str) -> PredictionRow | None:
     """Takes the longest waiting prediction of a task out of the queue, if its turn has come.
 
     Args:
@@ -113,15 +118,15 @@ def claim(session: Session, task: str, has_company: bool, front_id: str) -> Pred
             those behind it wait.
         front_id: who takes it.
     """
-    waiting = _waiting(task).where(Prediction.ready).order_by(Prediction.number).limit(1)
-    suspect = Prediction.crashes > 0
+    waiting = _waiting(task).where(PredictionRow.ready).order_by(PredictionRow.number).limit(1)
+    suspect = PredictionRow.crashes > 0
     # One that another front is just taking is passed over. Only who would take a suspect locks
     # it: else it would be passed over while it is only looked at.
     wanted = waiting.where(~suspect) if has_company else waiting
     prediction = session.scalar(wanted.with_for_update(skip_locked=True))
     if prediction is None:
         return None
-    before = waiting.where(suspect, Prediction.number < prediction.number)
+    before = waiting.where(suspect, PredictionRow.number < prediction.number)
     if has_company and session.scalar(before) is not None:
         return None
     prediction.status, prediction.front_id = Status.PROCESSING, front_id
@@ -130,7 +135,7 @@ def claim(session: Session, task: str, has_company: bool, front_id: str) -> Pred
     return prediction
 
 
-def begin(session: Session, live: Prediction) -> bool:
+def begin(session: Session, live: Known) -> bool:
     """A Cog endpoint has begun with it; whether it is to be cancelled.
 
     Args:
@@ -143,7 +148,7 @@ def begin(session: Session, live: Prediction) -> bool:
     return prediction.canceling
 
 
-def save(session: Session, live: Prediction) -> bool:
+def save(session: Session, live: Known) -> bool:
     """Writes what a running prediction has said and made; whether it is to be cancelled."""
     prediction = _held(session, live)
     if prediction is None:
@@ -156,7 +161,18 @@ def save(session: Session, live: Prediction) -> bool:
     return prediction.canceling
 
 
-def put_back(session: Session, live: Prediction) -> Prediction | None:
+def settle(session: Session, live: Known, outcome: Outcome) -> PredictionRow | None:
+    """Write what has become of a prediction that was run. None if it was over."""
+    match outcome:
+        case Ended(status, error, failure):
+            return conclude(session, live, status, error, failure)
+        case Requeued():
+            return requeue(session, live)
+        case Crashed(reason):
+            return crash(session, live, reason)
+
+
+def requeue(session: Session, live: Known) -> PredictionRow | None:
     """Back to its old place in the queue, as if it had not begun; None if it is over."""
     prediction = _held(session, live)
     if prediction is None:
@@ -168,14 +184,14 @@ def put_back(session: Session, live: Prediction) -> Prediction | None:
     return prediction
 
 
-def crash(session: Session, live: Prediction, reason: str) -> Prediction | None:
+def crash(session: Session, live: Known, reason: str) -> PredictionRow | None:
     """Back in the queue after its worker died; failed, if it died too often. None if it is over."""
     prediction = _held(session, live)
     if prediction is None:
         return None
     prediction.crashes += 1
     if prediction.crashes < MOST_CRASHES:
-        return put_back(session, prediction)
+        return requeue(session, prediction)
     alone = MOST_CRASHES - 1
     error = f"The worker died whenever it ran this prediction, {alone} times alone: {reason}"
     return finish(session, prediction.id, Status.FAILED, error, FailureKind.WORKER)
@@ -183,20 +199,20 @@ def crash(session: Session, live: Prediction, reason: str) -> Prediction | None:
 
 def running(session: Session, front_id: str) -> dict[tuple[str, int], bool]:
     """The ids and attempts that a front runs, and whether each is to be cancelled."""
-    own = select(Prediction).where(
-        Prediction.status == Status.PROCESSING, Prediction.front_id == front_id
+    own = select(PredictionRow).where(
+        PredictionRow.status == Status.PROCESSING, PredictionRow.front_id == front_id
     )
     return {(one.id, one.attempt): one.canceling for one in session.scalars(own)}
 
 
-def put_back_forsaken(session: Session) -> list[str]:
+def requeue_orphans(session: Session) -> list[str]:
     """Puts back whatever was running at a front that is not there any more; the ids."""
-    forsaken = select(Prediction).where(
-        Prediction.status == Status.PROCESSING, is_free(Prediction.front_id)
+    orphans = select(PredictionRow).where(
+        PredictionRow.status == Status.PROCESSING, is_free(PredictionRow.front_id)
     )
-    found = list(session.scalars(forsaken.order_by(Prediction.number).with_for_update()))
+    found = list(session.scalars(orphans.order_by(PredictionRow.number).with_for_update()))
     for prediction in found:
-        put_back(session, prediction)
+        requeue(session, prediction)
     return [prediction.id for prediction in found]
 
 
@@ -211,7 +227,7 @@ def finish(
     status: Status,
     error: str | None = None,
     failure: FailureKind | None = None,
-) -> Prediction | None:
+) -> PredictionRow | None:
     """Ends a prediction, once: None if it was over."""
     prediction = _unfinished(session, prediction_id)
     if prediction is None:
@@ -224,11 +240,11 @@ def finish(
 
 def conclude(
     session: Session,
-    live: Prediction,
+    live: Known,
     status: Status,
     error: str | None = None,
     failure: FailureKind | None = None,
-) -> Prediction | None:
+) -> PredictionRow | None:
     """Ends a prediction with all that it has said and made. None if it was over."""
     if _held(session, live) is None:
         return None
@@ -236,7 +252,7 @@ def conclude(
     return finish(session, live.id, status, error, failure)
 
 
-def cancel(session: Session, prediction_id: str) -> Prediction | None:
+def cancel(session: Session, prediction_id: str) -> PredictionRow | None:
     """Ends one that waits; notes it for one that runs. None if there is nothing to end."""
     prediction = _unfinished(session, prediction_id)
     if prediction is None:
@@ -247,18 +263,18 @@ def cancel(session: Session, prediction_id: str) -> Prediction | None:
     return prediction
 
 
-def position(session: Session, prediction: Prediction) -> int:
+def position(session: Session, prediction: Known) -> int:
     """Its place among those that wait for the same: 1 is the next."""
-    before = _waiting(prediction.task).where(Prediction.number < prediction.number)
+    before = _waiting(prediction.task).where(PredictionRow.number < prediction.number)
     return 1 + (session.scalar(select(func.count()).select_from(before.subquery())) or 0)
 
 
 def typical_seconds(session: Session, task: str) -> float | None:
     """How long a prediction of the task has run of late, in the mean; None if none has."""
     done = (
-        select(Prediction.completed_at - Prediction.started_at)
-        .where(Prediction.task == task, Prediction.status == Status.SUCCEEDED)
-        .order_by(Prediction.number.desc())
+        select(PredictionRow.completed_at - PredictionRow.started_at)
+        .where(PredictionRow.task == task, PredictionRow.status == Status.SUCCEEDED)
+        .order_by(PredictionRow.number.desc())
         .limit(SAMPLE)
     )
     seconds = [float(one) for one in session.scalars(done) if one is not None]
@@ -268,38 +284,38 @@ def typical_seconds(session: Session, task: str) -> float | None:
 def unfinished(session: Session) -> dict[tuple[str, Status], int]:
     """How many predictions wait and run, by their task and status."""
     counted = (
-        select(Prediction.task, Prediction.status, func.count())
-        .where(Prediction.status.in_(UNFINISHED))
-        .group_by(Prediction.task, Prediction.status)
+        select(PredictionRow.task, PredictionRow.status, func.count())
+        .where(PredictionRow.status.in_(UNFINISHED))
+        .group_by(PredictionRow.task, PredictionRow.status)
     )
     return {(task, status): number for task, status, number in session.execute(counted)}
 
 
 def runs(session: Session, model: str) -> int:
     """How many predictions of a model there were, by whomever."""
-    return session.scalar(select(func.count()).where(Prediction.model == model)) or 0
+    return session.scalar(select(func.count()).where(PredictionRow.model == model)) or 0
 
 
 def expire(session: Session, completed_before: float) -> list[str]:
     """Forgets predictions that were finished before a time; their ids."""
-    old = Prediction.status.in_(FINISHED) & (Prediction.completed_at < completed_before)
-    ids = list(session.scalars(delete(Prediction).where(old).returning(Prediction.id)))
-    there = select(Prediction.id)
+    old = PredictionRow.status.in_(FINISHED) & (PredictionRow.completed_at < completed_before)
+    ids = list(session.scalars(delete(PredictionRow).where(old).returning(PredictionRow.id)))
+    there = select(PredictionRow.id)
     session.execute(delete(Delivery).where(Delivery.prediction_id.not_in(there)))
     return ids
 
 
-def strangers(session: Session, ids: list[str]) -> set[str]:
+def unknown_ids(session: Session, ids: list[str]) -> set[str]:
     """Those of the ids that there is neither a prediction nor an upload of."""
     unknown = set(ids)
     for start in range(0, len(ids), 500):  # a statement takes only so many
         some = ids[start : start + 500]
-        unknown -= set(session.scalars(select(Prediction.id).where(Prediction.id.in_(some))))
+        unknown -= set(session.scalars(select(PredictionRow.id).where(PredictionRow.id.in_(some))))
         unknown -= set(session.scalars(select(Upload.id).where(Upload.id.in_(some))))
     return unknown
 
 
-def _announce(session: Session, prediction: Prediction, event: str) -> None:
+def _announce(session: Session, prediction: PredictionRow, event: str) -> None:
     """Has the prediction's webhook called, if it wants to hear of the event."""
     if not prediction.webhook or event not in (prediction.webhook_events or EVENTS):
         return
@@ -315,15 +331,15 @@ def _announce(session: Session, prediction: Prediction, event: str) -> None:
     session.add(Delivery(prediction_id=prediction.id, event=event, seen=seen, due_at=now))
 
 
-def _unfinished(session: Session, prediction_id: str) -> Prediction | None:
+def _unfinished(session: Session, prediction_id: str) -> PredictionRow | None:
     """A prediction that is not over, as it is now, and stays to the transaction's end."""
-    wanted = select(Prediction).where(Prediction.id == prediction_id)
+    wanted = select(PredictionRow).where(PredictionRow.id == prediction_id)
     now = wanted.with_for_update().execution_options(populate_existing=True)
     prediction = session.scalar(now)
     return prediction if prediction and not prediction.status.is_over else None
 
 
-def _held(session: Session, live: Prediction) -> Prediction | None:
+def _held(session: Session, live: Known) -> PredictionRow | None:
     """The same, if it is with whoever knows it as `live`."""
     front_id, attempt = live.front_id, live.attempt  # `live` may be the record itself
     prediction = _unfinished(session, live.id)
@@ -334,9 +350,11 @@ def _held(session: Session, live: Prediction) -> Prediction | None:
 
 def _is_unready(front_id: str) -> ColumnElement[bool]:
     """Whether a prediction's files are still to be fetched, and nobody but the front does."""
-    waits = (Prediction.status == Status.STARTING) & Prediction.ready.is_(False)
-    return waits & ((Prediction.front_id == front_id) | is_free(Prediction.front_id))
+    waits = (PredictionRow.status == Status.STARTING) & PredictionRow.ready.is_(False)
+    return waits & ((PredictionRow.front_id == front_id) | is_free(PredictionRow.front_id))
 
 
-def _waiting(task: str) -> Select[Prediction]:
-    return select(Prediction).where(Prediction.status == Status.STARTING, Prediction.task == task)
+def _waiting(task: str) -> Select[PredictionRow]:
+    return select(PredictionRow).where(
+        PredictionRow.status == Status.STARTING, PredictionRow.task == task
+    )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, BigInteger, Dialect, ForeignKey, Index, Integer, String, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from hosting.prediction import Prediction
 from hosting.states import FailureKind, Status
 
 COUNT = BigInteger().with_variant(Integer, "sqlite")
@@ -75,8 +77,8 @@ class Token(Base):
     revoked_at: Mapped[float | None]
 
 
-class Prediction(Base):
-    """One prediction, from its acceptance on."""
+class PredictionRow(Base):
+    """A `hosting.prediction.Prediction` in the database."""
 
     __tablename__ = "predictions"
     __table_args__ = (
@@ -88,51 +90,42 @@ class Prediction(Base):
     )
 
     number: Mapped[int] = mapped_column(COUNT, primary_key=True, autoincrement=True)
-    """Its place in the queue: first come first served."""
-    id: Mapped[str] = mapped_column(unique=True, default=new_id)
+    id: Mapped[str] = mapped_column(unique=True)
     token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"))
     given_id: Mapped[str | None]
-    """What the client calls it, where it chose an id by Cog's API."""
     task: Mapped[str]
-    """What a Cog endpoint must serve to run it."""
     model: Mapped[str]
     version: Mapped[str]
     source: Mapped[str]
-    """The URL at which the client reached the front."""
-    input: Mapped[dict[str, Any]] = mapped_column(JSON)
-    """The client's own inputs; files that came in them are named by their URL."""
-    request: Mapped[dict[str, Any]] = mapped_column(JSON)
-    """The inputs for Cog, checked, the seed drawn; what `files` has is not among them."""
-    files: Mapped[dict[str, str]] = mapped_column(JSON)
-    """Inputs that are files, by name: where they are to be had, in the end a file of ours."""
+    input: Mapped[Mapping[str, Any]] = mapped_column(JSON)
+    request: Mapped[Mapping[str, Any]] = mapped_column(JSON)
+    files: Mapped[Mapping[str, str]] = mapped_column(JSON)
     ready: Mapped[bool]
-    """Whether all of `files` lie in the prediction's folder."""
-    status: Mapped[Status] = mapped_column(default=Status.STARTING)
-    canceling: Mapped[bool] = mapped_column(default=False)
-    crashes: Mapped[int] = mapped_column(default=0)
-    """How often its worker died while it ran."""
+    status: Mapped[Status]
+    canceling: Mapped[bool]
+    crashes: Mapped[int]
     front_id: Mapped[str | None]
-    """The front that runs it, or fetches its files. Nobody else may write what comes of it."""
-    attempt: Mapped[int] = mapped_column(default=0)
-    """How often it was begun."""
-    output: Mapped[list[str]] = mapped_column(JSON, default=list)
-    """The names of the files made, in their order."""
+    attempt: Mapped[int]
+    output: Mapped[Sequence[str]] = mapped_column(JSON)
     error: Mapped[str | None]
     failure: Mapped[FailureKind | None]
-    """Why it failed, if it did; `error` says it to people."""
-    logs: Mapped[str] = mapped_column(default="")
-    metrics: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    created_at: Mapped[float] = mapped_column(default=time.time)
+    logs: Mapped[str]
+    metrics: Mapped[Mapping[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[float]
     started_at: Mapped[float | None]
     completed_at: Mapped[float | None]
-    api: Mapped[str] = mapped_column(default="replicate")
-    """By which API it was asked for, and so what its webhook is told."""
+    api: Mapped[str]
     webhook: Mapped[str | None]
-    webhook_events: Mapped[list[str]] = mapped_column(JSON, default=list)
+    webhook_events: Mapped[Sequence[str]] = mapped_column(JSON)
 
-    def copy(self) -> Prediction:
-        """One that stays as this is now."""
-        names = self.__mapper__.columns.keys()
+    @classmethod
+    def of(cls, prediction: Prediction) -> PredictionRow:
+        """A new row for a prediction."""
+        return cls(**vars(prediction))
+
+    def frozen(self) -> Prediction:
+        """The prediction as it is now."""
+        names = (column.key for column in self.__mapper__.columns)
         return Prediction(**{name: getattr(self, name) for name in names})
 
 

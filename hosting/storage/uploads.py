@@ -14,7 +14,7 @@ from hosting.storage.tables import Token, Upload
 MIB = 2**20
 
 
-class NoRoom(Exception):
+class QuotaExceeded(Exception):
     """A token keeps as much as it may. The message is for the client."""
 
 
@@ -25,16 +25,16 @@ def add(session: Session, upload: Upload, most: int) -> None:
         most: bytes that its token may keep at a time.
 
     Raises:
-        NoRoom: when it would keep more with this one.
+        QuotaExceeded: when it would keep more with this one.
     """
     # One at a time: two at once would both find room.
     token = select(Token.id).where(Token.id == upload.token_id)
     session.execute(token.with_for_update(key_share=True))
-    check_room(session, upload.token_id, upload.size, most)
+    check_quota(session, upload.token_id, upload.size, most)
     session.add(upload)
 
 
-def check_room(session: Session, token_id: str, size: int, most: int) -> None:
+def check_quota(session: Session, token_id: str, size: int, most: int) -> None:
     """Whether a token may keep so much more.
 
     Args:
@@ -42,11 +42,11 @@ def check_room(session: Session, token_id: str, size: int, most: int) -> None:
         most: bytes that the token may keep at a time.
 
     Raises:
-        NoRoom: when it may not.
+        QuotaExceeded: when it may not.
     """
     kept = int(session.scalar(select(func.sum(Upload.size)).where(_are_kept(token_id))) or 0)
     if kept + size > most:
-        raise NoRoom(
+        raise QuotaExceeded(
             f"Your uploaded files have {kept / MIB:.1f} MiB, this one has {size / MIB:.1f} MiB, "
             f"and together they may have {most / MIB:g} MiB; delete some, or wait until they expire"
         )

@@ -52,7 +52,7 @@ def front(
             cluster = request.getfixturevalue("cluster")
             cluster.wait_until_whole()
             urls = cluster.url
-        running = fronts.running(folder, lambda database: database.now(fronts.archive), urls)
+        running = fronts.running(folder, lambda database: database.write_now(fronts.archive), urls)
         yield stack.enter_context(running)
 
 

@@ -41,7 +41,7 @@ def nothing_is_due(front: Front, prediction_id: str) -> bool:
     """Whether no webhook of a prediction will be called any more."""
     database = front.database()
     due = select(func.count()).where(Delivery.prediction_id == prediction_id)
-    count: int | None = database.now(lambda session: session.scalar(due))
+    count: int | None = database.write_now(lambda session: session.scalar(due))
     database.close()
     return count == 0
 

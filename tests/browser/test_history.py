@@ -94,13 +94,13 @@ def test_one_that_was_left_out_says_so(visitor: Visitor, one: Front, cog: CogSer
     visitor.card()
 
     def flag(session: Any) -> None:
-        from hosting.storage.tables import Prediction
+        from hosting.storage.tables import PredictionRow
 
-        record = session.query(Prediction).one()
+        record = session.query(PredictionRow).one()
         flagged = {"index": 1, "seed": 8, "nsfw": True, "file": None}
         record.metrics = {**record.metrics, "images": [*record.metrics["images"], flagged]}
 
-    one.dispatcher.database.now(flag)
+    one.database.write_now(flag)
     visitor.page.reload()
     expect(visitor.card().locator(".left-out")).to_have_text(re.compile("the NSFW checker flagged"))
     expect(visitor.card().locator(".seed").nth(1)).to_have_text("seed 8")
@@ -162,7 +162,7 @@ def test_nothing_is_varied_when_its_image_is_gone(
     visitor.choose("image", EXAMPLES / "car.png")
     ask(visitor, "a bus")
     visitor.card().locator(".picture").click()
-    for path in one.dispatcher.settings.data.glob("predictions/*/in-image"):
+    for path in one.services.settings.data.glob("predictions/*/in-image"):
         path.unlink()
     visitor.press("Vary")
     expect(visitor.page.locator("#fault")).to_have_text("The image could not be had again.")

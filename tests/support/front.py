@@ -18,22 +18,29 @@ from sqlalchemy.orm import Session
 
 from hosting import app
 from hosting.api.connections import Connection
+from hosting.api.context import Services
 from hosting.api.webhook_documents import renderer
 from hosting.backends.endpoints import Endpoint
 from hosting.net.links import Links
-from hosting.queue import watch
+from hosting.prediction import Prediction
 from hosting.queue.dispatch import Dispatcher
+from hosting.queue.intake import Intake
+from hosting.queue.prediction_queue import PredictionQueue
 from hosting.settings import Settings
 from hosting.states import FINISHED, Status
 from hosting.storage import predictions, tokens
 from hosting.storage.database import Database
 from hosting.storage.files import Files
-from hosting.storage.tables import Prediction, Token, Upload, new_id
+from hosting.storage.store import Store
+from hosting.storage.tables import Token, Upload, new_id
+from hosting.timings import Timings
 from tests.support.postgresql import PostgreSQL
 from tools.fake_cog import CogServer
 
 LONGEST = 60.0
 """Seconds after which what should happen has not."""
+QUICK = Timings(poll=0.02, disk_retry=0.2)
+"""So that tests need not wait for what runs by the clock."""
 server: PostgreSQL | None = None
 """Where the databases are, if not in files; see the fixture `everywhere`."""
 
@@ -80,29 +87,40 @@ def count(session: Session, status: str) -> int:
     return sum(n for (_, one), n in predictions.unfinished(session).items() if one == status)
 
 
-class Queue(Dispatcher):
-    """A dispatcher that is asked without HTTP."""
+class Queue(PredictionQueue):
+    """A queue that is asked without HTTP, and all that runs it."""
+
+    def __init__(
+        self, settings: Settings, database: Database, endpoints: list[Endpoint], timings: Timings
+    ) -> None:
+        self.database = database
+        self.endpoints = endpoints
+        self.files, links = Files(settings.data), Links(b"key", 3600)
+        self.store, render = Store(database), renderer(links, self.files)
+        self.dispatcher = Dispatcher(settings, self.store, self.files, endpoints, render, timings)
+        intake = Intake(settings, self.store, self.files, links)
+        super().__init__(self.store, intake, self.dispatcher, timings)
 
     async def ask(self, prompt: str, seed: int = 7, **fields: Any) -> str:
         """Takes a prediction into the queue; its id."""
-        token = await self.database(lambda session: tokens.find(session, None))
+        token = await self.database.read(tokens.find, None)
         assert token is not None
         asked = prediction(token, prompt, seed, **fields)
-        await self.database(predictions.add, asked, 1000)
-        self.wake(asked.id)
+        await self.database.write(predictions.add, asked, 1000)
+        self.dispatcher.wake(asked.id)
         return asked.id
 
     async def found(self, prediction_id: str) -> Prediction:
-        """A prediction's record."""
-        record = await self.database(predictions.find, prediction_id)
-        assert record is not None
-        return record
+        """A prediction as the database has it."""
+        found = await self.store.predictions.find(prediction_id)
+        assert found is not None
+        return found
 
     async def over(self, *ids: str) -> list[Prediction]:
-        """The records of predictions, once they are over."""
-        records = [await watch.finished(self, await self.found(one), LONGEST) for one in ids]
-        assert {one.status for one in records} <= set(FINISHED)
-        return records
+        """Predictions as the database has them, once they are over."""
+        ended = [await self.finished(await self.found(one), LONGEST) for one in ids]
+        assert {one.status for one in ended} <= set(FINISHED)
+        return ended
 
     def pictures(self, record: Prediction) -> list[bytes]:
         """The files that a prediction has made."""
@@ -135,24 +153,19 @@ def upload(token: Token, **fields: Any) -> Upload:
 
 
 @asynccontextmanager
-async def queue(folder: Path, *cogs: CogServer, **settings: Any) -> AsyncIterator[Queue]:
-    """A dispatcher that runs, before Cog servers that are ready."""
+async def queue(
+    folder: Path, *cogs: CogServer, timings: Timings = QUICK, **settings: Any
+) -> AsyncIterator[Queue]:
+    """A queue that runs, before Cog servers that are ready."""
     database = Database(place(folder))
-    database.now(tokens.prepare)
-    files, links = Files(folder), Links(b"key", 3600)
-    dispatcher = Queue(
-        known(folder, **settings),
-        database,
-        files,
-        links,
-        [Endpoint(cog.url, cog.slots) for cog in cogs],
-        renderer(links, files),
-    )
+    database.write_now(tokens.prepare)
+    endpoints = [Endpoint(cog.url, cog.slots) for cog in cogs]
+    made = Queue(known(folder, **settings), database, endpoints, timings)
     test = asyncio.current_task()
-    running = asyncio.create_task(dispatcher.run())
+    running = asyncio.create_task(made.dispatcher.run())
     running.add_done_callback(lambda _: test and test.cancel())  # it should not end by itself
     try:
-        yield dispatcher
+        yield made
     finally:
         test = None
         running.cancel()
@@ -162,14 +175,14 @@ async def queue(folder: Path, *cogs: CogServer, **settings: Any) -> AsyncIterato
 
 
 def in_queue(
-    folder: Path, *cogs: CogServer, **settings: Any
+    folder: Path, *cogs: CogServer, timings: Timings = QUICK, **settings: Any
 ) -> Callable[[Callable[[Queue], Awaitable[None]]], None]:
-    """Runs a test with a dispatcher, at once."""
+    """Runs a test with a queue, at once."""
 
     def run(test: Callable[[Queue], Awaitable[None]]) -> None:
         async def main() -> None:
-            async with queue(folder, *cogs, **settings) as dispatcher:
-                await test(dispatcher)
+            async with queue(folder, *cogs, timings=timings, **settings) as made:
+                await test(made)
 
         asyncio.run(main())
 
@@ -180,13 +193,14 @@ def in_queue(
 class Front:
     """The whole front, behind a port."""
 
-    dispatcher: Dispatcher
+    services: Services
+    database: Database
     url: str
     client: httpx2.Client
 
     def token(self, name: str) -> dict[str, str]:
         """A new token, as the header that has it."""
-        text = self.dispatcher.database.now(tokens.create, name)
+        text = self.database.write_now(tokens.create, name)
         return {"authorization": f"Bearer {text}"}
 
 
@@ -198,9 +212,9 @@ def front(folder: Path, *cogs: CogServer, wait: bool = True, **settings: Any) ->
         wait: until it knows what its Cog servers are.
     """
     told = known(folder, cog_urls=tuple(cog.url for cog in cogs), **settings)
-    store = Database(told.database)
-    application = app.create(told, store, [])
-    dispatcher: Dispatcher = application.state.services.dispatcher
+    database = Database(told.database)
+    application = app.create(told, database, [], timings=QUICK)
+    services: Services = application.state.services
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(
             application,
@@ -215,9 +229,9 @@ def front(folder: Path, *cogs: CogServer, wait: bool = True, **settings: Any) ->
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         try:
             with httpx2.Client(base_url=url, timeout=LONGEST, trust_env=False) as client:
-                wait_until(lambda: not wait or all(one.schema for one in dispatcher.endpoints))
-                yield Front(dispatcher, url, client)
+                wait_until(lambda: not wait or all(one.schema for one in services.endpoints))
+                yield Front(services, database, url, client)
         finally:
             server.should_exit = True
             thread.join()
-            store.close()
+            database.close()

@@ -27,11 +27,12 @@ from sqlalchemy.orm import Session
 
 from cog_schema import schema
 from hosting import published_models
+from hosting.prediction import Prediction as Asked
 from hosting.settings import Settings
+from hosting.states import Status
 from hosting.storage import predictions, tokens
 from hosting.storage.database import Database
-from hosting.storage.tables import Prediction as Record
-from hosting.storage.tables import Token
+from hosting.storage.tables import Token, new_id
 from tools.benchmark.server import free_port
 
 TEXT_TO_IMAGE = "stability-ai/stable-diffusion"
@@ -91,7 +92,7 @@ def running(
     settings = Settings(data=folder / "data", queue_limit=QUEUE_LIMIT)
     port = free_port()
     database = Database(settings.database)
-    made = {name: database.now(tokens.create, name) for name in NAMES}
+    made = {name: database.write_now(tokens.create, name) for name in NAMES}
     prepare(database)
     database.close()
     ours = {one.name.upper() for one in fields(Settings)} | {"MODEL"}
@@ -135,7 +136,8 @@ def archive(session: Session) -> None:
     assert model is not None
     now = time.time()
     for number in range(ARCHIVED):
-        old = Record(
+        old = Asked(
+            id=new_id(),
             token_id=eve.id,
             task=model.task,
             model=model.id,
@@ -145,7 +147,7 @@ def archive(session: Session) -> None:
             request={},
             files={},
             ready=True,
-            status="succeeded",
+            status=Status.SUCCEEDED,
             started_at=now,
             completed_at=now,
         )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from hosting.queue.dispatch import Dispatcher
+from hosting.prediction import Prediction
 from hosting.states import Status
-from hosting.storage.tables import Prediction
+from hosting.storage.files import Files
 
 
-async def result(dispatcher: Dispatcher, prediction: Prediction) -> dict[str, Any]:
+async def result(files: Files, prediction: Prediction) -> dict[str, Any]:
     """A prediction that is over, as Cog shows it: the pictures in it."""
     shown: dict[str, Any] = {
         "id": prediction.given_id or prediction.id,
@@ -21,6 +21,6 @@ async def result(dispatcher: Dispatcher, prediction: Prediction) -> dict[str, An
     if prediction.error:
         shown["error"] = prediction.error
     if prediction.status is Status.SUCCEEDED:
-        urls = dispatcher.files.data_urls
-        shown["output"] = await asyncio.to_thread(urls, prediction.id, prediction.output)
+        names = prediction.output
+        shown["output"] = await asyncio.to_thread(files.data_urls, prediction.id, names)
     return shown

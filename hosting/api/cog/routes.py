@@ -6,6 +6,7 @@ Source: https://github.com/replicate/cog, docs/http.md. There is no `/shutdown`;
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request
@@ -14,18 +15,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hosting import published_models
 from hosting.api import event_stream
-from hosting.api.auth import Admitted, Visitor
+from hosting.api.auth import Admitted, Caller
 from hosting.api.cog import documents, stream
 from hosting.api.context import services_of
 from hosting.api.problems import Problem
 from hosting.api.schemas import running_schema
+from hosting.backends.endpoints import Endpoint
 from hosting.published_models import Model
-from hosting.queue import watch
-from hosting.queue.dispatch import Dispatcher
 from hosting.queue.inputs import InvalidInputs
-from hosting.queue.intake import Ask, accept
+from hosting.queue.intake import NewPrediction
 from hosting.states import State
-from hosting.storage import predictions
 from hosting.storage.predictions import EVENTS
 
 routes = APIRouter(tags=["Cog"])
@@ -53,12 +52,12 @@ Accept = Annotated[str, Header(description="`text/event-stream`: tell what happe
 async def predict(
     request: Request,
     asked: CogAsked,
-    visitor: Admitted,
+    caller: Admitted,
     prefer: Prefer = None,
     accept: Accept = "application/json",
 ) -> Response:
     """Runs a prediction and answers with its result. Whoever hangs up cancels it."""
-    return await _predict(request, asked, visitor, asked.id, prefer, accept)
+    return await _predict(request, asked, caller, asked.id, prefer, accept)
 
 
 @routes.put("/predictions/{prediction_id}", response_model=None)
@@ -66,33 +65,33 @@ async def predict_by_id(
     request: Request,
     prediction_id: GivenId,
     asked: CogAsked,
-    visitor: Admitted,
+    caller: Admitted,
     prefer: Prefer = None,
     accept: Accept = "application/json",
 ) -> Response:
     """The same, by an id of your own. An id that you used before gives that prediction back."""
-    return await _predict(request, asked, visitor, prediction_id, prefer, accept)
+    return await _predict(request, asked, caller, prediction_id, prefer, accept)
 
 
 @routes.post("/predictions/{prediction_id}/cancel", response_model=None)
-async def cancel(prediction_id: str, visitor: Admitted) -> Response:
+async def cancel(prediction_id: str, caller: Admitted) -> Response:
     """Ends a prediction, between two steps if it runs."""
-    dispatcher = visitor.dispatcher
-    found = await dispatcher.database.read(predictions.find, prediction_id, visitor.token.id)
+    queue = caller.services.queue
+    found = await queue.of_token(prediction_id, caller.token.id)
     if found is None or found.status.is_over:
         return JSONResponse({}, 404)
-    await dispatcher.cancel(found.id)
+    await queue.cancel(found.id)
     return JSONResponse({})
 
 
 @routes.get("/openapi.json", response_model=None)
 async def schema(request: Request, model: str | None = None) -> Response:
     """The OpenAPI document of the model that Cog's API runs here, or of one of `/v1/models`."""
-    dispatcher = services_of(request).dispatcher
-    one = _main(dispatcher) if model is None else published_models.find(model)
+    endpoints = services_of(request).endpoints
+    one = _main(endpoints) if model is None else published_models.find(model)
     if one is None:
         raise Problem(404, f"There is no model {model}")
-    document = running_schema(dispatcher, one)
+    document = running_schema(endpoints, one)
     if model is not None:
         document = published_models.openapi_schema(one, document)
     paths = {path: what for path, what in document["paths"].items() if path != "/shutdown"}
@@ -102,35 +101,35 @@ async def schema(request: Request, model: str | None = None) -> Response:
 @routes.get("/health-check", response_model=None)
 async def health_check(request: Request) -> Response:
     """Whether a model is ready: READY, or STARTING."""
-    ready = any(one.status is State.READY for one in services_of(request).dispatcher.endpoints)
+    ready = any(one.status is State.READY for one in services_of(request).endpoints)
     return JSONResponse({"status": State.READY if ready else State.STARTING})
 
 
 async def _predict(
     request: Request,
     asked: CogAsked,
-    visitor: Visitor,
+    caller: Caller,
     given_id: str | None,
     prefer: str | None,
     accepts: str,
 ) -> Response:
-    dispatcher = visitor.dispatcher
-    model = _main(dispatcher)
+    services = caller.services
+    model = _main(services.endpoints)
     events = [event for event in asked.webhook_events_filter or EVENTS if event in EVENTS]
-    ask = Ask(
-        token=visitor.token,
+    new = NewPrediction(
+        token=caller.token,
         model=model,
         version=published_models.version_of(model),
-        schema=running_schema(dispatcher, model),
+        schema=running_schema(services.endpoints, model),
         inputs=asked.input,
-        base=visitor.view.base,
-        hosts=visitor.view.hosts,
+        base=caller.view.base,
+        hosts=caller.view.hosts,
         given_id=given_id,
         webhook=asked.webhook,
         webhook_events=events,
     )
     try:
-        prediction = await accept(dispatcher, ask)
+        prediction = await services.queue.accept(new)
     except InvalidInputs as error:
         faults = [
             {"loc": ["body", *one.field.split(".")], "msg": one.description, "type": "value_error"}
@@ -141,20 +140,20 @@ async def _predict(
         shown = {"id": given_id or prediction.id, "status": prediction.status}
         return JSONResponse(shown, 202)
     if "text/event-stream" in accepts:
-        return event_stream.response(stream.events(dispatcher, prediction))
-    prediction = await watch.waited_for(dispatcher, prediction, request.is_disconnected)
-    if dispatcher.gives_up(prediction):
+        return event_stream.response(stream.events(services, prediction))
+    prediction = await services.queue.waited_for(prediction, request.is_disconnected)
+    if services.queue.gives_up(prediction):
         raise Problem(503, f"The server stops; it will run prediction {prediction.id} later")
-    return JSONResponse(await documents.result(dispatcher, prediction))
+    return JSONResponse(await documents.result(services.files, prediction))
 
 
-def _main(dispatcher: Dispatcher) -> Model:
+def _main(endpoints: Sequence[Endpoint]) -> Model:
     """The model that Cog's API runs: that of the first endpoint known.
 
     Raises:
         Problem: when nobody knows it yet.
     """
-    for endpoint in dispatcher.endpoints:
+    for endpoint in endpoints:
         if endpoint.task:
             return published_models.running(endpoint.task, endpoint.weights)
     raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from hosting.api.cog import documents
-from hosting.queue import watch
-from hosting.queue.dispatch import Dispatcher
+from hosting.api.context import Services
+from hosting.prediction import Prediction
 from hosting.states import Status
-from hosting.storage.tables import Prediction
 
 
-async def events(dispatcher: Dispatcher, prediction: Prediction) -> AsyncGenerator[bytes, None]:
+async def events(services: Services, prediction: Prediction) -> AsyncGenerator[bytes, None]:
     """The events `start`, `log`, `metric`, `output` and `completed` of a prediction.
 
     Whoever hangs up cancels it.
@@ -26,12 +25,12 @@ async def events(dispatcher: Dispatcher, prediction: Prediction) -> AsyncGenerat
         return format_sse_event(data_str=json.dumps(data), event=kind)
 
     outputs = characters = 0
-    metrics: dict[str, Any] = {}
+    metrics: Mapping[str, Any] = {}
     is_over = False
     try:
         given_id = prediction.given_id or prediction.id
         yield event("start", {"id": given_id, "status": Status.PROCESSING})
-        async for now in watch.follow(dispatcher, prediction.id):
+        async for now in services.queue.follow(prediction.id):
             if now is None:
                 yield KEEPALIVE_COMMENT
                 continue
@@ -46,12 +45,12 @@ async def events(dispatcher: Dispatcher, prediction: Prediction) -> AsyncGenerat
             metrics = now.metrics
             if len(now.output) > outputs:
                 added = now.output[outputs:]
-                for url in await asyncio.to_thread(dispatcher.files.data_urls, now.id, added):
+                for url in await asyncio.to_thread(services.files.data_urls, now.id, added):
                     yield event("output", {"chunk": url})
                 outputs = len(now.output)
             is_over = now.status.is_over
             if is_over:
-                yield event("completed", await documents.result(dispatcher, now))
+                yield event("completed", await documents.result(services.files, now))
     finally:
-        if not is_over and not dispatcher.stopping.is_set():
-            await asyncio.shield(dispatcher.cancel(prediction.id))
+        if not is_over and not services.queue.is_stopping:
+            await asyncio.shield(services.queue.cancel(prediction.id))

@@ -7,8 +7,8 @@ from typing import Any, Literal
 # Pydantic, which documents these, takes no other before Python 3.12.
 from typing_extensions import TypedDict
 
+from hosting.prediction import Prediction
 from hosting.states import Status
-from hosting.storage.tables import Prediction
 
 InferenceState = Literal["queued", "running", "succeeded", "failed"]
 STATUSES: dict[Status, InferenceState] = {

@@ -23,13 +23,12 @@ from hosting.api.deepinfra.documents import InferenceShape
 from hosting.api.deepinfra.errors import ROOT
 from hosting.api.problems import Problem, invalid
 from hosting.api.schemas import running_schema
+from hosting.prediction import Prediction
 from hosting.published_models import Model
-from hosting.queue import watch
 from hosting.queue.inputs import Fault
-from hosting.queue.intake import Ask, accept
+from hosting.queue.intake import NewPrediction
 from hosting.states import Status
 from hosting.storage import mime
-from hosting.storage.tables import Prediction
 
 OWNERS = {"stabilityai": "stability-ai"}
 """What DeepInfra calls the owners of models, where it is not what Replicate does."""
@@ -55,13 +54,13 @@ routes = APIRouter()
 
 
 @routes.post(ROOT + "{owner}/{name}", tags=["DeepInfra"], openapi_extra={"requestBody": _BODY})
-async def infer(owner: str, name: str, request: Request, visitor: Admitted) -> InferenceShape:
+async def infer(owner: str, name: str, request: Request, caller: Admitted) -> InferenceShape:
     """Runs a model and answers with its pictures. Whoever hangs up cancels it.
 
     With a `webhook` it is answered at once, and the result is sent there.
     """
     model = _model(owner, name)
-    dispatcher = visitor.dispatcher
+    services = caller.services
     inputs = await _inputs(request)
     webhook = inputs.pop("webhook", None) or None
     faults = []
@@ -71,27 +70,27 @@ async def infer(owner: str, name: str, request: Request, visitor: Admitted) -> I
         faults.append(Fault("not_supported", "input.lora", "There are no LoRAs here; leave it out"))
     if faults:
         raise invalid(faults)
-    ask = Ask(
-        token=visitor.token,
+    new = NewPrediction(
+        token=caller.token,
         model=model,
         version=published_models.version_of(model),
-        schema=running_schema(dispatcher, model),
+        schema=running_schema(services.endpoints, model),
         inputs=inputs,
-        base=visitor.view.base,
-        hosts=visitor.view.hosts,
+        base=caller.view.base,
+        hosts=caller.view.hosts,
         api="deepinfra",
         webhook=webhook,
         webhook_events=["completed"],
     )
-    prediction = await accept(dispatcher, ask)
+    prediction = await services.queue.accept(new)
     if webhook is None:
-        prediction = await watch.waited_for(dispatcher, prediction, request.is_disconnected)
-        if dispatcher.gives_up(prediction):
+        prediction = await services.queue.waited_for(prediction, request.is_disconnected)
+        if services.queue.gives_up(prediction):
             raise Problem(503, "The server stops; ask again later", headers={"Retry-After": "5"})
     if prediction.status in (Status.FAILED, Status.CANCELED):
         raise _failure(prediction)
     names = prediction.output if prediction.status.is_over else []
-    urls = await asyncio.to_thread(dispatcher.files.data_urls, prediction.id, names)
+    urls = await asyncio.to_thread(services.files.data_urls, prediction.id, names)
     return documents.inference(prediction, urls)
 
 

@@ -12,10 +12,10 @@ from typing_extensions import TypedDict, TypeVar
 
 from hosting import published_models
 from hosting.api.view import View
+from hosting.prediction import Prediction
 from hosting.published_models import Model
-from hosting.queue import watch
 from hosting.queue.inputs import RENAMED
-from hosting.queue.watch import Queue
+from hosting.queue.prediction_queue import Place
 from hosting.states import FailureKind, Status
 from hosting.storage.files import (
     InputFile,
@@ -23,7 +23,7 @@ from hosting.storage.files import (
     file_of_upload,
     link_path,
 )
-from hosting.storage.tables import Prediction, Token, Upload
+from hosting.storage.tables import Token, Upload
 
 Shape = TypeVar("Shape")
 
@@ -50,7 +50,7 @@ class PredictionShape(TypedDict):
     started_at: str | None
     completed_at: str | None
     urls: dict[str, str]
-    queue: NotRequired[Queue]
+    queue: NotRequired[Place]
     failure: NotRequired[FailureKind]
 
 
@@ -114,7 +114,7 @@ class Page(TypedDict, Generic[Shape]):
 
 
 def prediction(
-    record: Prediction, link: Callable[[str], str], queue: Queue | None = None
+    record: Prediction, link: Callable[[str], str], queue: Place | None = None
 ) -> PredictionShape:
     """A prediction.
 
@@ -136,7 +136,7 @@ def prediction(
         "status": record.status,
         "source": "api",
         "data_removed": False,
-        "metrics": record.metrics,
+        "metrics": dict(record.metrics),
         "created_at": when(record.created_at),
         "started_at": None if record.started_at is None else when(record.started_at),
         "completed_at": None if record.completed_at is None else when(record.completed_at),
@@ -156,16 +156,16 @@ def prediction(
 
 async def shown(view: View, record: Prediction) -> PredictionShape:
     """A prediction as its client is to see it."""
-    dispatcher = view.services.dispatcher
+    services = view.services
     paths = _outputs(record)
     urls: list[str] = []
     if view.takes_data:
-        urls = await asyncio.to_thread(dispatcher.files.data_urls, record.id, record.output)
+        urls = await asyncio.to_thread(services.files.data_urls, record.id, record.output)
     data = dict(zip(paths, urls, strict=False))
     return prediction(
         record,
         lambda path: data.get(path) or view.link(path),
-        await watch.queue(dispatcher, record),
+        await services.queue.place(record),
     )
 
 

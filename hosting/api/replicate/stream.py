@@ -10,7 +10,6 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from hosting.api.replicate import documents
 from hosting.api.view import View
-from hosting.queue import watch
 from hosting.states import Status
 
 
@@ -31,7 +30,7 @@ async def events(
     def event(kind: str, data: str) -> bytes:
         return format_sse_event(data_str=data, event=kind, id=f"{outputs}-{characters}")
 
-    async for prediction in watch.follow(view.services.dispatcher, prediction_id):
+    async for prediction in view.services.queue.follow(prediction_id):
         if prediction is None:
             yield KEEPALIVE_COMMENT
             continue

@@ -4,20 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from hosting.backends import endpoints
-from hosting.queue import dispatch, downloads, runs, watch
 from tests.support import front, postgresql
 from tests.support.postgresql import PostgreSQL
 from tools.benchmark.server import free_port
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has the front look more often at what nobody tells it of."""
-    for module in (dispatch, downloads, endpoints, runs, watch):
-        monkeypatch.setattr(module, "LOOK", 0.02)
-    for module in (downloads, runs):
-        monkeypatch.setattr(module, "NOTHING_KEPT", 0.2)
 
 
 @pytest.fixture(scope="session")

@@ -355,9 +355,9 @@ def test_without_a_token_it_is_not_open_to_others(
     known = Settings(data=tmp_path, **settings)
     with pytest.raises(SettingsError, match="make a token first, by scripts/tokens create"):
         app._check_open(known, store, host)
-    store.now(tokens.create, "ann")
+    store.write_now(tokens.create, "ann")
     app._check_open(known, store, host)
-    store.now(tokens.revoke, "ann")
+    store.write_now(tokens.revoke, "ann")
     app._check_open(known, store, host)
     store.close()
 

@@ -184,7 +184,6 @@ def test_a_picture_that_finds_no_room_on_the_disk_is_not_taken(
         assert over(one, ask(one, "fox", image=picture))["status"] == "succeeded"
 
 
-@pytest.mark.usefixtures("quick")
 def test_what_runs_when_the_disk_is_full_is_finished_when_there_is_room(
     tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,7 +260,7 @@ def full(*_: Any) -> None:
 
 def pages(one: Front, most: int) -> None:
     """Lets the database's file have so many pages at most; as many as it has, if those are more."""
-    connect: Callable[[], Any] = one.dispatcher.database._engine.raw_connection
+    connect: Callable[[], Any] = one.database._engine.raw_connection
     kept = [connect() for _ in range(8)]  # all that there are
     for raw in kept:
         raw.cursor().execute(f"PRAGMA max_page_count = {most}").fetchall()

@@ -27,8 +27,10 @@ DEAD_AFTER = 3.0
 """Seconds after which a front is dead here, so that the tests are quick."""
 SERVE = f"""
 import sys
-from hosting.storage import heartbeats
-heartbeats.BEAT, heartbeats.DEAD_AFTER = 0.5, {DEAD_AFTER}
+from functools import partial
+from hosting import app
+from hosting.timings import Timings
+app.serve = partial(app.serve, timings=Timings(heartbeat=0.5, dead_after={DEAD_AFTER}))
 from commands.serve import main
 sys.exit(main())
 """

@@ -105,7 +105,7 @@ def test_a_database_that_does_not_answer_is_a_problem(
 
     with front(tmp_path, cog) as one:
         with monkeypatch.context() as patched:
-            patched.setattr(one.dispatcher.database, "read", locked)
+            patched.setattr(one.services.store.tokens, "find", locked)
             response, problem = answered(one, "POST", "/v1/predictions", BODY_NEVER_COMES[0])
         assert response.status == problem["status"] == 503
         assert response.headers["retry-after"]

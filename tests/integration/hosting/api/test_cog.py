@@ -13,8 +13,8 @@ import httpx2
 import pytest
 
 from hosting.backends.endpoints import Endpoint
+from hosting.prediction import Prediction
 from hosting.storage import predictions
-from hosting.storage.tables import Prediction
 from tests.support.front import Front, front, wait_until
 from tools.fake_cog import CogServer, data_url, pixels
 
@@ -33,9 +33,9 @@ def one(cog: CogServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fr
 
 
 def record(one: Front, prediction_id: str, token: str = "local") -> Prediction:
-    found = one.dispatcher.database.now(predictions.find, prediction_id, token)
+    found = one.database.write_now(predictions.find, prediction_id, token)
     assert found is not None
-    return found
+    return found.frozen()
 
 
 def events(text: str) -> list[tuple[str, Any]]:

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from sqlalchemy.exc import OperationalError
 
-from hosting.storage import pages, uploads
+from hosting.storage import pages
+from hosting.storage.database import Unavailable
 from hosting.storage.files import Files
 from tests.support.front import Front, front
 from tools.fake_cog import CogServer, data_url, pixels
@@ -161,7 +161,7 @@ def test_a_link_needs_no_token_and_cannot_be_changed(
 
 
 def test_a_link_to_what_is_none_of_the_files_leads_nowhere(one: Front) -> None:
-    links = one.dispatcher.links
+    links = one.services.links
     place = urlsplit(one.url).netloc
     for path in (
         "/files/predictions.db",
@@ -175,7 +175,7 @@ def test_a_link_to_what_is_none_of_the_files_leads_nowhere(one: Front) -> None:
         "/files/uploads",
     ):
         raw = HTTPConnection(place, timeout=30)
-        raw.request("GET", links.to("", path))  # no client tidies it up
+        raw.request("GET", links.sign("", path))  # no client tidies it up
         assert raw.getresponse().status == 404, path
         raw.close()
 
@@ -223,7 +223,7 @@ def test_a_removed_file_is_gone(one: Front, ann: dict[str, str]) -> None:
     assert one.client.delete(document["urls"]["get"], headers=ann).status_code == 404
     ids = [item["id"] for item in one.client.get("/v1/files", headers=ann).json()["results"]]
     assert document["id"] not in ids
-    folder = one.dispatcher.settings.data / "uploads"
+    folder = one.services.settings.data / "uploads"
     assert document["id"] not in {path.name for path in folder.iterdir()}
 
 
@@ -303,11 +303,11 @@ def test_uploads_that_race_are_kept_as_far_as_there_is_room(
 def test_an_upload_that_the_database_does_not_take_leaves_no_file(
     cog: CogServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> None:
-        raise OperationalError("", {}, Exception("database or disk is full"))
+    async def full(*_: Any) -> None:
+        raise Unavailable("database or disk is full")
 
     with front(tmp_path, cog) as one:
-        monkeypatch.setattr(uploads, "add", full)
+        monkeypatch.setattr(one.services.store.uploads, "add", full)
         answer = one.client.post("/v1/files", files={"content": ("a", b"data", "a/b")})
         assert answer.status_code == 503
         assert list((tmp_path / "uploads").iterdir()) == []

@@ -2,19 +2,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hosting.queue import runs
 from hosting.queue.dispatch import Dispatcher
 from hosting.states import State
 from hosting.storage import heartbeats, predictions
-from tests.support.front import Queue, in_queue, until
+from tests.support.front import QUICK, Queue, in_queue, until
 from tools.fake_cog import CogServer, pixels
 
-pytestmark = pytest.mark.usefixtures("everywhere", "quick")
+pytestmark = pytest.mark.usefixtures("everywhere")
 
 
 @pytest.fixture
@@ -107,9 +107,8 @@ def test_one_whose_endpoint_is_not_ready_waits(tmp_path: Path, cog: CogServer) -
 
 
 def test_an_endpoint_that_says_it_is_full_is_asked_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(runs, "LOOK", 0.5)  # by then, it is back in the queue
     with CogServer(slots=1).served() as cog:
         cog.tell("first", "full", "full", "succeed")
 
@@ -324,30 +323,30 @@ def test_a_cancelled_prediction_that_runs_ends(tmp_path: Path, cog: CogServer) -
         await queue.cancel(fox)
         (done,) = await queue.over(fox)
         assert (done.status, done.error, done.output) == ("canceled", None, [])
-        assert cog.running == ["owl"]
+        await until(lambda: cog.running == ["owl"])
         cog.let_go("owl")
         assert [one.status for one in await queue.over(owl)] == ["succeeded"]
 
-    assert [run.cancelled for run in cog.runs] == [True, False]
+    runs = [*cog.runs_of("fox"), *cog.runs_of("owl")]
+    assert [run.cancelled for run in runs] == [True, False]
 
 
 def test_one_that_is_cancelled_while_its_worker_dies_does_not_run_again(
     tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Nor is it looked whether to cancel it.
-    monkeypatch.setattr(runs, "SAVED_EVERY", 3600)
-    monkeypatch.setattr(Dispatcher, "_look", Dispatcher._beat)
+    # Nobody looks whether to cancel it.
+    monkeypatch.setattr(Dispatcher, "_poll", Dispatcher._beat)
     cog.tell("fox", "hold")
     cog.tell("bomb", "die", "succeed")
 
-    @in_queue(tmp_path, cog)
+    @in_queue(tmp_path, cog, timings=replace(QUICK, save=3600))
     async def _(queue: Queue) -> None:
         fox = await queue.ask("fox")
         told = None
         while told is None or not told.metrics:  # what it says before it holds is heard
             await asyncio.sleep(0.01)
             told = await queue.current(fox)
-        await queue.database(predictions.cancel, fox)
+        await queue.database.write(predictions.cancel, fox)
         done = await queue.over(fox, await queue.ask("bomb"))
         assert [one.status for one in done] == ["canceled", "succeeded"]
 
@@ -370,7 +369,7 @@ def test_what_runs_when_it_is_stopped_is_finished_after_the_next_start(
     async def _(queue: Queue) -> None:
         ids.extend([await queue.ask(prompt, seed) for seed, prompt in enumerate(prompts)])
         await until(lambda: len(cog.running) == 2)
-        await queue.stop(asyncio.Event())
+        await queue.dispatcher.stop(asyncio.Event())
         records = [await queue.found(one) for one in ids]
         assert [(one.status, one.crashes) for one in records] == [("starting", 0)] * 3
         assert all(one.started_at is None for one in records)
@@ -415,8 +414,8 @@ def test_what_runs_may_finish_before_it_stops_and_nothing_new_begins(
     async def _(queue: Queue) -> None:
         fox = await queue.ask("fox")
         await until(lambda: cog.running)
-        stop = asyncio.create_task(queue.stop(asyncio.Event()))
-        await until(queue.stopping.is_set)
+        stop = asyncio.create_task(queue.dispatcher.stop(asyncio.Event()))
+        await until(lambda: queue.is_stopping)
         owl = await queue.ask("owl")
         cog.let_go("fox")
         await stop
@@ -434,7 +433,7 @@ def test_who_is_in_a_hurry_does_not_wait_for_what_runs(tmp_path: Path, cog: CogS
         fox = await queue.ask("fox")
         await until(lambda: cog.running)
         hurry = asyncio.Event()
-        stop = asyncio.create_task(queue.stop(hurry))
+        stop = asyncio.create_task(queue.dispatcher.stop(hurry))
         hurry.set()
         await asyncio.wait_for(stop, 30)
         assert (await queue.found(fox)).status == "starting"
@@ -453,8 +452,9 @@ def test_what_was_running_when_the_process_was_killed_is_run_again(
             "front_id": "dead",
         }
         one = await queue.ask("fox", **lost)
-        assert await queue.database(heartbeats.beat, queue.front_id) == [one]
-        queue.wake(one)
+        front_id, dead_after = queue.dispatcher.front_id, QUICK.dead_after
+        assert await queue.database.write(heartbeats.beat, front_id, dead_after) == [one]
+        queue.dispatcher.wake(one)
         (done,) = await queue.over(one)
         assert (done.status, done.logs) == ("succeeded", "drawing fox\n")
         assert queue.pictures(done) == [pixels("fox", 7)]

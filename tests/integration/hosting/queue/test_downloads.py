@@ -15,7 +15,7 @@ from hosting.storage.tables import new_id
 from tests.support.front import Queue, in_queue
 from tools.fake_cog import CogServer, data_url, pixels
 
-pytestmark = pytest.mark.usefixtures("everywhere", "quick")
+pytestmark = pytest.mark.usefixtures("everywhere")
 
 
 @pytest.fixture

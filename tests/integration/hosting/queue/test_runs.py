@@ -10,7 +10,7 @@ from hosting.storage.files import Files
 from tests.support.front import Queue, in_queue, until
 from tools.fake_cog import CogServer, pixels
 
-pytestmark = pytest.mark.usefixtures("everywhere", "quick")
+pytestmark = pytest.mark.usefixtures("everywhere")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from hosting.states import FINISHED
 from hosting.storage import predictions, tokens, uploads
 from hosting.storage.database import Database
 from hosting.storage.files import Files
+from hosting.storage.store import Store
 from hosting.storage.tables import Token, new_id
 from tests.support.front import place, prediction, upload
 
@@ -32,7 +33,7 @@ class House:
 
     @property
     def owner(self) -> Token:
-        token = self.database.now(tokens.find, None)
+        token = self.database.write_now(tokens.find, None)
         assert token
         return token
 
@@ -40,20 +41,21 @@ class House:
         """A prediction with a file; its id."""
         record = prediction(self.owner, "fox", **fields)
         self.files.write(f"predictions/{record.id}/in-image", b"image")
-        self.database.now(predictions.add, record, 100)
+        self.database.write_now(predictions.add, record, 100)
         return record.id
 
     def there(self, kind: str) -> set[str]:
         return {path.name for path in (self.folder / kind).iterdir()}
 
     def sweep(self, **settings: Any) -> None:
-        asyncio.run(sweep.sweep(Settings(data=self.folder, **settings), self.database, self.files))
+        store, told = Store(self.database), Settings(data=self.folder, **settings)
+        asyncio.run(sweep.sweep(told, store, self.files))
 
 
 @pytest.fixture
 def house(everywhere: None, tmp_path: Path) -> Iterator[House]:
     database = Database(place(tmp_path))
-    database.now(tokens.prepare)
+    database.write_now(tokens.prepare)
     yield House(tmp_path, database, Files(tmp_path))
     database.close()
 
@@ -74,7 +76,7 @@ def test_what_is_older_than_it_is_kept_is_removed_and_nothing_else(house: House)
         age(house.folder / "predictions" / one, 9 * DAY)
     house.sweep(retention_days=2)
     assert house.there("predictions") == kept
-    assert [house.database.now(predictions.find, one) for one in old] == [None] * 3
+    assert [house.database.write_now(predictions.find, one) for one in old] == [None] * 3
 
 
 def test_without_a_retention_everything_is_kept(house: House) -> None:
@@ -82,13 +84,13 @@ def test_without_a_retention_everything_is_kept(house: House) -> None:
     age(house.folder / "predictions" / one, 10**8)
     house.sweep(retention_days=0)
     assert house.there("predictions") == {one}
-    assert house.database.now(predictions.find, one)
+    assert house.database.write_now(predictions.find, one)
 
 
 def test_uploads_are_removed_when_their_time_is_over(house: House) -> None:
     old, young = upload(house.owner, expires_at=time.time() - 1), upload(house.owner)
     for one in (old, young):
-        house.database.now(uploads.add, one, 100)
+        house.database.write_now(uploads.add, one, 100)
         house.files.write(f"uploads/{one.id}", b"data")
         age(house.folder / "uploads" / one.id, 10**6)
     house.sweep()

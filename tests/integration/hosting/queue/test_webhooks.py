@@ -20,6 +20,7 @@ from hosting.storage import predictions, tokens
 from hosting.storage.database import Database
 from hosting.storage.deliveries import MOST_TRIES
 from hosting.storage.files import Files
+from hosting.storage.store import Store
 from hosting.storage.tables import Delivery
 from tests.support.front import place, prediction, until
 
@@ -57,7 +58,7 @@ class Caller:
     def __init__(self, database: Database, files: Files) -> None:
         self.database = database
         self.files = files
-        self.webhooks = Webhooks(database, renderer(Links(b"key", 3600), files), (), "this")
+        self.webhooks = Webhooks(Store(database), renderer(Links(b"key", 3600), files), (), "this")
 
     def announce(self, url: str, *events: str) -> str:
         """Has a prediction's webhook called; the prediction's id."""
@@ -74,7 +75,7 @@ class Caller:
                 session.flush()
             return one.id
 
-        made = self.database.now(add)
+        made = self.database.write_now(add)
         self.webhooks.wake()
         return made
 
@@ -85,7 +86,7 @@ class Caller:
             records = session.query(Delivery).order_by(Delivery.number)
             return [(one.event, one.tries, one.due_at) for one in records]
 
-        return await self.database(read)
+        return await self.database.write(read)
 
     async def until_due(self, expected: list[Any]) -> None:
         for _ in range(2000):
@@ -99,7 +100,7 @@ class Caller:
 @asynccontextmanager
 async def calling(folder: Path) -> AsyncIterator[Caller]:
     database = Database(place(folder))
-    database.now(tokens.prepare)
+    database.write_now(tokens.prepare)
     caller = Caller(database, Files(folder))
     running = asyncio.create_task(caller.webhooks.run())
     try:
@@ -135,7 +136,7 @@ def test_a_call_is_signed_and_has_the_prediction(tmp_path: Path, receiver: Recei
             assert (document["id"], document["status"]) == (one, "succeeded")
             assert headers["content-type"] == "application/json"
             assert headers["webhook-timestamp"] == "1000000"
-            token = await caller.database(lambda session: tokens.find(session, None))
+            token = await caller.database.read(tokens.find, None)
             assert token
             assert headers["webhook-signature"] == signature(
                 token.webhook_secret, headers["webhook-id"], 1_000_000, body
@@ -232,7 +233,7 @@ def test_the_events_of_a_prediction_are_told_one_after_another(
             caller.announce(url, *events)
             ids.extend(
                 one
-                for one in await caller.database(
+                for one in await caller.database.write(
                     lambda session: [d.id for d in session.query(Delivery).order_by("number")]
                 )
             )

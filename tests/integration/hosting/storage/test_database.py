@@ -47,15 +47,15 @@ def count_up(session: Session) -> None:
 def count_in_a_process(folder: str, times: int) -> None:
     store = Database(file(Path(folder)))
     for _ in range(times):
-        store.now(count_up)
+        store.write_now(count_up)
     store.close()
 
 
 def test_what_is_done_is_there_after_the_next_start(tmp_path: Path, store: Database) -> None:
-    store.now(add, "a")
+    store.write_now(add, "a")
     store.close()
     again = Database(file(tmp_path))
-    assert again.now(names) == ["a"]
+    assert again.write_now(names) == ["a"]
     again.close()
 
 
@@ -71,16 +71,16 @@ def test_a_transaction_is_done_whole_or_not_at_all(store: Database) -> None:
         session.connection().exec_driver_sql("INSERT INTO secrets VALUES ('b', '0')")
 
     with pytest.raises(ZeroDivisionError):
-        store.now(fails)
+        store.write_now(fails)
     with pytest.raises(IntegrityError):
-        store.now(twice)
-    assert store.now(names) == []
+        store.write_now(twice)
+    assert store.write_now(names) == []
 
 
 def test_the_file_is_written_ahead_and_only_its_owner_can_read_the_folder(
     tmp_path: Path, store: Database
 ) -> None:
-    store.now(add, "a")
+    store.write_now(add, "a")
     with sqlite3.connect(tmp_path / "deep" / "predictions.db") as raw:
         assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     raw.close()
@@ -91,51 +91,51 @@ def test_the_file_is_written_ahead_and_only_its_owner_can_read_the_folder(
         asked = ("synchronous", "foreign_keys")
         return [connection.exec_driver_sql(f"PRAGMA {one}").scalar() for one in asked]
 
-    assert store.now(pragmas) == [2, 1]  # FULL: what was told to be done survives a power cut
+    assert store.write_now(pragmas) == [2, 1]  # FULL: what was told to be done survives a power cut
 
 
 def test_threads_that_write_at_once_do_not_lose_one_another(store: Database) -> None:
-    store.now(add, "count")
+    store.write_now(add, "count")
 
     def count() -> None:
         for _ in range(20):
-            store.now(count_up)
+            store.write_now(count_up)
 
     threads = [threading.Thread(target=count) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert store.now(lambda session: session.get_one(Secret, "count").value) == "80"
+    assert store.write_now(lambda session: session.get_one(Secret, "count").value) == "80"
 
 
 def test_processes_that_write_at_once_do_not_lose_one_another(
     tmp_path: Path, store: Database
 ) -> None:
-    store.now(add, "count")
+    store.write_now(add, "count")
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=count_in_a_process, args=(str(tmp_path), 25))
     process.start()
     for _ in range(25):
-        store.now(count_up)
+        store.write_now(count_up)
     process.join()
     assert process.exitcode == 0
-    assert store.now(lambda session: session.get_one(Secret, "count").value) == "50"
+    assert store.write_now(lambda session: session.get_one(Secret, "count").value) == "50"
 
 
 def test_it_can_be_awaited_many_times_at_once(store: Database) -> None:
     async def main() -> None:
-        await asyncio.gather(*(store(add, f"{number:02}") for number in range(40)))
+        await asyncio.gather(*(store.write(add, f"{number:02}") for number in range(40)))
 
     asyncio.run(main())
-    assert store.now(names) == [f"{number:02}" for number in range(40)]
+    assert store.write_now(names) == [f"{number:02}" for number in range(40)]
 
 
 def test_a_secret_is_drawn_once(tmp_path: Path, store: Database) -> None:
-    first = store.now(database.secret, "links")
+    first = store.write_now(database.secret, "links")
     assert len(first) == 32
-    assert store.now(database.secret, "links") == first
-    assert store.now(database.secret, "other") != first
+    assert store.write_now(database.secret, "links") == first
+    assert store.write_now(database.secret, "other") != first
 
 
 def test_ids_are_long_and_never_the_same() -> None:
@@ -146,15 +146,15 @@ def test_ids_are_long_and_never_the_same() -> None:
 
 
 def test_who_reads_does_not_wait_for_who_writes(store: Database) -> None:
-    store.now(add, "before")
+    store.write_now(add, "before")
 
     def write(session: Session) -> list[str]:
         add(session, "after")
         session.flush()
         return asyncio.run(store.read(names))
 
-    assert store.now(write) == ["before"]
-    assert store.now(names) == ["after", "before"]
+    assert store.write_now(write) == ["before"]
+    assert store.write_now(names) == ["after", "before"]
 
 
 def test_tables_of_another_version_are_refused(tmp_path: Path, store: Database) -> None:

@@ -2,24 +2,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from hosting.queue import watch
+from hosting.states import Status
 from hosting.storage import heartbeats, predictions, tokens
-from hosting.storage.database import Database
+from hosting.storage.database import Database, Unavailable
 from hosting.storage.files import Files
 from hosting.storage.tables import Delivery, Heartbeat
-from tests.support.front import LONGEST, count, place, prediction, queue, until
+from tests.support.front import LONGEST, QUICK, count, place, prediction, queue, until
 from tools.fake_cog import CogServer, pixels
 
-pytestmark = pytest.mark.usefixtures("quick")
 WITH_HOOK = {"webhook": "https://example.com"}
+DEAD_AFTER = QUICK.dead_after
 
 
 class Clock:
@@ -38,39 +38,39 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def store(everywhere: None, tmp_path: Path) -> Iterator[Database]:
     store = Database(place(tmp_path))
-    store.now(tokens.prepare)
+    store.write_now(tokens.prepare)
     yield store
     store.close()
 
 
 def add(store: Database, **fields: Any) -> str:
     """A waiting prediction; its id."""
-    token = store.now(tokens.find, None)
+    token = store.write_now(tokens.find, None)
     assert token is not None
     asked = prediction(token, "fox", **fields)
-    store.now(predictions.add, asked, 100)
+    store.write_now(predictions.add, asked, 100)
     return asked.id
 
 
 def there(store: Database) -> set[str]:
-    return store.now(lambda session: set(session.scalars(select(Heartbeat.id))))
+    return store.write_now(lambda session: set(session.scalars(select(Heartbeat.id))))
 
 
 # Who is there
 
 
 def test_who_has_said_nothing_for_too_long_is_dead(store: Database, clock: Clock) -> None:
-    store.now(heartbeats.enter, "one")
-    store.now(heartbeats.beat, "other")
-    clock.now += heartbeats.DEAD_AFTER - 1
-    store.now(heartbeats.beat, "one")
+    store.write_now(heartbeats.enter, "one", DEAD_AFTER)
+    store.write_now(heartbeats.beat, "other", DEAD_AFTER)
+    clock.now += DEAD_AFTER - 1
+    store.write_now(heartbeats.beat, "one", DEAD_AFTER)
     assert there(store) == {"one", "other"}
     clock.now += 2
-    store.now(heartbeats.beat, "one")
+    store.write_now(heartbeats.beat, "one", DEAD_AFTER)
     assert there(store) == {"one"}
-    store.now(heartbeats.beat, "other")  # it was only frozen
+    store.write_now(heartbeats.beat, "other", DEAD_AFTER)  # it was only frozen
     assert there(store) == {"one", "other"}
-    store.now(heartbeats.leave, "one")
+    store.write_now(heartbeats.leave, "one")
     assert there(store) == {"other"}
 
 
@@ -79,63 +79,63 @@ def test_the_others_get_what_the_dead_had_and_nothing_of_the_living(
 ) -> None:
     ids = {front: add(store) for front in ("one", "other", "left")}
     for front in ids:
-        store.now(heartbeats.beat, front)
-        store.now(predictions.claim, "img2img", False, front)
-    store.now(heartbeats.leave, "left")
-    assert store.now(heartbeats.beat, "one") == [ids["left"]]
-    clock.now += heartbeats.DEAD_AFTER + 1
-    assert store.now(heartbeats.beat, "one") == [ids["other"]]
-    assert store.now(predictions.running, "one") == {(ids["one"], 1): False}
-    assert store.now(count, "starting") == 2
+        store.write_now(heartbeats.beat, front, DEAD_AFTER)
+        store.write_now(predictions.claim, "img2img", False, front)
+    store.write_now(heartbeats.leave, "left")
+    assert store.write_now(heartbeats.beat, "one", DEAD_AFTER) == [ids["left"]]
+    clock.now += DEAD_AFTER + 1
+    assert store.write_now(heartbeats.beat, "one", DEAD_AFTER) == [ids["other"]]
+    assert store.write_now(predictions.running, "one") == {(ids["one"], 1): False}
+    assert store.write_now(count, "starting") == 2
 
 
 def test_who_comes_back_may_write_nothing_of_what_another_has_taken(
     store: Database, clock: Clock
 ) -> None:
     add(store, **WITH_HOOK)
-    store.now(heartbeats.beat, "frozen")
-    mine = store.now(predictions.claim, "img2img", False, "frozen")
-    clock.now += heartbeats.DEAD_AFTER + 1
-    store.now(heartbeats.beat, "other")
+    store.write_now(heartbeats.beat, "frozen", DEAD_AFTER)
+    mine = store.write_now(predictions.claim, "img2img", False, "frozen")
+    clock.now += DEAD_AFTER + 1
+    store.write_now(heartbeats.beat, "other", DEAD_AFTER)
 
     def is_refused() -> None:
         assert mine is not None
         mine.logs, mine.output = "old", ["out-0.png"]
-        assert store.now(predictions.begin, mine)  # it is to be cancelled
-        assert store.now(predictions.save, mine)
-        assert store.now(predictions.put_back, mine) is None
-        assert store.now(predictions.crash, mine, "it died") is None
-        assert store.now(predictions.conclude, mine, "succeeded") is None
-        assert store.now(lambda session: session.scalar(select(Delivery))) is None
+        assert store.write_now(predictions.begin, mine)  # it is to be cancelled
+        assert store.write_now(predictions.save, mine)
+        assert store.write_now(predictions.requeue, mine) is None
+        assert store.write_now(predictions.crash, mine, "it died") is None
+        assert store.write_now(predictions.conclude, mine, Status.SUCCEEDED) is None
+        assert store.write_now(lambda session: session.scalar(select(Delivery))) is None
 
     is_refused()  # while it waits
-    other = store.now(predictions.claim, "img2img", False, "other")
+    other = store.write_now(predictions.claim, "img2img", False, "other")
     assert other is not None
     is_refused()  # while it runs
-    store.now(predictions.put_back, other)
-    store.now(heartbeats.beat, "frozen")
-    again = store.now(predictions.claim, "img2img", False, "frozen")
+    store.write_now(predictions.requeue, other)
+    store.write_now(heartbeats.beat, "frozen", DEAD_AFTER)
+    again = store.write_now(predictions.claim, "img2img", False, "frozen")
     assert again is not None
     assert again.attempt == 3
     is_refused()  # while the same front runs it a second time
     again.logs = "new"
-    done = store.now(predictions.conclude, again, "succeeded")
+    done = store.write_now(predictions.conclude, again, Status.SUCCEEDED)
     assert done is not None
     assert (done.status, done.logs, done.output) == ("succeeded", "new", [])
 
 
 def test_files_that_a_frozen_front_has_fetched_are_not_taken(store: Database, clock: Clock) -> None:
     slow = add(store, ready=False)
-    store.now(heartbeats.beat, "frozen")
-    mine = store.now(predictions.claim_files, slow, "frozen")
+    store.write_now(heartbeats.beat, "frozen", DEAD_AFTER)
+    mine = store.write_now(predictions.claim_files, slow, "frozen")
     assert mine is not None
-    clock.now += heartbeats.DEAD_AFTER + 1
-    store.now(heartbeats.beat, "other")
-    other = store.now(predictions.claim_files, slow, "other")
+    clock.now += DEAD_AFTER + 1
+    store.write_now(heartbeats.beat, "other", DEAD_AFTER)
+    other = store.write_now(predictions.claim_files, slow, "other")
     assert other is not None
-    assert store.now(predictions.set_ready, mine, {"image": "in-old"}) is None
-    assert store.now(predictions.conclude, mine, "failed", "gone") is None
-    ready = store.now(predictions.set_ready, other, {"image": "in-new"})
+    assert store.write_now(predictions.set_ready, mine, {"image": "in-old"}) is None
+    assert store.write_now(predictions.conclude, mine, Status.FAILED, "gone") is None
+    ready = store.write_now(predictions.set_ready, other, {"image": "in-new"})
     assert ready is not None
     assert (ready.status, ready.files) == ("starting", {"image": "in-new"})
 
@@ -144,11 +144,11 @@ def test_a_front_alone_with_its_file_takes_up_at_once_what_the_last_had(
     tmp_path: Path, clock: Clock
 ) -> None:
     store = Database(tmp_path / "predictions.db")
-    store.now(tokens.prepare)
-    store.now(heartbeats.enter, "last")
+    store.write_now(tokens.prepare)
+    store.write_now(heartbeats.enter, "last", DEAD_AFTER)
     fox = add(store)
-    store.now(predictions.claim, "img2img", False, "last")
-    assert store.now(heartbeats.enter, "next") == [fox]
+    store.write_now(predictions.claim, "img2img", False, "last")
+    assert store.write_now(heartbeats.enter, "next", DEAD_AFTER) == [fox]
     store.close()
 
 
@@ -175,7 +175,7 @@ def test_two_fronts_share_the_queue_and_each_sees_what_the_other_runs(
             async with queue(tmp_path, other, cog_slots=1) as there:
                 owl = await here.ask("owl")
                 await until(lambda: other.running == ["owl"])
-                waiting = asyncio.create_task(watch.finished(here, await here.found(owl), LONGEST))
+                waiting = asyncio.create_task(here.finished(await here.found(owl), LONGEST))
                 other.let_go("owl")
                 assert (await waiting).status == "succeeded"
                 assert here.pictures(await waiting) == [pixels("owl", 7)]
@@ -210,7 +210,7 @@ def test_one_that_others_take_for_dead_gives_up_what_it_runs_and_leaves_no_files
 ) -> None:
     def bury(session: Session, dead: str, front_id: str) -> list[str]:
         heartbeats.leave(session, dead)
-        return heartbeats.beat(session, front_id)
+        return heartbeats.beat(session, front_id, DEAD_AFTER)
 
     async def main() -> None:
         one, other = cogs
@@ -219,17 +219,18 @@ def test_one_that_others_take_for_dead_gives_up_what_it_runs_and_leaves_no_files
             await until(lambda: one.running)
             # What it has made by then:
             here.files.write(f"predictions/{fox}/out-0.png", b"old")
-            here._runs[fox].prediction.output = ["out-0.png"]
+            here.dispatcher._runs[fox]._change(output=["out-0.png"])
             other.tell("fox", "succeed")
             async with queue(tmp_path, other, cog_slots=1) as there:
-                here.stopping.set()  # else it might be the one to begin it again
-                assert await there.database(bury, here.front_id, there.front_id) == [fox]
+                here.dispatcher._stopping.set()  # else it might be the one to begin it again
+                dead, alive = here.dispatcher.front_id, there.dispatcher.front_id
+                assert await there.database.write(bury, dead, alive) == [fox]
                 await until(lambda: other.runs_of("fox"))
                 await until(lambda: one.runs[0].hung_up)
                 (done,) = await there.over(fox)
                 assert (done.status, done.output) == ("succeeded", ["out-0-2.png"])
                 assert there.pictures(done) == [pixels("fox", 7)]
-                await until(lambda: not here._tasks)
+                await until(lambda: not here.dispatcher._tasks)
                 names = [path.name for path in tmp_path.glob(f"predictions/{fox}/*")]
                 assert names == ["out-0-2.png"]
 
@@ -239,22 +240,22 @@ def test_one_that_others_take_for_dead_gives_up_what_it_runs_and_leaves_no_files
 def test_a_front_that_was_not_heard_of_for_long_begins_nothing(
     tmp_path: Path, cogs: tuple[CogServer, CogServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeats, "BEAT", 0.02)
-    monkeypatch.setattr(heartbeats, "DEAD_AFTER", 0.5)
-
+    timings = replace(QUICK, heartbeat=0.02, dead_after=0.5)
     tries: list[Any] = []
 
-    def lost(*asked: Any) -> list[str]:
+    async def lost(*asked: Any) -> list[str]:
         tries.append(asked)
-        raise OperationalError("", {}, Exception("the connection is lost"))
+        raise Unavailable("the connection is lost")
 
     async def main() -> None:
         one, _ = cogs
-        async with queue(tmp_path, one) as here:
-            await until(lambda: one.status and here.endpoints[0].has_room)
+        async with queue(tmp_path, one, timings=timings) as here:
+            await until(lambda: one.status and here.endpoints[0].has_free_slot)
             with monkeypatch.context() as patched:
-                patched.setattr(heartbeats, "beat", lost)
-                await until(lambda: tries and not here._may_begin)  # none before is under way
+                patched.setattr(here.store.heartbeats, "beat", lost)
+                await until(
+                    lambda: tries and not here.dispatcher._may_begin
+                )  # none before is under way
                 await here.ask("fox")
                 looks = len(one.received) + 5
                 await until(lambda: len(one.received) > looks)

@@ -90,7 +90,7 @@ def test_what_is_in_an_older_file_is_there_and_works(tmp_path: Path) -> None:
         listed = uploads.page(session, "local")
         assert [one.name for one in listed.rows] == ["c", "b", "a"]
         assert uploads.find(session, "a" * 26, "local") is not None
-        assert predictions.put_back_forsaken(session) == ["runs"]
+        assert predictions.requeue_orphans(session) == ["runs"]
         for expected in ("runs", "waits"):
             claimed = predictions.claim(session, "img2img", False, "this")
             assert claimed is not None
@@ -100,7 +100,7 @@ def test_what_is_in_an_older_file_is_there_and_works(tmp_path: Path) -> None:
         assert added is not None
         assert added.number == 4
 
-    store.now(look)
+    store.write_now(look)
     store.close()
 
 
@@ -111,7 +111,7 @@ def test_a_file_of_yesterday_is_brought_up_too(tmp_path: Path) -> None:
         raw.execute("DROP TABLE alembic_version")
     raw.close()
     store = Database(file)
-    assert store.now(lambda session: session.get_one(Upload, 1).name) == "a"
+    assert store.write_now(lambda session: session.get_one(Upload, 1).name) == "a"
     store.close()
 
 
@@ -163,7 +163,7 @@ def test_the_same_on_postgresql(server: PostgreSQL) -> None:
 
 def _failures_are_known(store: Database) -> None:
     for name in (*ERRORS, "done", "runs"):
-        found = store.now(predictions.find, name)
+        found = store.write_now(predictions.find, name)
         assert found is not None
         assert found.failure == (FailureKind(name) if name in ERRORS else None)
     store.close()
@@ -196,11 +196,12 @@ def test_steps_are_taken_on_postgresql_with_rows_there(server: PostgreSQL) -> No
             )
     engine.dispose()
     store = Database(url)
-    names = [store.now(lambda session, n=n: session.get_one(Upload, n).name) for n in (1, 2)]
+    rows = store.write_now(lambda session: [session.get_one(Upload, n) for n in (1, 2)])
+    names = [row.name for row in rows]
     assert names == ["a", "b"]
-    token = store.now(tokens.find, None)
+    token = store.write_now(tokens.find, None)
     assert token is not None
-    store.now(uploads.add, front.upload(token), 100)
+    store.write_now(uploads.add, front.upload(token), 100)
     store.close()
 
 
@@ -208,7 +209,7 @@ def test_steps_are_taken_on_postgresql_with_rows_there(server: PostgreSQL) -> No
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
     where = front.place(tmp_path)
     store = Database(where)
-    store.now(
+    store.write_now(
         lambda session: session.execute(text("UPDATE alembic_version SET version_num = '99'"))
     )
     store.close()
@@ -253,8 +254,8 @@ def _differences(where: Path | str) -> list[Any]:
 
 def _open(url: str) -> None:
     store = Database(url)
-    store.now(tokens.prepare)
-    store.now(database.secret, "links")
+    store.write_now(tokens.prepare)
+    store.write_now(database.secret, "links")
     store.close()
 
 

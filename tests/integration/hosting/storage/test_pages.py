@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from hosting.storage import pages, predictions, tokens, uploads
 from hosting.storage.database import Database
 from hosting.storage.pages import InvalidCursor, Page
-from hosting.storage.tables import Prediction, Token, Upload
+from hosting.storage.tables import PredictionRow, Token, Upload
 from tests.support.front import place, prediction, upload
 
 
@@ -19,9 +19,9 @@ def database(
 ) -> Iterator[Database]:
     monkeypatch.setattr(pages, "SIZE", 2)
     database = Database(place(tmp_path))
-    database.now(tokens.create, "own")
-    database.now(tokens.create, "other")
-    database.now(_fill)
+    database.write_now(tokens.create, "own")
+    database.write_now(tokens.create, "other")
+    database.write_now(_fill)
     yield database
     database.close()
 
@@ -31,30 +31,30 @@ def _fill(session: Session) -> None:
     own, other = tokens.all_tokens(session)
     for name in ("0", "1", "2", "3", "4"):
         for owner, text in ((own, name), (other, "other")):
-            session.add(prediction(owner, text))
+            predictions.add(session, prediction(owner, text), 100)
             session.add(upload(owner, name=text))
             session.flush()
 
 
 def read(
-    database: Database, table: type[Prediction] | type[Upload], cursor: str | None = None
+    database: Database, table: type[PredictionRow] | type[Upload], cursor: str | None = None
 ) -> tuple[str, str | None, str | None]:
     """The names on a page, and the cursors that lead on."""
 
-    def work(session: Session) -> Page[Prediction] | Page[Upload]:
+    def work(session: Session) -> Page[PredictionRow] | Page[Upload]:
         own: Token = tokens.all_tokens(session)[0]
-        if table is Prediction:
+        if table is PredictionRow:
             return predictions.page(session, own.id, cursor)
         return uploads.page(session, own.id, cursor)
 
-    page = database.now(work)
+    page = database.write_now(work)
     names = [one.name if isinstance(one, Upload) else one.input["prompt"] for one in page.rows]
     return " ".join(names), page.newer, page.older
 
 
-@pytest.mark.parametrize("table", [Prediction, Upload])
+@pytest.mark.parametrize("table", [PredictionRow, Upload])
 def test_pages_are_newest_first_and_lead_to_one_another(
-    database: Database, table: type[Prediction] | type[Upload]
+    database: Database, table: type[PredictionRow] | type[Upload]
 ) -> None:
     names, newer, older = read(database, table)
     assert (names, newer) == ("4 3", None)
@@ -67,12 +67,12 @@ def test_pages_are_newest_first_and_lead_to_one_another(
 
 
 def test_beyond_the_last_there_is_nothing(database: Database) -> None:
-    assert read(database, Prediction, "o1") == ("", None, None)
-    assert read(database, Prediction, "n999999999999999999") == ("", None, None)
+    assert read(database, PredictionRow, "o1") == ("", None, None)
+    assert read(database, PredictionRow, "n999999999999999999") == ("", None, None)
 
 
 @pytest.mark.parametrize("cursor", ["", "abc", "o", "5", "o-1", "p5", "o" + "9" * 19, "o٣", "o1\n"])
 def test_a_cursor_of_nobody_is_refused(database: Database, cursor: str) -> None:
-    for table in (Prediction, Upload):
+    for table in (PredictionRow, Upload):
         with pytest.raises(InvalidCursor, match="It is none that a page has given"):
             read(database, table, cursor)

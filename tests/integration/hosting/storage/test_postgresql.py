@@ -15,10 +15,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from commands.tokens import main
+from hosting.states import Status
 from hosting.storage import predictions, tokens, uploads
 from hosting.storage.connection import reason
 from hosting.storage.database import Database, DatabaseError, Unavailable, clock
-from hosting.storage.tables import Secret
+from hosting.storage.tables import PredictionRow, Secret
 from tests.support.front import count, front, place, prediction, upload
 from tests.support.postgresql import PostgreSQL
 from tools.benchmark.server import free_port
@@ -28,7 +29,7 @@ from tools.fake_cog import CogServer
 @pytest.fixture
 def store(server: PostgreSQL, on_postgresql: None, tmp_path: Path) -> Iterator[Database]:
     store = Database(place(tmp_path))
-    store.now(tokens.prepare)
+    store.write_now(tokens.prepare)
     yield store
     store.close()
 
@@ -95,7 +96,7 @@ def test_tokens_are_made_where_the_url_says(
     monkeypatch.setattr("sys.argv", ["tokens", "create", "ann"])
     assert main() == 0
     text = capsys.readouterr().out.strip()
-    ann = store.now(tokens.find, text)
+    ann = store.write_now(tokens.find, text)
     assert ann is not None
     assert ann.name == "ann"
     monkeypatch.setenv("DATABASE_URL", f"postgresql://me:Geheim@127.0.0.1:{free_port()}/sd")
@@ -114,19 +115,19 @@ def test_numbers_and_times_are_kept_to_the_last_bit(store: Database) -> None:
     def add(session: Session) -> str:
         asked = prediction(own(session), "fox", seed, created_at=moment, number=2**40)
         session.add(upload(own(session), size=2**40))
-        session.add(asked)
+        session.add(PredictionRow.of(asked))
         return asked.id
 
-    kept = store.now(lambda session: predictions.find(session, add(session)))
-    found = store.now(predictions.find, kept.id)  # type: ignore[union-attr]
+    kept = store.write_now(lambda session: predictions.find(session, add(session)))
+    found = store.write_now(predictions.find, kept.id)  # type: ignore[union-attr]
     assert found is not None
     assert (found.request["seed"], found.created_at, found.number) == (seed, moment, 2**40)
-    with pytest.raises(uploads.NoRoom):
-        store.now(uploads.check_room, own_id(store), 1, 2**40)
+    with pytest.raises(uploads.QuotaExceeded):
+        store.write_now(uploads.check_quota, own_id(store), 1, 2**40)
 
 
 def own_id(store: Database) -> str:
-    return str(store.now(own).id)
+    return str(store.write_now(own).id)
 
 
 def test_what_json_can_hold_is_kept_in_its_order(store: Database) -> None:
@@ -134,25 +135,27 @@ def test_what_json_can_hold_is_kept_in_its_order(store: Database) -> None:
 
     def add(session: Session) -> str:
         asked = prediction(own(session), "fox", input=inputs)
-        session.add(asked)
+        session.add(PredictionRow.of(asked))
         return asked.id
 
-    found = store.now(predictions.find, store.now(add))
+    found = store.write_now(predictions.find, store.write_now(add))
     assert found is not None
     assert (found.input, list(found.input)) == (inputs, ["z", "a", "m"])
 
 
 def test_the_character_that_it_does_not_keep_becomes_another(store: Database) -> None:
-    asked = store.now(lambda session: predictions.add(session, prediction(own(session), "a"), 9))
+    asked = store.write_now(
+        lambda session: predictions.add(session, prediction(own(session), "a"), 9)
+    )
     assert asked is not None
-    live = store.now(predictions.claim, "img2img", False, "this")
+    live = store.write_now(predictions.claim, "img2img", False, "this")
     assert live is not None
     live.logs = "half\0way"
-    store.now(predictions.conclude, live, "failed", "it\0died")
-    found = store.now(predictions.find, asked.id)
+    store.write_now(predictions.conclude, live, Status.FAILED, "it\0died")
+    found = store.write_now(predictions.find, asked.id)
     assert found is not None
     assert (found.logs, found.error) == ("half\N{REPLACEMENT CHARACTER}way", "it\ufffddied")
-    assert store.now(predictions.find, "\0", "\0") is None
+    assert store.write_now(predictions.find, "\0", "\0") is None
 
 
 def test_the_character_that_it_does_not_keep_is_no_fault_of_a_request(
@@ -172,8 +175,8 @@ def test_the_character_that_it_does_not_keep_is_no_fault_of_a_request(
 def test_any_character_is_kept_by_a_server_that_knows_of_none(server: PostgreSQL) -> None:
     server.run("CREATE DATABASE {} TEMPLATE template0 ENCODING 'SQL_ASCII'", "ascii")
     store = Database(server.url("ascii"))
-    store.now(lambda session: session.add(Secret(name="ü 🦊", value="")))
-    assert store.now(lambda session: session.scalar(select(Secret.name))) == "ü 🦊"
+    store.write_now(lambda session: session.add(Secret(name="ü 🦊", value="")))
+    assert store.write_now(lambda session: session.scalar(select(Secret.name))) == "ü 🦊"
     store.close()
 
 
@@ -184,7 +187,7 @@ def test_a_process_that_is_frozen_in_a_transaction_holds_nobody_up(
     server: PostgreSQL, on_postgresql: None, tmp_path: Path
 ) -> None:
     store = Database(f"{place(tmp_path)}?options=-c%20idle_in_transaction_session_timeout%3D200ms")
-    store.now(lambda session: session.add(Secret(name="a", value="0")))
+    store.write_now(lambda session: session.add(Secret(name="a", value="0")))
 
     def change(session: Session, value: str, seconds: float) -> None:
         wanted = select(Secret).where(Secret.name == "a").with_for_update()
@@ -195,15 +198,15 @@ def test_a_process_that_is_frozen_in_a_transaction_holds_nobody_up(
     frozen = threading.Thread(target=_fails, args=(store, change, "frozen", 1.0))
     frozen.start()
     time.sleep(0.1)
-    store.now(change, "other", 0.0)
+    store.write_now(change, "other", 0.0)
     frozen.join()
-    assert store.now(lambda session: session.get_one(Secret, "a").value) == "other"
+    assert store.write_now(lambda session: session.get_one(Secret, "a").value) == "other"
     store.close()
 
 
 def _fails(store: Database, *arguments: Any) -> None:
     with pytest.raises(Unavailable):
-        store.now(*arguments)
+        store.write_now(*arguments)
 
 
 def test_a_server_that_was_started_again_is_no_fault(
@@ -214,17 +217,17 @@ def test_a_server_that_was_started_again_is_no_fault(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-    assert store.now(own) is not None
+    assert store.write_now(own) is not None
 
 
 def test_who_reads_sees_one_moment_and_can_not_write(store: Database) -> None:
     def look(session: Session) -> tuple[int, int]:
         before = count(session, "starting")
-        store.now(lambda other: other.add(prediction(own(other), "fox")))
+        store.write_now(lambda other: predictions.add(other, prediction(own(other), "fox"), 9))
         return before, count(session, "starting")
 
     assert asyncio.run(store.read(look)) == (0, 0)
-    assert store.now(count, "starting") == 1
+    assert store.write_now(count, "starting") == 1
 
     def write(session: Session) -> None:
         session.add(Secret(name="a", value="0"))
@@ -237,4 +240,4 @@ def test_who_reads_sees_one_moment_and_can_not_write(store: Database) -> None:
 def test_the_time_is_the_servers(store: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: 5.0)
-    assert abs(store.now(clock) - now) < 60
+    assert abs(store.write_now(clock) - now) < 60

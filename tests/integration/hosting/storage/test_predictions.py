@@ -3,6 +3,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hosting.states import FINISHED, FailureKind, Status
 from hosting.storage import predictions, tokens
 from hosting.storage.database import Database
 from hosting.storage.predictions import MOST_CRASHES
-from hosting.storage.tables import Delivery, Prediction, Token
+from hosting.storage.tables import Delivery, PredictionRow, Token
 from tests.support.front import count, place, prediction
 from tests.support.properties import RuleBasedStateMachine, invariant, precondition, rule, settings
 from tests.support.properties import strategies as st
@@ -31,11 +32,11 @@ def session(everywhere: None, tmp_path: Path) -> Iterator[Session]:
     database.close()
 
 
-def add(session: Session, prompt: str = "fox", limit: int = 100, **fields: Any) -> Prediction:
+def add(session: Session, prompt: str = "fox", limit: int = 100, **fields: Any) -> PredictionRow:
     owner = fields.pop("token", None) or token(session)
-    record = prediction(owner, prompt, **fields)
-    predictions.add(session, record, limit)
-    return record
+    row = predictions.add(session, prediction(owner, prompt, **fields), limit)
+    assert row is not None
+    return row
 
 
 def token(session: Session, name: str | None = None) -> Token:
@@ -151,7 +152,7 @@ def test_one_that_is_put_back_has_its_old_place_and_nothing_else_of_its_run(
     fox, _ = add(session, "fox", seed=5), add(session, "owl")
     claimed(session)
     fox.output, fox.logs, fox.metrics = ["out-0.png"], "half", {"progress": 0.5}
-    assert predictions.put_back(session, fox) is fox
+    assert predictions.requeue(session, fox) is fox
     assert (fox.status, fox.started_at, fox.crashes) == ("starting", None, 0)
     assert (fox.output, fox.logs, fox.metrics) == ([], "", {})
     assert fox.request["seed"] == 5
@@ -164,7 +165,7 @@ def test_after_a_start_all_that_ran_waits_again(session: Session) -> None:
     claimed(session)
     add(session, "elk")
     over = add(session, "over", status="succeeded")
-    assert predictions.put_back_forsaken(session) == [one.id for one in ran]
+    assert predictions.requeue_orphans(session) == [one.id for one in ran]
     assert over.status == "succeeded"
     assert [claimed(session) for _ in range(4)] == ["fox", "owl", "elk", None]
 
@@ -183,13 +184,13 @@ def test_the_worker_may_die_so_often_and_then_the_prediction_fails(session: Sess
     assert claimed(session) is None
 
 
-@pytest.mark.parametrize("by", ["put_back", "crash", "put_back_forsaken"])
+@pytest.mark.parametrize("by", ["requeue", "crash", "requeue_orphans"])
 def test_one_that_was_to_be_cancelled_does_not_run_again(session: Session, by: str) -> None:
     fox = add(session)
     claimed(session)
     predictions.cancel(session, fox.id)
-    if by == "put_back_forsaken":
-        predictions.put_back_forsaken(session)
+    if by == "requeue_orphans":
+        predictions.requeue_orphans(session)
     else:
         arguments = ("it died",) if by == "crash" else ()
         getattr(predictions, by)(session, fox, *arguments)
@@ -206,13 +207,12 @@ def test_what_is_over_stays_as_it_is(session: Session, status: Status) -> None:
     claimed(session)
     assert predictions.finish(session, fox.id, status, "why") is fox
     ended = fox.completed_at
-    live = prediction(token(session), "fox", logs="late", output=["out-9.png"])
-    live.id, live.metrics, live.front_id, live.attempt = fox.id, {}, "this", 1
+    live = replace(fox.frozen(), logs="late", output=["out-9.png"])
     assert predictions.finish(session, fox.id, Status.FAILED, "other") is None
     assert predictions.cancel(session, fox.id) is None
-    assert predictions.put_back(session, live) is None
+    assert predictions.requeue(session, live) is None
     assert predictions.crash(session, live, "it died") is None
-    assert predictions.put_back_forsaken(session) == []
+    assert predictions.requeue_orphans(session) == []
     assert predictions.save(session, live)
     assert (fox.status, fox.error, fox.completed_at, fox.crashes) == (status, "why", ended, 0)
     assert (fox.logs, fox.output, fox.canceling) == ("", [], False)
@@ -240,15 +240,13 @@ def test_a_webhook_hears_of_what_is_new_once(session: Session) -> None:
     claimed(session)
     assert announced(session) == []
     assert not predictions.begin(session, fox)
-    live = prediction(token(session), "fox")
-    live.id, live.output, live.logs, live.metrics = fox.id, [], "", {}
-    live.front_id, live.attempt = "this", 1
+    live = fox.frozen()
     assert not predictions.save(session, live)
     assert announced(session) == ["start"]
-    live.logs = "step 1"
+    live = replace(live, logs="step 1")
     predictions.save(session, live)
     assert announced(session) == ["start", "logs"]
-    live.output = ["out-0.png"]
+    live = replace(live, output=["out-0.png"])
     predictions.save(session, live)
     predictions.save(session, live)
     predictions.finish(session, fox.id, Status.SUCCEEDED)
@@ -334,15 +332,15 @@ def test_only_what_was_finished_before_expires(session: Session) -> None:
     ids = {one.id for one in old}
     kept = [add(session, status="succeeded", completed_at=100.0), add(session, created_at=1.0)]
     assert set(predictions.expire(session, 100.0)) == ids
-    assert set(session.scalars(select(Prediction.id))) == {one.id for one in kept}
+    assert set(session.scalars(select(PredictionRow.id))) == {one.id for one in kept}
 
 
 def test_any_number_of_ids_is_looked_up(session: Session) -> None:
     fox = add(session)
     ids = [f"none{number}" for number in range(1201)]
-    assert predictions.strangers(session, [*ids, fox.id]) == set(ids)
-    assert predictions.strangers(session, [fox.id]) == set()
-    assert predictions.strangers(session, []) == set()
+    assert predictions.unknown_ids(session, [*ids, fox.id]) == set(ids)
+    assert predictions.unknown_ids(session, [fox.id]) == set()
+    assert predictions.unknown_ids(session, []) == set()
 
 
 class Life(RuleBasedStateMachine):
@@ -353,7 +351,7 @@ class Life(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.database = Database(Path(self.folder.name) / "predictions.db")
         self.session = self.database._writers()
-        self.all: list[Prediction] = []
+        self.all: list[PredictionRow] = []
         self.ended: dict[str, tuple[str, float | None]] = {}
 
     def teardown(self) -> None:
@@ -375,7 +373,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.all)
     @rule(
         pick=st.integers(0, 99),
-        what=st.sampled_from(["put_back", "crash", "succeeded", "failed", "cancel"]),
+        what=st.sampled_from(["requeue", "crash", "succeeded", "failed", "cancel"]),
     )
     def happened(self, pick: int, what: str) -> None:
         one = self.all[pick % len(self.all)]
@@ -383,8 +381,8 @@ class Life(RuleBasedStateMachine):
             predictions.cancel(self.session, one.id)
         elif one.status != "starting":
             match what:
-                case "put_back":
-                    predictions.put_back(self.session, one)
+                case "requeue":
+                    predictions.requeue(self.session, one)
                 case "crash":
                     predictions.crash(self.session, one, "it died")
                 case _:
@@ -392,7 +390,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def started_again(self) -> None:
-        predictions.put_back_forsaken(self.session)
+        predictions.requeue_orphans(self.session)
         assert not any(one.status == "processing" for one in self.all)
 
     @invariant()

@@ -13,21 +13,24 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from hosting.states import Status
 from hosting.storage import database, deliveries, heartbeats, predictions, tokens, uploads
 from hosting.storage.database import Database
-from hosting.storage.tables import Delivery, Heartbeat, Prediction, Token
+from hosting.storage.tables import Delivery, Heartbeat, PredictionRow, Token
+from hosting.timings import DEFAULT_TIMINGS
 from tests.support.front import count, place, prediction, upload
 
 Result = TypeVar("Result")
 
 FRONTS = 6
+DEAD_AFTER = DEFAULT_TIMINGS.dead_after
 
 
 @pytest.fixture
 def store(on_postgresql: None, tmp_path: Path) -> Iterator[Database]:
     store = Database(place(tmp_path))
-    store.now(tokens.prepare)
-    at_once(lambda _: store.now(lambda _: time.sleep(0.05)))  # all are connected
+    store.write_now(tokens.prepare)
+    at_once(lambda _: store.write_now(lambda _: time.sleep(0.05)))  # all are connected
     yield store
     store.close()
 
@@ -56,11 +59,11 @@ def add(store: Database, prompt: str = "fox", **fields: Any) -> str:
         predictions.add(session, asked, 1000)
         return asked.id
 
-    return store.now(work)
+    return store.write_now(work)
 
 
-def claim(store: Database, front_id: str, has_company: bool = False) -> Prediction | None:
-    return store.now(predictions.claim, "img2img", has_company, front_id)
+def claim(store: Database, front_id: str, has_company: bool = False) -> PredictionRow | None:
+    return store.write_now(predictions.claim, "img2img", has_company, front_id)
 
 
 class Held:
@@ -75,7 +78,7 @@ class Held:
             is_there.set()
             self._let_go.wait(10)
 
-        self._thread = threading.Thread(target=store.now, args=(hold,))
+        self._thread = threading.Thread(target=store.write_now, args=(hold,))
         self._thread.start()
         assert is_there.wait(10)
 
@@ -112,7 +115,7 @@ def test_one_that_is_just_being_claimed_holds_no_other_front_up(store: Database)
         assert other is not None
         assert other.id == owl
     assert claim(store, "this") is None
-    assert store.now(predictions.running, "this") == {(fox, 1): False}
+    assert store.write_now(predictions.running, "this") == {(fox, 1): False}
 
 
 def test_a_suspect_that_is_only_looked_at_is_not_overtaken(store: Database) -> None:
@@ -130,14 +133,14 @@ def test_a_suspect_that_is_only_looked_at_is_not_overtaken(store: Database) -> N
 
 def test_a_token_never_has_more_unfinished_predictions_than_it_may(store: Database) -> None:
     def ask(_: int) -> bool:
-        return store.now(
+        return store.write_now(
             lambda session: (
                 predictions.add(session, prediction(local(session), "fox"), 3) is not None
             )
         )
 
     assert sum(at_once(ask)) == 3
-    assert store.now(count, "starting") == 3
+    assert store.write_now(count, "starting") == 3
 
 
 def test_an_id_that_is_given_several_times_at_once_is_one_prediction(store: Database) -> None:
@@ -148,7 +151,7 @@ def test_an_id_that_is_given_several_times_at_once_is_one_prediction(store: Data
             assert accepted is not None
             return accepted.id
 
-        return store.now(work)
+        return store.write_now(work)
 
     assert len(set(at_once(ask))) == 1
 
@@ -160,8 +163,8 @@ def test_a_prediction_ends_once(store: Database) -> None:
 
     def end(number: int) -> bool:
         if number % 2:
-            return store.now(predictions.conclude, live, "succeeded") is not None
-        return store.now(predictions.crash, live, "it died") is not None
+            return store.write_now(predictions.conclude, live, Status.SUCCEEDED) is not None
+        return store.write_now(predictions.crash, live, "it died") is not None
 
     assert sum(at_once(end)) == 1
 
@@ -170,19 +173,19 @@ def test_what_a_dead_front_had_is_put_back_once(store: Database) -> None:
     ids = [add(store) for _ in range(5)]
     for _ in ids:
         claim(store, "dead")
-    put_back = at_once(lambda number: store.now(heartbeats.beat, str(number)))
+    put_back = at_once(lambda number: store.write_now(heartbeats.beat, str(number), DEAD_AFTER))
     assert sorted(one for found in put_back for one in found) == sorted(ids)
 
 
 def test_files_are_fetched_by_one_front(store: Database) -> None:
     slow = add(store, ready=False)
     for number in range(FRONTS):
-        store.now(heartbeats.beat, str(number))
-    claimed = at_once(lambda number: store.now(predictions.claim_files, slow, str(number)))
+        store.write_now(heartbeats.beat, str(number), DEAD_AFTER)
+    claimed = at_once(lambda number: store.write_now(predictions.claim_files, slow, str(number)))
     (one,) = [one for one in claimed if one]
-    waiting = [store.now(predictions.unready, str(number)) for number in range(FRONTS)]
+    waiting = [store.write_now(predictions.unready, str(number)) for number in range(FRONTS)]
     assert [bool(found) for found in waiting].count(True) == 1
-    assert store.now(predictions.set_ready, one, {}) is not None
+    assert store.write_now(predictions.set_ready, one, {}) is not None
 
 
 # What else is decided
@@ -191,8 +194,10 @@ def test_files_are_fetched_by_one_front(store: Database) -> None:
 def test_uploads_never_are_more_than_they_may(store: Database) -> None:
     def send(_: int) -> bool:
         try:
-            store.now(lambda session: uploads.add(session, upload(local(session), size=10), 35))
-        except uploads.NoRoom:
+            store.write_now(
+                lambda session: uploads.add(session, upload(local(session), size=10), 35)
+            )
+        except uploads.QuotaExceeded:
             return False
         return True
 
@@ -202,22 +207,24 @@ def test_uploads_never_are_more_than_they_may(store: Database) -> None:
 def test_a_webhook_is_called_by_one_front(store: Database) -> None:
     fox = add(store, webhook="https://example.com", status="succeeded")
     delivery = Delivery(id="d", prediction_id=fox, event="completed", seen={}, due_at=time.time())
-    store.now(lambda session: session.add(delivery))
+    store.write_now(lambda session: session.add(delivery))
     for number in range(FRONTS):
-        store.now(heartbeats.beat, str(number))
-    claimed = at_once(lambda number: store.now(deliveries.claim, "d", str(number)) is not None)
+        store.write_now(heartbeats.beat, str(number), DEAD_AFTER)
+    claimed = at_once(
+        lambda number: store.write_now(deliveries.claim, "d", str(number)) is not None
+    )
     assert sum(claimed) == 1
     caller, other = str(claimed.index(True)), str(claimed.index(False))
-    assert store.now(deliveries.due, [], other, 9) == []
+    assert store.write_now(deliveries.due, [], other, 9) == []
     # Who is not the caller can't say that it was taken; when the caller is dead, another calls.
-    store.now(deliveries.finish, "d", other, True)
-    store.now(heartbeats.leave, caller)
-    assert [one for one, *_ in store.now(deliveries.due, [], other, 9)] == ["d"]
-    assert store.now(deliveries.claim, "d", other) is not None
-    store.now(deliveries.finish, "d", caller, True)
-    assert store.now(lambda session: session.scalar(select(Delivery.tries))) == 2
-    store.now(deliveries.finish, "d", other, True)
-    assert store.now(lambda session: session.scalar(select(Delivery.tries))) is None
+    store.write_now(deliveries.finish, "d", other, True)
+    store.write_now(heartbeats.leave, caller)
+    assert [one for one, *_ in store.write_now(deliveries.due, [], other, 9)] == ["d"]
+    assert store.write_now(deliveries.claim, "d", other) is not None
+    store.write_now(deliveries.finish, "d", caller, True)
+    assert store.write_now(lambda session: session.scalar(select(Delivery.tries))) == 2
+    store.write_now(deliveries.finish, "d", other, True)
+    assert store.write_now(lambda session: session.scalar(select(Delivery.tries))) is None
 
 
 def test_what_happens_while_a_webhook_is_called_is_told_in_another_call(store: Database) -> None:
@@ -225,25 +232,27 @@ def test_what_happens_while_a_webhook_is_called_is_told_in_another_call(store: D
     live = claim(store, "this")
     assert live is not None
     live.logs = "one"
-    store.now(predictions.save, live)
-    (delivery,) = store.now(deliveries.due, [], "this", 9)
+    store.write_now(predictions.save, live)
+    (delivery,) = store.write_now(deliveries.due, [], "this", 9)
 
     with Held(store, deliveries.claim, delivery[0], "this"):
         live.logs = "two"
-        saving = threading.Thread(target=store.now, args=(predictions.save, live))
+        saving = threading.Thread(target=store.write_now, args=(predictions.save, live))
         saving.start()
         time.sleep(0.3)  # it comes to the call that is being made
     saving.join()
-    seen = store.now(lambda session: list(session.scalars(select(Delivery).order_by("number"))))
+    seen = store.write_now(
+        lambda session: list(session.scalars(select(Delivery).order_by("number")))
+    )
     assert [one.seen["logs"] for one in seen] == ["one", "two"]
 
 
 def test_what_is_drawn_or_made_once_is_the_same_for_all(store: Database) -> None:
-    assert len(set(at_once(lambda _: store.now(database.secret, "links")))) == 1
+    assert len(set(at_once(lambda _: store.write_now(database.secret, "links")))) == 1
 
     def create(_: int) -> bool:
         try:
-            store.now(tokens.create, "ann")
+            store.write_now(tokens.create, "ann")
         except tokens.TokenError:
             return False
         return True
@@ -253,11 +262,11 @@ def test_what_is_drawn_or_made_once_is_the_same_for_all(store: Database) -> None
 
 def test_old_predictions_are_swept_by_whoever_comes_first(store: Database) -> None:
     ids = [add(store, status="succeeded", completed_at=1.0) for _ in range(20)]
-    swept = at_once(lambda _: store.now(predictions.expire, 2.0))
+    swept = at_once(lambda _: store.write_now(predictions.expire, 2.0))
     assert sorted(one for found in swept for one in found) == sorted(ids)
 
 
 def test_fronts_that_come_at_once_all_are_there(store: Database) -> None:
-    at_once(lambda number: store.now(heartbeats.enter, str(number)))
-    there = store.now(lambda session: set(session.scalars(select(Heartbeat.id))))
+    at_once(lambda number: store.write_now(heartbeats.enter, str(number), DEAD_AFTER))
+    there = store.write_now(lambda session: set(session.scalars(select(Heartbeat.id))))
     assert there == {str(number) for number in range(FRONTS)}

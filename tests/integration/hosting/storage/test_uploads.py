@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from hosting.storage import predictions, tokens, uploads
 from hosting.storage.database import Database
 from hosting.storage.tables import Token
-from hosting.storage.uploads import NoRoom
+from hosting.storage.uploads import QuotaExceeded
 from tests.support.front import place, upload
 
 
@@ -18,7 +18,7 @@ from tests.support.front import place, upload
 def session(everywhere: None, tmp_path: Path) -> Iterator[Session]:
     database = Database(place(tmp_path))
     for name in ("ann", "bob"):
-        database.now(tokens.create, name)
+        database.write_now(tokens.create, name)
     sessions: sessionmaker[Session] = database._writers
     with sessions() as session:
         yield session
@@ -53,7 +53,7 @@ def test_uploads_expire_when_their_time_is_over(session: Session, ann: Token) ->
     for one in (old, young):
         uploads.add(session, one, 100)
     assert uploads.expire(session, 100.0) == [old.id]
-    assert predictions.strangers(session, [old.id, young.id, "none"]) == {old.id, "none"}
+    assert predictions.unknown_ids(session, [old.id, young.id, "none"]) == {old.id, "none"}
 
 
 def test_a_token_keeps_as_much_as_it_may_and_no_more(
@@ -63,7 +63,7 @@ def test_a_token_keeps_as_much_as_it_may_and_no_more(
     first = upload(ann, size=6 * mib)
     uploads.add(session, first, 10 * mib)
     uploads.add(session, upload(ann, size=9 * mib, expires_at=time.time() - 1), 20 * mib)
-    with pytest.raises(NoRoom) as refused:
+    with pytest.raises(QuotaExceeded) as refused:
         uploads.add(session, upload(ann, size=4 * mib + 1), 10 * mib)
     assert str(refused.value) == (
         "Your uploaded files have 6.0 MiB, this one has 4.0 MiB, and together they may have "

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from hosting.queue import watch
-from hosting.storage.tables import Prediction, new_id
+from hosting.prediction import Prediction
+from hosting.queue import prediction_queue
+from hosting.storage.tables import new_id
 from tests.support.front import LONGEST, Queue, in_queue, until
 from tools.fake_cog import CogServer
 
-pytestmark = pytest.mark.usefixtures("everywhere", "quick")
+pytestmark = pytest.mark.usefixtures("everywhere")
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def cog() -> Iterator[CogServer]:
 
 
 async def seen(queue: Queue, prediction_id: str) -> list[Prediction | None]:
-    return [one async for one in watch.follow(queue, prediction_id)]
+    return [one async for one in queue.follow(prediction_id)]
 
 
 def test_who_follows_a_prediction_sees_it_to_its_end(tmp_path: Path, cog: CogServer) -> None:
@@ -49,12 +50,12 @@ def test_nobody_can_follow_what_is_not_there(tmp_path: Path, cog: CogServer) -> 
 def test_a_long_silence_is_told(
     tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "PING", 0.05)
+    monkeypatch.setattr(prediction_queue, "PING_SECONDS", 0.05)
     cog.tell("fox", "hold")
 
     @in_queue(tmp_path, cog)
     async def _(queue: Queue) -> None:
-        async for one in watch.follow(queue, await queue.ask("fox")):
+        async for one in queue.follow(await queue.ask("fox")):
             if one is None:
                 break
             assert one.status in ("starting", "processing")
@@ -69,10 +70,10 @@ def test_who_has_waited_enough_is_told_how_it_is(tmp_path: Path, cog: CogServer)
     async def _(queue: Queue) -> None:
         fox = await queue.ask("fox")
         await until(lambda: cog.running)
-        told = await watch.finished(queue, await queue.found(fox), 0.05)
+        told = await queue.finished(await queue.found(fox), 0.05)
         assert (told.id, told.status) == (fox, "processing")
         cog.let_go("fox")
-        told = await watch.finished(queue, told, LONGEST)
+        told = await queue.finished(told, LONGEST)
         assert (told.id, told.status) == (fox, "succeeded")
 
 
@@ -85,9 +86,9 @@ def test_when_it_stops_nobody_waits_for_one_whose_turn_has_not_come(
     async def _(queue: Queue) -> None:
         fox = await queue.ask("fox")
         following = asyncio.create_task(seen(queue, fox))
-        await queue.stop(asyncio.Event())
+        await queue.dispatcher.stop(asyncio.Event())
         assert {one.status for one in await following if one} == {"starting"}
-        told = await watch.finished(queue, await queue.found(fox), 3600)
+        told = await queue.finished(await queue.found(fox), 3600)
         assert told.status == "starting"
 
 
@@ -102,7 +103,7 @@ def test_one_that_waits_has_a_place_and_a_wait_by_how_long_the_last_took(tmp_pat
             waiting = [await queue.ask("fox"), await queue.ask("fox")]
 
             async def told(one: str) -> Any:
-                return await watch.queue(queue, await queue.found(one))
+                return await queue.place(await queue.found(one))
 
             assert [await told(one) for one in waiting] == [
                 {"position": 1, "estimated_wait": None},

@@ -1,0 +1,87 @@
+"""A prediction as it is at one moment, and what can become of one that was run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hosting.states import FailureKind, Status
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One prediction, from its acceptance on. Times are seconds since 1970, UTC."""
+
+    id: str
+    token_id: str
+    task: str
+    """What a Cog endpoint must serve to run it."""
+    model: str
+    version: str
+    source: str
+    """The URL at which the client reached the front."""
+    input: Mapping[str, Any]
+    """The client's own inputs; files that came in them are named by their URL."""
+    request: Mapping[str, Any]
+    """The inputs for Cog, checked, the seed drawn; what `files` has is not among them."""
+    files: Mapping[str, str]
+    """Inputs that are files, by name: the locations of `InputFile`s."""
+    ready: bool
+    """Whether all of `files` lie in the prediction's folder."""
+    number: int | None = None
+    """Its place in the queue, first come first served; None until it is in it."""
+    given_id: str | None = None
+    """What the client calls it, where it chose an id by Cog's API."""
+    status: Status = Status.STARTING
+    canceling: bool = False
+    crashes: int = 0
+    """How often its worker died while it ran."""
+    front_id: str | None = None
+    """The front that runs it, or fetches its files. Nobody else may write what comes of it."""
+    attempt: int = 0
+    """How often it was begun."""
+    output: Sequence[str] = field(default_factory=list)
+    """The names of its `OutputFile`s, in their order."""
+    error: str | None = None
+    failure: FailureKind | None = None
+    """Why it failed, if it did; `error` says it to people."""
+    logs: str = ""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    created_at: float = field(default_factory=time.time)
+    started_at: float | None = None
+    completed_at: float | None = None
+    api: str = "replicate"
+    """By which API it was asked for, and so what its webhook is told."""
+    webhook: str | None = None
+    webhook_events: Sequence[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """It is over."""
+
+    status: Status
+    error: str | None = None
+    failure: FailureKind | None = None
+
+
+@dataclass(frozen=True)
+class Requeued:
+    """It goes back to its old place in the queue, as if it had not begun."""
+
+    reason: str
+    pause_seconds: float = 0.0
+    """For which the endpoint that had it is sent nothing."""
+
+
+@dataclass(frozen=True)
+class Crashed:
+    """Its worker died under it: it goes back to the queue, or has failed if that was too often."""
+
+    reason: str
+
+
+Outcome = Ended | Requeued | Crashed
+"""What has become of a prediction that was run. One transaction writes it."""

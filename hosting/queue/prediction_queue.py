@@ -1,0 +1,145 @@
+"""The queue as the routes see it: predictions go in, are looked at, waited for and cancelled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+# Pydantic, which documents `Place`, takes no other before Python 3.12.
+from typing_extensions import TypedDict
+
+from hosting.prediction import Prediction
+from hosting.queue.changes import within
+from hosting.queue.dispatch import Dispatcher
+from hosting.queue.intake import Intake, NewPrediction
+from hosting.states import Status
+from hosting.storage.pages import Page
+from hosting.storage.store import Store
+from hosting.timings import Timings
+
+PING_SECONDS = 15.0
+"""Of silence, after which a stream should show that it is there."""
+
+
+class Place(TypedDict):
+    """Where a prediction is that waits."""
+
+    position: int
+    """1 is the next."""
+    estimated_wait: float | None
+    """Seconds; None where nothing has run yet."""
+
+
+class PredictionQueue:
+    """What can be done with predictions, by whoever has let their owner in.
+
+    All methods raise `Unavailable` when the database can't be reached.
+    """
+
+    def __init__(
+        self, store: Store, intake: Intake, dispatcher: Dispatcher, timings: Timings
+    ) -> None:
+        self._predictions = store.predictions
+        self._intake = intake
+        self._dispatcher = dispatcher
+        self._poll_seconds = timings.poll
+
+    async def accept(self, new: NewPrediction) -> Prediction:
+        """Take a prediction into the queue; see `Intake.accept`."""
+        prediction = await self._intake.accept(new)
+        self._dispatcher.wake(prediction.id)
+        return prediction
+
+    async def current(self, prediction_id: str) -> Prediction | None:
+        """Return a prediction as it is now; None if there is none."""
+        running = self._dispatcher.running(prediction_id)
+        return running or await self._predictions.find(prediction_id)
+
+    async def of_token(self, prediction_id: str, token_id: str) -> Prediction | None:
+        """Return a token's prediction, by its own id or its client's, as it is now."""
+        found = await self._predictions.find(prediction_id, token_id)
+        return found and (self._dispatcher.running(found.id) or found)
+
+    async def page(self, token_id: str, cursor: str | None) -> Page[Prediction]:
+        """Return a page of a token's predictions, the newest first.
+
+        Raises:
+            InvalidCursor: when no page has given the cursor.
+        """
+        return await self._predictions.page(token_id, cursor)
+
+    async def cancel(self, prediction_id: str) -> None:
+        """End a prediction, if it is not over: at once in the queue, between two steps else."""
+        await self._dispatcher.cancel(prediction_id)
+
+    async def follow(self, prediction_id: str) -> AsyncGenerator[Prediction | None, None]:
+        """Yield a prediction whenever it may have changed, to its end; None after long silence."""
+        yielded_at = time.monotonic()
+        while True:
+            change = self._dispatcher.changes.subscribe(prediction_id)
+            prediction = await self.current(prediction_id)
+            if prediction is None:
+                return
+            yield prediction
+            if prediction.status.is_over or self.gives_up(prediction):
+                return
+            if await within(change, self._poll_seconds):
+                yielded_at = time.monotonic()
+            elif time.monotonic() - yielded_at > PING_SECONDS:
+                yielded_at = time.monotonic()
+                yield None
+
+    async def finished(self, prediction: Prediction, seconds: float) -> Prediction:
+        """Return a prediction when it is over, or as it is after some seconds."""
+        end = time.monotonic() + seconds
+        while True:
+            change = self._dispatcher.changes.subscribe(prediction.id)
+            prediction = await self.current(prediction.id) or prediction
+            left = end - time.monotonic()
+            if prediction.status.is_over or left <= 0 or self.gives_up(prediction):
+                return prediction
+            await within(change, min(self._poll_seconds, left))
+
+    async def waited_for(
+        self, prediction: Prediction, has_hung_up: Callable[[], Awaitable[bool]]
+    ) -> Prediction:
+        """Return a prediction when it is over, or is given up here.
+
+        Args:
+            has_hung_up: whether the client that waits has; that cancels the prediction.
+        """
+        while not prediction.status.is_over:
+            prediction = await self.finished(prediction, self._poll_seconds)
+            if self.gives_up(prediction):
+                break
+            if await has_hung_up():
+                await self.cancel(prediction.id)
+        return prediction
+
+    async def place(self, prediction: Prediction) -> Place | None:
+        """Return the position and the estimated wait of a prediction; None if it does not wait."""
+        if prediction.status is not Status.STARTING:
+            return None
+        position = await self._predictions.position(prediction)
+        seconds = await self._predictions.typical_seconds(prediction.task)
+        endpoints = self._dispatcher.endpoints
+        slots = sum(endpoint.slots for endpoint in endpoints if endpoint.task == prediction.task)
+        estimate = round(seconds * position / slots, 1) if seconds is not None and slots else None
+        return {"position": position, "estimated_wait": estimate}
+
+    async def unfinished(self) -> dict[tuple[str, Status], int]:
+        """Return how many predictions wait and run, by their task and status."""
+        return await self._predictions.unfinished()
+
+    async def runs(self, model: str) -> int:
+        """Return how many predictions of a model there were, by whomever."""
+        return await self._predictions.runs(model)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing more begins: this process ends."""
+        return self._dispatcher.is_stopping
+
+    def gives_up(self, prediction: Prediction) -> bool:
+        """Whether nobody should wait for it: this process ends before its turn comes."""
+        return self.is_stopping and prediction.status is Status.STARTING

@@ -1,0 +1,137 @@
+"""The store: each transaction as a method to be awaited, whose result outlives the session."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, TypeVar
+
+from sqlalchemy.orm import Session
+
+from hosting.prediction import Prediction
+from hosting.storage import deliveries, heartbeats, predictions, tokens, uploads
+from hosting.storage.database import Database, Work
+from hosting.storage.pages import Page
+from hosting.storage.tables import PredictionRow
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+class Store:
+    """What a front keeps in the database. All methods raise `Unavailable`, but `settle`s.
+
+    What a method does, its function of the same name says.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.predictions = Predictions(database)
+        self.uploads = Uploads(database)
+        self.tokens = Tokens(database)
+        self.heartbeats = Heartbeats(database)
+        self.deliveries = Deliveries(database)
+
+
+class Predictions:
+    """Transactions on predictions."""
+
+    def __init__(self, database: Database) -> None:
+        self.add = _writing(database, _frozen(predictions.add))
+        self.find = _reading(database, _frozen(predictions.find))
+        self.page = _reading(database, _frozen_page)
+        self.unready = _reading(database, _frozen_all(predictions.unready))
+        self.claim_files = _writing(database, _frozen(predictions.claim_files))
+        self.set_ready = _surely(database, _frozen(predictions.set_ready))
+        self.claim = _writing(database, _frozen(predictions.claim))
+        self.begin = _writing(database, predictions.begin)
+        self.save = _writing(database, predictions.save)
+        self.settle = _surely(database, _frozen(predictions.settle))
+        self.running = _reading(database, predictions.running)
+        self.cancel = _writing(database, _frozen(predictions.cancel))
+        self.position = _reading(database, predictions.position)
+        self.typical_seconds = _reading(database, predictions.typical_seconds)
+        self.unfinished = _reading(database, predictions.unfinished)
+        self.runs = _reading(database, predictions.runs)
+        self.expire = _writing(database, predictions.expire)
+        self.unknown_ids = _reading(database, predictions.unknown_ids)
+
+
+class Uploads:
+    """Transactions on uploads."""
+
+    def __init__(self, database: Database) -> None:
+        self.add = _writing(database, uploads.add)
+        self.check_quota = _reading(database, uploads.check_quota)
+        self.find = _reading(database, uploads.find)
+        self.page = _reading(database, uploads.page)
+        self.forget = _writing(database, uploads.forget)
+        self.expire = _writing(database, uploads.expire)
+
+
+class Tokens:
+    """Transactions on tokens; those of the command line are its own."""
+
+    def __init__(self, database: Database) -> None:
+        self.find = _reading(database, tokens.find)
+
+
+class Heartbeats:
+    """Transactions on the fronts that are there."""
+
+    def __init__(self, database: Database) -> None:
+        self.enter = _writing(database, heartbeats.enter)
+        self.beat = _writing(database, heartbeats.beat)
+        self.leave = _writing(database, heartbeats.leave)
+
+
+class Deliveries:
+    """Transactions on the calls of webhooks."""
+
+    def __init__(self, database: Database) -> None:
+        self.due = _reading(database, deliveries.due)
+        self.claim = _writing(database, deliveries.claim)
+        self.finish = _writing(database, deliveries.finish)
+
+
+def _writing(database: Database, work: Work[Given, Result]) -> Callable[Given, Awaitable[Result]]:
+    async def call(*arguments: Given.args, **options: Given.kwargs) -> Result:
+        return await database.write(work, *arguments, **options)
+
+    return call
+
+
+def _reading(database: Database, work: Work[Given, Result]) -> Callable[Given, Awaitable[Result]]:
+    async def call(*arguments: Given.args, **options: Given.kwargs) -> Result:
+        return await database.read(work, *arguments, **options)
+
+    return call
+
+
+def _surely(database: Database, work: Work[Given, Result]) -> Callable[Given, Awaitable[Result]]:
+    async def call(*arguments: Given.args, **options: Given.kwargs) -> Result:
+        return await database.write_surely(work, *arguments, **options)
+
+    return call
+
+
+def _frozen(work: Work[Given, PredictionRow | None]) -> Work[Given, Prediction | None]:
+    def frozen(
+        session: Session, /, *arguments: Given.args, **options: Given.kwargs
+    ) -> Prediction | None:
+        row = work(session, *arguments, **options)
+        return row.frozen() if row else None
+
+    return frozen
+
+
+def _frozen_all(work: Work[Given, list[PredictionRow]]) -> Work[Given, list[Prediction]]:
+    def frozen(
+        session: Session, /, *arguments: Given.args, **options: Given.kwargs
+    ) -> list[Prediction]:
+        return [row.frozen() for row in work(session, *arguments, **options)]
+
+    return frozen
+
+
+def _frozen_page(session: Session, token_id: str, cursor: str | None) -> Page[Prediction]:
+    page = predictions.page(session, token_id, cursor)
+    return Page([row.frozen() for row in page.rows], page.newer, page.older)
