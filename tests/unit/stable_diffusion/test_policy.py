@@ -39,7 +39,7 @@ def test_a_batch_has_no_more_pixels_than_room_and_as_many_as_fit(
         assert sum(image.pixels for image in [*batch, following[0]]) > room
 
 
-def test_one_image_always_has_free_slot() -> None:
+def test_one_image_always_has_room() -> None:
     images = [Image(0, pixels=50), Image(1), Image(2)]
     assert [len(batch) for batch in policy.divide(images, 2)] == [1, 1, 1]
 
