@@ -40,7 +40,7 @@ CODE = (
     "weights/*.json",
 )
 """What replicas run: where it has changed, they are replaced."""
-LOOK = 1.0
+POLL_SECONDS = 1.0
 """Seconds between two looks at how far Serve is."""
 
 
@@ -199,18 +199,18 @@ def deploy(address: str, config: dict[str, Any]) -> None:
     try:
         client = ServeSubmissionClient(address)
         client.deploy_applications(config)
-        told: dict[str, tuple[str, str]] = {}
-        while {state for state, _ in told.values()} != {"RUNNING"}:
-            time.sleep(LOOK)
+        states: dict[str, tuple[str, str]] = {}
+        while {state for state, _ in states.values()} != {"RUNNING"}:
+            time.sleep(POLL_SECONDS)
             details = client.get_serve_details()["applications"]
             for each in config["applications"]:
                 name = each["name"]
                 state = _state(details.get(name))
-                if told.get(name) != state:
+                if states.get(name) != state:
                     log.info(
                         state[0], application=name, **({"reason": state[1]} if state[1] else {})
                     )
-                    told[name] = state
+                    states[name] = state
                 if state[0] in ("DEPLOY_FAILED", "UNHEALTHY"):
                     raise ClusterError(f"{name}: {state[1]}")
     except AuthenticationError:

@@ -219,7 +219,7 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def _lock(settings: Settings) -> Iterator[IO[str]]:
-    """Keeps a second front out of the folder: with SQLite, there can be but one."""
+    """Keep a second front out of the folder: with SQLite, there can be only one."""
     try:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         opened = (settings.data / "lock").open("w")
@@ -236,7 +236,7 @@ def _lock(settings: Settings) -> Iterator[IO[str]]:
 
 
 def _check_open(settings: Settings, database: Database, host: str) -> None:
-    """Raises SettingsError where whoever comes by could use the front."""
+    """Raise SettingsError where anyone who can reach the front could use it."""
     if database.write_now(tokens.are_needed):
         return
     where = None if _is_loopback(host) else host

@@ -17,7 +17,7 @@ class Prediction:
     id: str
     token_id: str
     task: str
-    """What a Cog endpoint must serve to run it."""
+    """That a Cog endpoint must serve to run it."""
     model: str
     version: str
     source: str
@@ -33,15 +33,15 @@ class Prediction:
     number: int | None = None
     """Its place in the queue, first come first served; None until it is in it."""
     given_id: str | None = None
-    """What the client calls it, where it chose an id by Cog's API."""
+    """The client's own id for it, where it chose one by Cog's API."""
     status: Status = Status.STARTING
     canceling: bool = False
     crashes: int = 0
-    """How often its worker died while it ran."""
+    """The number of times that its worker died while it ran."""
     front_id: str | None = None
     """The front that runs it, or fetches its files. Nobody else may write what comes of it."""
     attempt: int = 0
-    """How often it was begun."""
+    """The number of times that it was begun."""
     output: Sequence[str] = field(default_factory=list)
     """The names of its `OutputFile`s, in their order."""
     error: str | None = None
@@ -84,4 +84,4 @@ class Crashed:
 
 
 Outcome = Ended | Requeued | Crashed
-"""What has become of a prediction that was run. One transaction writes it."""
+"""The result of a run. One transaction writes it."""

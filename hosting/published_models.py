@@ -1,4 +1,4 @@
-"""Which models the front offers by name, and what each asks of a Cog endpoint."""
+"""The models that the front offers by name, and the Cog endpoint that each needs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Model:
 
     @property
     def id(self) -> str:
-        """What clients call it: owner/name."""
+        """Its name for clients: owner/name."""
         return f"{self.owner}/{self.name}" if self.owner else self.name
 
 
@@ -152,7 +152,7 @@ MODELS: tuple[Model, ...] = _ORIGINALS + tuple(
 
 
 def task_of(schema: Mapping[str, Any]) -> str:
-    """Which task a Cog endpoint serves: img2img, inpainting, depth or upscale.
+    """Return the task that a Cog endpoint serves: img2img, inpainting, depth or upscale.
 
     Args:
         schema: its OpenAPI document.
@@ -164,8 +164,8 @@ def task_of(schema: Mapping[str, Any]) -> str:
     inputs, required = document.get("properties", {}), document.get("required", ())
     if not {"prompt", "image", "num_inference_steps"} <= inputs.keys():
         raise ValueError(
-            "The endpoint is no model of Stable Diffusion: among its inputs are no prompt, image "
-            "and num_inference_steps"
+            "The endpoint is not a Stable Diffusion model: its inputs lack prompt, image or "
+            "num_inference_steps"
         )
     if "noise_level" in inputs:
         return "upscale"
@@ -175,7 +175,7 @@ def task_of(schema: Mapping[str, Any]) -> str:
 
 
 def find(reference: str) -> Model | None:
-    """The model that a client means; None where there is none, or no such version of it.
+    """Return the model that a client means; None where there is none, or no such version of it.
 
     Args:
         reference: owner/name, in any case; owner/name:version; or a version alone, which is one of
@@ -192,7 +192,7 @@ def find(reference: str) -> Model | None:
 
 
 def offered(task: str, weights: str) -> Model:
-    """The model by whose name the web form asks an endpoint: that of its weights, if it has one.
+    """Return the model by whose name the web form asks an endpoint.
 
     Args:
         weights: what the endpoint serves; `demo` is nobody's name.
@@ -202,7 +202,7 @@ def offered(task: str, weights: str) -> Model:
 
 
 def running(task: str, weights: str | None) -> Model:
-    """The model that an endpoint runs, with the defaults of the endpoint's own schema.
+    """Return the model that an endpoint runs, with the defaults of the endpoint's own schema.
 
     Args:
         weights: their name in the catalogue; None where nobody knows them, as of an endpoint that
@@ -223,7 +223,7 @@ def version_of(model: Model) -> str:
 
 
 def openapi_schema(model: Model, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The endpoint's OpenAPI document as the model's own: its defaults, and a plain list put out.
+    """Return an endpoint's OpenAPI document with the model's defaults, and a list as output.
 
     Cog's `x-cog-array-type: iterator` is taken away, since for that the replicate client returns a
     generator instead of the originals' list.

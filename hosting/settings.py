@@ -24,13 +24,13 @@ class SettingsError(ValueError):
 
 
 def _setting(default: Any, description: str) -> Any:
-    """A field whose name, in capitals, is that of the variable of the environment."""
+    """Return a field that is read from the environment variable of its name in capitals."""
     return field(default=default, metadata={"description": description})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the front is told. Each field is read from the variable of its name in capitals."""
+    """The front's settings. Each field is read from the variable of its name in capitals."""
 
     cog_urls: tuple[str, ...] = _setting(
         (), "Cog servers that run already, instead of ones that the front starts"
@@ -67,7 +67,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """The settings as the environment has them; what it lacks or leaves empty is default.
+        """Return the settings of the environment; what it lacks or leaves empty is default.
 
         Raises:
             SettingsError: naming the variable, what it is and what is allowed.
@@ -120,7 +120,7 @@ class Settings:
 
 
 def bare_host(netloc: str) -> str:
-    """A host's name as a Host header has it, without its port."""
+    """Return a host's name as a Host header has it, without its port."""
     name, colon, port = netloc.lower().rpartition(":")
     return name if colon and port.isdecimal() else netloc.lower()
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How far a prediction is."""
+    """The progress of a prediction."""
 
     STARTING = "starting"
     """It waits in the queue."""
@@ -45,7 +45,7 @@ class FailureKind(StrEnum):
 
 
 class State(StrEnum):
-    """How a Cog server is: as it says itself, or as it looks from here."""
+    """The state of a Cog server: as it says itself, or as seen from here."""
 
     UNKNOWN = "UNKNOWN"
     STARTING = "STARTING"

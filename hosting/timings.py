@@ -1,4 +1,4 @@
-"""How often what runs by the clock looks, writes and tries again. Tests take shorter times."""
+"""The intervals of what runs by the clock. Tests take shorter ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask: what every route begins with."""
+"""Authentication: every route begins with the caller."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Caller:
 
     @property
     def services(self) -> Services:
-        """What the application was made with."""
+        """The parts of the application that routes use."""
         return self.view.services
 
 
@@ -68,13 +68,13 @@ async def caller_of(request: Request, _: _Bearer = None) -> Caller:
 
 
 def token_in(authorization: str | None) -> str | None:
-    """The token that a request's Authorization has, as Bearer or as Token; None if it has none."""
+    """Return the token in an Authorization header, as Bearer or Token; None if it has none."""
     kind, _, text = (authorization or "").partition(" ")
     return text.strip() if kind.lower() in ("bearer", "token") else None
 
 
 Admitted = Annotated[Caller, Depends(caller_of)]
-"""What a route takes that only those who may ask can use."""
+"""The parameter of a route that needs a token."""
 
 
 class AuthMiddleware:
@@ -92,7 +92,7 @@ class AuthMiddleware:
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on, or answers it."""
+        """Pass a request on, or answers it."""
         if scope["type"] == "http" and scope["method"] in WITH_BODY:
             request = Request(scope)
             try:

@@ -20,7 +20,7 @@ class BodyLimit:
         self._detail = f"The body has more than {megabytes} MiB"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on."""
+        """Pass a request on."""
         is_replaced = False
 
         async def send_ours(message: Message) -> None:

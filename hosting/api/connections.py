@@ -7,11 +7,11 @@ import asyncio
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-SECONDS = 20.0
+HEAD_SECONDS = 20.0
 """Seconds that the head of a request may take, and then the first of its body."""
-RATE = 4096
-"""Bytes of a body that give it a second more, but never more than SECONDS from then on."""
-LINGER = 5.0
+BYTES_PER_SECOND = 4096
+"""Bytes of a body that give it a second more, but never more than HEAD_SECONDS from then on."""
+LINGER_SECONDS = 5.0
 """Seconds that the rest of a body may take which was answered before it was there."""
 
 
@@ -24,12 +24,12 @@ class Connection(H11Protocol):
 
     _timer: asyncio.TimerHandle | None = None
     _awaited: object = None
-    """What of a request is awaited, and of which."""
+    """The part of a request that is awaited."""
     _end = 0.0
     """When it must be there, by the loop's clock."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has come."""
+        """Begin to count the time that a client takes."""
         super().connection_made(transport)
         self._look()
 
@@ -37,17 +37,17 @@ class Connection(H11Protocol):
         """Something of a request has come."""
         super().data_received(data)
         if self.conn.their_state is h11.SEND_BODY and not self._is_answered:
-            more = self._end + len(data) / RATE
-            self._end = min(more, self.loop.time() + SECONDS)
+            more = self._end + len(data) / BYTES_PER_SECOND
+            self._end = min(more, self.loop.time() + HEAD_SECONDS)
         self._look()
 
     def on_response_complete(self) -> None:
-        """The answer has gone."""
+        """Begin to wait for the next request."""
         super().on_response_complete()
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone."""
+        """Stop counting: the client is gone."""
         super().connection_lost(exc)
         if self._timer is not None:
             self._timer.cancel()
@@ -57,7 +57,7 @@ class Connection(H11Protocol):
         return self.cycle is not None and self.cycle.response_complete
 
     def _look(self) -> None:
-        """Sets the time for what is awaited now, if that is something else than before."""
+        """Set the time limit for what is awaited now, if that has changed."""
         awaited = self.conn.their_state, self.cycle, self._is_answered
         if awaited == self._awaited:
             return
@@ -66,14 +66,14 @@ class Connection(H11Protocol):
             self._timer.cancel()
         is_body = self.conn.their_state is h11.SEND_BODY
         if is_body or self.conn.their_state is h11.IDLE:
-            seconds = LINGER if is_body and self._is_answered else SECONDS
+            seconds = LINGER_SECONDS if is_body and self._is_answered else HEAD_SECONDS
             self._end = self.loop.time() + seconds
             self._timer = self.loop.call_at(self._end, self._check)
 
     def _check(self) -> None:
-        """Ends the connection if its time is over."""
+        """End the connection if its time is over."""
         if self.flow.read_paused:  # it is we who do not take it
-            self._end = self.loop.time() + SECONDS
+            self._end = self.loop.time() + HEAD_SECONDS
         if self._end > self.loop.time():
             self._timer = self.loop.call_at(self._end, self._check)
         elif not self.transport.is_closing():

@@ -1,4 +1,4 @@
-"""What the routes work with."""
+"""The services that routes work with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hosting.storage.store import Store
 
 @dataclass(frozen=True)
 class Services:
-    """What the application was made with."""
+    """The parts of the application that routes use."""
 
     settings: Settings
     limits: Limits

@@ -32,13 +32,13 @@ routes = APIRouter(include_in_schema=False)
 
 @routes.get("/docs")
 async def page() -> HTMLResponse:
-    """The page."""
+    """Return the page."""
     return HTMLResponse(PAGE, headers={"content-security-policy": POLICY})
 
 
 @routes.get("/docs/start.js")
 async def start() -> Response:
-    """What starts Swagger UI: the page's policy allows no script in it."""
+    """Return the script that starts Swagger UI: the page's policy allows none in the page."""
     return Response(START, media_type="text/javascript")
 
 

@@ -1,4 +1,4 @@
-"""What is answered when something goes wrong: a problem, or the like of it in an API's own form."""
+"""Exceptions as answers: problems, or an API's own form of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hosting.storage.uploads import QuotaExceeded
 
 
 def answer(request: Request, error: Exception) -> Response:
-    """The answer to a request that something went wrong with."""
+    """Return the answer to a request that has raised an exception."""
     problem = _problem(error)
     if request.url.path.startswith(deepinfra.ROOT):
         return deepinfra.response(problem)
@@ -45,7 +45,7 @@ def _problem(error: Exception) -> Problem:
         case HTTPException():
             return Problem(error.status_code, str(error.detail), headers=error.headers)
         case ClientDisconnect():  # nobody is there to read it
-            return Problem(400, "The request broke off")
+            return Problem(400, "The connection was closed before the whole request had come")
         case Unavailable() | OSError():
             log.warning("not taken", reason=str(error))
             detail = "The server can't keep anything now; try again"
@@ -55,7 +55,7 @@ def _problem(error: Exception) -> Problem:
 
 
 def _fault(error: Any) -> Fault:
-    """What pydantic found wrong with a request, as a fault."""
+    """Return an error of pydantic's as a fault."""
     place = [str(part) for part in error["loc"] if part not in ("body", "query", "path", "header")]
     kinds = {"missing": "required", "extra_forbidden": "additional_property_not_allowed"}
     return Fault(kinds.get(error["type"], error["type"]), ".".join(place), error["msg"])
@@ -77,4 +77,4 @@ HANDLERS: Any = dict.fromkeys(
     ),
     answer,
 )
-"""What there is an answer to, for the application."""
+"""For the application: the handler of each exception."""

@@ -8,6 +8,6 @@ from fastapi.responses import StreamingResponse
 
 
 def response(events: AsyncGenerator[bytes, None]) -> StreamingResponse:
-    """The answer that sends events as they come, through proxies too."""
+    """Return the response that sends events as they come, through proxies too."""
     headers = {"x-accel-buffering": "no"}
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)

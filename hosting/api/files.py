@@ -23,7 +23,7 @@ from hosting.storage.tables import Upload, new_id
 
 SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'none'"
 
-LARGEST_METADATA = 2**16
+LARGEST_METADATA_BYTES = 2**16
 
 _TEXT = {"type": "string"}
 _FORM = {
@@ -42,14 +42,14 @@ _FORM = {
         }
     },
 }
-"""What is sent to make a file. The parts are read by hand, as `metadata` may be a file too."""
+"""The form that makes a file. Its parts are read by hand, as `metadata` may be a file too."""
 
 routes = APIRouter()
 
 
 @routes.post("/v1/files", status_code=201, tags=["files"], openapi_extra={"requestBody": _FORM})
 async def create_file(request: Request, caller: Admitted) -> FileShape:
-    """Keeps a file for a day; its `urls.get` can be given as an input.
+    """Store a file for a day; its `urls.get` can be given as an input.
 
     Beyond what one may keep at a time, it is answered 413.
     """
@@ -97,14 +97,14 @@ async def list_files(caller: Admitted, cursor: str | None = None) -> Page[FileSh
 
 @routes.get("/v1/files/{file_id}", tags=["files"])
 async def get_file(file_id: str, caller: Admitted) -> FileShape:
-    """What is known of a file; `urls.download` leads to what is in it."""
+    """Return what is known of a file; `urls.download` leads to its content."""
     record = await _own_upload(caller, file_id)
     return documents.upload(record, caller.view.base, caller.view.link)
 
 
 @routes.delete("/v1/files/{file_id}", status_code=204, tags=["files"])
 async def delete_file(file_id: str, caller: Admitted) -> Response:
-    """Removes a file. Predictions that were asked for with it have their own copy."""
+    """Remove a file. Predictions that were asked for with it have their own copy."""
     record = await _own_upload(caller, file_id)
     services = caller.services
     await services.store.uploads.forget(record.id)
@@ -114,7 +114,7 @@ async def delete_file(file_id: str, caller: Admitted) -> Response:
 
 @routes.get(LINKED + "{name:path}", tags=["files"])
 async def get_file_content(name: str, request: Request) -> Response:
-    """What is in a file; the link to it, in other answers, needs no token for a time.
+    """Return a file's content; the link to it, in other answers, needs no token for a time.
 
     Pictures that we encoded are shown; what a client sent is given back as an attachment.
     """
@@ -145,14 +145,14 @@ async def get_file_content(name: str, request: Request) -> Response:
 
 
 async def _details(part: UploadFile | str) -> dict[str, Any]:
-    """A client's own description of its file, which Replicate's JavaScript client sends as a file.
+    """Return a client's description of its file; Replicate's JavaScript client sends a file.
 
     Raises:
         Problem: when it is none.
     """
     text = part if isinstance(part, str) else await part.read()
     try:
-        details = json.loads(text) if len(text) <= LARGEST_METADATA else None
+        details = json.loads(text) if len(text) <= LARGEST_METADATA_BYTES else None
         json.dumps(details, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         details = None

@@ -1,4 +1,4 @@
-"""How many requests a token may make a minute."""
+"""The limit of a token's requests a minute."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Limits:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def seconds_to_wait(self, token_id: str) -> int:
-        """Takes one request out of a token's bucket: 0, or the seconds until it has one again."""
+        """Count a request; return 0, or the seconds to wait where the token may make none now."""
         now = time.monotonic()
         level, before = self._buckets.get(token_id, (self._size, now))
         level = min(self._size, level + (now - before) * self._rate)

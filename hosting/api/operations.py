@@ -1,4 +1,4 @@
-"""What whoever runs the front looks at: its health, and its figures."""
+"""For whoever runs the front: its health and its metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ routes = APIRouter(tags=["operations"])
 
 @routes.get("/health", response_model=None)
 async def health(request: Request) -> Response:
-    """How the front, its database and each Cog endpoint are; 503 if nothing can be drawn."""
+    """Return the state of the front, its database and each endpoint; 503 if nothing can run."""
     services = services_of(request)
     queue: dict[Status, int] | None = None
     try:
@@ -52,7 +52,7 @@ async def health(request: Request) -> Response:
 
 @routes.get("/metrics", response_model=None)
 async def figures(caller: Admitted) -> Response:
-    """The queue, how long predictions wait and run, failures and endpoints, for Prometheus."""
+    """Return the queue, waits, run times, failures and endpoints, for Prometheus."""
     services = caller.services
     queue = await services.queue.unfinished()
     text = services.metrics.text(queue, services.endpoints)

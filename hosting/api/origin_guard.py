@@ -30,7 +30,7 @@ class OriginGuard:
         self._origins = {*settings.allowed_origins, settings.public_url.lower()} - {""}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on, or answers it."""
+        """Pass a request on, or answers it."""
         fault = self._fault(Headers(scope=scope)) if scope["type"] == "http" else None
         if fault:
             await Problem(403, fault).response()(scope, receive, send)

@@ -38,7 +38,7 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
     def response(self) -> Response:
-        """The answer."""
+        """Return the answer."""
         document: dict[str, Any] = {
             "title": "Input validation failed" if self.faults else HTTPStatus(self.status).phrase,
             "detail": self.detail,
@@ -59,6 +59,6 @@ class Problem(Exception):
 
 
 def invalid(faults: Sequence[Fault]) -> Problem:
-    """The problem that a request's faults are."""
+    """Return the problem that names a request's faults."""
     lines = [f"- {fault.field}: {fault.description}" for fault in faults]
     return Problem(422, "\n".join(lines), faults)

@@ -11,7 +11,7 @@ from hosting.published_models import MODELS, Model
 
 
 def running_schema(endpoints: Sequence[Endpoint], model: Model) -> Mapping[str, Any]:
-    """The schema of what serves a model.
+    """Return the schema of what serves a model.
 
     Raises:
         Problem: when nothing does, or none knows yet.

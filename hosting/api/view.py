@@ -1,4 +1,4 @@
-"""How a client has reached the front, and so how its answers name it."""
+"""The view of a client: how it reached the front, and so how answers name the front."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hosting.api.context import Services, services_of
 
 @dataclass(frozen=True)
 class View:
-    """How the front was reached, and so how its answers name it."""
+    """How a client reached the front, and so how answers name the front."""
 
     services: Services
     base: str
@@ -23,15 +23,15 @@ class View:
     """Whether outputs go to the client as data URLs: Replicate's own clients make files of them
     and of https URLs, not of plain http ones."""
     expires: str | None = None
-    """When its links' time is over, if that is not as long as links are good."""
+    """When its links expire, in seconds since 1970; None leaves that to `Links`."""
 
     def link(self, path: str) -> str:
-        """The URL of a path of ours, signed."""
+        """Return the URL of a path of ours, signed."""
         return self.services.links.sign(self.base, path, self.expires)
 
 
 def view_of(request: Request) -> View:
-    """How a request reached the front."""
+    """Return how a request reached the front."""
     services = services_of(request)
     public = services.settings.public_url
     base = public or f"{request.url.scheme}://{request.headers['host']}"

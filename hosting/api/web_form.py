@@ -49,13 +49,13 @@ class RunningModel(TypedDict):
 
 
 class Address(BaseModel):
-    """Where a picture is to be had."""
+    """The URL of a picture."""
 
     url: str
 
 
 def include(application: FastAPI) -> None:
-    """Adds the page to the application."""
+    """Add the page to the application."""
     application.include_router(routes)
     application.mount("/form/examples", _Static(directory=EXAMPLES))
     # Compressed: nothing in these files is secret.
@@ -64,14 +64,14 @@ def include(application: FastAPI) -> None:
 
 @routes.get("/")
 async def page() -> Response:
-    """The page. What it shows it asks for by the API, as any client does."""
+    """Return the page. It gets what it shows by the API, as any client does."""
     headers = {"content-security-policy": POLICY, "cache-control": "no-cache", "vary": "accept"}
     return FileResponse(FORM / "index.html", headers=headers)
 
 
 @routes.get("/p/{prediction_id}", response_model=None)
 async def prediction(request: Request, prediction_id: str) -> Response:
-    """The address of a prediction: the page for a browser, else the prediction as it is now.
+    """Return a prediction as it is now; a browser gets the page.
 
     Its URL, in the prediction's `urls`, needs no token for a time. What it shows has `settings`
     beside the client's `input`: all that the model was given, by the contract's names. No link in
@@ -97,7 +97,7 @@ async def prediction(request: Request, prediction_id: str) -> Response:
 
 @routes.get("/form/models")
 async def running_models(caller: Admitted) -> list[RunningModel]:
-    """What the page offers to choose from: one model for each that runs."""
+    """Return the models that the page offers: one for each that runs."""
     return [
         _running(endpoint, endpoint.task) for endpoint in caller.services.endpoints if endpoint.task
     ]
@@ -105,7 +105,7 @@ async def running_models(caller: Admitted) -> list[RunningModel]:
 
 @routes.post("/form/picture", response_model=None)
 async def picture(address: Address, caller: Admitted) -> Response:
-    """The picture that a URL leads to: the page itself can't reach other sites."""
+    """Return the picture that a URL leads to: the page itself can't reach other sites."""
     try:
         data = await caller.services.downloads.now(caller.token.id, address.url)
     except NoTurn as error:

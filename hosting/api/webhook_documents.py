@@ -1,4 +1,4 @@
-"""What the receiver of a webhook is sent: a prediction in the form of the API that asked for it."""
+"""The body of a webhook's call: a prediction in the form of the API that asked for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hosting.storage.files import Files
 
 
 def renderer(links: Links, files: Files) -> Callable[[Prediction], object]:
-    """Makes a prediction's document.
+    """Make a prediction's document.
 
     Args:
         links: makes those in the document.
@@ -24,7 +24,7 @@ def renderer(links: Links, files: Files) -> Callable[[Prediction], object]:
     def render(prediction: Prediction) -> object:
         if prediction.api == "deepinfra":
             names = prediction.output if prediction.status is Status.SUCCEEDED else []
-            return deepinfra.inference_told(prediction, files.data_urls(prediction.id, names))
+            return deepinfra.webhook_body(prediction, files.data_urls(prediction.id, names))
         return replicate.prediction(prediction, partial(links.sign, prediction.source))
 
     return render

@@ -12,15 +12,15 @@ import httpx2
 from hosting.states import FINISHED, FailureKind, State, Status
 
 ALONE = "cog-alone"
-"""The header of a prediction that is to run without company, where the endpoint is a cluster."""
+"""The header of a prediction that is to run isolated, where the endpoint is a cluster."""
 SLOTS = "cog-slots"
 """The header in which a cluster's `/health-check` says how many predictions at once it takes."""
-LARGEST_EVENT = 256 * 1024 * 1024
+LARGEST_EVENT_BYTES = 256 * 1024 * 1024
 """Bytes of one event: a picture of 2048 × 2048 px is a tenth of it."""
 PREFIXES = re.compile(
     r"^(?:Prediction failed: |Async prediction failed: )+(?:(?P<kind>Input|Nsfw)Error: )?"
 )
-"""What Cog puts before the sentence that the predictor says. What kind of failure it is
+"""Cog's prefixes before the predictor's sentence. The kind of failure
 the predictor says by a metric; of one that does not, the error's name in this prose does."""
 KINDS = {"Input": FailureKind.INPUTS, "Nsfw": FailureKind.NSFW}
 FAILURE = "failure"
@@ -53,14 +53,14 @@ class Cog:
     def __init__(self, url: str) -> None:
         self.url = url
         self.slots: int | None = None
-        """How many predictions at once a cluster has last said that it takes."""
+        """The predictions at once that a cluster takes, by its last answer."""
         # Nothing of the environment: a proxy must not see what goes to the endpoint.
         self._http = httpx2.AsyncClient(
             base_url=url, trust_env=False, timeout=httpx2.Timeout(10, read=None, pool=None)
         )
 
     async def status(self) -> State:
-        """What the endpoint says of itself.
+        """Ask the endpoint for its state.
 
         One whose slots are all taken is READY too: they are counted elsewhere.
         """
@@ -73,7 +73,7 @@ class Cog:
         return State.READY if state is State.BUSY else state
 
     async def setup_logs(self) -> str:
-        """What the predictor's setup has said; empty while nobody knows."""
+        """Return the log of the predictor's setup; empty while it is not known."""
         try:
             answer = await self._http.get("/health-check", timeout=5)
             return str(answer.json()["setup"]["logs"])
@@ -81,7 +81,7 @@ class Cog:
             return ""
 
     async def schema(self) -> dict[str, Any]:
-        """The endpoint's OpenAPI document.
+        """Return the endpoint's OpenAPI document.
 
         Raises:
             Unreachable: when it gives none.
@@ -94,15 +94,15 @@ class Cog:
         return document
 
     async def predict(
-        self, prediction_id: str, inputs: Mapping[str, Any], alone: bool = False
+        self, prediction_id: str, inputs: Mapping[str, Any], isolated: bool = False
     ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-        """Runs a prediction; yields the events' kinds and data, `completed` the last.
+        """Run a prediction; yield the events' kinds and data, `completed` the last.
 
         Kinds are start, log, metric, output and completed. Who stops listening cancels it. Of one
         that failed, `completed` has a FailureKind as `failure`.
 
         Args:
-            alone: whether a cluster is to run it without company.
+            isolated: whether a cluster is to run it with no other beside it.
 
         Raises:
             Busy, Unreachable: when it was not begun.
@@ -114,13 +114,13 @@ class Cog:
                 "PUT",
                 f"/predictions/{prediction_id}",
                 json={"input": dict(inputs)},
-                headers={"Accept": "text/event-stream", **({ALONE: "1"} if alone else {})},
+                headers={"Accept": "text/event-stream", **({ALONE: "1"} if isolated else {})},
             ) as answer:
                 if answer.status_code != 200:
                     await answer.aread()
                     raise _refusal(answer)
                 failure: object = None
-                events = httpx2.EventSource(answer, max_event_size=LARGEST_EVENT)
+                events = httpx2.EventSource(answer, max_event_size=LARGEST_EVENT_BYTES)
                 async for event in events:
                     data = event.json()
                     if not isinstance(data, dict):
@@ -133,7 +133,7 @@ class Cog:
                     else:
                         yield event.event, data
         except ValueError:
-            raise Died("it sent what is no JSON") from None
+            raise Died("it sent something that is not JSON") from None
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise Unreachable(fault_of(error)) from None
         except httpx2.HTTPError as error:
@@ -141,7 +141,7 @@ class Cog:
         raise Died("it ended without a result")
 
     async def cancel(self, prediction_id: str) -> None:
-        """Stops a prediction, if it runs there."""
+        """Stop a prediction, if it runs there."""
         with suppress(httpx2.HTTPError):  # then its stream ends too
             await self._http.post(f"/predictions/{prediction_id}/cancel", timeout=10)
 
@@ -156,7 +156,7 @@ def fault_of(error: httpx2.HTTPError) -> str:
 
 
 def _completed(data: dict[str, Any], failure: object) -> dict[str, Any]:
-    """The last event, its error as a sentence for the client.
+    """Return the data of the last event, its error as a sentence for the client.
 
     Args:
         failure: what kind of failure the predictor has said that it is, if any.

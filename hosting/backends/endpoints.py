@@ -13,7 +13,7 @@ from hosting.backends.servers import Server
 from hosting.backends.supervision import Health
 from hosting.states import State
 
-LONGEST_PAUSE = 30.0
+LONGEST_PAUSE_SECONDS = 30.0
 """Seconds at most before a server that does not start is tried again."""
 
 
@@ -51,12 +51,12 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name for people."""
         return self.server.launch.name if self.server else self.cog.url
 
     @property
     def task(self) -> str | None:
-        """What it serves; None as long as nobody knows."""
+        """The task that it serves; None until it is known."""
         return published_models.task_of(self.schema) if self.schema else None
 
     @property
@@ -71,7 +71,7 @@ class Endpoint:
 
     @property
     def is_cluster(self) -> bool:
-        """Whether it has several Cog servers, and itself sees to it that one has no company."""
+        """Whether it has several Cog servers, and isolates suspects itself."""
         return self.cog.slots is not None
 
     @property
@@ -121,7 +121,7 @@ class Endpoint:
                 self.slots = self.cog.slots
             if self.status is State.READY:
                 pause, was_ready = 1.0, True
-                await self._learn()
+                await self._fetch_schema()
             if self.status != before and self.status is State.READY:
                 log.info(f"{self.name} is ready")
             elif before is State.READY and self.status != before:
@@ -134,11 +134,11 @@ class Endpoint:
                     raise SetupFailed(f"{self.name} could not start; the log says why")
                 log.warning(f"the server of {self.name} has died; starting it again")
                 await asyncio.sleep(pause)
-                pause, health = min(2 * pause, LONGEST_PAUSE), Health()
+                pause, health = min(2 * pause, LONGEST_PAUSE_SECONDS), Health()
             await asyncio.sleep(poll_seconds)
 
     async def close(self) -> None:
-        """Ends its server, if that is our own, and hangs up. For when nothing runs there."""
+        """End its server, if that is our own, and hang up. For when nothing runs there."""
         if self.server:
             await self.server.end()
         await self.cog.close()
@@ -153,13 +153,13 @@ class Endpoint:
         await self.cog.close()
         self.cog = Cog(url)
 
-    async def _learn(self) -> None:
+    async def _fetch_schema(self) -> None:
         if self.schema is None:
             try:
                 schema = await self.cog.schema()
                 published_models.task_of(schema)
             except (Unreachable, ValueError, KeyError) as error:
                 self.status = State.UNREACHABLE
-                log.error(f"{self.name} is of no use", reason=str(error))
+                log.error(f"{self.name} can't be used", reason=str(error))
             else:
                 self.schema = schema

@@ -20,12 +20,12 @@ from typing import Any
 from hosting import log
 
 LEVELS = {"ERROR": logging.ERROR, "WARN": logging.WARNING, "WARNING": logging.WARNING}
-"""What Cog calls the levels above `INFO`."""
+"""Cog's names for the levels above `INFO`."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What a Cog server is to run.
+    """The order to run a Cog server.
 
     Args:
         name: what people call it: the model's name.
@@ -66,7 +66,7 @@ class Server:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> str:
-        """Starts it; its URL. To be called in a thread whose end is to be its end."""
+        """Start it and return its URL, in a thread whose end is to be its end."""
         launch = self.launch
         folder = self._folder
         shutil.rmtree(folder, ignore_errors=True)
@@ -77,7 +77,8 @@ class Server:
         (folder / "tmp").mkdir()
         address, port = _free_place()
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "hosting.backends.leash", str(os.getpid()), "--host", address),
+            *(sys.executable, "-m", "hosting.backends.parent_death", str(os.getpid())),
+            *("--host", address),
             cwd=folder,
             env={
                 # The threads of a step wait for one another at the core, by default for so long
@@ -106,7 +107,7 @@ class Server:
         return f"http://{address}:{port}"
 
     async def end(self) -> None:
-        """Ends it at once, with its worker and its files. Nothing happens if it does not run."""
+        """End it at once, with its worker and its files. Nothing happens if it does not run."""
         if self._process:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -131,25 +132,25 @@ class Server:
 
 
 def _log_line(name: str, line: str) -> None:
-    """Logs a line of Cog's log, which is JSON; not those that tell nobody anything."""
+    """Log a line of Cog's log, which is JSON; leave out those without news."""
     try:
         entry = json.loads(line)
         fields = dict(entry["fields"])
         message = str(fields.pop("message"))
         level = LEVELS.get(entry["level"], logging.INFO)
-        told = level > logging.INFO or fields.pop("source", None)
+        is_news = level > logging.INFO or fields.pop("source", None)
     except (ValueError, KeyError, TypeError, RecursionError):
         if line:
             log.info(line, server=name)
         return
-    if told and not message.startswith("predict() is deprecated"):
+    if is_news and not message.startswith("predict() is deprecated"):
         if attempt := fields.pop("prediction_id", None):
             fields["prediction"] = str(attempt).partition("-")[0]
         log.log(level, message, {**fields, "server": name})
 
 
 def _free_place() -> tuple[str, int]:
-    """An address and a port that Cog's server can listen on.
+    """Return an address and a port that Cog's server can listen on.
 
     It asks nobody who they are, so that every page in a browser on this machine could have it shut
     down. Where all of 127.0.0.0/8 is loopback, no page finds it among 16 million addresses.

@@ -8,14 +8,14 @@ from hosting.backends.cog import Cog
 from hosting.backends.servers import Server
 from hosting.states import State
 
-LOOK = 0.5
+POLL_SECONDS = 0.5
 """Seconds between two looks at a Cog server's health."""
-LONGEST_SILENCE = 120.0
+LONGEST_SILENCE_SECONDS = 120.0
 """Seconds after which a server of our own that says nothing is lost."""
 
 
 class Health:
-    """What a Cog server has last said of its health, and when it last said anything."""
+    """The health of a Cog server by its last answer, and the time of that."""
 
     def __init__(self) -> None:
         self.status = State.UNREACHABLE
@@ -34,5 +34,5 @@ class Health:
         Args:
             server: its process.
         """
-        is_silent = time.monotonic() - self._answered > LONGEST_SILENCE
+        is_silent = time.monotonic() - self._answered > LONGEST_SILENCE_SECONDS
         return self.status.is_dead or is_silent or not server.runs

@@ -30,7 +30,7 @@ from hosting import log
 from hosting.backends.cog import SLOTS, Died
 from hosting.backends.servers import Launch
 from hosting.cluster.relay import Head, RelayedRequest, passed_on
-from hosting.cluster.replica import LONGEST, PATIENCE, Full, Replica, joined, starting
+from hosting.cluster.replica import ANSWER_SECONDS, DRAIN_SECONDS, Full, Replica, joined, starting
 from hosting.states import State, Status
 
 Answer = DeploymentResponseGenerator[Head | bytes]
@@ -38,18 +38,18 @@ Answer = DeploymentResponseGenerator[Head | bytes]
 # No id is a dot or two: what they make of a path is not what it says.
 ID = r"(?!\.{1,2}(?:/|$))[^/]+"
 PATHS = re.compile(rf"/(|openapi\.json|health-check|predictions(/{ID}(?P<cancel>/cancel)?)?)")
-"""What is relayed. Not `/shutdown`."""
-LARGEST_BODY = 100 * 2**20
+"""The paths that are relayed. Not `/shutdown`."""
+LARGEST_BODY_BYTES = 100 * 2**20
 """Bytes of a request's body, as at Cog's server."""
-QUESTIONS = 4
-"""Places of a replica beside its slots: in Serve, questions such as to cancel need one too."""
-TRIES = 20
-"""How often a replica with a free slot is looked for."""
-PAUSE = 0.1
-"""Seconds between two looks."""
-DEATHS = 2
+QUERY_PLACES = 4
+"""Places of a replica beside its slots: in Serve, queries such as to cancel need one too."""
+MOST_TRIES = 20
+"""The tries to find a replica with a free slot."""
+RETRY_SECONDS = 0.1
+"""Between two such tries."""
+MOST_DEATHS = 2
 """Replicas that may die of a prediction before it has had its chance."""
-GRACE = 1.0
+GRACE_SECONDS = 1.0
 """Seconds after which one is hung up on that could not be cancelled otherwise."""
 STATES = (State.READY, State.BUSY, State.STARTING)
 """Cog's words for its health, the best first."""
@@ -77,14 +77,14 @@ class Relayed(StreamingResponse):
         self._after = after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends it."""
+        """Send the rest of the answer."""
         with self._after:
             await super().__call__(scope, receive, send)
 
 
 @serve.deployment(
     max_ongoing_requests=10000,
-    graceful_shutdown_timeout_s=LONGEST,
+    graceful_shutdown_timeout_s=DRAIN_SECONDS,
     ray_actor_options={"num_cpus": 0},
 )
 class Ingress:
@@ -114,36 +114,37 @@ class Ingress:
         body = bytearray()
         async for piece in request.stream():
             body += piece
-            if len(body) > LARGEST_BODY:
+            if len(body) > LARGEST_BODY_BYTES:
                 return Response(status_code=413)
-        ask = RelayedRequest(request.method, quote(path), passed_on(request.headers), bytes(body))
-        if ask.method in ("POST", "PUT") and "predictions" in path and not known["cancel"]:
-            return await self._predict(ask)
-        answers = await self._tell(ask)
+        headers = passed_on(request.headers)
+        relayed = RelayedRequest(request.method, quote(path), headers, bytes(body))
+        if relayed.method in ("POST", "PUT") and "predictions" in path and not known["cancel"]:
+            return await self._predict(relayed)
+        answers = await self._query(relayed)
         if not answers:
             return _later("no replica is ready")
-        if known["cancel"] and ask.method == "POST":
-            return self._cancelled(ask, answers)
-        if path == "/health-check" and ask.method == "GET":
+        if known["cancel"] and relayed.method == "POST":
+            return self._cancelled(relayed, answers)
+        if path == "/health-check" and relayed.method == "GET":
             return self._health(answers)
         return _whole(*answers[0])
 
     async def __del__(self) -> None:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _predict(self, ask: RelayedRequest) -> Response:
-        if ask.path in self._held:
-            told = await self._tell(ask, only_if_running=True)
-            return _whole(*(told[0] if told else starting(_id(ask))))
+    async def _predict(self, request: RelayedRequest) -> Response:
+        if request.path in self._held:
+            answers = await self._query(request, only_if_running=True)
+            return _whole(*(answers[0] if answers else starting(_id(request))))
         held = Held()
         with ExitStack() as after:
             after.callback(held.cancel)
-            if ask.method == "PUT":
-                self._held[ask.path] = held
-                after.callback(self._held.pop, ask.path)
+            if request.method == "PUT":
+                self._held[request.path] = held
+                after.callback(self._held.pop, request.path)
             try:
-                head, answer = await self._begun(ask, held)
-                if not _is_async(ask):
+                head, answer = await self._begun(request, held)
+                if not _is_async(request):
                     return Relayed(head, answer, after.pop_all())
                 body = await anext(answer)
             except (Full, BackPressureError, DeploymentUnavailableError):
@@ -152,14 +153,14 @@ class Ingress:
                 log.warning("a replica died", reason=str(error))
                 return JSONResponse({"error": "The replica died", "status": Status.FAILED}, 502)
             except TaskCancelledError:
-                return JSONResponse({"id": _id(ask), "status": Status.CANCELED})
+                return JSONResponse({"id": _id(request), "status": Status.CANCELED})
             assert isinstance(body, bytes)
             task = asyncio.create_task(_end(answer, after.pop_all()))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return _whole(head, body)
 
-    async def _begun(self, ask: RelayedRequest, held: Held) -> tuple[Head, Answer]:
+    async def _begun(self, request: RelayedRequest, held: Held) -> tuple[Head, Answer]:
         """Has a prediction begun by a replica with a free slot.
 
         Raises:
@@ -167,50 +168,52 @@ class Ingress:
             RayActorError, Died: when its replica died without an answer, and so did the next.
             TaskCancelledError: when it was cancelled meanwhile.
         """
-        method = "begin" if _is_async(ask) else "relay"
+        method = "begin" if _is_async(request) else "relay"
         replicas = self._replicas.options(stream=True, method_name=method)
         deaths = 0
-        for _ in range(TRIES):
+        for _ in range(MOST_TRIES):
             if held.is_cancelled:
                 raise TaskCancelledError
-            held.answer = answer = cast(Answer, replicas.remote(ask))
+            held.answer = answer = cast(Answer, replicas.remote(request))
             try:
                 head = await anext(answer)
             except (RayActorError, Died):
                 _hang_up(answer)  # it may only be out of reach, and go on
                 deaths += 1
-                if deaths == DEATHS:
+                if deaths == MOST_DEATHS:
                     raise
             else:
                 assert isinstance(head, Head)
                 if head.status != 409:
                     return head, answer
                 await joined(answer)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(RETRY_SECONDS)
         raise Full
 
-    async def _tell(
-        self, ask: RelayedRequest, only_if_running: bool = False
+    async def _query(
+        self, request: RelayedRequest, only_if_running: bool = False
     ) -> list[tuple[Head, bytes]]:
-        """What the replicas answer to what needs no slot."""
-        told = self._replicas.broadcast("tell", ask, only_if_running)
+        """Return the replicas' answers to a request that needs no slot."""
+        asked = self._replicas.broadcast("query", request, only_if_running)
         try:
-            answers = await told.results_async(timeout_s=PATIENCE + 1, return_exceptions=True)
+            answers = await asked.results_async(
+                timeout_s=ANSWER_SECONDS + 1, return_exceptions=True
+            )
         except (TimeoutError, DeploymentUnavailableError):
             return []
         return [answer for answer in answers if isinstance(answer, tuple)]
 
-    def _cancelled(self, ask: RelayedRequest, answers: list[tuple[Head, bytes]]) -> Response:
+    def _cancelled(self, request: RelayedRequest, answers: list[tuple[Head, bytes]]) -> Response:
         head, body = min(answers, key=lambda answer: answer[0].status)
-        held = self._held.get(ask.path.removesuffix("/cancel"))
+        held = self._held.get(request.path.removesuffix("/cancel"))
         if head.status == 404 and held:
             # It waits, or its replica is about to go; or it has just ended, and is being told.
-            asyncio.get_running_loop().call_later(GRACE, held.cancel)
+            asyncio.get_running_loop().call_later(GRACE_SECONDS, held.cancel)
             return JSONResponse({})
         return _whole(head, body)
 
     def _health(self, answers: list[tuple[Head, bytes]]) -> Response:
-        """What the best says, and how many slots all have that serve."""
+        """Return the health of the best replica, with the slots of all that serve."""
         states = [json.loads(body)["status"] for _, body in answers]
         rank = [STATES.index(state) if state in STATES else len(STATES) for state in states]
         best, body = answers[rank.index(min(rank))]
@@ -219,12 +222,12 @@ class Ingress:
 
 
 def application(launch: Launch) -> Application:
-    """The Ray Serve application of a model.
+    """Return the Ray Serve application of a model.
 
     Args:
         launch: what each replica is to run. Its predict.py is at that path on every machine.
     """
-    places = launch.slots + QUESTIONS
+    places = launch.slots + QUERY_PLACES
     replicas = cast(Deployment, Replica).options(max_ongoing_requests=places).bind(launch)
     return cast(Deployment, Ingress).bind(replicas, launch.slots)
 
@@ -234,12 +237,12 @@ def _hang_up(answer: Answer) -> None:
         answer.cancel()
 
 
-def _is_async(ask: RelayedRequest) -> bool:
-    return ask.headers.get("prefer") == "respond-async"
+def _is_async(request: RelayedRequest) -> bool:
+    return request.headers.get("prefer") == "respond-async"
 
 
-def _id(ask: RelayedRequest) -> str:
-    return unquote(ask.path.rpartition("/")[2])
+def _id(request: RelayedRequest) -> str:
+    return unquote(request.path.rpartition("/")[2])
 
 
 async def _end(answer: Answer, after: ExitStack) -> None:

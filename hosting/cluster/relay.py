@@ -43,8 +43,8 @@ class Relay:
             base_url=url, trust_env=False, timeout=httpx2.Timeout(10, read=None, pool=None)
         )
 
-    async def send(self, ask: RelayedRequest) -> AsyncGenerator[Head | bytes, None]:
-        """Passes a request on; yields the answer's head, then its body in pieces.
+    async def send(self, request: RelayedRequest) -> AsyncGenerator[Head | bytes, None]:
+        """Pass a request on; yield the answer's head, then its body in pieces.
 
         Who stops listening hangs up, which cancels a prediction.
 
@@ -52,10 +52,10 @@ class Relay:
             Died: when the server is not there, or goes away in the middle.
         """
         try:
-            sent = ask.headers.items()
+            sent = request.headers.items()
             headers = [(name.encode("latin-1"), text.encode("latin-1")) for name, text in sent]
             async with self._http.stream(
-                ask.method, ask.path, content=ask.body, headers=headers
+                request.method, request.path, content=request.body, headers=headers
             ) as answer:
                 yield Head(answer.status_code, passed_on(answer.headers))
                 async for piece in answer.aiter_raw():
@@ -65,5 +65,5 @@ class Relay:
 
 
 def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers of a request or an answer that are not this hop's own, in small letters."""
+    """Return the headers that are not this hop's own, their names in small letters."""
     return {name.lower(): text for name, text in headers.items() if name.lower() not in OF_THE_HOP}

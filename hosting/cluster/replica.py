@@ -21,13 +21,13 @@ from ray import serve
 from hosting import log
 from hosting.backends.cog import ALONE, Cog, Died
 from hosting.backends.servers import Launch, Server
-from hosting.backends.supervision import LOOK, Health
+from hosting.backends.supervision import POLL_SECONDS, Health
 from hosting.cluster.relay import Head, Relay, RelayedRequest
 from hosting.states import State, Status
 
-PATIENCE = 3.0
+ANSWER_SECONDS = 3.0
 """Seconds that an answer to what needs no slot may take."""
-LONGEST = 900.0
+DRAIN_SECONDS = 900.0
 """Seconds that what runs may still take where a replica is to go."""
 
 
@@ -35,7 +35,7 @@ class Full(Exception):
     """No replica has a slot for a prediction."""
 
 
-class Company:
+class ConcurrencyGate:
     """The predictions that run beside one another at a replica, and those that wait to.
 
     Args:
@@ -50,7 +50,7 @@ class Company:
         self._empty.set()
 
     def close(self) -> None:
-        """Takes nobody any more."""
+        """Take no prediction any more."""
         self._free = -math.inf
 
     def has(self, path: str) -> bool:
@@ -59,7 +59,7 @@ class Company:
 
     @asynccontextmanager
     async def join(self, path: str, alone: bool) -> AsyncIterator[None]:
-        """Runs one beside the others or, when those have ended, alone. In the order they come.
+        """Run one beside the others or, when those have ended, isolated; in the order they come.
 
         Raises:
             Full: when there is no slot.
@@ -90,7 +90,7 @@ class Company:
 @serve.deployment(
     health_check_period_s=2,
     health_check_timeout_s=10,
-    graceful_shutdown_timeout_s=LONGEST,
+    graceful_shutdown_timeout_s=DRAIN_SECONDS,
     max_constructor_retry_count=3,
     max_queued_requests=16,
 )
@@ -100,7 +100,7 @@ class Replica:
     async def __init__(self, launch: Launch) -> None:  # type: ignore[misc]  # Serve awaits it
         log.configure_ours()
         self._watch: asyncio.Task[None] | None = None
-        self._company = Company(launch.slots)
+        self._gate = ConcurrencyGate(launch.slots)
         self._server = Server(launch, Path(tempfile.mkdtemp(prefix="stable-diffusion-replica-")))
         url = await self._server.start()
         self._cog, self._relay = Cog(url), Relay(url)
@@ -110,29 +110,29 @@ class Replica:
                 logs = await self._cog.setup_logs()
                 await self._server.end()
                 raise RuntimeError(f"{launch.name} could not start: {logs}")
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_SECONDS)
         self._watch = asyncio.create_task(self._until_dead())
 
-    async def relay(self, ask: RelayedRequest) -> AsyncGenerator[Head | bytes, None]:
-        """A prediction: the answer's head, which is Cog's 409 without a slot, its body in pieces.
+    async def relay(self, request: RelayedRequest) -> AsyncGenerator[Head | bytes, None]:
+        """Run a prediction; yield the answer's head (409 without a free slot) and its body.
 
         Raises:
             Died: when the Cog server did not answer, or not to the end.
         """
         if not self._server.runs:
-            self._company.close()
+            self._gate.close()
         try:
-            place = self._company.join(ask.path, alone=ALONE in ask.headers)
-            async with place, aclosing(self._relay.send(ask)) as pieces:
+            place = self._gate.join(request.path, alone=ALONE in request.headers)
+            async with place, aclosing(self._relay.send(request)) as pieces:
                 async for piece in pieces:
                     yield piece
         except Full:
             yield Head(409, {})
 
-    async def begin(self, ask: RelayedRequest) -> AsyncGenerator[Head | bytes, None]:
-        """A prediction whose answer, in two pieces, comes when it has begun; ends when it ends."""
-        headers = {**ask.headers, "accept": "text/event-stream", "prefer": ""}
-        async with aclosing(self.relay(replace(ask, headers=headers))) as pieces:
+    async def begin(self, request: RelayedRequest) -> AsyncGenerator[Head | bytes, None]:
+        """Run a prediction that is answered in two pieces when it has begun; end when it ends."""
+        headers = {**request.headers, "accept": "text/event-stream", "prefer": ""}
+        async with aclosing(self.relay(replace(request, headers=headers))) as pieces:
             head = await anext(pieces)
             assert isinstance(head, Head)
             if head.status != 200:
@@ -150,25 +150,26 @@ class Replica:
                         yield head
                         yield body
 
-    async def tell(
-        self, ask: RelayedRequest, only_if_running: bool = False
+    async def query(
+        self, request: RelayedRequest, only_if_running: bool = False
     ) -> tuple[Head, bytes] | None:
-        """What the Cog server answers to what needs no slot; None if it does not answer.
+        """Return the Cog server's answer to a request that needs no slot; None if it is silent.
 
         Args:
             only_if_running: None too if no prediction of this path runs here.
         """
-        if only_if_running and not self._company.has(ask.path):
+        if only_if_running and not self._gate.has(request.path):
             return None
         with suppress(Died, TimeoutError):
-            async with asyncio.timeout(PATIENCE), aclosing(self._relay.send(ask)) as pieces:
+            sent = self._relay.send(request)
+            async with asyncio.timeout(ANSWER_SECONDS), aclosing(sent) as pieces:
                 head = await anext(pieces)
                 assert isinstance(head, Head)
                 return head, await joined(pieces)
         return None
 
     async def check_health(self) -> None:
-        """Raises RuntimeError when the Cog server is of no use: Serve replaces this replica."""
+        """Raise RuntimeError when the Cog server can't serve: Serve replaces this replica."""
         if (status := await self._cog.status()).is_dead:
             raise RuntimeError(f"the Cog server says {status}")
 
@@ -180,16 +181,16 @@ class Replica:
     async def _until_dead(self) -> None:
         health = Health()
         while not health.is_lost(self._server):
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_SECONDS)
             await health.look(self._cog)
-        self._company.close()
-        await asyncio.sleep(LOOK)  # what it has said of its end is passed on first
+        self._gate.close()
+        await asyncio.sleep(POLL_SECONDS)  # what it has said of its end is passed on first
         await self._server.end()
         os._exit(1)
 
 
 def starting(prediction_id: str) -> tuple[Head, bytes]:
-    """What Cog answers of a prediction that has not begun."""
+    """Return Cog's document of a prediction that has not begun."""
     document = {"id": prediction_id, "status": Status.STARTING}
     body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body))}
@@ -197,5 +198,5 @@ def starting(prediction_id: str) -> tuple[Head, bytes]:
 
 
 async def joined(pieces: AsyncIterable[Head | bytes]) -> bytes:
-    """What is left of an answer's body."""
+    """Return the rest of an answer's body."""
     return b"".join([piece async for piece in pieces if isinstance(piece, bytes)])

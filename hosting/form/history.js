@@ -6,7 +6,7 @@ import { follow, isOver, makeCard, stop } from "./predictions.js";
 
 /** Cards that are shown at once. */
 const AT_ONCE = 12;
-/** Milliseconds after which the links in a card are made anew: long before their time is over. */
+/** Milliseconds after which the links in a card are made anew: long before they expire. */
 const STALE = 30 * 60 * 1000;
 
 /** @typedef {import("./predictions.js").Prediction} Prediction */

@@ -203,7 +203,7 @@ async function takeOver({ input, settings, task }, picture) {
     }
   }
   announce("Its settings are in the form");
-  form.lead(missing.length ? `The ${missing.join(" and the ")} could not be had again.` : "");
+  form.lead(missing.length ? `The ${missing.join(" and the ")} could not be loaded again.` : "");
   return missing.length === 0;
 }
 

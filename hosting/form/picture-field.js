@@ -271,7 +271,7 @@ export function makePictureField(input, changed, { paint, under, examples, resto
       taken(blob, name ?? ((blob instanceof File && blob.name) || `pasted ${title}.png`)),
     async takeFrom(url, name) {
       if (!URL.canParse(url, location.href)) {
-        field.say(`${url.slice(0, 100)} is no address.`);
+        field.say(`${url.slice(0, 100)} is not a URL.`);
         return false;
       }
       const { origin, pathname, search } = new URL(url, location.href);

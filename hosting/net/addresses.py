@@ -1,4 +1,4 @@
-"""Which addresses are the internet's, and which lead to inner networks."""
+"""Addresses: those of the internet, and those that lead to inner networks."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ import httpcore2
 
 from hosting.net.addresses import Networks, is_public
 
-LONGEST_URL = 4_000
+LONGEST_URL_CHARACTERS = 4_000
 """Characters of a URL. A signed one of an object store has about half of that."""
-MOST_DIALLED = 4
+MOST_ADDRESSES = 4
 """Addresses of one host that are tried, however many its name has."""
 USER_AGENT = "stable-diffusion-hosting"
 """Sent with downloads, since some sites answer 403 to a client without a name."""
@@ -39,7 +39,7 @@ class FetchError(Exception):
 async def download(
     url: str, *, largest: int, seconds: float, allowed: Networks = (), redirects: int = 3
 ) -> bytes:
-    """The file at a URL.
+    """Return the file at a URL.
 
     Args:
         url: http or https, see `check_url`.
@@ -95,7 +95,7 @@ async def post(
 
 
 def check_url(url: str) -> None:
-    """Looks at a URL's text alone: whether its host leads to a public address is not looked up.
+    """Check a URL's text: whether its host leads to a public address is not looked up.
 
     Taken are `http://` and `https://`, a host's name or its address in the usual form, and a port
     from 1 to 65535: at most 4,000 characters, all of them printable ASCII, no backslash.
@@ -111,8 +111,10 @@ def check_url(url: str) -> None:
 
 def _parsed(url: str) -> httpcore2.URL:
     # By hand, since urllib repairs what it should refuse, and another program repairs otherwise.
-    if len(url) > LONGEST_URL:
-        raise FetchError(f"the URL has {len(url):,} characters; give at most {LONGEST_URL:,}")
+    if len(url) > LONGEST_URL_CHARACTERS:
+        raise FetchError(
+            f"the URL has {len(url):,} characters; give at most {LONGEST_URL_CHARACTERS:,}"
+        )
     if strange := re.search(r"[^!-\[\]-~]", url):
         raise FetchError(
             f"the URL holds the character {strange[0]!a}; give printable ASCII without spaces and "
@@ -120,7 +122,7 @@ def _parsed(url: str) -> httpcore2.URL:
         )
     parts = re.fullmatch(r"(https?)://([^/?#]*)([^#]*)(?:#.*)?", url, re.IGNORECASE)
     if parts is None:
-        raise FetchError(f"{url[:60]!r} is no URL that starts with http:// or https://")
+        raise FetchError(f"{url[:60]!r} is not a URL that starts with http:// or https://")
     scheme, authority, target = parts[1].lower(), parts[2].lower(), parts[3]
     if "@" in authority:
         raise FetchError("the URL holds a user name or password; give it without")
@@ -162,7 +164,7 @@ def _target(url: str, location: bytes) -> str:
     try:
         return urljoin(url, location.decode("latin-1"))
     except ValueError:
-        raise FetchError(f"{_host(url)} redirects to what is no URL") from None
+        raise FetchError(f"{_host(url)} redirects to something that is not a URL") from None
 
 
 # The connection
@@ -183,7 +185,7 @@ class _Network(httpcore2.AnyIOBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        addresses = (await _addresses(host, port, self.allowed))[:MOST_DIALLED]
+        addresses = (await _addresses(host, port, self.allowed))[:MOST_ADDRESSES]
         # One that swallows what it is sent must leave time for the next.
         share = timeout and timeout / len(addresses)
         for address in addresses:

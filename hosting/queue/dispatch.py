@@ -68,20 +68,27 @@ class Dispatcher:
         Raises:
             SetupFailed: when a server of our own never came up.
         """
-        await self._give_a_sign(self._store.heartbeats.enter)
+        await self._send_heartbeat(self._store.heartbeats.register)
         swept = partial(sweep.run, self._settings, self._store, self._files, self._timings.sweep)
-        loops = (self._feed, self._beat, self._poll, self.downloads.run, self._webhooks.run, swept)
+        loops = (
+            self._fill_endpoints,
+            self._send_heartbeats,
+            self._reconcile,
+            self.downloads.run,
+            self._webhooks.run,
+            swept,
+        )
         try:
             async with asyncio.TaskGroup() as tasks:
                 for endpoint in self.endpoints:
                     tasks.create_task(endpoint.supervise(self._timings.poll))
                 for loop in loops:
-                    tasks.create_task(_run_again_and_again(loop))
+                    tasks.create_task(_retry_forever(loop))
         finally:
             # Before the endpoints go: else it would look as if their workers had died.
             await self._halt()
             with contextlib.suppress(Unavailable):  # it will be found dead
-                await self._store.heartbeats.leave(self.front_id)
+                await self._store.heartbeats.unregister(self.front_id)
             await asyncio.gather(*(endpoint.close() for endpoint in self.endpoints))
 
     async def stop(self, hurry: asyncio.Event) -> None:
@@ -124,7 +131,7 @@ class Dispatcher:
             await self._runs[prediction_id].cancel()
         self.wake(prediction_id)
 
-    async def _feed(self) -> None:
+    async def _fill_endpoints(self) -> None:
         while True:
             self._news.clear()
             for endpoint in self.endpoints:
@@ -150,19 +157,19 @@ class Dispatcher:
         is_seen = time.monotonic() - self._seen_at < self._timings.dead_after
         return is_seen and not self._stopping.is_set()
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
             await asyncio.sleep(self._timings.heartbeat)
-            await self._give_a_sign(self._store.heartbeats.beat)
+            await self._send_heartbeat(self._store.heartbeats.beat)
 
-    async def _give_a_sign(self, beat: Callable[[str, float], Awaitable[list[str]]]) -> None:
+    async def _send_heartbeat(self, beat: Callable[[str, float], Awaitable[list[str]]]) -> None:
         seen_at = time.monotonic()
         for prediction_id in await beat(self.front_id, self._timings.dead_after):
             log.info("taken up again", prediction=prediction_id)
             self.wake(prediction_id)
         self._seen_at = seen_at
 
-    async def _poll(self) -> None:
+    async def _reconcile(self) -> None:
         """Do to what runs here what was done to it at other fronts."""
         while True:
             await asyncio.sleep(self._timings.poll)
@@ -209,7 +216,7 @@ class Dispatcher:
         if written:  # else it was no longer ours
             self.metrics.ran(run.prediction, written, run.endpoint)
         self.wake(prediction_id)
-        await run.tidy(written.output if written else ())
+        await run.remove_stale_outputs(written.output if written else ())
 
     async def _halt(self) -> None:
         for task in self._tasks:
@@ -217,7 +224,7 @@ class Dispatcher:
         await asyncio.gather(self.downloads.halt(), *self._tasks, return_exceptions=True)
 
 
-async def _run_again_and_again(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def _retry_forever(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a loop, and again when the database or the disk fails it."""
     while True:
         try:

@@ -55,11 +55,11 @@ class Downloads:
         self._news = asyncio.Event()
 
     def wake(self) -> None:
-        """A prediction is new, or has changed."""
+        """Look for predictions whose files are to be fetched."""
         self._news.set()
 
     async def run(self) -> None:
-        """Fetches until cancelled; what has begun then goes on, see `halt`."""
+        """Fetch until cancelled; what has begun then goes on, see `halt`."""
         while True:
             self._news.clear()
             for waiting in await self._predictions.unready(self._front_id):
@@ -71,7 +71,7 @@ class Downloads:
             await within(self._news, self._timings.poll)
 
     async def now(self, token_id: str, url: str) -> bytes:
-        """The picture that a URL leads to, for someone who waits for it.
+        """Return the picture that a URL leads to, for someone who waits for it.
 
         Raises:
             NoTurn: when too much is being fetched.
@@ -92,7 +92,7 @@ class Downloads:
         return len(tokens) < AT_ONCE and tokens.count(token_id) < EACH_AT_ONCE
 
     async def halt(self) -> None:
-        """Breaks off what has begun; it is fetched after the next start."""
+        """Break off what has begun; it is fetched after the next start."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -129,7 +129,7 @@ class Downloads:
 
 
 async def picture(settings: Settings, url: str) -> bytes:
-    """The picture that a client's URL leads to.
+    """Return the picture that a client's URL leads to.
 
     Raises:
         FetchError: when it leads to none.
@@ -141,5 +141,5 @@ async def picture(settings: Settings, url: str) -> bytes:
         allowed=settings.networks,
     )
     if mime.picture_type(data) is None:
-        raise fetch.FetchError(f"what {url[:100]} leads to is no picture; {mime.TAKEN}")
+        raise fetch.FetchError(f"{url[:100]} is not a picture; {mime.TAKEN}")
     return data

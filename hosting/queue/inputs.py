@@ -22,18 +22,18 @@ RENAMED_VALUES = {"K-LMS": "KLMS"}
 SIZE_NAMES = ("size", "image_dimensions")
 SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", re.ASCII | re.IGNORECASE)
 RATIO = re.compile(r"\s*(\d{1,5}(?:\.\d{1,5})?)\s*:\s*(\d{1,5}(?:\.\d{1,5})?)\s*", re.ASCII)
-BASE = 768
+ASPECT_RATIO_SIDE_PIXELS = 768
 """Side in pixels of the square whose area an `aspect_ratio` aims at: the native one of SD 2.1."""
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 FILE_SCHEMES = ("http://", "https://", "data:")
-LONGEST_QUOTE = 50
+LONGEST_QUOTE_CHARACTERS = 50
 """Characters of a value that a fault quotes."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with one input.
+    """A fault of one input.
 
     type: required, invalid_type, enum, number_gte, number_lte, format or conflict, most of which
         are Replicate's.
@@ -71,7 +71,7 @@ class _Refused(Exception):
 def read(
     inputs: Mapping[str, Any], schema: Mapping[str, Any], defaults: Mapping[str, Any] = {}
 ) -> dict[str, Any]:
-    """The inputs as the endpoint's schema names and types them.
+    """Return the inputs as the endpoint's schema names and types them.
 
     Nulls and names that the schema lacks are dropped, the originals' names become the schema's,
     `size` and `aspect_ratio` become width and height, and numbers and booleans may be given as
@@ -134,7 +134,7 @@ def read(
 
 
 def file_inputs(schema: Mapping[str, Any]) -> set[str]:
-    """The names of the inputs that are files.
+    """Return the names of the inputs that are files.
 
     Args:
         schema: the endpoint's OpenAPI document.
@@ -143,7 +143,7 @@ def file_inputs(schema: Mapping[str, Any]) -> set[str]:
 
 
 def _properties(schema: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the schema says of each input, in its order, with its choices and `required`."""
+    """Return each input's schema, in its order, with its choices and `required`."""
     schemas = schema["components"]["schemas"]
     inputs = schemas["Input"]
     resolved = {}
@@ -175,14 +175,16 @@ def _size(
 
     def distance(size: tuple[int, int]) -> tuple[float, float]:
         width, height = size
-        return abs(math.log(width / height / ratio)), abs(math.log(width * height / BASE**2))
+        return abs(math.log(width / height / ratio)), abs(
+            math.log(width * height / ASPECT_RATIO_SIDE_PIXELS**2)
+        )
 
     choices = (properties[name]["enum"] for name in ("width", "height"))
     return min(itertools.product(*choices), key=distance)
 
 
 def _value(value: object, wanted: Mapping[str, Any]) -> Any:
-    """A value as the schema wants it.
+    """Return a value as the schema wants it.
 
     Raises:
         _Refused: when it is not to be had.
@@ -243,7 +245,7 @@ _READERS: Mapping[str, Callable[[object], Any]] = {
 
 
 def _allowed(wanted: Mapping[str, Any]) -> str:
-    """What the schema takes, as advice."""
+    """Return advice: what the schema takes."""
     if "enum" in wanted:
         return "give one of " + ", ".join(map(str, wanted["enum"]))
     if wanted.get("format") == "uri":
@@ -262,10 +264,14 @@ def _quote(value: object) -> str:
     """`value` as a reader of JSON knows it, cut to a length that fits a sentence."""
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
-    if isinstance(value, int) and value.bit_length() > 3 * LONGEST_QUOTE:
-        return "a number of so many digits"
+    if isinstance(value, int) and value.bit_length() > 3 * LONGEST_QUOTE_CHARACTERS:
+        return "a number with that many digits"
     if isinstance(value, str):
-        cut = value if len(value) <= LONGEST_QUOTE else value[: LONGEST_QUOTE - 1] + "…"
+        cut = (
+            value
+            if len(value) <= LONGEST_QUOTE_CHARACTERS
+            else value[: LONGEST_QUOTE_CHARACTERS - 1] + "…"
+        )
         return json.dumps(_encodable(cut), ensure_ascii=False)
     return json.dumps(value)
 

@@ -1,4 +1,4 @@
-"""What a client asks for becomes a prediction in the queue, or every fault is named."""
+"""Intake: a client's inputs become a prediction in the queue, or every fault is named."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hosting.storage.files import LINKED, Files, InputFile, file_of_upload, fold
 from hosting.storage.store import Store
 from hosting.storage.tables import Token, new_id
 
-LARGEST_INPUT = 2**20
+LARGEST_INPUT_BYTES = 2**20
 """Bytes that the inputs may have as JSON, without the files in them."""
 SEEDS = 2**32
 OWN_UPLOAD = re.compile(r"/v1/files/([a-z0-9]{1,64})")
@@ -37,7 +37,7 @@ class QueueFull(Exception):
 
 @dataclass(frozen=True)
 class NewPrediction:
-    """What a client asks for.
+    """A prediction that a client asks for.
 
     Args:
         token: whose it is.
@@ -139,7 +139,7 @@ class Intake:
         return accepted
 
     async def _local(self, new: NewPrediction, url: str) -> bytes | None:
-        """The picture of a data URL, or of a link to a file of ours; None for what is elsewhere.
+        """Return the picture of a data URL, or of a link of ours; None for any other URL.
 
         Raises:
             FetchError: when it is none, or too large; or when the URL can't be one.
@@ -159,11 +159,11 @@ class Intake:
         if len(data) > most * 2**20:
             raise fetch.FetchError(f"The file has more than {most} MiB")
         if mime.picture_type(data) is None:
-            raise fetch.FetchError(f"The file is no picture; {mime.TAKEN}")
+            raise fetch.FetchError(f"The file is not a picture; {mime.TAKEN}")
         return data
 
     async def _own_file(self, new: NewPrediction, url: str) -> str | None:
-        """The file of ours that a URL means, if it is one of ours and may be read by who asks."""
+        """Return the file of ours that a URL means, if it is one that the client may read."""
         parts = urlsplit(url)
         if parts.netloc.lower() not in new.hosts:
             return None
@@ -216,19 +216,19 @@ def _shown(sent: Mapping[str, Any], files: Set[str]) -> dict[str, Any]:
 
 
 def _faults_of_json(shown: Mapping[str, Any]) -> list[Fault]:
-    """What is wrong with what will be shown as the prediction's input."""
+    """Return what is wrong with the input as the prediction will show it."""
     try:
         size = len(json.dumps(shown, ensure_ascii=False, allow_nan=False).encode())
     except (ValueError, RecursionError):
         sentence = "The inputs have numbers or characters that JSON and Unicode do not have"
         return [Fault("format", "input", sentence)]
-    if size > LARGEST_INPUT:
+    if size > LARGEST_INPUT_BYTES:
         return [Fault("too_large", "input", "The inputs have more than 1 MiB, files left aside")]
     return []
 
 
 def _decoded(url: str) -> bytes:
-    """What a data URL holds."""
+    """Return the content of a data URL."""
     head, comma, text = url.partition(",")
     if not comma:
         raise fetch.FetchError("The data URL has no comma, and so no data")

@@ -1,4 +1,4 @@
-"""What Prometheus asks at `/metrics`: the queue, how long things take, what fails, the endpoints.
+"""The metrics for Prometheus: the queue, durations, failures and endpoints.
 
 Source of the names: https://prometheus.io/docs/practices/naming.
 """
@@ -22,18 +22,20 @@ STATES = (
     State.UNHEALTHY,
     State.UNREACHABLE,
 )
-SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500)
+BUCKET_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500)
 """Bounds of the histograms: from a few steps of the demo model to a queue of an hour."""
 
 
 class Metrics:
-    """What this front has seen since it started. Several fronts have their own each."""
+    """The counts of this front since it started. Several fronts have their own each."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
 
         def histogram(name: str, description: str) -> Histogram:
-            return Histogram(name, description, ["task"], buckets=SECONDS, registry=self._registry)
+            return Histogram(
+                name, description, ["task"], buckets=BUCKET_SECONDS, registry=self._registry
+            )
 
         def gauge(name: str, description: str, *labels: str) -> Gauge:
             return Gauge(name, description, labels, registry=self._registry)
@@ -75,7 +77,7 @@ class Metrics:
         )
 
     def ran(self, before: Prediction, after: Prediction, endpoint: Endpoint) -> None:
-        """An endpoint had a prediction, which may be over now.
+        """Count a run of a prediction, which may be over now.
 
         Args:
             before: the prediction as it began there.

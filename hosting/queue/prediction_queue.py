@@ -22,7 +22,7 @@ PING_SECONDS = 15.0
 
 
 class Place(TypedDict):
-    """Where a prediction is that waits."""
+    """The place of a prediction that waits."""
 
     position: int
     """1 is the next."""
@@ -31,7 +31,7 @@ class Place(TypedDict):
 
 
 class PredictionQueue:
-    """What can be done with predictions, by whoever has let their owner in.
+    """The operations on predictions; who may do them, the routes have checked.
 
     All methods raise `Unavailable` when the database can't be reached.
     """

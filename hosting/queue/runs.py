@@ -59,14 +59,14 @@ class Run:
         self._webhooks = webhooks
         self._timings = timings
         self._attempt = f"{prediction.id}-{secrets.token_hex(4)}"
-        """What Cog calls it."""
+        """Its id for Cog."""
 
     async def execute(self) -> Outcome:
         """Have the prediction run, and return what is to be written of it, whatever happens."""
         about = {"prediction": self.prediction.id, "endpoint": self.endpoint.name}
         log.info("started", **about)
         try:
-            ended = await self._listen()
+            ended = await self._consume_events()
         except asyncio.CancelledError:
             return Requeued("this process ends")
         except Exception as fault:
@@ -84,21 +84,21 @@ class Run:
         """Stop it between two steps, if it has come to the endpoint."""
         await self.endpoint.cog.cancel(self._attempt)
 
-    async def tidy(self, kept: Collection[str]) -> None:
+    async def remove_stale_outputs(self, keep: Collection[str]) -> None:
         """Remove what this attempt and those before it have made.
 
         Args:
-            kept: but not the files of these names.
+            keep: but not the files of these names.
         """
         prediction = self.prediction
         try:
             await asyncio.to_thread(
-                self._files.remove_outputs, prediction.id, prediction.attempt, kept
+                self._files.remove_outputs, prediction.id, prediction.attempt, keep
             )
         except OSError as fault:
             log.warning("files are left", prediction=prediction.id, reason=str(fault))
 
-    async def _listen(self) -> Ended:
+    async def _consume_events(self) -> Ended:
         """Have it run, keep what comes, and return how it ended."""
         prediction = self.prediction
         inputs = {**prediction.request, **await asyncio.to_thread(self._input_urls)}
@@ -110,14 +110,14 @@ class Run:
                 match kind:
                     case "start":
                         # Who cancelled before that found nothing at Cog to cancel.
-                        if await self._store.predictions.begin(self.prediction):
+                        if await self._store.predictions.mark_started(self.prediction):
                             await self.cancel()
                     case "log":
                         self._change(logs=self.prediction.logs + str(data.get("data", "")))
                     case "metric":
                         self._take_metric(data["name"], data["value"])
                     case "output":
-                        await self._write_output(str(data["chunk"]))
+                        await self._store_output(str(data["chunk"]))
                     case "completed":
                         # Ours has the pictures by our names.
                         self._change(metrics={**data.get("metrics", {}), **self.prediction.metrics})
@@ -142,7 +142,7 @@ class Run:
     async def _save(self) -> bool:
         """Write how far it is, and return whether it is to be cancelled."""
         try:
-            return await self._store.predictions.save(self.prediction)
+            return await self._store.predictions.record_progress(self.prediction)
         except Unavailable as error:  # its end will be written, whatever it takes
             log.warning("not saved", prediction=self.prediction.id, reason=str(error))
             return False
@@ -155,19 +155,19 @@ class Run:
         urls = self._files.data_urls(self.prediction.id, files.values())
         return dict(zip(files, urls, strict=True))
 
-    async def _write_output(self, url: str) -> None:
+    async def _store_output(self, url: str) -> None:
         """Write a picture that came as a data URL."""
         head = DATA_URL.match(url)
         if head is None:
-            raise Died("its result is no picture")
+            raise Died("its result is not a picture")
         try:
             data = base64.b64decode(url[head.end() :], validate=True)
         except binascii.Error:
-            raise Died("its result is no picture") from None
+            raise Died("its result is not a picture") from None
         kind = mime.picture_type(data)
         ending = next((ending for ending, one in TYPES.items() if one == kind), None)
         if ending is None:
-            raise Died("its result is no picture")
+            raise Died("its result is not a picture")
         prediction = self.prediction
         file = OutputFile(len(prediction.output), prediction.attempt, ending)
         await asyncio.to_thread(self._files.write, file.path(prediction.id), data)

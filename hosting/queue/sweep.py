@@ -1,4 +1,4 @@
-"""What is too old is removed: predictions, uploads, and files that nothing refers to."""
+"""The sweep: removes old predictions and uploads, and files that nothing refers to."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ AT_ONCE, EACH_AT_ONCE = 32, 4
 
 
 def signature(secret: str, delivery_id: str, timestamp: int, body: bytes) -> str:
-    """What the header `webhook-signature` holds.
+    """Return the value of the header `webhook-signature`.
 
     Source: https://replicate.com/docs/topics/webhooks/verify-webhook.
 
@@ -68,7 +68,7 @@ class Webhooks:
         self._news.set()
 
     async def run(self) -> None:
-        """Calls what is due, until cancelled."""
+        """Call what is due, until cancelled."""
         try:
             while True:
                 self._news.clear()

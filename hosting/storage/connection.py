@@ -21,15 +21,15 @@ OPTIONS = {
     # A process that is frozen in a transaction must not hold the others up: the server ends it.
     "options": "-c lock_timeout=20s -c idle_in_transaction_session_timeout=10s",
 }
-"""How PostgreSQL is spoken to and waited for, where the URL does not say otherwise."""
-BUSY = 20000
+"""The options of connections to PostgreSQL, where the URL does not give them."""
+BUSY_MILLISECONDS = 20000
 """Milliseconds that a transaction waits for another that writes to the SQLite file."""
-CACHE = 128
+CACHE_KIBIBYTES = 128
 """KiB of the SQLite file that each connection keeps. The system keeps it for all of them."""
 
 
 def connect(where: Path | str, most: int) -> Engine:
-    """An engine, which connects when it is first used.
+    """Return an engine, which connects when it is first used.
 
     Args:
         where: the SQLite file, or PostgreSQL's URL.
@@ -56,14 +56,14 @@ def connect(where: Path | str, most: int) -> Engine:
 
 
 def for_readers(engine: Engine) -> Engine:
-    """The same for transactions that only read: they see one moment, and wait for nobody."""
+    """Return one for transactions that only read: they see one moment, and wait for nobody."""
     if engine.dialect.name == "sqlite":
         return engine.execution_options(is_reader=True)
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
 def shown(where: Path | str) -> str:
-    """The database as a sentence names it: without the password."""
+    """Return the database's name for messages: without the password."""
     if isinstance(where, Path):
         return f"the database {where}"
     return "the database that DATABASE_URL names"
@@ -79,7 +79,7 @@ def reason(error: BaseException, where: Path | str) -> str:
 
 
 def _of_the_server(context: ExceptionContext) -> OperationalError | None:
-    """What has befallen a transaction, as the error that whoever tries again looks for."""
+    """Raise a transaction's fault as the error that is tried again."""
     error = context.original_exception
     if not isinstance(error, IdleInTransactionSessionTimeout):
         return None
@@ -95,8 +95,8 @@ def _configure(connection: Any, _record: object) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        f"busy_timeout={BUSY}",
-        f"cache_size=-{CACHE}",
+        f"busy_timeout={BUSY_MILLISECONDS}",
+        f"cache_size=-{CACHE_KIBIBYTES}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -24,7 +24,7 @@ from hosting.storage.tables import Base, Secret
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 Work = Callable[Concatenate[Session, Given], Result]
-"""What is done in one transaction."""
+"""The work of one transaction."""
 
 THREADS = 8
 """Transactions, and so connections, at the same time. SQLite lets one of them write."""
@@ -81,7 +81,7 @@ class Database:
     async def read(
         self, work: Work[Given, Result], *arguments: Given.args, **options: Given.kwargs
     ) -> Result:
-        """The same for what only reads, which waits for nobody who writes."""
+        """Do the same for work that only reads, which waits for nobody who writes."""
 
         def look() -> Result:
             with _asking(), self._readers.begin() as session:
@@ -108,7 +108,7 @@ class Database:
                 await asyncio.sleep(1)
 
     def close(self) -> None:
-        """Closes its connections."""
+        """Close its connections."""
         self._threads.shutdown()
         self._engine.dispose()
 
@@ -118,7 +118,7 @@ class Database:
 
 @contextmanager
 def _asking() -> Iterator[None]:
-    """Raises Unavailable for SQLAlchemy's error, which nobody outside of this package knows."""
+    """Raise Unavailable for SQLAlchemy's error, which is unknown outside of this package."""
     try:
         yield
     except OperationalError as error:
@@ -128,21 +128,21 @@ def _asking() -> Iterator[None]:
 def secret(session: Session, name: str) -> bytes:
     """32 random bytes that stay the same; drawn when first asked for."""
     lock(session, "secrets")
-    kept = session.get(Secret, name)
-    if kept is None:
-        kept = Secret(name=name, value=secrets.token_hex(32))
-        session.add(kept)
-    return bytes.fromhex(kept.value)
+    row = session.get(Secret, name)
+    if row is None:
+        row = Secret(name=name, value=secrets.token_hex(32))
+        session.add(row)
+    return bytes.fromhex(row.value)
 
 
 def lock(session: Session, what: str) -> None:
-    """Waits until no other transaction has locked the same, and has it to this one's end."""
+    """Wait until no other transaction has locked the same, and lock it to this one's end."""
     if is_shared(session):  # with SQLite, nobody else writes anyway
         session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
 
 
 def clock(session: Session) -> float:
-    """The time by which fronts see whether others live: the database's, as theirs may differ."""
+    """Return the time that heartbeats go by: the database's, as the fronts' may differ."""
     if is_shared(session):
         return float(
             session.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one()

@@ -22,7 +22,7 @@ the last is a minute after it. The others are called once, as by Replicate."""
 def due(
     session: Session, being_called: list[str], front_id: str, limit: int
 ) -> list[tuple[str, str, str]]:
-    """The ids of what a front may call now, of its prediction and its token: the tokens in turn.
+    """Return the ids of the deliveries due, of their predictions and tokens: tokens in turn.
 
     Of each prediction it is the oldest alone, so that the order is kept.
     """
@@ -40,7 +40,7 @@ def due(
 
 
 def claim(session: Session, delivery_id: str, front_id: str) -> tuple[Prediction, str, str] | None:
-    """The prediction, its token's secret and the URL, for a try; None if another front calls."""
+    """Return the prediction, its token's secret and the URL; None if another front calls."""
     due = (Delivery.id == delivery_id) & (Delivery.due_at <= time.time()) & _is_own(front_id)
     delivery = session.scalar(select(Delivery).where(due).with_for_update(skip_locked=True))
     if delivery is None:
@@ -59,7 +59,7 @@ def claim(session: Session, delivery_id: str, front_id: str) -> tuple[Prediction
 
 
 def finish(session: Session, delivery_id: str, front_id: str, is_taken: bool) -> None:
-    """A call was made: it is over if it was taken, else it may be made again."""
+    """Note that a call was made: it is over if it was taken, else it may be made again."""
     own = (Delivery.id == delivery_id) & (Delivery.front_id == front_id)
     delivery = session.scalar(select(Delivery).where(own).with_for_update())
     if delivery is None:

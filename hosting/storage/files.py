@@ -23,11 +23,11 @@ from pathlib import Path
 from hosting.storage import mime
 
 LINKED = "/files/"
-"""What the paths of files begin with in our URLs."""
+"""The beginning of the paths of files in our URLs."""
 OUTPUT = re.compile(
     r"predictions/[a-z0-9]{1,64}/out-\d+(?:-(?P<attempt>\d+))?\.(?P<ending>png|webp|jpg)"
 )
-"""What we encoded ourselves; anything else came from a client."""
+"""Files that we encoded ourselves; all others came from clients."""
 TYPES = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
 _PATH = re.compile(r"(predictions/[a-z0-9]{1,64}/[a-z0-9_.-]{1,64}|uploads/[a-z0-9]{1,64})")
 _ENTRY = re.compile(r"[a-z0-9]{1,64}|\.[a-z0-9]{1,64}\.part")
@@ -49,12 +49,12 @@ class InputFile:
 
     @classmethod
     def sent(cls, name: str) -> InputFile:
-        """The file that came with the request, of the input of a name."""
+        """Return the file that came with the request for the input of a name."""
         return cls(f"in-{name}")
 
     @classmethod
     def fetched(cls, name: str) -> InputFile:
-        """A new file for what is fetched for the input of a name.
+        """Return a new file for what is fetched for the input of a name.
 
         No two are the same: a front that was frozen may be fetching another picture.
         """
@@ -67,7 +67,7 @@ class InputFile:
 
     @property
     def placeholder(self) -> dict[str, str]:
-        """What a record's `input` has in the file's place."""
+        """The value in the prediction's `input` in the file's place."""
         return {"file": self.location}
 
     def path(self, prediction_id: str) -> str:
@@ -101,22 +101,22 @@ class OutputFile:
 
 
 def folder_of_prediction(prediction_id: str) -> str:
-    """The path of a prediction's folder."""
+    """Return the path of a prediction's folder."""
     return f"predictions/{prediction_id}"
 
 
 def file_of_prediction(prediction_id: str, name: str) -> str:
-    """The path of a file of a prediction, by its name there."""
+    """Return the path of a file of a prediction, by its name there."""
     return f"{folder_of_prediction(prediction_id)}/{name}"
 
 
 def file_of_upload(upload_id: str) -> str:
-    """The path of what a client has sent."""
+    """Return the path of what a client has sent."""
     return f"uploads/{upload_id}"
 
 
 def link_path(path: str) -> str:
-    """The path of a file in our URLs."""
+    """Return the path of a file in our URLs."""
     return f"{LINKED}{path}"
 
 
@@ -133,7 +133,7 @@ class Files:
             Path(self._folder, kind).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, name: str) -> str:
-        """Where a file lies.
+        """Return the path of a file on the disk.
 
         Args:
             name: such as `predictions/<id>/out-0.png` or `uploads/<id>`.
@@ -142,7 +142,7 @@ class Files:
             ValueError: when it is no name of a file of ours.
         """
         if not _PATH.fullmatch(name) or name.rpartition("/")[2].startswith("."):
-            raise ValueError(f"{name!r} is no file of ours")
+            raise ValueError(f"{name!r} is not a file of ours")
         return f"{self._folder}/{name}"
 
     def is_there(self, name: str) -> bool:
@@ -150,12 +150,12 @@ class Files:
         return os.path.isfile(self.path(name))
 
     def read(self, name: str) -> bytes:
-        """What is in a file."""
+        """Return what is in a file."""
         with open(self.path(name), "rb") as file:
             return file.read()
 
     def data_url(self, name: str) -> str:
-        """A picture that lies here, as a data URL."""
+        """Return a picture that lies here, as a data URL."""
         data = self.read(name)
         kind = mime.picture_type(data) or "application/octet-stream"
         return f"data:{kind};base64,{base64.b64encode(data).decode()}"
@@ -165,7 +165,7 @@ class Files:
         return [self.data_url(file_of_prediction(prediction_id, name)) for name in names]
 
     def write(self, name: str, data: bytes) -> None:
-        """Writes a file: whole, and on the disk, or not at all."""
+        """Write a file: whole, and on the disk, or not at all."""
         path = self.path(name)
         folder, file_name = os.path.split(path)
         part = f"{folder}/.{file_name}.part"
@@ -183,10 +183,10 @@ class Files:
             _sync(changed)
 
     def remove(self, name: str) -> None:
-        """Removes a file, or the folder `predictions/<id>`, if it is there."""
+        """Remove a file, or the folder `predictions/<id>`, if it is there."""
         kind, _, entry = name.partition("/")
         if kind not in ("predictions", "uploads") or not _ENTRY.fullmatch(entry):
-            raise ValueError(f"{name!r} is no file of ours")
+            raise ValueError(f"{name!r} is not a file of ours")
         path = f"{self._folder}/{name}"
         with contextlib.suppress(FileNotFoundError):  # another front removes it too
             if os.path.isdir(path) and not os.path.islink(path):
@@ -194,17 +194,17 @@ class Files:
             else:
                 os.unlink(path)
 
-    def remove_outputs(self, prediction_id: str, attempt: int, kept: Collection[str]) -> None:
-        """Removes what an attempt at a prediction, and those before it, have made.
+    def remove_outputs(self, prediction_id: str, attempt: int, keep: Collection[str]) -> None:
+        """Remove what an attempt at a prediction, and those before it, have made.
 
         Args:
-            kept: but not the files of these names.
+            keep: but not the files of these names.
         """
         folder = folder_of_prediction(prediction_id)
         with contextlib.suppress(FileNotFoundError):  # it has none
             for name in os.listdir(f"{self._folder}/{folder}"):
-                made = OUTPUT.fullmatch(f"{folder}/{name}")
-                if made and name not in kept and int(made["attempt"] or 1) <= attempt:
+                output = OUTPUT.fullmatch(f"{folder}/{name}")
+                if output and name not in keep and int(output["attempt"] or 1) <= attempt:
                     _unlink(f"{self._folder}/{folder}/{name}")
 
     def old(self, before: float) -> Iterator[tuple[str, str]]:
@@ -218,13 +218,13 @@ class Files:
 
 
 def _unlink(path: str) -> None:
-    """Removes a file, if it is there."""
+    """Remove a file, if it is there."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
 
 
 def _sync(folder: str) -> None:
-    """Waits until the names in a folder are on the disk."""
+    """Wait until the names in a folder are on the disk."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)

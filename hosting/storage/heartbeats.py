@@ -1,4 +1,4 @@
-"""Which fronts are there. Each says so again and again; one that has not for long is dead.
+"""Heartbeats: each front writes one again and again; one without for long is dead.
 
 Each function is one transaction's work. What a dead front had goes to the others. It may only have
 been frozen: when it comes back, what it had is no longer its own, and it may write none of it.
@@ -14,7 +14,7 @@ from hosting.storage.database import clock, is_shared, lock
 from hosting.storage.tables import Heartbeat
 
 
-def enter(session: Session, front_id: str, dead_after: float) -> list[str]:
+def register(session: Session, front_id: str, dead_after: float) -> list[str]:
     """Note that a front is there from now on; see `beat`."""
     if not is_shared(session):  # whoever else was there is not any more: there can be but one
         session.execute(delete(Heartbeat))
@@ -38,6 +38,6 @@ def beat(session: Session, front_id: str, dead_after: float) -> list[str]:
     return predictions.requeue_orphans(session)
 
 
-def leave(session: Session, front_id: str) -> None:
+def unregister(session: Session, front_id: str) -> None:
     """Note that a front is gone, and has nothing."""
     session.execute(delete(Heartbeat).where(Heartbeat.id == front_id))

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 
 STEPS = Path(__file__).parent / "migrations"
 LOCK = 5_283_914
-"""What fronts that start together hold in turn; a number of nobody else's, hopefully."""
+"""The advisory lock of fronts that start together; a number of nobody else's, hopefully."""
 
 
 class UnknownTables(Exception):
@@ -23,7 +23,7 @@ class UnknownTables(Exception):
 
 
 def migrate(engine: Engine, models: MetaData) -> None:
-    """Makes the tables, or brings them up to date: all of it, or nothing.
+    """Make the tables, or bring them up to date: all of it, or nothing.
 
     Args:
         models: the tables as the code has them.
@@ -48,7 +48,7 @@ def migrate(engine: Engine, models: MetaData) -> None:
 
 
 def _before_steps(connection: Connection) -> str | None:
-    """The step that is like a database from before there were steps; None for an empty one."""
+    """Return the step that a database from before the steps is at; None for an empty one."""
     inspector = inspect(connection)
     if not inspector.has_table("predictions"):
         return None
@@ -57,7 +57,7 @@ def _before_steps(connection: Connection) -> str | None:
 
 
 def _check(connection: Connection, models: MetaData) -> None:
-    """Raises UnknownTables where the steps have led to other tables than the code's."""
+    """Raise UnknownTables where the steps have led to other tables than the code's."""
     inspector = inspect(connection)
     for table in models.sorted_tables:
         there = {column["name"] for column in inspector.get_columns(table.name)}

@@ -6,7 +6,7 @@ TAKEN = "give PNG, JPEG, WebP, GIF, BMP or TIFF"
 
 
 def picture_type(data: bytes) -> str | None:
-    """The MIME type by a file's first bytes; None when it is none of the formats taken."""
+    """Return the MIME type by a file's first bytes; None when it is none of the formats taken."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     for start, mime_type in (

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from hosting.storage.tables import PredictionRow, Upload
 
-SIZE = 100
+PAGE_ROWS = 100
 """Rows of a page."""
 
 Row = TypeVar("Row", PredictionRow, Upload)
@@ -37,7 +37,7 @@ def read(
     is_listed: ColumnElement[bool],
     cursor: str | None = None,
 ) -> Page[Row]:
-    """A page of those rows of a table that are listed.
+    """Return a page of those rows of a table that are listed.
 
     Args:
         cursor: as another page has it; without one it is the first page.
@@ -49,10 +49,10 @@ def read(
     older_than, newer_than = _places(cursor)
     if newer_than is None:
         wanted = listed if older_than is None else listed.where(table.number < older_than)
-        rows = list(session.scalars(wanted.order_by(table.number.desc()).limit(SIZE)))
+        rows = list(session.scalars(wanted.order_by(table.number.desc()).limit(PAGE_ROWS)))
     else:
         wanted = listed.where(table.number > newer_than).order_by(table.number)
-        rows = list(session.scalars(wanted.limit(SIZE)))[::-1]
+        rows = list(session.scalars(wanted.limit(PAGE_ROWS)))[::-1]
 
     def some(more: Select[Row]) -> bool:
         return session.scalar(more.limit(1)) is not None
@@ -68,11 +68,11 @@ def read(
 
 
 def _places(cursor: str | None) -> tuple[int | None, int | None]:
-    """The number that the page's rows are older than, or the one that they are newer than."""
+    """Return the number that the rows are older than, or the one that they are newer than."""
     if cursor is None:
         return None, None
     found = re.fullmatch(r"([on])([0-9]{1,18})", cursor)
     if found is None:
-        raise InvalidCursor("It is none that a page has given")
+        raise InvalidCursor("It must be one that a page has given")
     number = int(found[2])
     return (number, None) if found[1] == "o" else (None, number)

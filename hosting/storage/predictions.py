@@ -21,7 +21,7 @@ from hosting.storage.pages import Page
 from hosting.storage.tables import Delivery, Heartbeat, PredictionRow, Token, Upload
 
 EVENTS = ("start", "output", "logs", "completed")
-"""What a webhook may want to hear of."""
+"""The events that a webhook may ask for."""
 CHANGING = (
     "status",
     "output",
@@ -31,12 +31,12 @@ CHANGING = (
     "started_at",
     "completed_at",
 )
-"""What a webhook tells as it was when its event happened."""
+"""The fields that a webhook is sent as they were when its event happened."""
 MOST_CRASHES = 4
-"""Deaths of its worker that a prediction may see: one in company, where it may be innocent, and
-three alone."""
-SAMPLE = 20
-"""How many finished predictions the estimated wait is the mean of."""
+"""Deaths of its worker that a prediction may see: one beside others, where it may be innocent, and
+three isolated."""
+SAMPLE_SIZE = 20
+"""Finished predictions that the estimated wait is the mean of."""
 Known = Prediction | PredictionRow
 """A prediction as whoever has it knows it."""
 
@@ -75,7 +75,7 @@ def find(session: Session, prediction_id: str, token_id: str | None = None) -> P
 
 
 def page(session: Session, token_id: str, cursor: str | None = None) -> Page[PredictionRow]:
-    """A page of a token's predictions, the newest first.
+    """Return a page of a token's predictions, the newest first.
 
     Raises:
         InvalidCursor: when no page has given the cursor.
@@ -84,13 +84,13 @@ def page(session: Session, token_id: str, cursor: str | None = None) -> Page[Pre
 
 
 def unready(session: Session, front_id: str) -> list[PredictionRow]:
-    """The waiting predictions whose files a front is still to fetch, oldest first."""
+    """Return the waiting predictions whose files a front is still to fetch, oldest first."""
     waiting = select(PredictionRow).where(_is_unready(front_id))
     return list(session.scalars(waiting.order_by(PredictionRow.number)))
 
 
 def claim_files(session: Session, prediction_id: str, front_id: str) -> PredictionRow | None:
-    """A front fetches the files of a prediction; None if another does, or nobody need."""
+    """Note that a front fetches a prediction's files; None if another does, or none need be."""
     wanted = select(PredictionRow).where(PredictionRow.id == prediction_id, _is_unready(front_id))
     prediction = session.scalar(wanted.with_for_update(skip_locked=True))
     if prediction is not None:
@@ -110,11 +110,11 @@ def set_ready(session: Session, live: Known, files: dict[str, str]) -> Predictio
     return prediction
 
 
-def claim(session: Session, task: str, has_company: bool, front_id: str) -> PredictionRow | None:
-    """Takes the longest waiting prediction of a task out of the queue, if its turn has come.
+def claim(session: Session, task: str, has_others: bool, front_id: str) -> PredictionRow | None:
+    """Take the longest waiting prediction of a task out of the queue, if its turn has come.
 
     Args:
-        has_company: whether others run where it would. One whose worker died is run alone, and
+        has_others: whether others run where it would. One whose worker died is run isolated, and
             those behind it wait.
         front_id: who takes it.
     """
@@ -122,12 +122,12 @@ def claim(session: Session, task: str, has_company: bool, front_id: str) -> Pred
     suspect = PredictionRow.crashes > 0
     # One that another front is just taking is passed over. Only who would take a suspect locks
     # it: else it would be passed over while it is only looked at.
-    wanted = waiting.where(~suspect) if has_company else waiting
+    wanted = waiting.where(~suspect) if has_others else waiting
     prediction = session.scalar(wanted.with_for_update(skip_locked=True))
     if prediction is None:
         return None
     before = waiting.where(suspect, PredictionRow.number < prediction.number)
-    if has_company and session.scalar(before) is not None:
+    if has_others and session.scalar(before) is not None:
         return None
     prediction.status, prediction.front_id = Status.PROCESSING, front_id
     prediction.started_at = time.time()
@@ -135,8 +135,8 @@ def claim(session: Session, task: str, has_company: bool, front_id: str) -> Pred
     return prediction
 
 
-def begin(session: Session, live: Known) -> bool:
-    """A Cog endpoint has begun with it; whether it is to be cancelled.
+def mark_started(session: Session, live: Known) -> bool:
+    """Note that a run has begun; return whether it is to be cancelled.
 
     Args:
         live: the prediction as the front that runs it knows it, here and in what follows.
@@ -148,8 +148,8 @@ def begin(session: Session, live: Known) -> bool:
     return prediction.canceling
 
 
-def save(session: Session, live: Known) -> bool:
-    """Writes what a running prediction has said and made; whether it is to be cancelled."""
+def record_progress(session: Session, live: Known) -> bool:
+    """Write a running prediction's logs, output and metrics; return whether to cancel it."""
     prediction = _held(session, live)
     if prediction is None:
         return True
@@ -192,13 +192,13 @@ def crash(session: Session, live: Known, reason: str) -> PredictionRow | None:
     prediction.crashes += 1
     if prediction.crashes < MOST_CRASHES:
         return requeue(session, prediction)
-    alone = MOST_CRASHES - 1
-    error = f"The worker died whenever it ran this prediction, {alone} times alone: {reason}"
+    isolated = MOST_CRASHES - 1
+    error = f"The worker died each time it ran this prediction, {isolated} times isolated: {reason}"
     return finish(session, prediction.id, Status.FAILED, error, FailureKind.WORKER)
 
 
 def running(session: Session, front_id: str) -> dict[tuple[str, int], bool]:
-    """The ids and attempts that a front runs, and whether each is to be cancelled."""
+    """Return the ids and attempts that a front runs, and whether each is to be cancelled."""
     own = select(PredictionRow).where(
         PredictionRow.status == Status.PROCESSING, PredictionRow.front_id == front_id
     )
@@ -206,7 +206,7 @@ def running(session: Session, front_id: str) -> dict[tuple[str, int], bool]:
 
 
 def requeue_orphans(session: Session) -> list[str]:
-    """Puts back whatever was running at a front that is not there any more; the ids."""
+    """Requeue what was running at fronts that are dead; return the ids."""
     orphans = select(PredictionRow).where(
         PredictionRow.status == Status.PROCESSING, is_free(PredictionRow.front_id)
     )
@@ -228,7 +228,7 @@ def finish(
     error: str | None = None,
     failure: FailureKind | None = None,
 ) -> PredictionRow | None:
-    """Ends a prediction, once: None if it was over."""
+    """End a prediction, once; return None if it was over."""
     prediction = _unfinished(session, prediction_id)
     if prediction is None:
         return None
@@ -245,15 +245,15 @@ def conclude(
     error: str | None = None,
     failure: FailureKind | None = None,
 ) -> PredictionRow | None:
-    """Ends a prediction with all that it has said and made. None if it was over."""
+    """End a prediction with its logs, output and metrics; return None if it was over."""
     if _held(session, live) is None:
         return None
-    save(session, live)
+    record_progress(session, live)
     return finish(session, live.id, status, error, failure)
 
 
 def cancel(session: Session, prediction_id: str) -> PredictionRow | None:
-    """Ends one that waits; notes it for one that runs. None if there is nothing to end."""
+    """End a waiting prediction, or note it for one that runs; None if it was over."""
     prediction = _unfinished(session, prediction_id)
     if prediction is None:
         return None
@@ -270,19 +270,19 @@ def position(session: Session, prediction: Known) -> int:
 
 
 def typical_seconds(session: Session, task: str) -> float | None:
-    """How long a prediction of the task has run of late, in the mean; None if none has."""
+    """Return the mean seconds of the task's latest predictions; None if there are none."""
     done = (
         select(PredictionRow.completed_at - PredictionRow.started_at)
         .where(PredictionRow.task == task, PredictionRow.status == Status.SUCCEEDED)
         .order_by(PredictionRow.number.desc())
-        .limit(SAMPLE)
+        .limit(SAMPLE_SIZE)
     )
     seconds = [float(one) for one in session.scalars(done) if one is not None]
     return sum(seconds) / len(seconds) if seconds else None
 
 
 def unfinished(session: Session) -> dict[tuple[str, Status], int]:
-    """How many predictions wait and run, by their task and status."""
+    """Return how many predictions wait and run, by their task and status."""
     counted = (
         select(PredictionRow.task, PredictionRow.status, func.count())
         .where(PredictionRow.status.in_(UNFINISHED))
@@ -292,7 +292,7 @@ def unfinished(session: Session) -> dict[tuple[str, Status], int]:
 
 
 def runs(session: Session, model: str) -> int:
-    """How many predictions of a model there were, by whomever."""
+    """Return how many predictions of a model there are, of all tokens."""
     return session.scalar(select(func.count()).where(PredictionRow.model == model)) or 0
 
 
@@ -332,7 +332,7 @@ def _announce(session: Session, prediction: PredictionRow, event: str) -> None:
 
 
 def _unfinished(session: Session, prediction_id: str) -> PredictionRow | None:
-    """A prediction that is not over, as it is now, and stays to the transaction's end."""
+    """Return a prediction that is not over, locked to the transaction's end."""
     wanted = select(PredictionRow).where(PredictionRow.id == prediction_id)
     now = wanted.with_for_update().execution_options(populate_existing=True)
     prediction = session.scalar(now)
@@ -340,7 +340,7 @@ def _unfinished(session: Session, prediction_id: str) -> PredictionRow | None:
 
 
 def _held(session: Session, live: Known) -> PredictionRow | None:
-    """The same, if it is with whoever knows it as `live`."""
+    """Return the same, if whoever knows it as `live` still has it."""
     front_id, attempt = live.front_id, live.attempt  # `live` may be the record itself
     prediction = _unfinished(session, live.id)
     if prediction is None or (prediction.front_id, prediction.attempt) != (front_id, attempt):

@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 class Store:
-    """What a front keeps in the database. All methods raise `Unavailable`, but `settle`s.
+    """A front's database. Its methods raise `Unavailable`, but those that write surely.
 
     What a method does, its function of the same name says.
     """
@@ -42,8 +42,8 @@ class Predictions:
         self.claim_files = _writing(database, _frozen(predictions.claim_files))
         self.set_ready = _surely(database, _frozen(predictions.set_ready))
         self.claim = _writing(database, _frozen(predictions.claim))
-        self.begin = _writing(database, predictions.begin)
-        self.save = _writing(database, predictions.save)
+        self.mark_started = _writing(database, predictions.mark_started)
+        self.record_progress = _writing(database, predictions.record_progress)
         self.settle = _surely(database, _frozen(predictions.settle))
         self.running = _reading(database, predictions.running)
         self.cancel = _writing(database, _frozen(predictions.cancel))
@@ -78,9 +78,9 @@ class Heartbeats:
     """Transactions on the fronts that are there."""
 
     def __init__(self, database: Database) -> None:
-        self.enter = _writing(database, heartbeats.enter)
+        self.register = _writing(database, heartbeats.register)
         self.beat = _writing(database, heartbeats.beat)
-        self.leave = _writing(database, heartbeats.leave)
+        self.unregister = _writing(database, heartbeats.unregister)
 
 
 class Deliveries:

@@ -20,7 +20,7 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def new_id() -> str:
-    """An id that nobody can guess: 26 letters and digits, 134 bits."""
+    """Return an id that nobody can guess: 26 letters and digits, 134 bits."""
     return "".join(secrets.choice(ALPHABET) for _ in range(26))
 
 
@@ -31,7 +31,7 @@ class Text(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """What is kept of a text, or sought."""
+        """Return the text as it is stored."""
         return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if value else value
 
 
@@ -46,16 +46,16 @@ class Word(TypeDecorator[StrEnum]):
         self.words = words
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """The text that is stored."""
+        """Return the text that is stored."""
         return None if value is None else self.words(value).value
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:  # noqa: ARG002
-        """The word that was stored."""
+        """Return the word that was stored."""
         return None if value is None else self.words(value)
 
 
 class Base(DeclarativeBase):
-    """What all tables are made from. Times are seconds since 1970, UTC."""
+    """The base of all tables. Times are seconds since 1970, UTC."""
 
     type_annotation_map: ClassVar = {
         str: Text,
@@ -65,7 +65,7 @@ class Base(DeclarativeBase):
 
 
 class Token(Base):
-    """Who may ask. Without tokens there is one without a hash, for whoever is on this machine."""
+    """A client's token. Until one is made there is one without a hash, for this machine."""
 
     __tablename__ = "tokens"
 
@@ -120,11 +120,11 @@ class PredictionRow(Base):
 
     @classmethod
     def of(cls, prediction: Prediction) -> PredictionRow:
-        """A new row for a prediction."""
+        """Return a new row for a prediction."""
         return cls(**vars(prediction))
 
     def frozen(self) -> Prediction:
-        """The prediction as it is now."""
+        """Return the prediction as it is now."""
         names = (column.key for column in self.__mapper__.columns)
         return Prediction(**{name: getattr(self, name) for name in names})
 
@@ -157,7 +157,7 @@ class Delivery(Base):
     prediction_id: Mapped[str] = mapped_column(index=True)
     event: Mapped[str]
     seen: Mapped[dict[str, Any]] = mapped_column(JSON)
-    """What the event has changed in the prediction, as it was then."""
+    """The fields of the prediction that may have changed, as they were at the event."""
     tries: Mapped[int] = mapped_column(default=0)
     due_at: Mapped[float]
     front_id: Mapped[str | None]
@@ -175,7 +175,7 @@ class Heartbeat(Base):
 
 
 class Secret(Base):
-    """What the front drew once and keeps: the key that signs links."""
+    """A random value that stays the same: the key that signs links."""
 
     __tablename__ = "secrets"
 

@@ -22,13 +22,13 @@ class TokenError(ValueError):
 
 
 def create(session: Session, name: str) -> str:
-    """Makes a token; its text, which is nowhere kept.
+    """Make a token; return its text, which is stored nowhere.
 
     Raises:
         TokenError: when there is one of the name.
     """
     if not name.strip() or name == LOCAL:
-        raise TokenError(f"{name!r} is no name for a token; give another")
+        raise TokenError(f"{name!r} can't be a token's name; give another")
     lock(session, "tokens")
     if session.scalar(select(Token).where(Token.name == name)):
         raise TokenError(f"there is a token {name} already, or was; give another name")
@@ -38,14 +38,14 @@ def create(session: Session, name: str) -> str:
 
 
 def prepare(session: Session) -> None:
-    """Makes the one that stands for whoever is on this machine. `find` needs it."""
+    """Make the token that stands for whoever is on this machine. `find` needs it."""
     lock(session, "tokens")
     if session.get(Token, LOCAL) is None:
         session.add(Token(id=LOCAL, name=LOCAL, webhook_secret=_new_webhook_secret()))
 
 
 def revoke(session: Session, name: str) -> None:
-    """Makes a token worthless from now on.
+    """Revoke a token from now on.
 
     Raises:
         TokenError: when there is none of the name.
@@ -58,8 +58,8 @@ def revoke(session: Session, name: str) -> None:
 
 def all_tokens(session: Session) -> list[Token]:
     """Every token that was made, also those revoked, by age."""
-    made = select(Token).where(Token.hash.is_not(None)).order_by(Token.created_at)
-    return list(session.scalars(made))
+    by_age = select(Token).where(Token.hash.is_not(None)).order_by(Token.created_at)
+    return list(session.scalars(by_age))
 
 
 def are_needed(session: Session) -> bool:
@@ -68,7 +68,7 @@ def are_needed(session: Session) -> bool:
 
 
 def find(session: Session, text: str | None) -> Token | None:
-    """The token of a text; as long as none was ever made, that of whoever is on this machine."""
+    """Return the token of a text; as long as none was ever made, the local one."""
     if not are_needed(session):
         return session.get(Token, LOCAL)
     if text is None:

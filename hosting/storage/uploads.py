@@ -19,7 +19,7 @@ class QuotaExceeded(Exception):
 
 
 def add(session: Session, upload: Upload, most: int) -> None:
-    """Keeps an upload.
+    """Store an upload's record.
 
     Args:
         most: bytes that its token may keep at a time.
@@ -44,21 +44,21 @@ def check_quota(session: Session, token_id: str, size: int, most: int) -> None:
     Raises:
         QuotaExceeded: when it may not.
     """
-    kept = int(session.scalar(select(func.sum(Upload.size)).where(_are_kept(token_id))) or 0)
-    if kept + size > most:
+    stored = int(session.scalar(select(func.sum(Upload.size)).where(_are_kept(token_id))) or 0)
+    if stored + size > most:
         raise QuotaExceeded(
-            f"Your uploaded files have {kept / MIB:.1f} MiB, this one has {size / MIB:.1f} MiB, "
+            f"Your uploaded files have {stored / MIB:.1f} MiB, this one has {size / MIB:.1f} MiB, "
             f"and together they may have {most / MIB:g} MiB; delete some, or wait until they expire"
         )
 
 
 def find(session: Session, upload_id: str, token_id: str) -> Upload | None:
-    """An upload that a token has now."""
+    """Return an upload that a token has now."""
     return session.scalar(select(Upload).where(Upload.id == upload_id, _are_kept(token_id)))
 
 
 def page(session: Session, token_id: str, cursor: str | None = None) -> Page[Upload]:
-    """A page of the uploads that a token has now, the newest first.
+    """Return a page of the uploads that a token has now, the newest first.
 
     Raises:
         InvalidCursor: when no page has given the cursor.
@@ -67,15 +67,15 @@ def page(session: Session, token_id: str, cursor: str | None = None) -> Page[Upl
 
 
 def forget(session: Session, upload_id: str) -> None:
-    """Removes the record of an upload."""
+    """Remove the record of an upload."""
     session.execute(delete(Upload).where(Upload.id == upload_id))
 
 
 def expire(session: Session, now: float) -> list[str]:
-    """Forgets uploads whose time is over; their ids."""
+    """Forget uploads that have expired; return their ids."""
     return list(session.scalars(delete(Upload).where(Upload.expires_at < now).returning(Upload.id)))
 
 
 def _are_kept(token_id: str) -> ColumnElement[bool]:
-    """Which uploads a token has now: its own, whose time is not over."""
+    """Return the condition for a token's uploads that have not expired."""
     return (Upload.token_id == token_id) & (Upload.expires_at > time.time())

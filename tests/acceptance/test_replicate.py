@@ -191,7 +191,7 @@ def test_an_earlier_output_is_an_image(front: Front, client: Client, path: Path)
         (link,) = http.get(f"/v1/predictions/{prediction.id}").json()["output"]
     assert link.startswith(f"{front.url}/files/")
     assert is_followed(client, link)
-    with pytest.raises(ReplicateError, match=r"input\.image: The link's time is over"):
+    with pytest.raises(ReplicateError, match=r"input\.image: The link has expired"):
         is_followed(client, link[:-1])
 
 

@@ -122,7 +122,7 @@ def test_each_bad_input_is_named(front: Front, client: Client) -> None:
     ("data", "words"),
     [
         (png_of(picture_of())[:3000], "image: the picture can't be read, since its file ends"),
-        (b"<html></html>", "leads to is no picture; give PNG"),
+        (b"<html></html>", "is not a picture; give PNG"),
         (None, "answered 404"),
     ],
 )

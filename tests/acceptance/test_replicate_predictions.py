@@ -201,7 +201,7 @@ def test_the_newest_is_the_first_of_the_list(front: Front, client: Client) -> No
 
 
 def test_a_cursor_of_nobody_is_refused(client: Client) -> None:
-    with pytest.raises(ReplicateError, match="cursor: It is none that a page has given"):
+    with pytest.raises(ReplicateError, match="cursor: It must be one that a page has given"):
         client.predictions.list("/v1/predictions?cursor=abc")
 
 

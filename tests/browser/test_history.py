@@ -165,7 +165,7 @@ def test_nothing_is_varied_when_its_image_is_gone(
     for path in one.services.settings.data.glob("predictions/*/in-image"):
         path.unlink()
     visitor.press("Vary")
-    expect(visitor.page.locator("#fault")).to_have_text("The image could not be had again.")
+    expect(visitor.page.locator("#fault")).to_have_text("The image could not be loaded again.")
     assert len(cog.runs) == 1
     visitor.expect_refusals()
 

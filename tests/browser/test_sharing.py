@@ -31,7 +31,7 @@ def test_a_link_shows_one_prediction_to_who_has_no_token(one: Front, visit: Visi
     expect(page.get_by_role("dialog")).to_be_hidden()
     expect(page.get_by_role("button", name="Stop")).to_have_count(0)
     spoiled = other.open(link.removeprefix(one.url).replace("signature=", "signature=0"))
-    expect(spoiled.get_by_role("alert")).to_contain_text("The link's time is over")
+    expect(spoiled.get_by_role("alert")).to_contain_text("The link has expired")
     other.expect_refusals()
 
 

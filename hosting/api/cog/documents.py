@@ -1,4 +1,4 @@
-"""What Cog's API answers: the document of a prediction."""
+"""The document of Cog's API: a prediction's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hosting.storage.files import Files
 
 
 async def result(files: Files, prediction: Prediction) -> dict[str, Any]:
-    """A prediction that is over, as Cog shows it: the pictures in it."""
+    """Return a prediction that is over as Cog's document, with the pictures in it."""
     shown: dict[str, Any] = {
         "id": prediction.given_id or prediction.id,
         "status": prediction.status,

@@ -56,7 +56,7 @@ async def predict(
     prefer: Prefer = None,
     accept: Accept = "application/json",
 ) -> Response:
-    """Runs a prediction and answers with its result. Whoever hangs up cancels it."""
+    """Run a prediction and answer with its result. Whoever hangs up cancels it."""
     return await _predict(request, asked, caller, asked.id, prefer, accept)
 
 
@@ -69,13 +69,13 @@ async def predict_by_id(
     prefer: Prefer = None,
     accept: Accept = "application/json",
 ) -> Response:
-    """The same, by an id of your own. An id that you used before gives that prediction back."""
+    """Do the same by an id of your own. An id that you used before gives that prediction back."""
     return await _predict(request, asked, caller, prediction_id, prefer, accept)
 
 
 @routes.post("/predictions/{prediction_id}/cancel", response_model=None)
 async def cancel(prediction_id: str, caller: Admitted) -> Response:
-    """Ends a prediction, between two steps if it runs."""
+    """End a prediction, between two steps if it runs."""
     queue = caller.services.queue
     found = await queue.of_token(prediction_id, caller.token.id)
     if found is None or found.status.is_over:
@@ -86,14 +86,14 @@ async def cancel(prediction_id: str, caller: Admitted) -> Response:
 
 @routes.get("/openapi.json", response_model=None)
 async def schema(request: Request, model: str | None = None) -> Response:
-    """The OpenAPI document of the model that Cog's API runs here, or of one of `/v1/models`."""
+    """Return the OpenAPI document of Cog's model here, or of one of `/v1/models`."""
     endpoints = services_of(request).endpoints
-    one = _main(endpoints) if model is None else published_models.find(model)
-    if one is None:
+    found = _main(endpoints) if model is None else published_models.find(model)
+    if found is None:
         raise Problem(404, f"There is no model {model}")
-    document = running_schema(endpoints, one)
+    document = running_schema(endpoints, found)
     if model is not None:
-        document = published_models.openapi_schema(one, document)
+        document = published_models.openapi_schema(found, document)
     paths = {path: what for path, what in document["paths"].items() if path != "/shutdown"}
     return JSONResponse({**document, "paths": paths})
 
@@ -148,7 +148,7 @@ async def _predict(
 
 
 def _main(endpoints: Sequence[Endpoint]) -> Model:
-    """The model that Cog's API runs: that of the first endpoint known.
+    """Return the model that Cog's API runs: that of the first endpoint known.
 
     Raises:
         Problem: when nobody knows it yet.

@@ -16,7 +16,7 @@ from hosting.states import Status
 
 
 async def events(services: Services, prediction: Prediction) -> AsyncGenerator[bytes, None]:
-    """The events `start`, `log`, `metric`, `output` and `completed` of a prediction.
+    """Return the events `start`, `log`, `metric`, `output` and `completed` of a prediction.
 
     Whoever hangs up cancels it.
     """

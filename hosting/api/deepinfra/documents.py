@@ -1,4 +1,4 @@
-"""What DeepInfra's API answers: the documents of a prediction."""
+"""The documents of DeepInfra's API: a prediction's."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ STATUSES: dict[Status, InferenceState] = {
     Status.FAILED: "failed",
     Status.CANCELED: "failed",
 }
-"""What DeepInfra calls them."""
+"""DeepInfra's names for them."""
 
 
 class InferenceStatus(TypedDict):
-    """How a prediction ended, as DeepInfra's API tells it. Nothing costs anything here."""
+    """The end of a prediction, in DeepInfra's form. Nothing costs anything here."""
 
     status: InferenceState
     runtime_ms: int
@@ -46,16 +46,16 @@ class InferenceShape(TypedDict):
 
 
 def inference(record: Prediction, urls: list[str]) -> InferenceShape:
-    """A prediction as DeepInfra's API answers.
+    """Return a prediction as DeepInfra's API answers.
 
     Args:
         urls: its pictures, as data URLs.
     """
-    made = sorted(record.metrics.get("images", []), key=lambda image: int(image["index"]))
+    images = sorted(record.metrics.get("images", []), key=lambda image: int(image["index"]))
     seconds = record.metrics.get("predict_time", 0)
     return {
         "images": urls,
-        "nsfw_content_detected": [bool(image["nsfw"]) for image in made],
+        "nsfw_content_detected": [bool(image["nsfw"]) for image in images],
         "seed": record.request["seed"],
         "request_id": record.id,
         "inference_status": {
@@ -68,14 +68,14 @@ def inference(record: Prediction, urls: list[str]) -> InferenceShape:
     }
 
 
-def inference_told(record: Prediction, urls: list[str]) -> dict[str, Any]:
-    """A prediction that is over, as the webhook of DeepInfra's API is told.
+def webhook_body(record: Prediction, urls: list[str]) -> dict[str, Any]:
+    """Return a prediction that is over, as the webhook of DeepInfra's API is told.
 
     Args:
         urls: its pictures, as data URLs.
     """
-    whole: dict[str, Any] = {**inference(record, urls)}
-    told = {name: whole.pop(name) for name in ("request_id", "inference_status")}
+    results: dict[str, Any] = {**inference(record, urls)}
+    status = {name: results.pop(name) for name in ("request_id", "inference_status")}
     if record.status is Status.SUCCEEDED:
-        return {**told, "results": whole}
-    return {**told, "error": record.error or "It was canceled"}
+        return {**status, "results": results}
+    return {**status, "error": record.error or "It was canceled"}

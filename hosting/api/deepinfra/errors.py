@@ -9,13 +9,13 @@ from fastapi.responses import JSONResponse, Response
 from hosting.api.problems import Problem
 
 ROOT = "/v1/inference/"
-"""What the paths of the API begin with."""
+"""The beginning of the API's paths."""
 _KEPT = ("retry-after", "www-authenticate")
 """Headers of a problem that are passed on."""
 
 
 def response(problem: Problem) -> Response:
-    """The answer to what went wrong."""
+    """Return the answer to an exception."""
     detail: Any = {"error": problem.detail}
     if problem.faults:
         detail = [

@@ -31,7 +31,7 @@ from hosting.states import Status
 from hosting.storage import mime
 
 OWNERS = {"stabilityai": "stability-ai"}
-"""What DeepInfra calls the owners of models, where it is not what Replicate does."""
+"""Owners of models that have other names at DeepInfra than at Replicate."""
 
 _FIELDS = {
     "type": "object",
@@ -55,7 +55,7 @@ routes = APIRouter()
 
 @routes.post(ROOT + "{owner}/{name}", tags=["DeepInfra"], openapi_extra={"requestBody": _BODY})
 async def infer(owner: str, name: str, request: Request, caller: Admitted) -> InferenceShape:
-    """Runs a model and answers with its pictures. Whoever hangs up cancels it.
+    """Run a model and answer with its pictures. Whoever hangs up cancels it.
 
     With a `webhook` it is answered at once, and the result is sent there.
     """
@@ -95,7 +95,7 @@ async def infer(owner: str, name: str, request: Request, caller: Admitted) -> In
 
 
 def _model(owner: str, name: str) -> Model:
-    """A model by what DeepInfra calls it, or Replicate.
+    """Return a model by what DeepInfra calls it, or Replicate.
 
     Raises:
         Problem: when there is none.
@@ -107,7 +107,7 @@ def _model(owner: str, name: str) -> Model:
 
 
 async def _inputs(request: Request) -> dict[str, Any]:
-    """What was sent, by the names of the inputs; files as data URLs.
+    """Return the inputs that were sent, by name; files as data URLs.
 
     Raises:
         Problem: when it is neither a JSON object nor a form.

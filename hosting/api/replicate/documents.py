@@ -1,4 +1,4 @@
-"""What Replicate's API answers: the documents of a prediction, a model, a version, a file."""
+"""The documents of Replicate's API: of a prediction, a model, a version, a file."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Page(TypedDict, Generic[Shape]):
 def prediction(
     record: Prediction, link: Callable[[str], str], queue: Place | None = None
 ) -> PredictionShape:
-    """A prediction.
+    """Return a prediction.
 
     Args:
         link: makes the URL of a path of ours.
@@ -155,7 +155,7 @@ def prediction(
 
 
 async def shown(view: View, record: Prediction) -> PredictionShape:
-    """A prediction as its client is to see it."""
+    """Return a prediction as its client is to see it."""
     services = view.services
     paths = _outputs(record)
     urls: list[str] = []
@@ -169,13 +169,13 @@ async def shown(view: View, record: Prediction) -> PredictionShape:
     )
 
 
-def model(one: Model, base: str, schema: Mapping[str, Any], runs: int) -> ModelShape:
-    """A model that runs here."""
+def model(published: Model, base: str, schema: Mapping[str, Any], runs: int) -> ModelShape:
+    """Return a model that runs here."""
     return {
-        "url": f"{base}/v1/models/{one.id}",
-        "owner": one.owner,
-        "name": one.name,
-        "description": one.description,
+        "url": f"{base}/v1/models/{published.id}",
+        "owner": published.owner,
+        "name": published.name,
+        "description": published.description,
         "visibility": "public",
         "github_url": None,
         "paper_url": None,
@@ -183,22 +183,22 @@ def model(one: Model, base: str, schema: Mapping[str, Any], runs: int) -> ModelS
         "run_count": runs,
         "cover_image_url": None,
         "default_example": None,
-        "latest_version": version(one, published_models.version_of(one), schema),
+        "latest_version": version(published, published_models.version_of(published), schema),
     }
 
 
-def version(one: Model, version_id: str, schema: Mapping[str, Any]) -> VersionShape:
-    """A version of a model, with the schema of its inputs and outputs."""
+def version(published: Model, version_id: str, schema: Mapping[str, Any]) -> VersionShape:
+    """Return a version of a model, with the schema of its inputs and outputs."""
     return {
         "id": version_id,
         "created_at": EPOCH,
         "cog_version": COG_VERSION,
-        "openapi_schema": published_models.openapi_schema(one, schema),
+        "openapi_schema": published_models.openapi_schema(published, schema),
     }
 
 
 def upload(record: Upload, base: str, link: Callable[[str], str]) -> FileShape:
-    """A file that a client sent."""
+    """Return a file that a client sent."""
     return {
         "id": record.id,
         "name": record.name,
@@ -230,7 +230,7 @@ def account(token: Token) -> AccountShape:
 def page(
     results: list[Shape], url: str = "", newer: str | None = None, older: str | None = None
 ) -> Page[Shape]:
-    """A part of a list; the whole, unless there is more before or after it.
+    """Return a part of a list; the whole, unless there is more before or after it.
 
     Args:
         url: of the list.
@@ -241,18 +241,18 @@ def page(
 
 
 def when(seconds: float) -> str:
-    """A time as Replicate writes it, such as 2026-01-31T12:00:00.000Z."""
+    """Return a time as Replicate writes it, such as 2026-01-31T12:00:00.000Z."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _outputs(record: Prediction) -> list[str]:
-    """The paths of a prediction's pictures in our URLs."""
+    """Return the paths of a prediction's pictures in our URLs."""
     return [link_path(file_of_prediction(record.id, name)) for name in record.output]
 
 
 def _file(record: Prediction, name: str) -> InputFile | None:
-    """The file that came in an input; None for any other, whatever the client sent."""
+    """Return the file that came in an input; None for any other, whatever the client sent."""
     known_as = RENAMED.get(name, name)
     came = known_as in record.files and record.input[name] == InputFile.sent(known_as).placeholder
     return InputFile(record.files[known_as]) if came else None

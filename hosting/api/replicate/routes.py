@@ -33,9 +33,9 @@ from hosting.queue.inputs import Fault
 from hosting.queue.intake import NewPrediction
 from hosting.states import Status
 
-LONGEST_WAIT = 60
+LONGEST_WAIT_SECONDS = 60
 """Seconds that a client may ask to be kept waiting."""
-MARGIN = 0.3
+WAIT_MARGIN_SECONDS = 0.3
 """Seconds before that when it is answered: clients hang up soon after it."""
 
 routes = APIRouter(prefix="/v1")
@@ -106,13 +106,13 @@ async def list_predictions(caller: Admitted, cursor: str | None = None) -> Page[
 
 @routes.get("/predictions/{prediction_id}", tags=["predictions"])
 async def get_prediction(prediction_id: str, caller: Admitted) -> PredictionShape:
-    """A prediction as it is now; `queue` has the place and estimated wait of one that waits."""
+    """Return a prediction as it is now; `queue` has the position and estimated wait."""
     return await documents.shown(caller.view, await _own(caller, prediction_id))
 
 
 @routes.post("/predictions/{prediction_id}/cancel", tags=["predictions"])
 async def cancel_prediction(prediction_id: str, caller: Admitted) -> PredictionShape:
-    """Ends a prediction, between two steps if it runs. One that is over stays as it is."""
+    """End a prediction, between two steps if it runs. One that is over stays as it is."""
     prediction = await _own(caller, prediction_id)
     await caller.services.queue.cancel(prediction.id)
     return await documents.shown(caller.view, await _own(caller, prediction_id))
@@ -122,7 +122,7 @@ async def cancel_prediction(prediction_id: str, caller: Admitted) -> PredictionS
 async def stream_prediction(
     request: Request, prediction_id: str, last_event_id: Annotated[str | None, Header()] = None
 ) -> StreamingResponse:
-    """A prediction's outputs and logs as they come: server-sent events `output`, `logs`, `done`.
+    """Send a prediction's outputs and logs as events: `output`, `logs`, `done`.
 
     Its URL, in the prediction's `urls`, needs no token for a time.
     """
@@ -134,36 +134,36 @@ async def stream_prediction(
 
 @routes.get("/models", tags=["models"])
 async def list_models(caller: Admitted) -> Page[ModelShape]:
-    """The models that run here."""
+    """Return the models that run here."""
     tasks = {endpoint.task for endpoint in caller.services.endpoints}
     running = [model for model in MODELS if model.task in tasks]
-    return documents.page([await _shown_model(caller, one) for one in running])
+    return documents.page([await _shown_model(caller, model) for model in running])
 
 
 @routes.get("/models/{owner}/{name}", tags=["models"])
 async def get_model(owner: str, name: str, caller: Admitted) -> ModelShape:
-    """A model, and its newest version with the schema of its inputs and outputs."""
+    """Return a model, and its newest version with the schema of its inputs and outputs."""
     return await _shown_model(caller, _model(f"{owner}/{name}"))
 
 
 @routes.get("/models/{owner}/{name}/versions", tags=["models"])
 async def list_versions(owner: str, name: str, caller: Admitted) -> Page[VersionShape]:
-    """A model's versions: ours, and those that the original's clients may have in their code."""
-    one = _model(f"{owner}/{name}")
-    schema = running_schema(caller.services.endpoints, one)
-    ids = [published_models.version_of(one), *one.versions]
+    """Return a model's versions: ours, and those that clients may have in their code."""
+    model = _model(f"{owner}/{name}")
+    schema = running_schema(caller.services.endpoints, model)
+    ids = [published_models.version_of(model), *model.versions]
     return documents.page(
-        [documents.version(published_models.find(i) or one, i, schema) for i in ids]
+        [documents.version(published_models.find(i) or model, i, schema) for i in ids]
     )
 
 
 @routes.get("/models/{owner}/{name}/versions/{version_id}", tags=["models"])
 async def get_version(owner: str, name: str, version_id: str, caller: Admitted) -> VersionShape:
-    """A version of a model."""
-    one = published_models.find(version_id)
-    if one is None or one.id != f"{owner}/{name}":
+    """Return a version of a model."""
+    model = published_models.find(version_id)
+    if model is None or model.id != f"{owner}/{name}":
         raise Problem(404, f"{owner}/{name} has no version {version_id[:100]}")
-    return documents.version(one, version_id, running_schema(caller.services.endpoints, one))
+    return documents.version(model, version_id, running_schema(caller.services.endpoints, model))
 
 
 @routes.get("/account", tags=["account"])
@@ -174,7 +174,7 @@ async def get_account(caller: Admitted) -> AccountShape:
 
 @routes.get("/webhooks/default/secret", tags=["webhooks"])
 async def get_webhook_secret(caller: Admitted) -> dict[str, str]:
-    """What your webhooks are signed with."""
+    """Return the key that your webhooks are signed with."""
     return {"key": caller.token.webhook_secret}
 
 
@@ -198,8 +198,8 @@ async def _create(
     prediction = await services.queue.accept(new)
     wanted = re.search(r"\bwait(?:=(\d{1,4}))?\b", prefer or "")
     if wanted:
-        seconds = min(max(int(wanted[1] or LONGEST_WAIT), 1), LONGEST_WAIT)
-        prediction = await services.queue.finished(prediction, seconds - MARGIN)
+        seconds = min(max(int(wanted[1] or LONGEST_WAIT_SECONDS), 1), LONGEST_WAIT_SECONDS)
+        prediction = await services.queue.finished(prediction, seconds - WAIT_MARGIN_SECONDS)
     shown = await documents.shown(caller.view, prediction)
     if shown["status"] is Status.PROCESSING:
         # Replicate says so too: its clients take anything else for the end.
@@ -208,7 +208,7 @@ async def _create(
 
 
 def _model(reference: str) -> Model:
-    """A model by `owner/name`, with or without a version.
+    """Return a model by `owner/name`, with or without a version.
 
     Raises:
         Problem: when there is none.
@@ -220,14 +220,14 @@ def _model(reference: str) -> Model:
     return found
 
 
-async def _shown_model(caller: Caller, one: Model) -> ModelShape:
+async def _shown_model(caller: Caller, model: Model) -> ModelShape:
     services = caller.services
-    schema = running_schema(services.endpoints, one)
-    return documents.model(one, caller.view.base, schema, await services.queue.runs(one.id))
+    schema = running_schema(services.endpoints, model)
+    return documents.model(model, caller.view.base, schema, await services.queue.runs(model.id))
 
 
 async def _own(caller: Caller, prediction_id: str) -> Prediction:
-    """The caller's prediction, as it is now.
+    """Return the caller's prediction, as it is now.
 
     Raises:
         Problem: when the caller has none of the id.

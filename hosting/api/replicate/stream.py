@@ -16,7 +16,7 @@ from hosting.states import Status
 async def events(
     view: View, prediction_id: str, last_event_id: str | None
 ) -> AsyncGenerator[bytes, None]:
-    """The events `logs`, `output`, `error` and `done` of a prediction.
+    """Return the events `logs`, `output`, `error` and `done` of a prediction.
 
     Source: https://replicate.com/docs/topics/predictions/streaming.
 

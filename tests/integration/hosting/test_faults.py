@@ -96,7 +96,7 @@ def test_connections_that_do_not_come_on_hold_nobody_up_and_are_ended(
             dawdler.sendall(said)
         assert over(one, ask(one, "fox"))["status"] == "succeeded"
         assert not any(map(is_ended, dawdlers))
-        monkeypatch.setattr(connections, "SECONDS", 0.3)
+        monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
         with connected(one) as raw:
             raw.sendall(said)
             wait_until(lambda: is_ended(raw))
@@ -108,7 +108,7 @@ def test_connections_that_do_not_come_on_hold_nobody_up_and_are_ended(
 def test_a_byte_now_and_then_is_no_way_to_stay(
     tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
-    monkeypatch.setattr(connections, "SECONDS", 0.3)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
     with front(tmp_path, cog) as one, connected(one) as raw:
         raw.sendall(said)
 
@@ -125,8 +125,8 @@ def test_a_byte_now_and_then_is_no_way_to_stay(
 def test_a_body_that_comes_on_may_take_longer_than_a_stall(
     tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "SECONDS", 1.0)
-    monkeypatch.setattr(connections, "RATE", 10)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 1.0)
+    monkeypatch.setattr(connections, "BYTES_PER_SECOND", 10)
 
     def pieces() -> Iterator[bytes]:
         yield PART
@@ -145,7 +145,7 @@ def test_a_body_that_comes_on_may_take_longer_than_a_stall(
 def test_a_body_without_end_is_refused_and_then_not_waited_for(
     tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
-    monkeypatch.setattr(connections, "LINGER", 0.3)
+    monkeypatch.setattr(connections, "LINGER_SECONDS", 0.3)
     answer = b""
     with front(tmp_path, cog, upload_megabytes=1) as one, connected(one) as raw:
         raw.sendall(said)
@@ -223,7 +223,7 @@ def test_a_database_that_cannot_grow_takes_nothing_and_loses_nothing(
 def test_a_database_that_another_holds_takes_nothing_and_loses_nothing(
     tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "BUSY", 100)
+    monkeypatch.setattr(connection, "BUSY_MILLISECONDS", 100)
     cog.tell("fox", "hold")
     with front(tmp_path, cog) as one:
         before = [ask(one, "fox", seed=seed) for seed in range(4)]

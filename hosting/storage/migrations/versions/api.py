@@ -10,6 +10,6 @@ down_revision = "2"
 
 
 def upgrade() -> None:
-    """Adds the column."""
+    """Add the column."""
     column = sa.Column("api", sa.String(), nullable=False, server_default="replicate")
     op.add_column("predictions", column)

@@ -12,7 +12,7 @@ COUNT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Makes them."""
+    """Make the tables."""
     op.create_table(
         "tokens",
         sa.Column("id", sa.String(), primary_key=True),

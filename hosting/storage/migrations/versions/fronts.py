@@ -10,7 +10,7 @@ down_revision = "3"
 
 
 def upgrade() -> None:
-    """Adds the table of the fronts, and who has what."""
+    """Add the table of the fronts, and who has what."""
     op.create_table(
         "fronts",
         sa.Column("id", sa.String(), primary_key=True),

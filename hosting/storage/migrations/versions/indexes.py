@@ -9,7 +9,7 @@ down_revision = "4"
 
 
 def upgrade() -> None:
-    """Adds an index by token and status, and the task to that of the queue."""
+    """Add an index by token and status, and the task to that of the queue."""
     op.create_index("of_token_by_status", "predictions", ["token_id", "status"])
     op.drop_index("queue", "predictions")
     op.create_index("queue", "predictions", ["status", "task", "number"])

@@ -233,7 +233,7 @@ def test_files_are_listed_in_pages(
     token = one.token("who has many")
     made = [upload(one, token) for _ in range(3)]
     upload(one, ann)
-    monkeypatch.setattr(pages, "SIZE", 2)
+    monkeypatch.setattr(pages, "PAGE_ROWS", 2)
     first = one.client.get("/v1/files", headers=token).json()
     assert (first["results"], first["previous"]) == ([made[2], made[1]], None)
     assert first["next"].startswith(f"{one.url}/v1/files?cursor=")

@@ -348,7 +348,7 @@ def test_the_canary_would_sing(server: Server, network: Network) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("ftp://example.com/", "'ftp://example.com/' is no URL that starts with http"),
+        ("ftp://example.com/", "'ftp://example.com/' is not a URL that starts with http"),
         ("http:///a", "has no host"),
         ("http://a:b@example.com/", "user name or password"),
         ("http://example.com:70000/", "port '70000' is not a number from 1 to 65535"),

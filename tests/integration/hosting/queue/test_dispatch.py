@@ -165,7 +165,7 @@ def test_who_ran_when_the_worker_died_runs_again_alone_and_only_the_guilty_fails
         (failed,) = await queue.over(bomb)
         assert failed.status == "failed"
         assert failed.error == (
-            "The worker died whenever it ran this prediction, 3 times alone: Worker crashed"
+            "The worker died each time it ran this prediction, 3 times isolated: Worker crashed"
         )
 
     assert cog.prompts[3] == "bomb"
@@ -335,7 +335,7 @@ def test_one_that_is_cancelled_while_its_worker_dies_does_not_run_again(
     tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Nobody looks whether to cancel it.
-    monkeypatch.setattr(Dispatcher, "_poll", Dispatcher._beat)
+    monkeypatch.setattr(Dispatcher, "_reconcile", Dispatcher._send_heartbeats)
     cog.tell("fox", "hold")
     cog.tell("bomb", "die", "succeed")
 

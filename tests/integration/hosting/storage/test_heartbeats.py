@@ -60,7 +60,7 @@ def there(store: Database) -> set[str]:
 
 
 def test_who_has_said_nothing_for_too_long_is_dead(store: Database, clock: Clock) -> None:
-    store.write_now(heartbeats.enter, "one", DEAD_AFTER)
+    store.write_now(heartbeats.register, "one", DEAD_AFTER)
     store.write_now(heartbeats.beat, "other", DEAD_AFTER)
     clock.now += DEAD_AFTER - 1
     store.write_now(heartbeats.beat, "one", DEAD_AFTER)
@@ -70,7 +70,7 @@ def test_who_has_said_nothing_for_too_long_is_dead(store: Database, clock: Clock
     assert there(store) == {"one"}
     store.write_now(heartbeats.beat, "other", DEAD_AFTER)  # it was only frozen
     assert there(store) == {"one", "other"}
-    store.write_now(heartbeats.leave, "one")
+    store.write_now(heartbeats.unregister, "one")
     assert there(store) == {"other"}
 
 
@@ -81,7 +81,7 @@ def test_the_others_get_what_the_dead_had_and_nothing_of_the_living(
     for front in ids:
         store.write_now(heartbeats.beat, front, DEAD_AFTER)
         store.write_now(predictions.claim, "img2img", False, front)
-    store.write_now(heartbeats.leave, "left")
+    store.write_now(heartbeats.unregister, "left")
     assert store.write_now(heartbeats.beat, "one", DEAD_AFTER) == [ids["left"]]
     clock.now += DEAD_AFTER + 1
     assert store.write_now(heartbeats.beat, "one", DEAD_AFTER) == [ids["other"]]
@@ -101,8 +101,8 @@ def test_who_comes_back_may_write_nothing_of_what_another_has_taken(
     def is_refused() -> None:
         assert mine is not None
         mine.logs, mine.output = "old", ["out-0.png"]
-        assert store.write_now(predictions.begin, mine)  # it is to be cancelled
-        assert store.write_now(predictions.save, mine)
+        assert store.write_now(predictions.mark_started, mine)  # it is to be cancelled
+        assert store.write_now(predictions.record_progress, mine)
         assert store.write_now(predictions.requeue, mine) is None
         assert store.write_now(predictions.crash, mine, "it died") is None
         assert store.write_now(predictions.conclude, mine, Status.SUCCEEDED) is None
@@ -145,10 +145,10 @@ def test_a_front_alone_with_its_file_takes_up_at_once_what_the_last_had(
 ) -> None:
     store = Database(tmp_path / "predictions.db")
     store.write_now(tokens.prepare)
-    store.write_now(heartbeats.enter, "last", DEAD_AFTER)
+    store.write_now(heartbeats.register, "last", DEAD_AFTER)
     fox = add(store)
     store.write_now(predictions.claim, "img2img", False, "last")
-    assert store.write_now(heartbeats.enter, "next", DEAD_AFTER) == [fox]
+    assert store.write_now(heartbeats.register, "next", DEAD_AFTER) == [fox]
     store.close()
 
 
@@ -209,7 +209,7 @@ def test_one_that_others_take_for_dead_gives_up_what_it_runs_and_leaves_no_files
     tmp_path: Path, cogs: tuple[CogServer, CogServer]
 ) -> None:
     def bury(session: Session, dead: str, front_id: str) -> list[str]:
-        heartbeats.leave(session, dead)
+        heartbeats.unregister(session, dead)
         return heartbeats.beat(session, front_id, DEAD_AFTER)
 
     async def main() -> None:

@@ -17,7 +17,7 @@ from tests.support.front import place, prediction, upload
 def database(
     everywhere: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Database]:
-    monkeypatch.setattr(pages, "SIZE", 2)
+    monkeypatch.setattr(pages, "PAGE_ROWS", 2)
     database = Database(place(tmp_path))
     database.write_now(tokens.create, "own")
     database.write_now(tokens.create, "other")
@@ -74,5 +74,5 @@ def test_beyond_the_last_there_is_nothing(database: Database) -> None:
 @pytest.mark.parametrize("cursor", ["", "abc", "o", "5", "o-1", "p5", "o" + "9" * 19, "o٣", "o1\n"])
 def test_a_cursor_of_nobody_is_refused(database: Database, cursor: str) -> None:
     for table in (PredictionRow, Upload):
-        with pytest.raises(InvalidCursor, match="It is none that a page has given"):
+        with pytest.raises(InvalidCursor, match="It must be one that a page has given"):
             read(database, table, cursor)

@@ -180,7 +180,9 @@ def test_the_worker_may_die_so_often_and_then_the_prediction_fails(session: Sess
     predictions.crash(session, fox, "it died")
     assert fox.status == "failed"
     assert fox.failure is FailureKind.WORKER
-    assert fox.error == ("The worker died whenever it ran this prediction, 3 times alone: it died")
+    assert fox.error == (
+        "The worker died each time it ran this prediction, 3 times isolated: it died"
+    )
     assert claimed(session) is None
 
 
@@ -213,7 +215,7 @@ def test_what_is_over_stays_as_it_is(session: Session, status: Status) -> None:
     assert predictions.requeue(session, live) is None
     assert predictions.crash(session, live, "it died") is None
     assert predictions.requeue_orphans(session) == []
-    assert predictions.save(session, live)
+    assert predictions.record_progress(session, live)
     assert (fox.status, fox.error, fox.completed_at, fox.crashes) == (status, "why", ended, 0)
     assert (fox.logs, fox.output, fox.canceling) == ("", [], False)
     assert announced(session) == ["completed"]
@@ -226,9 +228,9 @@ def test_one_that_waits_is_cancelled_at_once_and_one_that_runs_later(session: Se
     assert (fox.status, fox.canceling) == ("processing", True)
     assert predictions.cancel(session, owl.id) is owl
     assert (owl.status, owl.completed_at is not None) == ("canceled", True)
-    assert predictions.begin(session, fox)
-    assert predictions.save(session, fox)
-    assert predictions.begin(session, owl)
+    assert predictions.mark_started(session, fox)
+    assert predictions.record_progress(session, fox)
+    assert predictions.mark_started(session, owl)
     assert predictions.cancel(session, "none") is None
 
 
@@ -239,16 +241,16 @@ def test_a_webhook_hears_of_what_is_new_once(session: Session) -> None:
     fox = add(session, webhook=HOOK)
     claimed(session)
     assert announced(session) == []
-    assert not predictions.begin(session, fox)
+    assert not predictions.mark_started(session, fox)
     live = fox.frozen()
-    assert not predictions.save(session, live)
+    assert not predictions.record_progress(session, live)
     assert announced(session) == ["start"]
     live = replace(live, logs="step 1")
-    predictions.save(session, live)
+    predictions.record_progress(session, live)
     assert announced(session) == ["start", "logs"]
     live = replace(live, output=["out-0.png"])
-    predictions.save(session, live)
-    predictions.save(session, live)
+    predictions.record_progress(session, live)
+    predictions.record_progress(session, live)
     predictions.finish(session, fox.id, Status.SUCCEEDED)
     assert announced(session) == ["start", "logs", "output", "completed"]
 
@@ -258,7 +260,7 @@ def test_a_webhook_hears_only_of_what_it_wants(session: Session) -> None:
     add(session, "owl")
     claimed(session)
     claimed(session)
-    predictions.begin(session, fox)
+    predictions.mark_started(session, fox)
     predictions.finish(session, fox.id, Status.SUCCEEDED)
     assert announced(session) == ["completed"]
 
@@ -289,7 +291,7 @@ def test_the_place_in_the_queue_counts_those_before_it_of_its_task(session: Sess
 
 def test_the_typical_time_is_the_mean_of_the_last_that_succeeded(session: Session) -> None:
     assert predictions.typical_seconds(session, "img2img") is None
-    for seconds in (1000.0, *[2.0, 4.0] * (predictions.SAMPLE // 2)):
+    for seconds in (1000.0, *[2.0, 4.0] * (predictions.SAMPLE_SIZE // 2)):
         add(session, status="succeeded", started_at=50.0, completed_at=50 + seconds)
     add(session, status="failed", started_at=0.0, completed_at=9999.0)
     add(session, status="succeeded", task="upscale", started_at=0.0, completed_at=9999.0)

@@ -218,7 +218,7 @@ def test_a_webhook_is_called_by_one_front(store: Database) -> None:
     assert store.write_now(deliveries.due, [], other, 9) == []
     # Who is not the caller can't say that it was taken; when the caller is dead, another calls.
     store.write_now(deliveries.finish, "d", other, True)
-    store.write_now(heartbeats.leave, caller)
+    store.write_now(heartbeats.unregister, caller)
     assert [one for one, *_ in store.write_now(deliveries.due, [], other, 9)] == ["d"]
     assert store.write_now(deliveries.claim, "d", other) is not None
     store.write_now(deliveries.finish, "d", caller, True)
@@ -232,12 +232,12 @@ def test_what_happens_while_a_webhook_is_called_is_told_in_another_call(store: D
     live = claim(store, "this")
     assert live is not None
     live.logs = "one"
-    store.write_now(predictions.save, live)
+    store.write_now(predictions.record_progress, live)
     (delivery,) = store.write_now(deliveries.due, [], "this", 9)
 
     with Held(store, deliveries.claim, delivery[0], "this"):
         live.logs = "two"
-        saving = threading.Thread(target=store.write_now, args=(predictions.save, live))
+        saving = threading.Thread(target=store.write_now, args=(predictions.record_progress, live))
         saving.start()
         time.sleep(0.3)  # it comes to the call that is being made
     saving.join()
@@ -267,6 +267,6 @@ def test_old_predictions_are_swept_by_whoever_comes_first(store: Database) -> No
 
 
 def test_fronts_that_come_at_once_all_are_there(store: Database) -> None:
-    at_once(lambda number: store.write_now(heartbeats.enter, str(number), DEAD_AFTER))
+    at_once(lambda number: store.write_now(heartbeats.register, str(number), DEAD_AFTER))
     there = store.write_now(lambda session: set(session.scalars(select(Heartbeat.id))))
     assert there == {str(number) for number in range(FRONTS)}

@@ -63,12 +63,12 @@ def test_a_server_whose_process_has_ended_is_lost(now: list[float]) -> None:
 
 def test_a_server_that_has_long_said_nothing_is_lost(now: list[float]) -> None:
     both, health = Both(), Health()
-    now[0] += supervision.LONGEST_SILENCE
+    now[0] += supervision.LONGEST_SILENCE_SECONDS
     assert not is_lost(health, both)
     both.status_now = State.STARTING
     assert not is_lost(health, both)
     both.status_now = State.UNREACHABLE
-    now[0] += supervision.LONGEST_SILENCE
+    now[0] += supervision.LONGEST_SILENCE_SECONDS
     assert not is_lost(health, both)
     now[0] += 0.1
     assert is_lost(health, both)

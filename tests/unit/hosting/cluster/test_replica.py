@@ -6,13 +6,13 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from hosting.cluster.replica import Company, Full
+from hosting.cluster.replica import ConcurrencyGate, Full
 
 
-def in_company(slots: int) -> Callable[[Callable[[Company], Awaitable[None]]], None]:
-    def run(test: Callable[[Company], Awaitable[None]]) -> None:
+def in_gate(slots: int) -> Callable[[Callable[[ConcurrencyGate], Awaitable[None]]], None]:
+    def run(test: Callable[[ConcurrencyGate], Awaitable[None]]) -> None:
         async def main() -> None:
-            await test(Company(slots))
+            await test(ConcurrencyGate(slots))
 
         asyncio.run(main())
 
@@ -22,13 +22,13 @@ def in_company(slots: int) -> Callable[[Callable[[Company], Awaitable[None]]], N
 class Guest:
     """A prediction that joins, and stays until it is told to go."""
 
-    def __init__(self, company: Company, name: str, alone: bool = False) -> None:
+    def __init__(self, gate: ConcurrencyGate, name: str, alone: bool = False) -> None:
         self.runs = False
         self.go = asyncio.Event()
-        self.task = asyncio.create_task(self._stay(company, name, alone))
+        self.task = asyncio.create_task(self._stay(gate, name, alone))
 
-    async def _stay(self, company: Company, name: str, alone: bool) -> None:
-        async with company.join(name, alone):
+    async def _stay(self, gate: ConcurrencyGate, name: str, alone: bool) -> None:
+        async with gate.join(name, alone):
             self.runs = True
             await self.go.wait()
         self.runs = False
@@ -46,39 +46,39 @@ async def soon() -> None:
 
 
 def test_those_that_need_not_be_alone_run_beside_one_another() -> None:
-    @in_company(3)
-    async def _(company: Company) -> None:
-        guests = [Guest(company, name) for name in "abc"]
+    @in_gate(3)
+    async def _(gate: ConcurrencyGate) -> None:
+        guests = [Guest(gate, name) for name in "abc"]
         await soon()
         assert all(guest.runs for guest in guests)
-        assert [company.has(name) for name in "abcd"] == [True, True, True, False]
+        assert [gate.has(name) for name in "abcd"] == [True, True, True, False]
         for guest in guests:
             await guest.leave()
-        assert not company.has("a")
+        assert not gate.has("a")
 
 
 def test_there_are_no_more_than_slots_also_with_those_that_wait() -> None:
-    @in_company(2)
-    async def _(company: Company) -> None:
-        first, lone = Guest(company, "a"), Guest(company, "b", alone=True)
+    @in_gate(2)
+    async def _(gate: ConcurrencyGate) -> None:
+        first, lone = Guest(gate, "a"), Guest(gate, "b", alone=True)
         await soon()
         assert (first.runs, lone.runs) == (True, False)
         with pytest.raises(Full):
-            async with company.join("c", False):
+            async with gate.join("c", False):
                 pass
         await first.leave()
         async with AsyncExitStack() as stack:
             await lone.leave()
-            await stack.enter_async_context(company.join("c", False))
-            await stack.enter_async_context(company.join("d", False))
+            await stack.enter_async_context(gate.join("c", False))
+            await stack.enter_async_context(gate.join("d", False))
 
 
 def test_one_that_is_to_be_alone_waits_for_those_before_it_and_those_behind_wait_for_it() -> None:
-    @in_company(8)
-    async def _(company: Company) -> None:
-        before = [Guest(company, name) for name in "ab"]
-        lone = Guest(company, "lone", alone=True)
-        behind = [Guest(company, name) for name in "cd"]
+    @in_gate(8)
+    async def _(gate: ConcurrencyGate) -> None:
+        before = [Guest(gate, name) for name in "ab"]
+        lone = Guest(gate, "lone", alone=True)
+        behind = [Guest(gate, name) for name in "cd"]
         await soon()
         await before[0].leave()
         assert not lone.runs
@@ -91,9 +91,9 @@ def test_one_that_is_to_be_alone_waits_for_those_before_it_and_those_behind_wait
 
 
 def test_two_that_are_to_be_alone_run_one_after_the_other() -> None:
-    @in_company(8)
-    async def _(company: Company) -> None:
-        one, other = (Guest(company, name, alone=True) for name in "ab")
+    @in_gate(8)
+    async def _(gate: ConcurrencyGate) -> None:
+        one, other = (Guest(gate, name, alone=True) for name in "ab")
         await soon()
         assert (one.runs, other.runs) == (True, False)
         await one.leave()
@@ -102,13 +102,13 @@ def test_two_that_are_to_be_alone_run_one_after_the_other() -> None:
 
 
 def test_one_that_gives_up_waiting_leaves_its_place_and_its_turn() -> None:
-    @in_company(2)
-    async def _(company: Company) -> None:
-        first, lone = Guest(company, "a"), Guest(company, "lone", alone=True)
+    @in_gate(2)
+    async def _(gate: ConcurrencyGate) -> None:
+        first, lone = Guest(gate, "a"), Guest(gate, "lone", alone=True)
         await soon()
         lone.task.cancel()
         await soon()
-        second = Guest(company, "b")
+        second = Guest(gate, "b")
         await soon()
         assert second.runs
         await first.leave()

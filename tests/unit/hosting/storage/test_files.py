@@ -77,11 +77,11 @@ def test_only_the_owner_can_read(files: Files, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_name_that_is_none_of_ours_is_refused(files: Files, tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="is no file of ours"):
+    with pytest.raises(ValueError, match="is not a file of ours"):
         files.path(name)
-    with pytest.raises(ValueError, match="is no file of ours"):
+    with pytest.raises(ValueError, match="is not a file of ours"):
         files.write(name, b"data")
-    with pytest.raises(ValueError, match="is no file of ours"):
+    with pytest.raises(ValueError, match="is not a file of ours"):
         files.data_url(name)
     assert contents(tmp_path) == {}
 
@@ -106,7 +106,7 @@ def test_nothing_is_removed_by_such_a_name(files: Files, tmp_path: Path, name: s
     files.write("predictions/a1/in-image", b"one")
     files.write("uploads/a1", b"two")
     before = contents(tmp_path)
-    with pytest.raises(ValueError, match="is no file of ours"):
+    with pytest.raises(ValueError, match="is not a file of ours"):
         files.remove(name)
     assert contents(tmp_path) == before
 

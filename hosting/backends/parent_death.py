@@ -1,8 +1,8 @@
 """Runs Cog's server so that it ends with the process that started it, however that ends.
 
-Run as `python -m hosting.backends.leash PARENT ...`, where the arguments from the second on are
-those of `cog.server.http`. The worker ends by itself when Cog's server does. Only Linux has such a
-leash.
+Run as `python -m hosting.backends.parent_death PARENT ...`, where the arguments from the second on
+are those of `cog.server.http`. The worker ends by itself when Cog's server does. Only Linux has the
+signal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Puts on the leash, and becomes Cog's server."""
+    """Set the parent-death signal, and become Cog's server."""
     parent = int(sys.argv.pop(1))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
