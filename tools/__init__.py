@@ -1,1 +1,1 @@
-"""The tools of developers, which `scripts/` starts: benchmark, stress, screenshots."""
+"""Tools for developers, which `scripts/` starts: benchmark, stress, screenshots."""

@@ -1,4 +1,4 @@
-"""A Cog server without a model, that does as coglet 0.23.1 does, and keeps what it was asked."""
+"""A Cog server without a model that behaves as coglet 0.23.1 does and records its requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from cog_schema import schema
 from hosting.queue.changes import within
 
-SLOW = 0.3
+SLOW_SECONDS = 0.3
 _BAD = "InputError: image: it is no picture"
 _FLAGGED = "NsfwError: NSFW content detected. Try running it again, or try a different prompt."
 FAILURES = {
@@ -41,7 +41,7 @@ SCHEMAS = {
 
 
 def pixels(prompt: str, seed: int, index: int = 0) -> bytes:
-    """A small PNG that depends on nothing but these."""
+    """Return a small PNG that depends on prompt, seed and index only."""
     colour = hashlib.sha256(f"{prompt}/{seed}/{index}".encode()).digest()[:12]
     file = io.BytesIO()
     Image.frombytes("RGB", (2, 2), colour).save(file, "PNG")
@@ -49,13 +49,13 @@ def pixels(prompt: str, seed: int, index: int = 0) -> bytes:
 
 
 def data_url(data: bytes, kind: str = "image/png") -> str:
-    """A file as a data URL."""
+    """Return a file as a data URL."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 @dataclass
 class Received:
-    """A request as it came."""
+    """An HTTP request as it came."""
 
     method: str
     path: str
@@ -70,7 +70,7 @@ class Run:
     id: str
     input: dict[str, Any]
     company: list[str]
-    """The prompts of those that ran when it began."""
+    """The prompts of the predictions that ran when it began."""
     let_go: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: bool = False
     hung_up: bool = False
@@ -78,21 +78,21 @@ class Run:
 
     @property
     def prompt(self) -> str:
-        """By which it is known what it does."""
+        """The prompt, which decides what the prediction does."""
         return str(self.input["prompt"])
 
 
 class CogServer:
-    """A server whose predictions do by their prompts what they are told.
+    """A Cog server whose predictions do what `tell` has set for their prompts.
 
     What a prediction may do:
         succeed: nothing else, and at once. So does every prompt that was told nothing.
         hold: begin, and succeed when it is let go.
-        slow: succeed after SLOW seconds.
+        slow: succeed after SLOW_SECONDS.
         late: not even begin, nor be there to cancel, until it is let go; then hold until cancelled.
         fail: end with a fault of the inputs.
         nsfw: end because all images were flagged.
-        fail as before, nsfw as before: the same, of a predictor that does not say by a metric why.
+        fail as before, nsfw as before: the same, of a predictor that gives no reason as a metric.
         err: end with an error that nobody foresaw.
         die: take the worker with it.
         break: hang up in the middle.
@@ -113,13 +113,13 @@ class CogServer:
         self.slots = slots
         self.status = "READY"
         self.is_cluster = False
-        """Whether it says how many slots it has, and 503 when they are taken."""
+        """Whether it says how many slots it has, and answers 503 when they are taken."""
         self.restarts = True
-        """Whether whoever keeps it starts it again once its worker is dead."""
+        """Whether its supervisor starts it again once its worker is dead."""
         self.received: list[Received] = []
         self.runs: list[Run] = []
         self.refused = 0
-        """How many came when all slots were taken."""
+        """The number of predictions that came when all slots were taken."""
         self.most_at_once = 0
         self.url = ""
         self._told: dict[str, list[str]] = {}
@@ -131,11 +131,11 @@ class CogServer:
     # What those who use it say and ask
 
     def tell(self, prompt: str, *what: str) -> None:
-        """What predictions of a prompt do, one after another; the last does for all that follow."""
+        """Set what a prompt's predictions do, one after another, the last for all that follow."""
         self._told[prompt] = list(what)
 
     def let_go(self, *prompts: str) -> None:
-        """Those that hold go on, and all of these prompts from now on."""
+        """Let the predictions of these prompts that hold go on, and all that come later."""
         self._free.update(prompts)
         assert self._loop
         for run in self._running + self._late:
@@ -143,26 +143,26 @@ class CogServer:
                 self._loop.call_soon_threadsafe(run.let_go.set)
 
     def restart(self) -> None:
-        """Has a new worker."""
+        """Become ready again, as with a new worker."""
         self.status = "READY"
 
     @property
     def prompts(self) -> list[str]:
-        """Of all that ran, in their order."""
+        """The prompts of all predictions that had a slot, in their order."""
         return [run.prompt for run in self.runs]
 
     @property
     def running(self) -> list[str]:
-        """The prompts of those that run."""
+        """The prompts of the predictions that run."""
         return [run.prompt for run in self._running]
 
     def runs_of(self, prompt: str) -> list[Run]:
-        """The predictions of a prompt that had a slot, in their order."""
+        """Return the predictions of a prompt that had a slot, in their order."""
         return [run for run in self.runs if run.prompt == prompt]
 
     @contextmanager
     def served(self) -> Iterator[CogServer]:
-        """Has it listen on a free port, in a thread."""
+        """Listen on a free port in a thread, for the time of a block."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
             self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
             config = uvicorn.Config(
@@ -187,7 +187,7 @@ class CogServer:
     # What clients see
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request, as an ASGI application."""
+        """Answer a request, as an ASGI application."""
         self._loop = asyncio.get_running_loop()
         body = b""
         while (message := await receive())["type"] == "http.request":
@@ -273,7 +273,7 @@ class CogServer:
                 one.status = "crashed"
                 one.let_go.set()
         if what == "slow":
-            await within(run.let_go, SLOW)
+            await within(run.let_go, SLOW_SECONDS)
         if what in ("hold", "late") and not run.hung_up:
             await run.let_go.wait()
         if run.status == "crashed":

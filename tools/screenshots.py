@@ -1,4 +1,4 @@
-"""Takes the pictures of the web form that the README shows, from the running page, into `docs/`."""
+"""Screenshots of the web form for the README, taken from the running page into `docs/`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ ARGUMENTS = (
 )
 LAPTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
-LONGEST = 120_000
-"""Milliseconds that a prediction may take."""
+LONGEST_MILLISECONDS = 120_000
+"""The longest time that a prediction may take."""
 
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """A browser without a window: the system's, else the one that Playwright has installed."""
+    """Run a headless browser: the system's, else the one that Playwright has installed."""
     program = next((path for one in PROGRAMS if (path := shutil.which(one))), None)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
@@ -41,7 +41,7 @@ def browser() -> Iterator[Browser]:
 
 
 def main() -> int:
-    """Takes them; the exit status."""
+    """Take the screenshots; return the exit status."""
     with serving("demo") as server, browser() as opened:
         page = _page(opened, server.url, viewport=LAPTOP, device_scale_factor=1.25)
         for example, prompt in (("house.png", "a castle"), ("orange.jpg", "a jack-o-lantern")):
@@ -75,7 +75,7 @@ def main() -> int:
 
 def _page(opened: Browser, url: str, **options: Any) -> Page:
     page = opened.new_context(**options).new_page()
-    page.set_default_timeout(LONGEST)
+    page.set_default_timeout(LONGEST_MILLISECONDS)
     page.goto(url)
     expect(page.get_by_label("Prompt", exact=True)).to_be_visible()
     return page
@@ -95,7 +95,9 @@ def _ask(page: Page, example: str, prompt: str, images: int) -> None:
 def _draw(page: Page, example: str, prompt: str, images: int) -> None:
     before = page.locator(".card").count()
     _ask(page, example, prompt, images)
-    expect(page.locator(".card[data-status=succeeded]")).to_have_count(before + 1, timeout=LONGEST)
+    expect(page.locator(".card[data-status=succeeded]")).to_have_count(
+        before + 1, timeout=LONGEST_MILLISECONDS
+    )
 
 
 def _take(page: Page, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Puts the hosted front under load, before Cog servers without a model, and counts.
+"""A load test of the hosted front, before Cog servers without a model, that counts errors.
 
 A front is started as a process of its own; the Cog servers behind it and the clients are in this
 one, so that what it measures of a request has the clients' own time in it too.
@@ -33,43 +33,45 @@ from tools.fake_cog import CogServer, pixels
 Result = TypeVar("Result")
 
 MODEL = "stability-ai/stable-diffusion"
-POLL = 0.5
-"""Seconds between two looks at a prediction, as Replicate's own clients have it."""
+POLL_SECONDS = 0.5
+"""The time between two polls of a prediction, as in Replicate's own clients."""
 FAULTS = {"die": 1 / 50, "full": 1 / 20, "slow": 1 / 10}
-"""What Cog servers do to predictions when they first have them, and to what share: their worker
-dies, they answer 409 though they have a free slot, as coglet does right after an answer, or they
-take a while."""
-LONGEST = 900.0
-"""Seconds after which a part that is not done has failed."""
+"""The shares of the troubles that Cog servers have when they first get a prediction.
+
+Their worker dies, they answer 409 though they have a free slot, as coglet does right after an
+answer, or they take a while.
+"""
+LONGEST_SECONDS = 900.0
+"""The time after which a part that is not done has failed."""
 MIB = 2**20
 
 
 @dataclass(frozen=True)
 class Front:
-    """A front that runs, and its process."""
+    """A running front's URL and process."""
 
     url: str
     process: psutil.Process
 
     def memory(self) -> float:
-        """MiB that it has of the machine's memory."""
+        """Return the MiB that the front takes of the machine's memory."""
         return float(self.process.memory_info().rss) / MIB
 
 
 @dataclass
 class Seen:
-    """What the clients have seen."""
+    """The observations of the clients."""
 
     accepted: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """The prompts and seeds of the predictions, by their ids."""
+    """The prompts and seeds of the accepted predictions, by their ids."""
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    """That requests took, by what was asked."""
+    """The seconds that requests took, by what was requested."""
     wrong: list[str] = field(default_factory=list)
-    """What should not be, in words."""
+    """Sentences that say what went wrong."""
 
 
 def main() -> int:
-    """Measures what was asked for; 1 when something was lost, doubled or wrong."""
+    """Run the chosen parts; return 1 when something was lost, doubled or wrong."""
     options = _parser().parse_args()
     wrong: list[str] = []
     if options.only in (None, "load"):
@@ -82,7 +84,7 @@ def main() -> int:
 
 
 def load(clients: int, each: int) -> list[str]:
-    """Clients at once, before endpoints that crash, that are full and that are slow; what's wrong.
+    """Run clients at once, with endpoints that crash, are full or slow; return what went wrong.
 
     Args:
         each: predictions that a client asks for, one after another.
@@ -125,7 +127,7 @@ def load(clients: int, each: int) -> list[str]:
 
 
 def memory(predictions: int) -> list[str]:
-    """Many small predictions, sixteen at once, and what the front's memory does; what's wrong."""
+    """Run many predictions, 16 at once; print the front's memory, return what went wrong."""
     seen = Seen()
     sizes: dict[int, float] = {}
     with running([CogServer(), CogServer()]) as front:
@@ -138,7 +140,7 @@ def memory(predictions: int) -> list[str]:
 
 @contextmanager
 def running(cogs: list[CogServer]) -> Iterator[Front]:
-    """A front of scripts/serve before Cog servers, as long as it is wanted."""
+    """Run a front of scripts/serve before Cog servers, for the time of a block."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with ExitStack() as stack:
@@ -188,7 +190,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 async def _bounded(work: Coroutine[Any, Any, Result]) -> Result:
-    async with asyncio.timeout(LONGEST):
+    async with asyncio.timeout(LONGEST_SECONDS):
         return await work
 
 
@@ -205,7 +207,7 @@ async def _clients(front: Front, parts: list[list[tuple[str, int]]], seen: Seen)
 
 
 async def _ask_for_all(http: httpx2.AsyncClient, asked: list[tuple[str, int]], seen: Seen) -> None:
-    """One client: asks, looks until it is over, gets the picture; and so on."""
+    """Act as one client: for each prediction, create it, poll it to its end, get its picture."""
     for prompt, seed in asked:
         body = {"input": {"prompt": prompt, "seed": seed}}
         answer = await _timed(http, "POST", f"/v1/models/{MODEL}/predictions", seen, body)
@@ -217,7 +219,7 @@ async def _ask_for_all(http: httpx2.AsyncClient, asked: list[tuple[str, int]], s
             seen.wrong.append(f"the id {document['id']} was given twice")
         seen.accepted[document["id"]] = prompt, seed
         while not document["completed_at"]:
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(POLL_SECONDS)
             answer = await _timed(http, "GET", f"/v1/predictions/{document['id']}", seen)
             document = answer.json()
         await _check(http, document, prompt, seed, seen)
@@ -226,7 +228,7 @@ async def _ask_for_all(http: httpx2.AsyncClient, asked: list[tuple[str, int]], s
 async def _check(
     http: httpx2.AsyncClient, document: dict[str, Any], prompt: str, seed: int, seen: Seen
 ) -> None:
-    """Whether a prediction that is over has the one picture that its prompt and seed make."""
+    """Check that a prediction that is over has the one picture that its prompt and seed make."""
     if document["status"] != "succeeded":
         seen.wrong.append(f"{prompt!r} {document['status']}: {document['error']}")
         return
@@ -246,7 +248,7 @@ async def _timed(
 
 
 async def _missing(front: Front, seen: Seen) -> list[str]:
-    """What the front's own list has too much, too little or unfinished."""
+    """Return what the front's own list has too often, too much, too little or unfinished."""
     listed: list[dict[str, Any]] = []
     async with _client(front, 1) as http:
         url: str | None = "/v1/predictions"
@@ -261,7 +263,7 @@ async def _missing(front: Front, seen: Seen) -> list[str]:
 
 
 async def _many(front: Front, predictions: int, seen: Seen, sizes: dict[int, float]) -> None:
-    """Sixteen clients share so many predictions; `sizes` gets the memory after each tenth."""
+    """Run so many predictions by sixteen clients; `sizes` gets the memory after each tenth."""
     numbers = iter(range(1, predictions + 1))
     done = 0
 

@@ -11,7 +11,7 @@ from train_demo.settings import PRESETS
 
 
 def main() -> None:
-    """Reads the flags and trains."""
+    """Read the flags and train."""
     parser = argparse.ArgumentParser(
         prog="scripts/train-demo",
         description="Trains the demo model from openly licensed pictograms, fetched by npm. "

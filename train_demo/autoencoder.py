@@ -1,4 +1,4 @@
-"""Trains the autoencoder on crops of the pictures."""
+"""The training of the autoencoder on crops of the pictures."""
 
 import math
 from pathlib import Path
@@ -13,15 +13,15 @@ from train_demo.pictograms import pictograms, read
 from train_demo.progress import Clock, Log, write
 from train_demo.settings import Settings
 
-CROP = 64  # pixels
+CROP_PIXELS = 64  # pixels
 KL_WEIGHT = 1e-4
 STEPS_BETWEEN_LOGS = 100
 
 
 def new(channels: tuple[int, ...]) -> AutoencoderKL:
-    """An untrained autoencoder of factor 8, with zero biases and unit gain.
+    """Return an untrained autoencoder of factor 8, with zero biases and unit gain.
 
-    PyTorch's own start stalls it: L1 0.437 against 0.306 after 60 steps.
+    PyTorch's own initialisation stalls it: L1 0.437 against 0.306 after 60 steps.
     """
     deeper = len(channels)
     vae = AutoencoderKL(
@@ -48,7 +48,7 @@ def new(channels: tuple[int, ...]) -> AutoencoderKL:
 def train(
     vae: AutoencoderKL, pictures: Path, settings: Settings, checkpoint: Path, log: Log
 ) -> None:
-    """Trains `vae` on the packed `pictures`, for the minutes that the settings give it."""
+    """Train `vae` on the packed `pictures`, for the minutes that the settings give it."""
     shown = [each for each in pictograms(pictures) if each.is_learned]
     every = torch.from_numpy(read(shown, pictures)).to(vae.device)
     optimizer = torch.optim.AdamW(
@@ -89,18 +89,21 @@ def train(
 
 
 def pixels(rgb: np.ndarray, device: torch.device) -> torch.Tensor:
-    """`rgb`, (pictures, height, width, 3) uint8, as (pictures, 3, height, width), -1 to 1."""
+    """Turn `rgb`, (pictures, height, width, 3) uint8, to (pictures, 3, height, width), -1 to 1."""
     return torch.from_numpy(rgb).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def crops(pictures: torch.Tensor, count: int) -> torch.Tensor:
-    """Random crops, (count, 3, CROP, CROP), -1 to 1, half of them from pictures of half the size.
+    """Return random crops, half of the times from pictures at half their size.
 
     Backgrounds are white, coloured, or another picture; a third has its channels exchanged.
+
+    Returns:
+        (count, 3, CROP_PIXELS, CROP_PIXELS), -1 to 1.
     """
     device = pictures.device
     scale = int(torch.randint(1, 3, ()))
-    side = CROP * scale
+    side = CROP_PIXELS * scale
 
     def cut() -> torch.Tensor:
         chosen = torch.randint(len(pictures), (count, 1, 1), device=device)
@@ -128,7 +131,7 @@ def crops(pictures: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def loss_of(vae: AutoencoderKL, originals: torch.Tensor) -> torch.Tensor:
-    """Absolute and squared error, those of the edges and of the coarse picture, and the KL term."""
+    """Return the loss: absolute and squared error, that of edges and coarse picture, KL term."""
     with torch.autocast(originals.device.type, torch.bfloat16):
         posterior = vae.encode(originals.contiguous(memory_format=torch.channels_last)).latent_dist
         mean, variance = posterior.mean.float(), posterior.logvar.float()
@@ -150,7 +153,7 @@ def loss_of(vae: AutoencoderKL, originals: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def normalise(vae: AutoencoderKL, pictures: torch.Tensor) -> None:
-    """Folds each latent channel's mean and deviation into the weights: `scaling_factor` stays 1."""
+    """Fold each latent channel's mean and deviation into the weights: `scaling_factor` stays 1."""
     latents = torch.cat([vae.encode(crops(pictures, 64)).latent_dist.mean for _ in range(16)])
     mean, deviation = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     before, after = vae.quant_conv, vae.post_quant_conv
@@ -163,7 +166,7 @@ def normalise(vae: AutoencoderKL, pictures: torch.Tensor) -> None:
 
 @torch.no_grad()
 def psnr(vae: AutoencoderKL, rgb: np.ndarray) -> np.ndarray:
-    """The peak signal-to-noise ratio in dB of each of `rgb`, (pictures, height, width, 3) uint8."""
+    """Return the PSNR in dB of each of `rgb`, (pictures, height, width, 3) uint8, decoded again."""
     ratios = []
     for start in range(0, len(rgb), 16):
         x = pixels(rgb[start : start + 16], vae.device)

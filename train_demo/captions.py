@@ -1,4 +1,4 @@
-"""What a picture is called: captions from CLDR names and keywords, in several phrasings."""
+"""Captions for pictures, from CLDR names and keywords, in several phrasings."""
 
 import random
 import re
@@ -13,19 +13,19 @@ BACKGROUNDS = (" on a {} background", ", {} background")
 
 
 def plain(text: str) -> str:
-    """Lower-case letters, digits, apostrophes and hyphens only, for `text` as CLDR writes it."""
+    """Reduce `text` of CLDR's to lower-case letters, digits, apostrophes and hyphens."""
     text = text.lower().replace(":", " with").replace("’", "'")
     return " ".join(re.sub(r"[^a-z0-9' -]", " ", text).split())
 
 
 def noun(name: str) -> str:
-    """`name` without words of colour: "red apple" and "green apple" are both an apple."""
+    """Return `name` without words of colour: "red apple" and "green apple" are both an apple."""
     words = plain(name).split()
     return " ".join([w for w in words if w not in COLOURS + MORE_COLOURS] or words)
 
 
 def with_article(noun: str) -> str:
-    """`noun` with "a" or "an" before it, or with none: "grapes"."""
+    """Return `noun` with "a" or "an" before it, or with none: "grapes"."""
     if is_plural(noun):
         return noun
     vowel = noun.startswith(("a", "e", "i", "o", "u", "hour")) and not noun.startswith("uni")
@@ -33,12 +33,12 @@ def with_article(noun: str) -> str:
 
 
 def is_plural(noun: str) -> bool:
-    """Whether it is more than one thing already: "cherries", not "bus"."""
+    """Return whether `noun` is plural already: "cherries", not "bus"."""
     return noun.endswith("s") and not noun.endswith(("ss", "us"))
 
 
 def plural(noun: str) -> str:
-    """The plural: "cat face" -> "cat faces", "house with garden" -> "houses with garden"."""
+    """Return the plural: "cat face" -> "cat faces", "house with garden" -> "houses with garden"."""
     head, rest = re.split(r"(?= with | of | in |$)", noun, maxsplit=1)
     if is_plural(head):
         many = head
@@ -52,13 +52,13 @@ def plural(noun: str) -> str:
 
 
 def held_out(name: str, *, colour: str = "", style: str = "") -> bool:
-    """Whether this pair of name and colour, or of name and style, is kept from the training."""
+    """Return whether a pair of name and colour, or of name and style, is kept from training."""
     return zlib.crc32(f"{noun(name)}|{colour}|{style}".encode()) % 10 == 0
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What a picture shows, for its caption.
+    """The subject of a picture, for its caption.
 
     `colour` is the one that it was given, `background` that behind it ("" for white), `company`
     the name of a second thing at its right, `count` how often it stands there.
@@ -79,7 +79,7 @@ class Subject:
 
 
 def caption(subject: Subject, rng: random.Random) -> str:
-    """One of the many ways to name `subject`; its style is said in half of them."""
+    """Return one of the many captions for `subject`; half of them name its style."""
     name = plain(subject.name)
     if subject.colour:
         name = f"{subject.colour} {noun(subject.name)}"

@@ -1,4 +1,4 @@
-"""Trains the text encoder and the UNet together, by v-prediction, from captions and latents."""
+"""The joint training of text encoder and UNet, by v-prediction, from captions and latents."""
 
 import copy
 import dataclasses
@@ -26,7 +26,7 @@ PLAIN_WEIGHT = 8.0  # how much oftener a pictogram itself is drawn than one of i
 
 
 def noise_schedule() -> DDIMScheduler:
-    """SD's schedule, rescaled so that the last timestep is pure noise (arXiv 2305.08891)."""
+    """Return SD's schedule, rescaled to pure noise at the last timestep (arXiv 2305.08891)."""
     return DDIMScheduler(
         beta_schedule="scaled_linear",
         beta_start=0.00085,
@@ -41,7 +41,7 @@ def noise_schedule() -> DDIMScheduler:
 
 @dataclasses.dataclass
 class Denoiser:
-    """What is trained."""
+    """The components that are trained, with the tokenizer."""
 
     tokenizer: CLIPTokenizer
     text_encoder: CLIPTextModel
@@ -49,7 +49,7 @@ class Denoiser:
 
     @classmethod
     def new(cls, settings: Settings, tokenizer: CLIPTokenizer) -> "Denoiser":
-        """An untrained one; branches of the UNet begin at zero (arXiv 2105.05233)."""
+        """Return an untrained denoiser; the UNet's branches begin at zero (arXiv 2105.05233)."""
         width, channels = settings.text_width, settings.unet_channels
         text_encoder = CLIPTextModel(
             CLIPTextConfig(
@@ -86,7 +86,7 @@ class Denoiser:
 
     @classmethod
     def of(cls, folder: Path) -> "Denoiser":
-        """The one of a pipeline's folder, to train it further."""
+        """Load the denoiser of a pipeline's folder, to train it further."""
         return cls(
             CLIPTokenizer.from_pretrained(folder / "tokenizer"),
             CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32),
@@ -94,26 +94,26 @@ class Denoiser:
         )
 
     def to(self, device: torch.device) -> "Denoiser":
-        """Itself, on the device."""
+        """Move it to the device; return itself."""
         self.text_encoder.to(device)
         self.unet.to(device, memory_format=torch.channels_last)
         return self
 
     def parameters(self) -> list[torch.Tensor]:
-        """All of its weights."""
+        """Return all of its weights."""
         return [*self.text_encoder.parameters(), *self.unet.parameters()]
 
     def state(self) -> dict[str, dict[str, torch.Tensor]]:
-        """The weights by their names, for a checkpoint."""
+        """Return the weights by their names, for a checkpoint."""
         return {"text_encoder": self.text_encoder.state_dict(), "unet": self.unet.state_dict()}
 
     def load_state(self, state: dict[str, dict[str, torch.Tensor]]) -> None:
-        """Takes the weights of a checkpoint."""
+        """Load the weights of a checkpoint."""
         self.text_encoder.load_state_dict(state["text_encoder"])
         self.unet.load_state_dict(state["unet"])
 
     def tokens(self, texts: list[str]) -> torch.Tensor:
-        """(texts, 77), int64."""
+        """Return the tokens of texts, (texts, 77), int64."""
         encoded = self.tokenizer(
             texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
         )
@@ -129,7 +129,7 @@ def train(
     log: Log,
     at_grid: Callable[[Denoiser, str], None],
 ) -> Denoiser:
-    """Trains `denoiser` for `settings.minutes`, those before an interruption included.
+    """Train `denoiser` for `settings.minutes`, those before an interruption included.
 
     Args:
         denoiser: on the device that trains.
@@ -214,7 +214,7 @@ def train(
 
 
 def pace(step: int, share: float, warm_up: int) -> float:
-    """The share of the full learning rate: warmed up in steps, a cosine tail in the second half."""
+    """Return the share of the full learning rate: warm-up in steps, cosine in the second half."""
     tail = 1 if share < 0.5 else 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * (2 * share - 1)))
     return min(1, (step + 1) / warm_up) * tail
 
@@ -226,7 +226,7 @@ def loss_of(
     timesteps: torch.Tensor,
     alphas: torch.Tensor,
 ) -> torch.Tensor:
-    """The weighted squared error of the velocities (arXiv 2202.00512, weights of 2303.09556)."""
+    """Return the weighted squared error of velocities (arXiv 2202.00512, weights of 2303.09556)."""
     alpha = alphas[timesteps].view(-1, 1, 1, 1)
     noise = torch.randn_like(latents)
     noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
@@ -259,7 +259,7 @@ class Batch:
     timesteps: torch.Tensor
 
     def to(self, device: torch.device) -> "Batch":
-        """Itself, on the device, without waiting for it."""
+        """Return a copy on the device, without waiting for it."""
         indices, tokens, timesteps = (
             each.to(device, non_blocking=True)
             for each in (self.indices, self.tokens, self.timesteps)
@@ -268,7 +268,7 @@ class Batch:
 
 
 def ahead(make: Callable[[], Batch]) -> Iterator[Batch]:
-    """What `make` makes, two before they are asked for, by a thread."""
+    """Yield the batches that `make` returns, made two in advance by a thread."""
     made: Queue[Batch] = Queue(2)
 
     def work() -> None:
@@ -281,7 +281,7 @@ def ahead(make: Callable[[], Batch]) -> Iterator[Batch]:
 
 
 class Sampler:
-    """Draws batches: pictures of one size, their captions and timesteps."""
+    """A source of random batches: pictures of one size, their captions and timesteps."""
 
     def __init__(
         self,
@@ -298,7 +298,7 @@ class Sampler:
         self.weights = weights / weights.sum()
 
     def batch(self, share: float, pinned: bool = False) -> Batch:
-        """The next batch, `share` of the training done; in pinned memory for a GPU."""
+        """Draw the next batch, `share` of the training done; in pinned memory for a GPU."""
         shares = self.settings.shares[share >= 0.5]
         size = int(self.rng.choice(list(shares), p=list(shares.values())))
         count = self.settings.batch[size]

@@ -1,4 +1,4 @@
-"""Asks a trained folder for pictures, by the project's own engine, and shows them in grids."""
+"""Pictures of a trained pipeline, by the project's own engine, and grids of them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from stable_diffusion.request import Request
 
 
 class Artist:
-    """Draws with the pipeline in `folder`, in float32 on a CPU and in fp16 on a GPU."""
+    """An engine with the pipeline in `folder`, in float32 on a CPU and in fp16 on a GPU."""
 
     def __init__(self, folder: Path) -> None:
         model = models.load(Weights(folder.name, folder, 128))
@@ -23,11 +23,11 @@ class Artist:
         self.engine = Engine(model, executor="plain")
 
     def close(self) -> None:
-        """Ends the engine."""
+        """End the engine."""
         self.engine.close()
 
     def draw(self, asked: Sequence[Mapping[str, Any]]) -> list[Image.Image]:
-        """One picture for each set of inputs, as the contract names them; black where none came."""
+        """Draw one picture for each set of inputs, by the API's names; black where none came."""
         queues: list[SimpleQueue[Event]] = []
         for inputs in asked:
             queues.append(SimpleQueue())
@@ -45,7 +45,7 @@ def _picture(events: SimpleQueue[Event]) -> Image.Image | None:
 
 
 def grid(pictures: Sequence[Image.Image], titles: Sequence[str], columns: int = 10) -> Image.Image:
-    """The pictures side by side, each under its title."""
+    """Return one picture of all `pictures` side by side, each under its title."""
     width, height = pictures[0].size
     rows = -(-len(pictures) // columns)
     sheet = Image.new("RGB", (columns * (width + 4), rows * (height + 18)), "white")

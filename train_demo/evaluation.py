@@ -1,4 +1,4 @@
-"""How well a trained model draws what it is told: figures in EVALUATION.md, grids to look at."""
+"""The evaluation of a trained model by its prompts: figures in EVALUATION.md, and grids."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +29,7 @@ HUE_SHARE = 0.02  # of the area must be coloured for a picture to have a colour
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked for, and what must come of it."""
+    """A prompt, with the noun and the colour that the picture must show."""
 
     text: str
     noun: str
@@ -51,7 +51,7 @@ class Evaluation:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def write(self, log: Callable[[str], None]) -> None:
-        """Measures everything, and writes EVALUATION.md and the grids into the folder."""
+        """Measure everything, and write EVALUATION.md and the grids into the folder."""
         settings = self.settings
         lines = [TITLE.format(names=len({e.name for e in self.known}), device=self.device.type)]
         log("evaluates the autoencoder")
@@ -76,19 +76,19 @@ class Evaluation:
     # Prompts
 
     def _names(self) -> list[Prompt]:
-        """The trained names, as they are."""
+        """Return prompts for the trained names, as they are."""
         names = sorted({each.name for each in self.known})
         return self._some([Prompt(with_article(plain(name)), noun(name)) for name in names])
 
     def _styles(self) -> list[Prompt]:
-        """Names in a style that this name was never seen in."""
+        """Return prompts for names in a style that this name was never seen in."""
         pairs = [each for each in self.known if held_out(each.name, style=each.package)]
         return self._some(
             [Prompt(f"{plain(each.name)}, {each.style[-1]}", noun(each.name)) for each in pairs]
         )
 
     def _colours(self) -> list[Prompt]:
-        """Names in a colour that they were never seen in, each in some style."""
+        """Return prompts for names in a colour that they were never seen in, each in some style."""
         own: dict[str, set[str]] = {}
         recoloured: dict[str, list[Pictogram]] = {}
         for each, rgba in zip(self.known, self.rgba, strict=True):
@@ -119,7 +119,7 @@ class Evaluation:
         own: Sequence[dict[str, Any]] | None = None,
         **inputs: Any,
     ) -> list[Image.Image]:
-        """A picture of each prompt, with `inputs` and, where given, each with some of its own."""
+        """Draw a picture for each prompt, with `inputs` and, where given, each with its `own`."""
         return self.artist.draw(
             [
                 {**ASKED, "seed": seed, "prompt": prompt.text, "width": size, "height": size}
@@ -144,7 +144,7 @@ class Evaluation:
             yield f"| {size} px | {ratios.mean():.1f} dB | {ratios.min():.1f} dB |"
 
     def _unseen(self, size: int) -> np.ndarray:
-        """Pictures that nothing was trained on, on white: (pictures, size, size, 3) uint8."""
+        """Return the pictures of the unseen set, on white: (pictures, size, size, 3) uint8."""
         return np.stack([resized(on(rgba, WHITE), size) for rgba in self.unseen_rgba])
 
     def _judge_itself(self) -> Iterator[str]:
@@ -277,18 +277,18 @@ class Evaluation:
 
 
 def right(rankings: Sequence[list[str]], prompts: Sequence[Prompt]) -> tuple[float, float]:
-    """The share of rankings with the asked noun first, and among the first five."""
+    """Return the shares of rankings with the prompt's noun first, and among the first five."""
     ranks = np.array([r.index(p.noun) for r, p in zip(rankings, prompts, strict=True)])
     return float(np.mean(ranks == 0)), float(np.mean(ranks < 5))
 
 
 def share_coloured(colours: Sequence[str], prompts: Sequence[Prompt]) -> float:
-    """The share of pictures whose colour, by `colour_of`, is the one asked for."""
+    """Return the share of pictures whose colour, by `colour_of`, is the prompt's."""
     return float(np.mean([c == p.colour for c, p in zip(colours, prompts, strict=True)]))
 
 
 def nearest(rgb: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The distance of each of `rgb` to the nearest of `known`, as the root of the mean square."""
+    """Return the distance of each of `rgb` to the nearest of `known`, as the root mean square."""
     one, other = (x.reshape(len(x), -1).astype(np.float32) for x in (rgb, known))
     square = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
     distances: np.ndarray = np.sqrt(np.maximum(square.min(1), 0) / one.shape[1])
@@ -296,26 +296,26 @@ def nearest(rgb: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def nearest_colour(hue: float) -> str:
-    """The colour word for a hue in turns."""
+    """Return the colour word nearest to a hue in turns."""
     return min(HUES, key=lambda colour: hue_distance(hue, colour))
 
 
 def colour_of(picture: Image.Image) -> str:
-    """The colour word nearest to the dominant hue; "" for a picture without colour."""
+    """Return the colour word nearest to the dominant hue; "" for a picture without colour."""
     rgb = np.asarray(picture).astype(np.float32) / 255
     hue, _, share = hue_of(rgb, np.ones(rgb.shape[:2], np.float32))
     return nearest_colour(hue) if share >= HUE_SHARE else ""
 
 
 def area_of(picture: Image.Image, colour: str) -> float:
-    """The share of the picture's pixels that have the colour, weighted by how strongly."""
+    """Return the share of the picture's pixels in the colour, weighted by how strong it is."""
     hue, saturation, value = to_hsv(np.asarray(picture).astype(np.float32) / 255)
     near = hue_distance(hue, colour) < 0.07
     return float((saturation * value * near * (saturation > 0.25)).mean())
 
 
 def area_of_all(pictures: Sequence[Image.Image], prompts: Sequence[Prompt]) -> float:
-    """The mean area in the colour of each picture's prompt; 0 for no pictures."""
+    """Return the mean area in the colour of each picture's prompt; 0 for no pictures."""
     areas = [area_of(picture, p.colour) for picture, p in zip(pictures, prompts, strict=True)]
     return float(np.mean(areas)) if areas else 0.0
 

@@ -1,4 +1,4 @@
-"""A small classifier that says what a picture shows. It only ever sees real pictograms."""
+"""A small classifier of what a picture shows, trained on real pictograms only."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from torch.nn import functional
 from train_demo.captions import noun
 from train_demo.pictograms import Pictogram
 
-SIDE = 48  # pixels, of what it looks at
+SIDE_PIXELS = 48  # pixels, of what it looks at
 
 
 class Judge:
-    """Tells nouns apart: "red apple" and "green apple" are both an apple.
+    """A classifier of nouns: "red apple" and "green apple" are both an apple.
 
     Args:
         pictures: (pictures, 256, 256, 4) red, green, blue, opacity, uint8.
@@ -60,11 +60,13 @@ class Judge:
 
     @torch.no_grad()
     def ranking(self, pictures: Sequence[Image.Image], in_colour: bool) -> list[list[str]]:
-        """For each picture all nouns, the likeliest first; without colour by its shape alone."""
+        """Return all nouns for each picture, likeliest first; by shape alone unless `in_colour`."""
         ranks = []
         for start in range(0, len(pictures), 64):
             rows = [
-                np.asarray(each.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX))
+                np.asarray(
+                    each.convert("RGB").resize((SIDE_PIXELS, SIDE_PIXELS), Image.Resampling.BOX)
+                )
                 for each in pictures[start : start + 64]
             ]
             x = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 255
@@ -76,17 +78,20 @@ class Judge:
 
 
 def shrunk(pictures: np.ndarray) -> torch.Tensor:
-    """`pictures`, (pictures, 256, 256, 4) uint8, as (pictures, 4, SIDE, SIDE), 0 to 1.
+    """Shrink `pictures`, (pictures, 256, 256, 4) uint8, to SIDE_PIXELS.
 
     Multiplied by their opacity first, so that no hidden colour bleeds in.
+
+    Returns:
+        (pictures, 4, SIDE_PIXELS, SIDE_PIXELS), 0 to 1.
     """
     large = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
     large[:, :3] *= large[:, 3:]
-    return functional.interpolate(large, (SIDE, SIDE), mode="area")
+    return functional.interpolate(large, (SIDE_PIXELS, SIDE_PIXELS), mode="area")
 
 
 def network(width: int, classes: int) -> nn.Sequential:
-    """A plain convolutional network: (pictures, 3, SIDE, SIDE) -> (pictures, classes)."""
+    """Return a plain CNN: (pictures, 3, SIDE_PIXELS, SIDE_PIXELS) -> (pictures, classes)."""
     layers: list[nn.Module] = []
     channels = 3
     for _ in range(4):
@@ -104,13 +109,13 @@ def network(width: int, classes: int) -> nn.Sequential:
 
 
 def altered(pictures: torch.Tensor) -> torch.Tensor:
-    """What it trains on: moved, scaled, turned a little, mirrored, blurred, half of them in grey.
+    """Augment for training: move, scale, turn a little, mirror, blur, half of them in grey.
 
     Args:
-        pictures: (pictures, 4, SIDE, SIDE), 0 to 1, colours multiplied by opacity.
+        pictures: (pictures, 4, SIDE_PIXELS, SIDE_PIXELS), 0 to 1, colours multiplied by opacity.
 
     Returns:
-        (pictures, 3, SIDE, SIDE), standardised.
+        (pictures, 3, SIDE_PIXELS, SIDE_PIXELS), standardised.
     """
     count, device = len(pictures), pictures.device
 
@@ -141,11 +146,11 @@ def altered(pictures: torch.Tensor) -> torch.Tensor:
 
 
 def grey(rgb: torch.Tensor) -> torch.Tensor:
-    """`rgb`, (pictures, 3, height, width), with the mean of its colours in all three."""
+    """Return `rgb`, (pictures, 3, height, width), with the mean of its colours in all three."""
     return rgb.mean(1, keepdim=True).expand_as(rgb)
 
 
 def standardised(rgb: torch.Tensor) -> torch.Tensor:
-    """Each picture with mean 0 and deviation 1."""
+    """Return each picture with mean 0 and standard deviation 1."""
     mean, deviation = rgb.mean((1, 2, 3), keepdim=True), rgb.std((1, 2, 3), keepdim=True)
     return (rgb - mean) / (deviation + 0.02)

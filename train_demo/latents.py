@@ -1,4 +1,4 @@
-"""Every picture and its variants through the autoencoder, once: what the UNet learns from."""
+"""Latents of every picture and its variants, encoded once, that the UNet learns from."""
 
 import pickle
 import zipfile
@@ -25,12 +25,12 @@ class Latents:
 
 
 def subject(picture: Pictogram) -> Subject:
-    """What a pictogram shows."""
+    """Return the subject of a pictogram."""
     return Subject(picture.name, picture.style, picture.keywords)
 
 
 def trained_on(path: Path) -> list[Pictogram]:
-    """The pictograms at `path` but for the unseen set and the held-out pairs of name and style."""
+    """Return the pictograms at `path` without the unseen set and held-out names with styles."""
     return [
         each
         for each in pictograms(path)
@@ -39,7 +39,7 @@ def trained_on(path: Path) -> list[Pictogram]:
 
 
 class Painter:
-    """Makes the pictures of one pictogram, in a process of its own.
+    """A maker of the pictures of one pictogram, in a process of its own.
 
     Args:
         path: the packed pictograms.
@@ -53,7 +53,11 @@ class Painter:
         self.pictures = trained_on(path)
 
     def paint(self, index: int) -> tuple[dict[int, np.ndarray], list[Subject]]:
-        """The pictogram on white and its variants: (pictures, size, size, 3) uint8 of each size."""
+        """Return a pictogram on white and its variants, by size, and what they show.
+
+        Returns:
+            (pictures, size, size, 3) uint8 of each size, and the subjects.
+        """
         rng = np.random.default_rng(index)
         picture = self.pictures[index]
         alike = [each for each in self.pictures if each.package == picture.package]
@@ -71,7 +75,7 @@ _painter: Painter
 
 
 def _start(*arguments: object) -> None:
-    """Gives each process of the pool its painter."""
+    """Give a process of the pool its painter."""
     global _painter
     _painter = Painter(*arguments)  # type: ignore[arg-type]
 
@@ -81,7 +85,7 @@ def _paint(index: int) -> tuple[dict[int, np.ndarray], list[Subject]]:
 
 
 def encode(path: Path, vae: AutoencoderKL, sizes: list[int], variants: int) -> Latents:
-    """The latents of all that is trained on, at each of `sizes`.
+    """Encode all that is trained on, at each of `sizes`; return the latents.
 
     Args:
         path: the packed pictograms.
@@ -104,7 +108,7 @@ def encode(path: Path, vae: AutoencoderKL, sizes: list[int], variants: int) -> L
 
 @torch.no_grad()
 def encoded(vae: AutoencoderKL, pictures: np.ndarray) -> torch.Tensor:
-    """The scaled latents, float32, of `pictures`: (pictures, height, width, 3) uint8."""
+    """Return the scaled latents, float32, of `pictures`: (pictures, height, width, 3) uint8."""
     x = pixels(pictures, vae.device)
     with torch.autocast(vae.device.type, torch.bfloat16):
         latents = vae.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist.mean
@@ -119,7 +123,7 @@ def save(latents: Latents, path: Path) -> None:
 
 
 def load(path: Path) -> Latents:
-    """Read what `save` wrote: a file of our own, in the folder of this training."""
+    """Read the latents that `save` wrote: a file of our own, in the folder of this training."""
     with path.open("rb") as file:
         loaded: Latents = pickle.load(file)
     return loaded

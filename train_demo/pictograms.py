@@ -18,7 +18,7 @@ from PIL import Image
 from train_demo.progress import TrainingError
 from train_demo.settings import NAMES_PACKAGE, SOURCES
 
-SIZE = 256  # pixels, of every picture
+SIZE_PIXELS = 256  # pixels, of every picture
 STYLES = {source.package: source.style for source in SOURCES}
 SKIN_TONES = re.compile(r"1f3f[b-f]")
 COMPONENTS, FLAGS, SYMBOLS, PEOPLE = 2, 9, 8, 1  # groups of emojibase
@@ -35,22 +35,22 @@ class Pictogram:
 
     @property
     def style(self) -> tuple[str, ...]:
-        """The words that ask for its look."""
+        """The words that ask for its style."""
         return STYLES[self.package]
 
     @property
     def is_learned(self) -> bool:
-        """Whether it is trained on; pictures without words for their look stay unseen."""
+        """Whether it is trained on; pictures without words for their style stay unseen."""
         return bool(self.style)
 
     def read(self, packed: zipfile.ZipFile) -> np.ndarray:
-        """The picture: (SIZE, SIZE, 4) red, green, blue, opacity, uint8."""
+        """Read the picture: (SIZE_PIXELS, SIZE_PIXELS, 4) red, green, blue, opacity, uint8."""
         with Image.open(io.BytesIO(packed.read(self.file))) as image:
             return np.asarray(image.convert("RGBA"))
 
 
 def pictograms(path: Path) -> list[Pictogram]:
-    """What the packed file at `path` holds."""
+    """Return the pictograms in the packed file at `path`."""
     with zipfile.ZipFile(path) as packed:
         return [
             Pictogram(each["name"], tuple(each["keywords"]), each["package"], each["file"])
@@ -59,13 +59,13 @@ def pictograms(path: Path) -> list[Pictogram]:
 
 
 def read(which: list[Pictogram], pictures: Path) -> np.ndarray:
-    """(pictures, 256, 256, 4) red, green, blue, opacity, uint8."""
+    """Read pictures: (pictures, 256, 256, 4) red, green, blue, opacity, uint8."""
     with zipfile.ZipFile(pictures) as packed:
         return np.stack([each.read(packed) for each in which])
 
 
 def resized(rgb: np.ndarray, size: int) -> np.ndarray:
-    """`rgb`, (height, width, 3) uint8, at `size` × `size` pixels."""
+    """Return `rgb`, (height, width, 3) uint8, at `size` × `size` pixels."""
     if len(rgb) == size:
         return rgb
     return np.asarray(Image.fromarray(rgb).resize((size, size), Image.Resampling.LANCZOS))
@@ -100,7 +100,7 @@ def fetch(folder: Path) -> None:
 
 
 def collect(modules: Path, names: tuple[str, ...]) -> Iterator[tuple[Pictogram, str]]:
-    """Each wanted pictogram with its SVG text, or the path of its file."""
+    """Yield each wanted pictogram with its SVG text, or the path of its file."""
     emoji = json.loads((modules / NAMES_PACKAGE[0] / "en" / "data.json").read_text())
     by_code = {code(each["hexcode"]): each for each in emoji if wanted(each, names)}
     by_slug = {slug(each["label"]): code(each["hexcode"]) for each in emoji}
@@ -122,17 +122,17 @@ def collect(modules: Path, names: tuple[str, ...]) -> Iterator[tuple[Pictogram, 
 
 
 def code(hexcode: str) -> str:
-    """Code points as every package can be held to: lower case, no variation selectors."""
+    """Return code points in a form for all packages: lower case, no variation selectors."""
     return "-".join(p for p in hexcode.lower().split("-") if p != "fe0f").lstrip("0")
 
 
 def slug(name: str) -> str:
-    """Letters and digits of a name, since each package hyphenates in its own way."""
+    """Return the letters and digits of a name, since each package hyphenates in its own way."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def wanted(emoji: dict, names: tuple[str, ...]) -> bool:  # type: ignore[type-arg]
-    """Whether it can be drawn from its name: no flags, keycaps, clocks, signs, skin tones."""
+    """Return whether it can be drawn by name: no flags, keycaps, clocks, signs, skin tones."""
     label: str = emoji["label"].lower()
     if names:
         return emoji["label"] in names
@@ -147,13 +147,13 @@ def wanted(emoji: dict, names: tuple[str, ...]) -> bool:  # type: ignore[type-ar
 
 
 def characters(package: Path) -> dict[str, str]:
-    """Code points -> icon, as far as the package says."""
+    """Return the icons' names by code points, as far as the package says."""
     file = package / "chars.json"
     return json.loads(file.read_text()) if file.exists() else {}
 
 
 def drawings(package: Path, by_slug: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Code points and drawing, SVG text or the path of a file, of each picture of a package."""
+    """Yield code points and drawing, SVG text or a file's path, of each picture of a package."""
     assets = package / "assets"
     if assets.is_dir():
         yield from {code(file.stem): str(file) for file in sorted(assets.glob("*.webp"))}.items()
@@ -182,16 +182,16 @@ def drawings(package: Path, by_slug: dict[str, str]) -> Iterator[tuple[str, str]
 
 
 def render(drawing: str) -> bytes:
-    """`drawing`, SVG text or the path of a picture, as a WebP of SIZE × SIZE pixels."""
+    """Return `drawing`, SVG text or a picture's path, as a square WebP of SIZE_PIXELS a side."""
     import resvg_py
 
     if drawing.startswith("<svg"):
-        png = resvg_py.svg_to_bytes(svg_string=drawing, width=SIZE, height=SIZE)
+        png = resvg_py.svg_to_bytes(svg_string=drawing, width=SIZE_PIXELS, height=SIZE_PIXELS)
         image = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
     else:
         image = Image.open(drawing).convert("RGBA")
-    if image.size != (SIZE, SIZE):
-        image = image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    if image.size != (SIZE_PIXELS, SIZE_PIXELS):
+        image = image.resize((SIZE_PIXELS, SIZE_PIXELS), Image.Resampling.LANCZOS)
     packed = io.BytesIO()
     image.save(packed, "WEBP", quality=92, method=4)
     return packed.getvalue()

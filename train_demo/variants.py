@@ -1,4 +1,4 @@
-"""What is made of a pictogram to teach colours, backgrounds, numbers and company."""
+"""Variants of a pictogram that teach colours, backgrounds, numbers and pairs of things."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from train_demo.captions import COLOURS, NUMBERS, Subject, held_out, noun
-from train_demo.pictograms import SIZE
+from train_demo.pictograms import SIZE_PIXELS
 
 # Hue, in turns, of a thing that is given a colour.
 HUES = dict(zip(COLOURS, (0.0, 0.08, 0.15, 0.33, 0.6, 0.77, 0.92), strict=True))
@@ -27,7 +27,7 @@ WHITE = (1.0, 1.0, 1.0)
 
 
 def on(rgba: np.ndarray, background: Sequence[float] | np.ndarray) -> np.ndarray:
-    """`rgba`, (height, width, 4) uint8, before a background of one colour: (…, 3) uint8."""
+    """Return `rgba`, (height, width, 4) uint8, on a background of one colour: (…, 3) uint8."""
     picture = rgba.astype(np.float32) / 255
     opacity = picture[..., 3:]
     flat = picture[..., :3] * opacity + np.asarray(background, np.float32) * (1 - opacity)
@@ -37,13 +37,16 @@ def on(rgba: np.ndarray, background: Sequence[float] | np.ndarray) -> np.ndarray
 def variant(
     rgba: np.ndarray, subject: Subject, company: tuple[np.ndarray, str], rng: np.random.Generator
 ) -> tuple[np.ndarray, Subject]:
-    """Another picture with the same thing in it, (SIZE, SIZE, 3) uint8, and what it shows.
+    """Return another picture with the same thing in it, and what it shows.
 
     Args:
-        rgba: the pictogram, (SIZE, SIZE, 4) uint8.
+        rgba: the pictogram, (SIZE_PIXELS, SIZE_PIXELS, 4) uint8.
         subject: what it shows.
         company: a second pictogram and its name, for a picture of both.
         rng: draws which kind of picture it is.
+
+    Returns:
+        (SIZE_PIXELS, SIZE_PIXELS, 3) uint8, and its subject.
     """
     kind = rng.random()
     style, name, keywords = subject.style, subject.name, subject.keywords
@@ -67,17 +70,17 @@ def variant(
 
 
 def place(things: Sequence[np.ndarray], scale: float, rng: np.random.Generator) -> np.ndarray:
-    """One to four things beside each other, somewhere in an empty picture."""
+    """Place one to four things beside each other, somewhere in an empty picture; return it."""
     columns = 1 if len(things) == 1 else 2
-    cell = SIZE // columns
+    cell = SIZE_PIXELS // columns
     side = int(cell * scale)
-    picture = Image.new("RGBA", (SIZE, SIZE))
+    picture = Image.new("RGBA", (SIZE_PIXELS, SIZE_PIXELS))
     rows = -(-len(things) // columns)
-    top = (SIZE - rows * cell) // 2
+    top = (SIZE_PIXELS - rows * cell) // 2
     for index, thing in enumerate(things):
         row, column = divmod(index, columns)
         in_row = min(columns, len(things) - row * columns)
-        left = (SIZE - in_row * cell) // 2 + column * cell
+        left = (SIZE_PIXELS - in_row * cell) // 2 + column * cell
         spare = cell - side
         x, y = left + rng.integers(0, spare + 1), top + row * cell + rng.integers(0, spare + 1)
         small = Image.fromarray(thing).resize((side, side), Image.Resampling.LANCZOS)
@@ -86,7 +89,7 @@ def place(things: Sequence[np.ndarray], scale: float, rng: np.random.Generator) 
 
 
 def hue_of(rgb: np.ndarray, opacity: np.ndarray) -> tuple[float, float, float]:
-    """The dominant hue in turns, how far it rules alone (0 to 1), and the share of coloured area.
+    """Return the dominant hue in turns, its dominance (0 to 1), and the share of coloured area.
 
     Args:
         rgb: (height, width, 3), 0 to 1.
@@ -100,7 +103,7 @@ def hue_of(rgb: np.ndarray, opacity: np.ndarray) -> tuple[float, float, float]:
 
 
 def with_hue(rgba: np.ndarray, hue: float, pale: bool) -> np.ndarray | None:
-    """The pictogram turned to another hue, or None where no single hue rules in it."""
+    """Return the pictogram turned to another hue, or None where no single hue dominates."""
     picture = rgba.astype(np.float32) / 255
     dominant, rule, share = hue_of(picture[..., :3], picture[..., 3])
     if share < 0.08 or rule < 0.75:
@@ -113,12 +116,12 @@ def with_hue(rgba: np.ndarray, hue: float, pale: bool) -> np.ndarray | None:
 
 
 def hue_distance(hue: np.ndarray | float, colour: str) -> np.ndarray:
-    """How far hues are from a colour word's, the short way round: 0 to 0.5 turns."""
+    """Return the distance of hues from a colour word's, the short way round: 0 to 0.5 turns."""
     return np.abs((np.asarray(hue) - HUES[colour] + 0.5) % 1 - 0.5)
 
 
 def to_hsv(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hue in turns, saturation and value of `rgb`, all 0 to 1: `colorsys` for arrays."""
+    """Return hue in turns, saturation and value of `rgb`, all 0 to 1: `colorsys` for arrays."""
     high, low = rgb.max(-1), rgb.min(-1)
     span = high - low + 1e-8
     red, green, blue = np.moveaxis(rgb, -1, 0)
@@ -128,7 +131,7 @@ def to_hsv(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def from_hsv(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """The inverse of `to_hsv`."""
+    """Return RGB, 0 to 1, from hue, saturation and value: the inverse of `to_hsv`."""
 
     def channel(offset: int) -> np.ndarray:
         position = (offset + hue * 6) % 6

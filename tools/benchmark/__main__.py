@@ -23,7 +23,7 @@ QUICK_ROUNDS = 4
 
 
 def main() -> None:
-    """Reads the flags, measures, prints the tables and writes the numbers."""
+    """Read the flags, measure, print the tables and write the numbers."""
     options = parser().parse_args()
     if options.dtype:
         os.environ["DTYPE"] = options.dtype
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
-    """The results of a part."""
+    """Measure a part; return its results."""
     import torch
 
     from tools.benchmark import calls, equality, growth, latency, load, machine, service
@@ -110,7 +110,7 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
 
 
 def rounded(results: Any) -> Any:
-    """The same with five significant digits, more than any of them has."""
+    """Return the results with five significant digits, more than any of them is accurate to."""
     if isinstance(results, dict):
         return {name: rounded(each) for name, each in results.items()}
     if isinstance(results, list):
@@ -119,7 +119,7 @@ def rounded(results: Any) -> Any:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags."""
+    """Return the parser of the flags."""
     parser = argparse.ArgumentParser(
         prog="scripts/benchmark",
         description="Measures the engine and the server against the library in one run: ratios "

@@ -1,4 +1,4 @@
-"""One call of the UNet: by rows, precision, memory format, threads, and compiled."""
+"""The time of one UNet call: by rows, precision, memory format, threads, and compiled."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ ROWS = (1, 2, 4, 8, 16)
 
 
 def by_rows(weights: Weights, rounds: int) -> dict[str, Any]:
-    """Seconds of a call with more and more rows of the native size, in the serving precision."""
+    """Return the seconds of a call by its rows, at the native size and in the serving precision."""
     unet = models.load(weights, precision()).pipeline.unet
     calls = {str(rows): call(unet, weights, rows) for rows in ROWS}
     seconds = interleaved(rounds, **calls)
@@ -29,7 +29,7 @@ def by_rows(weights: Weights, rounds: int) -> dict[str, Any]:
 
 
 def by_way(weights: Weights, rounds: int) -> dict[str, Any]:
-    """Seconds of a call with two rows, done in another way, and the ratio to float32 as it is."""
+    """Return the seconds of a call with two rows by way to run it, and the ratio to float32."""
     threads = torch.get_num_threads()
 
     def unet(dtype: str) -> Any:
@@ -62,7 +62,7 @@ def by_way(weights: Weights, rounds: int) -> dict[str, Any]:
 
 
 def by_threads(weights: Weights, rounds: int) -> dict[str, Any]:
-    """Seconds of a call with two rows in a thread, when another one that lives has computed too.
+    """Return the seconds of a call with two rows in a thread, before and after another computes.
 
     In a process that has done nothing else: each thread that computes keeps helpers.
     """
@@ -76,12 +76,12 @@ def by_threads(weights: Weights, rounds: int) -> dict[str, Any]:
 
 
 def channels_last(unet: Any) -> Any:
-    """The UNet with the channels of its weights last in memory."""
+    """Return the UNet with its weights in torch's memory format `channels_last`."""
     return unet.to(memory_format=torch.channels_last)
 
 
 def compiled(unet: Any) -> Any:
-    """The UNet compiled with its weights as constants."""
+    """Return the UNet compiled with its weights as constants."""
     import torch._inductor.config
 
     torch._inductor.config.freezing = True
@@ -89,7 +89,7 @@ def compiled(unet: Any) -> Any:
 
 
 def call(unet: Any, weights: Weights, rows: int) -> Callable[[], float]:
-    """Takes the time of a call, after one that doesn't count."""
+    """Call the UNet once to warm it up; return a function that times another call, in seconds."""
     side = weights.native_size // 8
     kind = {"device": unet.device, "dtype": unet.dtype}
     latents = torch.randn(rows, 4, side, side, **kind)

@@ -1,4 +1,4 @@
-"""What a cluster adds to a prediction, how long requests wait in it, and how many GPUs it needs."""
+"""The time that a cluster adds to a prediction, the waits in it, and the GPUs that it needs."""
 
 import itertools
 import math
@@ -21,24 +21,24 @@ from tools.benchmark.server import Client, free_port, url_of
 from tools.benchmark.statistics import interleaved, percentile, ratios, spread
 
 IMAGES = (1, 2, 4, 8, 16)
-"""Images at once of which the steps are timed."""
-OF_ONE = 4
-"""Images that a prediction has at most."""
-FEW, MANY = 5, 25
-"""Steps, whose difference in time is that of the steps between them."""
+"""The numbers of images at once for which the steps are timed."""
+MOST_IMAGES = 4
+"""The most images that a prediction has."""
+FEW_STEPS, MANY_STEPS = 5, 25
+"""The two numbers of steps that are timed; the difference is the time of the steps between."""
 SHARES = (0.5, 0.8)
 """Loads of the comparison, as shares of what the replicas can do one request at a time."""
 HOURLY = (10, 1_000, 100_000)
-"""Predictions an hour of the table."""
+"""The predictions an hour in the rows of the table."""
 SIMULATED = 5_000
-"""Predictions that a row of the table rests on, at the least."""
+"""The fewest predictions that are simulated for a row of the table."""
 BEARABLE = (5, 3, 2)
-"""How many times as long as alone nine predictions in ten may take."""
+"""Limits for nine predictions in ten, as multiples of the time that one takes alone."""
 DEFAULT = {"num_images": 1, "num_inference_steps": 25}
 
 
 def measure(model: str, size: int, rounds: int, count: int) -> dict[str, Any]:
-    """All of it, for one and two replicas on this machine.
+    """Measure a cluster of one and of two replicas on this machine; return all figures.
 
     Args:
         model: a name of the manifest, or a folder.
@@ -70,14 +70,14 @@ def measure(model: str, size: int, rounds: int, count: int) -> dict[str, Any]:
 
 
 def cog_servers() -> list[Client]:
-    """The replicas' own Cog servers."""
+    """Return clients of the replicas' own Cog servers."""
     family = psutil.Process().children(recursive=True)
-    cogs = [one for one in family if "hosting.backends.leash" in " ".join(one.cmdline())]
+    cogs = [one for one in family if "hosting.backends.parent_death" in " ".join(one.cmdline())]
     return [Client(url_of(cog)) for cog in cogs]
 
 
 def overhead(client: Client, direct: Client, size: int, rounds: int) -> dict[str, Any]:
-    """The time of a default prediction through the cluster, against its Cog server's own."""
+    """Return the time of a default prediction through the cluster, against the Cog server's own."""
     inputs = {"prompt": "a red apple", "width": size, "height": size}
 
     def seconds(of: Client) -> float:
@@ -93,16 +93,16 @@ def overhead(client: Client, direct: Client, size: int, rounds: int) -> dict[str
 
 
 def calibrate(cogs: Sequence[Client], size: int, rounds: int) -> Speed:
-    """What steps take, by the images that share them, when all replicas have as many.
+    """Measure a step's time by the images that share it, with equally many on each replica.
 
-    They have a machine in common here, and memory: two are slower than one that is alone.
+    They share a machine here, and its memory: two are slower than one alone.
     """
 
     def seconds(images: int, steps: int) -> float:
-        asked = [cog for cog in cogs for _ in range(max(1, images // OF_ONE))]
+        asked = [cog for cog in cogs for _ in range(max(1, images // MOST_IMAGES))]
         inputs = {
             "prompt": "a red apple",
-            "num_images": min(images, OF_ONE),
+            "num_images": min(images, MOST_IMAGES),
             "num_inference_steps": steps,
             "width": size,
             "height": size,
@@ -114,18 +114,20 @@ def calibrate(cogs: Sequence[Client], size: int, rounds: int) -> Speed:
 
     timed = {
         (images, steps): statistics.median(seconds(images, steps) for _ in range(rounds + 1))
-        for images, steps in itertools.product(IMAGES, (FEW, MANY))
+        for images, steps in itertools.product(IMAGES, (FEW_STEPS, MANY_STEPS))
     }
-    steps = {n: (timed[n, MANY] - timed[n, FEW]) / (MANY - FEW) for n in IMAGES}
-    one, four = (timed[n, FEW] - FEW * steps[n] for n in (1, OF_ONE))
-    image = max(0.0, (four - one) / (OF_ONE - 1))
+    steps = {
+        n: (timed[n, MANY_STEPS] - timed[n, FEW_STEPS]) / (MANY_STEPS - FEW_STEPS) for n in IMAGES
+    }
+    one, four = (timed[n, FEW_STEPS] - FEW_STEPS * steps[n] for n in (1, MOST_IMAGES))
+    image = max(0.0, (four - one) / (MOST_IMAGES - 1))
     return Speed(steps, max(0.0, one - image), image)
 
 
 def compared(
     client: Client, size: int, count: int, replicas: int, share: float, speed: Speed
 ) -> dict[str, Any]:
-    """How much longer than alone requests in bursts take: simulated, and really."""
+    """Return how many seconds longer than alone requests in bursts take: simulated, and real."""
     asked = [Asked(each.inputs, 0, speed.alone(each)) for each in load.mixed(count, size)]
     rate = share * replicas / statistics.mean(each.alone for each in asked)
     arriving = bursts(asked, rate, seed=0)
@@ -140,7 +142,7 @@ def compared(
 
 
 def needed(speed: Speed, hourly: int, bearable: float) -> dict[str, Any]:
-    """The fewest GPUs with which nine default predictions in ten take a bearable time."""
+    """Find the fewest GPUs with which nine default predictions in ten take a bearable time."""
     alone = speed.alone(Asked(DEFAULT))
     rate = hourly / 3600
     # What a prediction takes of a GPU, at the least: with fewer GPUs the queue would only grow.

@@ -1,4 +1,4 @@
-"""How far a result may be from what it is alone, when others run beside it."""
+"""Differences between pictures of requests that run alone and that run beside others."""
 
 import random
 from queue import SimpleQueue
@@ -19,7 +19,7 @@ BESIDE = 4  # requests that run together
 
 
 def measure(weights: Weights, count: int) -> dict[str, Any]:
-    """The largest and the mean difference, of 255, of pictures drawn alone and beside others."""
+    """Return the largest and the mean differences, of 255, of pictures alone and beside others."""
     rng = random.Random(0)
     native = weights.native_size
     image = Image.effect_mandelbrot((native, native), (-2, -1.5, 1, 1.5), 30).convert("RGB")
@@ -57,6 +57,6 @@ def measure(weights: Weights, count: int) -> dict[str, Any]:
 
 
 def pictures(events: SimpleQueue[Event]) -> list[np.ndarray]:
-    """The pictures of a request as numbers."""
+    """Wait for a request's pictures; return them as arrays of floats."""
     found = [event.image for event in until_finished(events) if isinstance(event, Picture)]
     return [np.asarray(image).astype(float) for image in found]

@@ -1,4 +1,4 @@
-"""The work that a prediction can't do without, in floating-point operations."""
+"""The least work that a prediction needs, in floating-point operations."""
 
 import json
 
@@ -12,7 +12,7 @@ from stable_diffusion.request import Request
 
 
 def floor_of(weights: Weights, request: Request) -> float:
-    """Floating-point operations of a request: the UNet's calls, one encoding, the decodings."""
+    """Return a request's floating-point operations: UNet calls, one encoding, the decodings."""
     height, width = (request.height or 0), (request.width or 0)
     # The meta device knows shapes only: nothing is computed.
     with torch.device("meta"), torch.inference_mode():

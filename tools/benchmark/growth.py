@@ -1,4 +1,4 @@
-"""How the cost of a prediction grows with steps, images and area."""
+"""The growth of a prediction's cost with steps, images and area."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tools.benchmark.statistics import interleaved, spread
 
 
 def measure(weights: Weights, steps: int, rounds: int) -> dict[str, Any]:
-    """Seconds of text to image at the native size, and with one input changed at a time."""
+    """Return the seconds of text to image at native size, and with one input changed at a time."""
     native = weights.native_size
     larger = [size for size in SIZES if native < size <= 4 * native][:2]
     changes: dict[str, dict[str, Any]] = {

@@ -27,7 +27,7 @@ PROMPT = "a house with a garden"
 def measure(
     weights: Weights, size: int, steps: int, rounds: int, rate: float, apart: bool = False
 ) -> dict[str, Any]:
-    """A prediction with documented defaults, an image and guidance, at `size` × `size` pixels.
+    """Measure a prediction with default inputs, an image and guidance, at `size` × `size` pixels.
 
     Args:
         apart: whether only one contender is in memory at a time.
@@ -57,27 +57,27 @@ def measure(
 
 
 def ratios_of_engine(seconds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """The engine's time over that of each other contender, round by round."""
+    """Return the ratios of the engine's time to each other contender's, round by round."""
     return {
         name: ratios(seconds["engine"], each) for name, each in seconds.items() if name != "engine"
     }
 
 
 def default(size: int, steps: int, prompt: str = PROMPT) -> Request:
-    """A request with the documented defaults, at a size."""
+    """Return a `Request` with the documented defaults, at a size."""
     image = Image.effect_mandelbrot((size, size), (-2, -1.5, 1, 1.5), 50).convert("RGB")
     asked = {"prompt": prompt, "image": image, "width": size, "height": size, "seed": 1}
     return Request.of({**asked, "num_inference_steps": steps})
 
 
 def defaults(size: int, steps: int) -> Iterator[Request]:
-    """The same with a new prompt each time, whose embeddings nobody can have kept."""
+    """Yield default requests, each with a new prompt, so that no embeddings can be cached."""
     for turn in count():
         yield default(size, steps, f"{PROMPT} {turn}")
 
 
 def engine(weights: Weights, size: int, steps: int) -> Callable[[], float]:
-    """Ours, when what makes it faster is ready."""
+    """Start our engine and wait until it is warm; return a function that times a prediction."""
     running, requests = Engine(models.load(weights, precision())), defaults(size, steps)
     while running.is_warming:
         time.sleep(0.1)
@@ -85,7 +85,7 @@ def engine(weights: Weights, size: int, steps: int) -> Callable[[], float]:
 
 
 def library(weights: Weights, size: int, steps: int, compiled: bool = False) -> Callable[[], float]:
-    """The library's pipeline as its documentation calls it, or with its UNet compiled."""
+    """Return a function that times the library's pipeline, as documented or its UNet compiled."""
     import diffusers
     import transformers
 
@@ -120,7 +120,7 @@ def library(weights: Weights, size: int, steps: int, compiled: bool = False) -> 
 
 
 def openvino(weights: Weights, size: int, steps: int) -> Callable[[], float]:
-    """The parts compiled by OpenVINO, in float32."""
+    """Return a function that times a prediction by OpenVINO's compiled components, in float32."""
     from tools.benchmark.openvino_pipeline import compiled
 
     run, requests = compiled(models.load(weights, "float32"), size), defaults(size, steps)
@@ -128,20 +128,20 @@ def openvino(weights: Weights, size: int, steps: int) -> Callable[[], float]:
 
 
 def submit(running: Engine, request: Request) -> SimpleQueue[Event]:
-    """Where the events of a request will be."""
+    """Submit a request; return the queue that its events are put into."""
     events: SimpleQueue[Event] = SimpleQueue()
     running.submit(request, events.put)
     return events
 
 
 def answer(running: Engine, request: Request) -> None:
-    """Runs a request to its end."""
+    """Run a request to its end."""
     for _ in until_finished(submit(running, request)):
         pass
 
 
 def timed(run: Callable[..., Any], *arguments: Any) -> float:
-    """Seconds that a call takes, the GPU's part included."""
+    """Return the seconds that a call takes, the GPU's part included."""
     wait()
     start = time.perf_counter()
     run(*arguments)

@@ -19,7 +19,7 @@ SLOTS = 8  # predictions that Cog's server takes at once
 
 @dataclass(frozen=True)
 class Asked:
-    """A request, when it arrives after the beginning, and how long it takes alone, in seconds."""
+    """A request's inputs, its arrival after the start and its time alone, both in seconds."""
 
     inputs: dict[str, Any]
     arrival: float = 0
@@ -27,13 +27,13 @@ class Asked:
 
     @property
     def is_short(self) -> bool:
-        """Whether waiting for others would be most of its time."""
+        """Whether it is so short that waiting for others would be most of its time."""
         steps: int = self.inputs["num_inference_steps"]
         return steps <= SHORT_STEPS and self.inputs["num_images"] == 1
 
 
 def mixed(count: int, size: int) -> list[Asked]:
-    """Requests of 10 to 100 steps and 1 to 4 images, a third of them short, the same each time."""
+    """Return requests of 10 to 100 steps and 1 to 4 images, a third short, the same each time."""
     rng = random.Random(0)
     return [
         Asked(
@@ -51,7 +51,7 @@ def mixed(count: int, size: int) -> list[Asked]:
 
 
 def measure(server: Client, size: int, count: int, turns: int) -> dict[str, Any]:
-    """Throughput and latency of `count` requests at each load, together and one at a time.
+    """Measure throughput and latency of `count` requests at each load, together and singly.
 
     Args:
         turns: of each load, with other times of arrival.
@@ -77,7 +77,7 @@ def measure(server: Client, size: int, count: int, turns: int) -> dict[str, Any]
 
 
 def arrivals(asked: Sequence[Asked], alone: Sequence[float], rate: float, seed: int) -> list[Asked]:
-    """The requests with the times at which they come: at random, `rate` a second in the mean."""
+    """Return the requests with random times of arrival, `rate` a second in the mean."""
     rng, now, arriving = random.Random(seed), 0.0, []
     for each, seconds in zip(asked, alone, strict=True):
         now += rng.expovariate(rate) if rate < math.inf else 0
@@ -86,7 +86,7 @@ def arrivals(asked: Sequence[Asked], alone: Sequence[float], rate: float, seed: 
 
 
 def run(server: Client, asked: Sequence[Asked], slots: int) -> dict[str, Any]:
-    """Sends every request when it arrives, or when one of `slots` is free, in their order."""
+    """Send each request when it arrives, or when one of `slots` is free, in order."""
     free = Semaphore(slots)
     start = time.perf_counter()
 
@@ -113,7 +113,7 @@ def run(server: Client, asked: Sequence[Asked], slots: int) -> dict[str, Any]:
 
 
 def waits_of_short(latencies: Sequence[float], asked: Sequence[Asked]) -> list[float]:
-    """How much longer than alone each short request has taken, in seconds."""
+    """Return how much longer than alone each short request has taken, in seconds."""
     return [
         latency - each.alone
         for latency, each in zip(latencies, asked, strict=True)
@@ -122,7 +122,7 @@ def waits_of_short(latencies: Sequence[float], asked: Sequence[Asked]) -> list[f
 
 
 def compared(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """The runs of a load taken together, and the ratios of what is served together."""
+    """Return the figures of all runs of a load, and the ratios of together to one at a time."""
     result: dict[str, Any] = {}
     for name, each in runs.items():
         latencies = [latency for one in each for latency in one["latencies"]]

@@ -1,4 +1,4 @@
-"""What was measured on: processor, GPU, versions, and how fast it multiplies matrices."""
+"""The machine that is measured: processor, GPU, versions, and its rate of matrix products."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ LIBRARIES = ("torch", "diffusers", "transformers", "cog", "numpy", "openvino")
 
 
 def facts() -> dict[str, Any]:
-    """Names and versions of what a figure depends on."""
+    """Return the names and versions of what a figure depends on."""
     gpu = torch.cuda.is_available()
     return {
         "processor": processor(),
@@ -32,7 +32,7 @@ def facts() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name and the wide instructions that torch can use on it."""
+    """Return the processor's name and the SIMD instructions that torch can use on it."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return f"{line.partition(':')[2].strip()}, {torch.backends.cpu.get_cpu_capability()}"
@@ -40,12 +40,12 @@ def processor() -> str:
 
 
 def precision() -> str:
-    """What models are served in."""
+    """Return the precision that models are served in, as the name of a dtype."""
     return os.environ.get("DTYPE") or default_dtype()
 
 
 def matrix_rate() -> float:
-    """The highest rate of a large matrix product in floating-point operations a second."""
+    """Return the highest rate of a large matrix product, in floating-point operations a second."""
     gpu = torch.cuda.is_available()
     size = 8192 if gpu else 2048
     kind = {"device": "cuda" if gpu else "cpu", "dtype": getattr(torch, precision())}
@@ -61,6 +61,6 @@ def matrix_rate() -> float:
 
 
 def wait() -> None:
-    """Until the GPU has done what it was given."""
+    """Wait until the GPU has done what it was given."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -16,7 +16,7 @@ from stable_diffusion.request import Request
 
 
 def compiled(model: Model, size: int) -> Callable[[Request], None]:
-    """Draws by OpenVINO, at a size: UNet and autoencoder compiled for the CPU, in float32."""
+    """Return a function that draws at a size, with UNet and VAE compiled for the CPU in float32."""
     openvino = import_openvino()
     pipeline = model.pipeline
     vae = pipeline.vae

@@ -1,4 +1,4 @@
-"""Work in processes of its own, so that what is compared shares neither threads nor memory."""
+"""Work in separate processes, so that what is compared shares neither threads nor memory."""
 
 import re
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import torch
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function gives in a new process."""
+    """Run a function in a new process; return its result."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         return process.submit(function, *arguments).result()
 
@@ -30,21 +30,21 @@ class Contender:
         )
 
     def __call__(self) -> Any:
-        """What its turn gives."""
+        """Take a turn; return its result."""
         return self._process.submit(_take_turn).result()
 
     def memory(self) -> dict[str, int]:
-        """Bytes that it has taken at the most, of the machine's memory and of the GPU's."""
+        """Return its peak memory in bytes, of the machine's memory and of the GPU's."""
         memory: dict[str, int] = self._process.submit(_memory).result()
         return memory
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         self._process.shutdown()
 
 
 class LoneContender:
-    """A contender whose process ends with its turn: for models of which memory holds one.
+    """A contender whose process ends with its turn, for models of which only one fits in memory.
 
     It is set up anew for each turn, and takes one that does not count before it.
 
@@ -58,7 +58,7 @@ class LoneContender:
         self._memory: dict[str, int] = {}
 
     def __call__(self) -> Any:
-        """What its turn gives."""
+        """Take a turn; return its result."""
         with closing(Contender(self._setup, *self._arguments)) as contender:
             contender()
             given = contender()
@@ -66,11 +66,11 @@ class LoneContender:
         return given
 
     def memory(self) -> dict[str, int]:
-        """Bytes that it has taken at the most in its last turn."""
+        """Return the peak memory of its last turn, in bytes."""
         return self._memory
 
     def close(self) -> None:
-        """Nothing is left to end."""
+        """Do nothing: its process has ended already."""
 
 
 _turn: Callable[[], Any]

@@ -1,4 +1,4 @@
-"""Requests that come in bursts to GPUs that share their steps, simulated."""
+"""A simulation of requests that come in bursts to GPUs on which requests share steps."""
 
 import heapq
 import math
@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from tools.benchmark.load import Asked
 
 BURST = 4
-"""Requests that come at once, in the mean."""
+"""The mean number of requests that come at once."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What a GPU was measured to take, in seconds.
+    """The times that were measured on a GPU, in seconds.
 
     Args:
         steps: one step of as many images at once; in between and beyond, along a straight line.
@@ -28,7 +28,7 @@ class Speed:
     image: float
 
     def step(self, images: int) -> float:
-        """Seconds of a step that so many images share."""
+        """Return the seconds of a step that so many images share."""
         known = sorted(self.steps)
         if images <= known[0]:
             return self.steps[known[0]]
@@ -38,18 +38,18 @@ class Speed:
         return self.steps[few] + slope * (images - few)
 
     def around(self, images: int) -> float:
-        """Seconds of a prediction of so many images that are no steps."""
+        """Return the seconds of a prediction of so many images without its steps."""
         return self.fixed + self.image * images
 
     def alone(self, asked: Asked) -> float:
-        """Seconds that a request takes on a GPU that has nothing else to do."""
+        """Return the seconds that a request takes on a GPU that has nothing else to do."""
         images, steps = asked.inputs["num_images"], asked.inputs["num_inference_steps"]
         return float(self.around(images) + steps * self.step(images))
 
 
 @dataclass
 class Running:
-    """A request on a GPU."""
+    """A request that a GPU runs."""
 
     index: int
     images: int
@@ -58,24 +58,24 @@ class Running:
 
 @dataclass
 class Gpu:
-    """What a GPU has to do."""
+    """The requests that a GPU has."""
 
     running: list[Running] = field(default_factory=list)
-    """These take the step that is being taken."""
+    """The requests that take the current step."""
     joining: list[Running] = field(default_factory=list)
-    """These take the next."""
+    """The requests that join at the next step."""
     is_at_work: bool = False
     free_at: float = 0.0
-    """When it has made the pictures of those that have taken all their steps."""
+    """The time at which the pictures of requests that have taken all their steps are made."""
 
     @property
     def requests(self) -> int:
-        """How many it has."""
+        """The number of requests that it has."""
         return len(self.running) + len(self.joining)
 
 
 def bursts(asked: Sequence[Asked], rate: float, seed: int) -> list[Asked]:
-    """The requests with times of arrival: `BURST` at once in the mean, `rate` a second."""
+    """Return the requests with times of arrival: `BURST` at once in the mean, `rate` a second."""
     rng, now, left, arriving = random.Random(seed), 0.0, 0, []
     for each in asked:
         if not left:
@@ -87,10 +87,10 @@ def bursts(asked: Sequence[Asked], rate: float, seed: int) -> list[Asked]:
 
 
 def simulate(asked: Sequence[Asked], gpus: int, slots: int, speed: Speed) -> list[float]:
-    """Seconds from each request's arrival to its answer.
+    """Return the seconds from each request's arrival to its answer.
 
-    First come, first served, by the GPU that has the fewest. All that a GPU has takes each step
-    together; who comes meanwhile joins at the next.
+    First come, first served, by the GPU that has the fewest requests. All requests on a GPU take
+    each step together; those that come meanwhile join at the next.
 
     Args:
         asked: in the order of their arrival.
@@ -100,7 +100,7 @@ def simulate(asked: Sequence[Asked], gpus: int, slots: int, speed: Speed) -> lis
     all_gpus = [Gpu() for _ in range(gpus)]
     queue: deque[int] = deque()
     steps: list[tuple[float, int]] = []
-    """When the steps end that are being taken, and whose they are."""
+    """The ends of the steps that are being taken, with the numbers of their GPUs."""
     arrived = 0
     while arrived < len(asked) or steps:
         if arrived < len(asked) and (not steps or asked[arrived].arrival <= steps[0][0]):
@@ -133,7 +133,7 @@ def simulate(asked: Sequence[Asked], gpus: int, slots: int, speed: Speed) -> lis
 
 
 def _begin(gpu: Gpu, number: int, now: float, steps: list[tuple[float, int]], speed: Speed) -> None:
-    """Has a GPU take its next step, if it has anything to do."""
+    """Start a GPU's next step, if it has any requests."""
     gpu.running += gpu.joining
     gpu.joining = []
     gpu.is_at_work = bool(gpu.running)

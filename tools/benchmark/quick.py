@@ -1,4 +1,4 @@
-"""What a short lease of a GPU is enough for: written after each figure, and resumed from there."""
+"""Figures that fit a short lease of a GPU: saved one by one, and resumed from there."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from tools.benchmark.queueing import Speed, simulate
 from tools.benchmark.statistics import interleaved, spread
 
 IMAGES = (1, 2, 4, 8)
-"""Guided ones in a turn: two rows each."""
+"""The numbers of images in a turn, each with guidance: two rows."""
 SIMULATED = 500
-"""Requests whose waits are simulated."""
+"""The number of requests whose waits are simulated."""
 AT_ONCE = 8
-"""Predictions that are submitted at the same moment."""
+"""The number of predictions that are submitted at the same moment."""
 WARM_SECONDS = 60
-"""The longest wait for the faster ways to be ready."""
+"""The longest wait for the engine to be warm."""
 
 
 class Quick:
@@ -66,7 +66,7 @@ class Quick:
         self._start = time.perf_counter()
 
     def measure(self) -> dict[str, Any]:
-        """Measure what is not in the file yet."""
+        """Measure the parts that are not in the file yet; return all results."""
         rate = self.part("matrix rate", matrix_rate)
         for size in self.sizes:
             name = f"{size} px"
@@ -83,7 +83,7 @@ class Quick:
         return self.results
 
     def part(self, name: str, measured: Callable[[], Any]) -> Any:
-        """Return a part's results, which are measured unless they are in the file."""
+        """Return a part's results; measure them first if they are not in the file."""
         if name not in self.results:
             self.results[name] = measured()
             self.file.write_text(json.dumps(self.results, indent=1) + "\n")
@@ -105,7 +105,7 @@ class Quick:
         return self._engine
 
     def one(self, size: int, floor: float) -> dict[str, Any]:
-        """One default prediction: the engine, and the library as documented."""
+        """Measure one default prediction: the engine's, and the library's as documented."""
         requests = latency.defaults(size, self.steps)
         for _ in range(2):
             answer(self.engine, next(requests))
@@ -126,7 +126,7 @@ class Quick:
         }
 
     def together(self, size: int, floor: float) -> dict[str, Any]:
-        """Several default predictions that are submitted at once."""
+        """Measure several default predictions that are submitted at once."""
 
         def run(turn: int) -> None:
             asked = [
@@ -146,7 +146,7 @@ class Quick:
         }
 
     def pictures(self) -> dict[str, float]:
-        """Milliseconds in which a picture of the native size is encoded and decoded."""
+        """Return the milliseconds in which a picture of the native size is encoded and decoded."""
         executor, model = self.engine._executor, self.engine.model
         latents, pixels = proof.trial_pictures(model)
         calls = {"encode": (executor.encode, pixels), "decode": (executor.decode, latents)}
@@ -158,7 +158,7 @@ class Quick:
         return found
 
     def load(self) -> dict[str, Any]:
-        """Throughput and waits under mixed requests that arrive at random, by the times measured.
+        """Simulate mixed requests that arrive at random, from measured times; return the figures.
 
         Together is as the engine serves them, `load.SLOTS` at once.
         """
@@ -187,14 +187,14 @@ class Quick:
         return found
 
     def highest_guidance(self) -> dict[str, Any]:
-        """How far the values of a picture reach at guidance 20: a black one has none."""
+        """Return the range and deviation of a picture's values at guidance 20; 0 for black."""
         size = self.sizes[0]
         asked = dataclasses.replace(default(size, self.steps), guidance_scale=20.0)
         (picture,) = pictures(submit(self.engine, asked))
         return {"least": picture.min(), "most": picture.max(), "deviation": picture.std()}
 
     def turns(self) -> dict[str, Any]:
-        """Milliseconds of a turn of the native size by images: the engine's, and plain ones."""
+        """Return the milliseconds of a turn at native size by images: the engine's and a plain one."""
         executor, plain = self.engine._executor, PlainExecutor(self.engine.model)
         found = {}
         for images in IMAGES:
@@ -211,12 +211,12 @@ class Quick:
 
 
 def peak_memory() -> int | None:
-    """Bytes of the GPU's memory taken at the most so far."""
+    """Return the peak of the GPU's memory so far, in bytes; None without a GPU."""
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
 
 
 def shown(result: Any) -> str:
-    """A part's results in a line."""
+    """Return a part's results as one line."""
 
     def short(value: Any) -> Any:
         if isinstance(value, dict) and "median" in value:

@@ -22,17 +22,17 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "stable-diffusion-x4-upscaler": ("x4-upscaler", {}),
     "stable-diffusion-v1-5": ("v1", {}),
 }
-"""For each model, its folder in `weights/original`, and what else is true of its UNet."""
+"""Each model's folder in `weights/original`, and what differs in its UNet's configuration."""
 
 
 def unet_configuration(name: str) -> dict[str, Any]:
-    """What the UNet of a model is made from."""
+    """Return the configuration of a model's UNet."""
     folder, changes = ARCHITECTURES[name]
     return _configuration(folder, "unet") | changes
 
 
 def make(name: str, folder: Path) -> Weights:
-    """Writes a model of an architecture into `folder`, in the serving precision."""
+    """Write a model with random weights into `folder`, in the serving precision."""
     transformers.utils.logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     architecture, _ = ARCHITECTURES[name]

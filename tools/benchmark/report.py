@@ -1,4 +1,4 @@
-"""The figures as tables for people."""
+"""The figures as tables to read."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ GIB = 2**30
 
 
 def table(results: dict[str, Any]) -> Iterator[str]:
-    """The lines of the tables of all that was measured."""
+    """Yield the lines of the tables of all that was measured."""
     machine = results["machine"]
     device = machine["gpu"] or machine["processor"]
     yield f"{results['model']} in {machine['precision']} on {device}"
@@ -41,7 +41,7 @@ def table(results: dict[str, Any]) -> Iterator[str]:
 
 
 def quick(results: dict[str, Any]) -> Iterator[str]:
-    """The parts of a quick run, which `quick.Quick` names."""
+    """Yield the lines about the parts of a quick run, which `quick.Quick` names."""
     for name, each in results.items():
         if name.endswith("one prediction"):
             yield f"\n{name}"
@@ -62,7 +62,7 @@ def quick(results: dict[str, Any]) -> Iterator[str]:
 
 
 def latency(each: dict[str, Any]) -> Iterator[str]:
-    """One prediction alone."""
+    """Yield the lines about one prediction alone."""
     yield f"\nOne prediction, {each['size']} px, {each['steps']} steps"
     for name, seconds in each["seconds"].items():
         memory = ", ".join(
@@ -78,7 +78,7 @@ def latency(each: dict[str, Any]) -> Iterator[str]:
 
 
 def calls(each: dict[str, Any]) -> Iterator[str]:
-    """One call of the UNet."""
+    """Yield the lines about one call of the UNet."""
     yield "\nOne call of the UNet"
     for rows, seconds in each["rows"].items():
         yield f"  {rows:>2} rows {span(seconds)} s, {seconds['seconds_a_row']:.3g} s a row"
@@ -89,7 +89,7 @@ def calls(each: dict[str, Any]) -> Iterator[str]:
 
 
 def load(each: dict[str, Any]) -> Iterator[str]:
-    """Many clients."""
+    """Yield the lines about many clients."""
     yield (
         f"\n{each['requests']} mixed requests, {each['turns']} times, arriving at random; "
         f"one at a time {each['capacity_per_second']:.3g} a second are served"
@@ -110,7 +110,7 @@ def load(each: dict[str, Any]) -> Iterator[str]:
 
 
 def cluster(each: dict[str, Any]) -> Iterator[str]:
-    """A cluster of replicas."""
+    """Yield the lines about a cluster of replicas."""
     yield "\nOne prediction through the cluster"
     for name, seconds in each["overhead"]["seconds"].items():
         yield f"  {name:12} {span(seconds)} s"
@@ -135,6 +135,6 @@ def cluster(each: dict[str, Any]) -> Iterator[str]:
 
 
 def span(each: dict[str, Any]) -> str:
-    """The median with its quartiles."""
+    """Return the median with its quartiles, as text."""
     low, high = each["quartiles"]
     return f"{each['median']:.3g} ({low:.3g} to {high:.3g})"

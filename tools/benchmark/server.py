@@ -1,4 +1,4 @@
-"""A server of ours as a subprocess, and a client of it."""
+"""A front as a subprocess, and a client of Cog's API."""
 
 import json
 import os
@@ -19,26 +19,26 @@ from cog_schema.schema import ROOT
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
 
 
 def url_of(process: psutil.Process) -> str:
-    """Where a process listens, which does so at one port."""
+    """Return the URL of a process that listens at one port."""
     (listening,) = [one for one in process.net_connections() if one.status == psutil.CONN_LISTEN]
     return f"http://{listening.laddr.ip}:{listening.laddr.port}"
 
 
 class Client:
-    """Asks the server at a URL."""
+    """A client of Cog's API at a URL."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def predict(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a prediction."""
+        """Run a prediction; return its document."""
         body = json.dumps({"input": inputs}).encode()
         request = urllib.request.Request(
             f"{self.url}/predictions", body, {"Content-Type": "application/json"}
@@ -51,7 +51,7 @@ class Client:
 
 
 class Server(Client):
-    """A running server at `url`; `seconds_to_ready` counts from the start of its process."""
+    """A running front at `url`; `seconds_to_ready` counts from the start of its process."""
 
     def __init__(self, model: str) -> None:
         port = free_port()
@@ -73,11 +73,11 @@ class Server(Client):
 
     @property
     def age(self) -> float:
-        """Seconds since the start of its process."""
+        """The seconds since the start of its process."""
         return time.perf_counter() - self._start
 
     def close(self) -> None:
-        """Ends it, and waits until it has."""
+        """End its process, and wait until it has ended."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait()
         self._data.cleanup()
@@ -92,7 +92,7 @@ class Server(Client):
 
 @contextmanager
 def serving(model: str) -> Iterator[Server]:
-    """A server for the time of a block."""
+    """Run a front for the time of a block."""
     server = Server(model)
     try:
         yield server

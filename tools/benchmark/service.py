@@ -1,4 +1,4 @@
-"""What the server adds: its start, and HTTP around a prediction."""
+"""The time that the front adds: its start, and HTTP around a prediction."""
 
 import base64
 import io
@@ -33,10 +33,10 @@ print("answered", flush=True)
 
 
 def cold_start(weights: Weights, rounds: int) -> dict[str, Any]:
-    """Seconds from process start to READY, and to the first answer: one step at 128 px.
+    """Return the seconds from process start to READY, and to the first answer: one step, 128 px.
 
-    Against importing and loading the library in float32; with the weights in the system's cache of
-    files, as after a restart, and not there. (The libraries themselves are, each time.)
+    Compared with importing and loading the library in float32; with the weights in the system's
+    file cache, as after a restart, and without. (The libraries themselves are cached each time.)
     """
     results = {}
     for cached in (True, False):
@@ -53,7 +53,7 @@ def cold_start(weights: Weights, rounds: int) -> dict[str, Any]:
 
 
 def ours(weights: Weights, cached: bool) -> tuple[float, float]:
-    """Seconds until the server is ready, and until it has answered."""
+    """Return the seconds until the front is ready, and until it has answered."""
     if not cached:
         evict(weights)
     black = io.BytesIO()
@@ -74,7 +74,7 @@ def ours(weights: Weights, cached: bool) -> tuple[float, float]:
 
 
 def naive(weights: Weights, cached: bool) -> tuple[float, float]:
-    """Seconds until the library has loaded a model, and until it has answered."""
+    """Return the seconds until the library has loaded a model, and until it has answered."""
     if not cached:
         evict(weights)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -93,7 +93,7 @@ def naive(weights: Weights, cached: bool) -> tuple[float, float]:
 
 
 def evict(weights: Weights) -> None:
-    """Takes a model's weights out of the system's cache of files."""
+    """Take a model's weights out of the system's file cache."""
     for path in weights.files():
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -101,7 +101,7 @@ def evict(weights: Weights) -> None:
 
 
 def overhead(server: Server, size: int, rounds: int) -> dict[str, Any]:
-    """The time of a default prediction over HTTP less what it says it took itself."""
+    """Return the time of a default prediction over HTTP less its own `predict_time`."""
     shares, seconds = [], []
     for turn in range(rounds + 1):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Numbers from repeated runs: middle, spread, percentiles, ratios of pairs."""
+"""Statistics of repeated runs: median, spread, percentiles, ratios of pairs."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ Measured = TypeVar("Measured")
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
-    """The median, the quartiles, and every value."""
+    """Return the median, the quartiles, and every value."""
     ordered = sorted(values)
     return {
         "median": statistics.median(ordered),
@@ -18,7 +18,7 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """By linear interpolation between the two values next to it."""
+    """Return a percentile, by linear interpolation between the two values next to it."""
     ordered = sorted(values)
     position = (len(ordered) - 1) * percent / 100
     low = int(position)
@@ -27,7 +27,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def interleaved(rounds: int, **timed: Callable[[], Measured]) -> dict[str, list[Measured]]:
-    """What each of `timed` gives in each round, after a round that does not count.
+    """Return the results of each of `timed` in each round, after a round that does not count.
 
     They take turns, so that what else the machine does falls on all of them; the first of a round
     is another one each time.
@@ -44,5 +44,5 @@ def interleaved(rounds: int, **timed: Callable[[], Measured]) -> dict[str, list[
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
-    """Ours over theirs in each round: below 1 is faster."""
+    """Return the ratios of ours to theirs in each round: below 1 is faster."""
     return spread([one / other for one, other in zip(ours, theirs, strict=True)])

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from hosting.backends.cog import Busy, Died, Refused, Unreachable
+from hosting.prediction import Crashed, Ended, Outcome, Requeued
+from hosting.queue.runs import outcome_of
+from hosting.states import FailureKind, Status
+from hosting.storage.database import Unavailable
+from hosting.timings import Timings
+
+TIMINGS = Timings(poll=2.0, disk_retry=30.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        (Busy("no slot"), Requeued("the endpoint is full", 2.0)),
+        (Unreachable("refused"), Requeued("refused")),
+        (OSError("no space left"), Requeued("no space left", 30.0)),
+        (Unavailable("locked"), Requeued("locked", 30.0)),
+        (Died("it ended"), Crashed("it ended")),
+        (ValueError("odd"), Crashed("ValueError('odd')")),
+        (Refused("too large"), Ended(Status.FAILED, "too large", FailureKind.INPUTS)),
+        (
+            FileNotFoundError("in-image"),
+            Ended(Status.FAILED, "The files of its inputs are gone", FailureKind.INTERNAL),
+        ),
+    ],
+)
+def test_each_fault_of_a_run_has_its_outcome(fault: Exception, outcome: Outcome) -> None:
+    assert outcome_of(fault, TIMINGS) == outcome
