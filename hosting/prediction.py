@@ -17,7 +17,7 @@ class Prediction:
     id: str
     token_id: str
     task: str
-    """That a Cog endpoint must serve to run it."""
+    """The task that an endpoint must serve to run it."""
     model: str
     version: str
     source: str
@@ -53,7 +53,7 @@ class Prediction:
     started_at: float | None = None
     completed_at: float | None = None
     api: str = "replicate"
-    """By which API it was asked for, and so what its webhook is told."""
+    """The form of its webhook's document: replicate (Cog's API too) or deepinfra."""
     webhook: str | None = None
     webhook_events: Sequence[str] = field(default_factory=list)
 
@@ -73,15 +73,18 @@ class Requeued:
 
     reason: str
     pause_seconds: float = 0.0
-    """For which the endpoint that had it is sent nothing."""
+    """During which its endpoint gets no other prediction."""
 
 
 @dataclass(frozen=True)
 class Crashed:
-    """Its worker died under it: it goes back to the queue, or has failed if that was too often."""
+    """Its run broke: its worker died, or Cog or the front had a fault of their own.
+
+    It goes back to the queue, and fails when that was too often.
+    """
 
     reason: str
 
 
 Outcome = Ended | Requeued | Crashed
-"""The result of a run. One transaction writes it."""
+"""The result of a run, or of failed downloads. One transaction writes it."""

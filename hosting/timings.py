@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds."""
+    """Intervals."""
 
-    poll: float = 0.5
-    """After which who waits for news looks though there were none."""
-    save: float = 0.5
-    """Between two writes of what a running prediction says; so often come its webhooks."""
-    disk_retry: float = 60.0
+    poll_seconds: float = 0.5
+    """Until a waiter looks at the database although nothing was announced."""
+    save_seconds: float = 0.5
+    """Between two writes of a running prediction's progress, and so of its webhooks."""
+    disk_retry_seconds: float = 60.0
     """Before a file is written again that could not be."""
-    heartbeat: float = 3.0
-    """Between two signs of life of a front."""
-    dead_after: float = 15.0
-    """Without such a sign after which a front is taken for dead."""
-    sweep: float = 600.0
+    heartbeat_seconds: float = 3.0
+    """Between two heartbeats of a front."""
+    dead_after_seconds: float = 15.0
+    """Without a heartbeat until a front is taken for dead."""
+    sweep_seconds: float = 600.0
     """Between two removals of what is too old."""
 
 

@@ -40,7 +40,7 @@ class Caller:
 
 
 async def caller_of(request: Request, _: _Bearer = None) -> Caller:
-    """Lets in who has a token, or who is on this machine as long as none was ever made.
+    """Return the caller: by its token or, until one is made, anyone on this machine.
 
     Raises:
         Problem: when it is neither, or has asked too often.

@@ -12,7 +12,7 @@ HEAD_SECONDS = 20.0
 BYTES_PER_SECOND = 4096
 """Bytes of a body that give it a second more, but never more than HEAD_SECONDS from then on."""
 LINGER_SECONDS = 5.0
-"""Seconds that the rest of a body may take which was answered before it was there."""
+"""For the rest of a body whose request was answered before all of it had come."""
 
 
 class Connection(H11Protocol):

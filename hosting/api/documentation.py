@@ -50,7 +50,7 @@ async def script() -> Response:
 
 @routes.get("/docs/swagger-ui.css")
 async def style() -> Response:
-    """Its style."""
+    """Return the page's style."""
     return _static("swagger-ui.css", "text/css")
 
 

@@ -16,7 +16,7 @@ from hosting.api.auth import Admitted, Caller
 from hosting.api.context import services_of
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
-from hosting.api.replicate.documents import FileShape, Page
+from hosting.api.replicate.documents import FileDocument, Page
 from hosting.queue.inputs import Fault
 from hosting.storage.files import LINKED, OUTPUT, TYPES, file_of_upload
 from hosting.storage.tables import Upload, new_id
@@ -48,7 +48,7 @@ routes = APIRouter()
 
 
 @routes.post("/v1/files", status_code=201, tags=["files"], openapi_extra={"requestBody": _FORM})
-async def create_file(request: Request, caller: Admitted) -> FileShape:
+async def create_file(request: Request, caller: Admitted) -> FileDocument:
     """Store a file for a day; its `urls.get` can be given as an input.
 
     Beyond what one may keep at a time, it is answered 413.
@@ -87,7 +87,7 @@ async def create_file(request: Request, caller: Admitted) -> FileShape:
 
 
 @routes.get("/v1/files", tags=["files"])
-async def list_files(caller: Admitted, cursor: str | None = None) -> Page[FileShape]:
+async def list_files(caller: Admitted, cursor: str | None = None) -> Page[FileDocument]:
     """Your files, the newest first, in pages of 100."""
     view = caller.view
     page = await caller.services.store.uploads.page(caller.token.id, cursor)
@@ -96,7 +96,7 @@ async def list_files(caller: Admitted, cursor: str | None = None) -> Page[FileSh
 
 
 @routes.get("/v1/files/{file_id}", tags=["files"])
-async def get_file(file_id: str, caller: Admitted) -> FileShape:
+async def get_file(file_id: str, caller: Admitted) -> FileDocument:
     """Return what is known of a file; `urls.download` leads to its content."""
     record = await _own_upload(caller, file_id)
     return documents.upload(record, caller.view.base, caller.view.link)

@@ -1,4 +1,4 @@
-"""Requests from where they may not come: no route sees them."""
+"""The guard that refuses requests from pages and hosts that may not send them."""
 
 from __future__ import annotations
 

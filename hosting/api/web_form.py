@@ -119,7 +119,8 @@ def _running(endpoint: Endpoint, task: str) -> RunningModel:
     model = published_models.offered(task, endpoint.name)
     return {
         "id": model.id,
-        # Of one that is known by its URL nobody knows what it serves, and the URL is ours to keep.
+        # An endpoint that is known by its URL only has no name for its weights, and the URL is not
+        # for clients.
         "name": endpoint.name if endpoint.server else model.name,
         "task": task,
         "status": endpoint.status,

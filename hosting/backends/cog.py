@@ -11,7 +11,7 @@ import httpx2
 
 from hosting.states import FINISHED, FailureKind, State, Status
 
-ALONE = "cog-alone"
+ISOLATED = "cog-alone"
 """The header of a prediction that is to run isolated, where the endpoint is a cluster."""
 SLOTS = "cog-slots"
 """The header in which a cluster's `/health-check` says how many predictions at once it takes."""
@@ -114,7 +114,7 @@ class Cog:
                 "PUT",
                 f"/predictions/{prediction_id}",
                 json={"input": dict(inputs)},
-                headers={"Accept": "text/event-stream", **({ALONE: "1"} if isolated else {})},
+                headers={"Accept": "text/event-stream", **({ISOLATED: "1"} if isolated else {})},
             ) as answer:
                 if answer.status_code != 200:
                     await answer.aread()
@@ -146,7 +146,7 @@ class Cog:
             await self._http.post(f"/predictions/{prediction_id}/cancel", timeout=10)
 
     async def close(self) -> None:
-        """Hangs up."""
+        """Close the connections."""
         await self._http.aclose()
 
 

@@ -14,7 +14,7 @@ from hosting.backends.supervision import Health
 from hosting.states import State
 
 LONGEST_PAUSE_SECONDS = 30.0
-"""Seconds at most before a server that does not start is tried again."""
+"""Before a server of our own that has died is started again."""
 
 
 class SetupFailed(Exception):
@@ -37,7 +37,7 @@ class Endpoint:
         self.running: set[str] = set()
         """The predictions' ids."""
         self._is_isolated = False
-        """Whether the one that runs must run alone."""
+        """Whether the one that runs must have no other beside it."""
         self.is_warming: bool | None = None
         """Whether it makes itself faster still, by its last prediction; None before the first."""
         self._paused_until = 0.0
@@ -45,7 +45,9 @@ class Endpoint:
         if isinstance(origin, Server):
             self.server = origin
             self.schema = origin.launch.schema
-            self.cog = Cog("http://127.0.0.1:9")
+            self.cog = Cog(
+                "http://127.0.0.1:9"
+            )  # nobody listens there; its URL comes with its start
         else:
             self.cog = Cog(origin)
 
@@ -85,7 +87,7 @@ class Endpoint:
         """Give a slot to a prediction.
 
         Args:
-            isolated: whether it must run alone.
+            isolated: whether it must have no other beside it.
         """
         self.running.add(prediction_id)
         self._is_isolated = isolated and not self.is_cluster
@@ -114,7 +116,7 @@ class Endpoint:
         """
         pause, was_ready, health = 1.0, False, Health()
         while True:
-            if self.server and not self.server.runs:
+            if self.server and not self.server.is_alive:
                 await self._start(self.server)
             before, self.status = self.status, await health.look(self.cog)
             if self.cog.slots is not None:
@@ -146,7 +148,9 @@ class Endpoint:
     async def _start(self, server: Server) -> None:
         try:
             url = await server.start()
-        except OSError as error:  # no memory, no disk: the next look tries again
+        except (
+            OSError
+        ) as error:  # no memory, no disk; a server that was ready before is tried again
             log.warning(f"{self.name} could not be started", reason=str(error))
             await server.end()
             return

@@ -61,12 +61,12 @@ class Server:
         self._relay: asyncio.Task[None] | None = None
 
     @property
-    def runs(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether the process is there."""
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> str:
-        """Start it and return its URL, in a thread whose end is to be its end."""
+        """Start it and return its URL. It ends with the thread that calls this."""
         launch = self.launch
         folder = self._folder
         shutil.rmtree(folder, ignore_errors=True)
@@ -118,7 +118,7 @@ class Server:
         self._process = self._relay = None
 
     async def _relay_log(self) -> None:
-        """Hands the server's log on, and reads on whatever comes: the pipe must not fill."""
+        """Log what the server writes, to its end: else its pipe would fill, and it would stop."""
         assert self._process is not None
         assert self._process.stdout is not None
         while True:
@@ -152,8 +152,8 @@ def _log_line(name: str, line: str) -> None:
 def _free_place() -> tuple[str, int]:
     """Return an address and a port that Cog's server can listen on.
 
-    It asks nobody who they are, so that every page in a browser on this machine could have it shut
-    down. Where all of 127.0.0.0/8 is loopback, no page finds it among 16 million addresses.
+    Cog's server has no tokens, and any page in a browser on this machine could shut it down. Where
+    all of 127.0.0.0/8 is loopback, no page finds it among 16 million addresses.
     """
     address = "127.0.0.1"
     if sys.platform == "linux":

@@ -22,17 +22,17 @@ class Health:
         self._answered = time.monotonic()
 
     async def look(self, cog: Cog) -> State:
-        """Asks it; what it says, as `Cog.status`."""
+        """Ask it for its state, and return that (see `Cog.status`)."""
         self.status = await cog.status()
         if self.status is not State.UNREACHABLE:
             self._answered = time.monotonic()
         return self.status
 
     def is_lost(self, server: Server) -> bool:
-        """Whether it will not serve any more: it has ended, says so, or has long said nothing.
+        """Return whether it will not serve any more: it has ended, says so, or is long silent.
 
         Args:
             server: its process.
         """
         is_silent = time.monotonic() - self._answered > LONGEST_SILENCE_SECONDS
-        return self.status.is_dead or is_silent or not server.runs
+        return self.status.is_dead or is_silent or not server.is_alive

@@ -63,7 +63,7 @@ class Held:
         self.is_cancelled = False
 
     def cancel(self) -> None:
-        """Hangs up on whichever replica has it."""
+        """Hang up on the replica that has it."""
         self.is_cancelled = True
         if self.answer:
             _hang_up(self.answer)
@@ -104,7 +104,7 @@ class Ingress:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, request: Request) -> Response:
-        """Answers as a Cog server does, but 503 with Retry-After instead of its 409."""
+        """Answer as a Cog server does, but 503 with Retry-After instead of its 409."""
         path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
         known = PATHS.fullmatch(path)
         if not known:
@@ -161,7 +161,7 @@ class Ingress:
             return _whole(head, body)
 
     async def _begun(self, request: RelayedRequest, held: Held) -> tuple[Head, Answer]:
-        """Has a prediction begun by a replica with a free slot.
+        """Have a replica with a free slot begin a prediction.
 
         Raises:
             Full, BackPressureError, DeploymentUnavailableError: when there is none.

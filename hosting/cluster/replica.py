@@ -1,6 +1,6 @@
 """A replica of a cluster: a Cog server on a GPU of its own, as Ray Serve runs it.
 
-No predictor runs in Ray's own process: there, none could be cancelled, and two shared a GPU.
+No predictor runs in Ray's own process: none could be cancelled there, and two would share a GPU.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from ray import serve
 
 from hosting import log
-from hosting.backends.cog import ALONE, Cog, Died
+from hosting.backends.cog import ISOLATED, Cog, Died
 from hosting.backends.servers import Launch, Server
 from hosting.backends.supervision import POLL_SECONDS, Health
 from hosting.cluster.relay import Head, Relay, RelayedRequest
@@ -54,11 +54,11 @@ class ConcurrencyGate:
         self._free = -math.inf
 
     def has(self, path: str) -> bool:
-        """Whether a prediction of this path runs."""
+        """Return whether a prediction of this path runs."""
         return self._paths[path] > 0
 
     @asynccontextmanager
-    async def join(self, path: str, alone: bool) -> AsyncIterator[None]:
+    async def join(self, path: str, isolated: bool) -> AsyncIterator[None]:
         """Run one beside the others or, when those have ended, isolated; in the order they come.
 
         Raises:
@@ -70,7 +70,7 @@ class ConcurrencyGate:
         try:
             async with AsyncExitStack() as turn:
                 await turn.enter_async_context(self._turn)
-                if alone:
+                if isolated:
                     await self._empty.wait()
                 else:
                     await turn.aclose()  # the next may come in
@@ -119,10 +119,10 @@ class Replica:
         Raises:
             Died: when the Cog server did not answer, or not to the end.
         """
-        if not self._server.runs:
+        if not self._server.is_alive:
             self._gate.close()
         try:
-            place = self._gate.join(request.path, alone=ALONE in request.headers)
+            place = self._gate.join(request.path, isolated=ISOLATED in request.headers)
             async with place, aclosing(self._relay.send(request)) as pieces:
                 async for piece in pieces:
                     yield piece

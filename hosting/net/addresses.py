@@ -36,7 +36,7 @@ EMBEDDED = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
 
 
 def is_public(address: str) -> bool:
-    """Whether an address, in text, is one of the internet's: globally routable unicast.
+    """Return whether an address, in text, is one of the internet's: globally routable unicast.
 
     An IPv4-mapped or NAT64 address is what it embeds. The tunnels that are no longer in use (6to4,
     Teredo, ISATAP, IPv4-compatible) are refused whatever they embed.

@@ -69,7 +69,7 @@ async def download(
 async def post(
     url: str, body: bytes, headers: Mapping[str, str], *, seconds: float, allowed: Networks = ()
 ) -> int:
-    """Delivers a body to a URL; redirects are not followed, and the answer's body is not read.
+    """Post a body to a URL; redirects are not followed, and the answer's body is not read.
 
     Args:
         url: http or https, see `check_url`.

@@ -38,7 +38,7 @@ class Links:
         return f"{base}{path}?{query}"
 
     def is_valid(self, url: str) -> bool:
-        """Whether a URL is a link of ours that has not expired. Its host is not looked at."""
+        """Return whether a URL is a link of ours that has not expired, by whatever host."""
         parts = urlsplit(url)
         query = parse_qs(parts.query)
         expires, given = (query.get(name, [""])[0] for name in ("expires", "signature"))

@@ -69,7 +69,9 @@ class Dispatcher:
             SetupFailed: when a server of our own never came up.
         """
         await self._send_heartbeat(self._store.heartbeats.register)
-        swept = partial(sweep.run, self._settings, self._store, self._files, self._timings.sweep)
+        swept = partial(
+            sweep.run, self._settings, self._store, self._files, self._timings.sweep_seconds
+        )
         loops = (
             self._fill_endpoints,
             self._send_heartbeats,
@@ -81,7 +83,7 @@ class Dispatcher:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for endpoint in self.endpoints:
-                    tasks.create_task(endpoint.supervise(self._timings.poll))
+                    tasks.create_task(endpoint.supervise(self._timings.poll_seconds))
                 for loop in loops:
                     tasks.create_task(_retry_forever(loop))
         finally:
@@ -137,7 +139,7 @@ class Dispatcher:
             for endpoint in self.endpoints:
                 while endpoint.has_free_slot and await self._claim(endpoint):
                     pass
-            await within(self._news, self._timings.poll)
+            await within(self._news, self._timings.poll_seconds)
 
     async def _claim(self, endpoint: Endpoint) -> bool:
         """Begin what is next for an endpoint, and return whether there was anything."""
@@ -153,26 +155,26 @@ class Dispatcher:
 
     @property
     def _may_begin(self) -> bool:
-        # What one begins that others take for dead, they begin too.
-        is_seen = time.monotonic() - self._seen_at < self._timings.dead_after
+        # Others take a front without heartbeats for dead, and begin what it has begun.
+        is_seen = time.monotonic() - self._seen_at < self._timings.dead_after_seconds
         return is_seen and not self._stopping.is_set()
 
     async def _send_heartbeats(self) -> None:
         while True:
-            await asyncio.sleep(self._timings.heartbeat)
+            await asyncio.sleep(self._timings.heartbeat_seconds)
             await self._send_heartbeat(self._store.heartbeats.beat)
 
     async def _send_heartbeat(self, beat: Callable[[str, float], Awaitable[list[str]]]) -> None:
         seen_at = time.monotonic()
-        for prediction_id in await beat(self.front_id, self._timings.dead_after):
+        for prediction_id in await beat(self.front_id, self._timings.dead_after_seconds):
             log.info("taken up again", prediction=prediction_id)
             self.wake(prediction_id)
         self._seen_at = seen_at
 
     async def _reconcile(self) -> None:
-        """Do to what runs here what was done to it at other fronts."""
+        """End runs here whose predictions were cancelled, or taken over, at another front."""
         while True:
-            await asyncio.sleep(self._timings.poll)
+            await asyncio.sleep(self._timings.poll_seconds)
             tasks = list(self._tasks.items())
             if not tasks:
                 continue

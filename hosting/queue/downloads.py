@@ -50,7 +50,7 @@ class Downloads:
         self._front_id = front_id
         self._timings = timings
         self._tokens: dict[str, str] = {}
-        """Of what is being fetched: by the prediction's id, or one of its own."""
+        """The tokens of what is being fetched, by the predictions' ids, or ids of their own."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
 
@@ -68,7 +68,7 @@ class Downloads:
                     task = asyncio.create_task(self._fetch(waiting.id))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
-            await within(self._news, self._timings.poll)
+            await within(self._news, self._timings.poll_seconds)
 
     async def now(self, token_id: str, url: str) -> bytes:
         """Return the picture that a URL leads to, for someone who waits for it.
@@ -105,7 +105,7 @@ class Downloads:
                 await self._fetch_files(prediction)
         except (OSError, Unavailable) as error:
             log.warning("not kept; trying again", prediction=prediction_id, reason=str(error))
-            await asyncio.sleep(self._timings.disk_retry)
+            await asyncio.sleep(self._timings.disk_retry_seconds)
         finally:
             del self._tokens[prediction_id]
             self._changed(prediction_id)

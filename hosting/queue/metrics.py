@@ -27,7 +27,7 @@ BUCKET_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 25
 
 
 class Metrics:
-    """The counts of this front since it started. Several fronts have their own each."""
+    """The counts of this front since it started. Each of several fronts has its own."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -80,7 +80,7 @@ class Metrics:
         """Count a run of a prediction, which may be over now.
 
         Args:
-            before: the prediction as it began there.
+            before: the prediction as the run last knew it.
         """
         if after.crashes > before.crashes:
             self._deaths.labels(endpoint.name).inc()

@@ -18,7 +18,7 @@ from hosting.storage.store import Store
 from hosting.timings import Timings
 
 PING_SECONDS = 15.0
-"""Of silence, after which a stream should show that it is there."""
+"""The silence after which a stream sends a sign of life."""
 
 
 class Place(TypedDict):
@@ -42,7 +42,7 @@ class PredictionQueue:
         self._predictions = store.predictions
         self._intake = intake
         self._dispatcher = dispatcher
-        self._poll_seconds = timings.poll
+        self._poll_seconds = timings.poll_seconds
 
     async def accept(self, new: NewPrediction) -> Prediction:
         """Take a prediction into the queue; see `Intake.accept`."""
@@ -131,9 +131,9 @@ class PredictionQueue:
         """Return how many predictions wait and run, by their task and status."""
         return await self._predictions.unfinished()
 
-    async def runs(self, model: str) -> int:
+    async def count_of_model(self, model: str) -> int:
         """Return how many predictions of a model there were, by whomever."""
-        return await self._predictions.runs(model)
+        return await self._predictions.count_of_model(model)
 
     @property
     def is_stopping(self) -> bool:
@@ -141,5 +141,5 @@ class PredictionQueue:
         return self._dispatcher.is_stopping
 
     def gives_up(self, prediction: Prediction) -> bool:
-        """Whether nobody should wait for it: this process ends before its turn comes."""
+        """Return whether nobody should wait for it: this process ends before its turn comes."""
         return self.is_stopping and prediction.status is Status.STARTING

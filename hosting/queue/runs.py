@@ -1,6 +1,6 @@
 """One attempt at a prediction: a Cog endpoint has it, and what comes of it is kept.
 
-Nothing of an attempt that has lost the prediction is: another front may have taken it meanwhile.
+Of an attempt that has lost the prediction nothing is kept: another front may have it by now.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Run:
             async for kind, data in events:
                 match kind:
                     case "start":
-                        # Who cancelled before that found nothing at Cog to cancel.
+                        # A cancel that came earlier found no prediction at Cog.
                         if await self._store.predictions.mark_started(self.prediction):
                             await self.cancel()
                     case "log":
@@ -119,11 +119,11 @@ class Run:
                     case "output":
                         await self._store_output(str(data["chunk"]))
                     case "completed":
-                        # Ours has the pictures by our names.
+                        # In our metrics the images have the names of our files.
                         self._change(metrics={**data.get("metrics", {}), **self.prediction.metrics})
                         return Ended(data["status"], data["error"], data["failure"])
                 self._changes.notify(prediction.id)
-                if time.monotonic() - saved_at >= self._timings.save or kind == "output":
+                if time.monotonic() - saved_at >= self._timings.save_seconds or kind == "output":
                     saved_at = time.monotonic()
                     if await self._save():
                         await self.cancel()
@@ -191,7 +191,7 @@ def outcome_of(fault: Exception, timings: Timings) -> Outcome:
     """Return what becomes of a prediction whose run a fault has ended."""
     match fault:
         case Busy():
-            return Requeued("the endpoint is full", timings.poll)
+            return Requeued("the endpoint is full", timings.poll_seconds)
         case Unreachable():
             return Requeued(str(fault))
         case Died():
@@ -202,7 +202,7 @@ def outcome_of(fault: Exception, timings: Timings) -> Outcome:
             error = "The files of its inputs are gone"
             return Ended(Status.FAILED, error, FailureKind.INTERNAL)
         case OSError() | Unavailable():  # the disk is full, the database locked
-            return Requeued(str(fault), timings.disk_retry)
+            return Requeued(str(fault), timings.disk_retry_seconds)
         case _:  # a fault of ours, or of Cog's, must not lose the prediction
             return Crashed(repr(fault))
 

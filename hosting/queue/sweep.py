@@ -26,8 +26,8 @@ async def sweep(settings: Settings, store: Store, files: Files) -> None:
         before = now - settings.retention_days * 86400
         for prediction_id in await store.predictions.expire(before):
             await asyncio.to_thread(files.remove, folder_of_prediction(prediction_id))
-        # What was written for a row that then was not. Not sooner: if the database was lost,
-        # nobody refers to any of the files.
+        # Files whose row was never written. Not sooner than that: if the database was lost,
+        # no file has a row.
         old = await asyncio.to_thread(lambda: list(files.old(before)))
         orphans = await store.predictions.unknown_ids([entry for _, entry in old])
         for kind, entry in old:

@@ -20,9 +20,9 @@ from hosting.storage.database import Unavailable
 from hosting.storage.store import Store
 
 ANSWER_SECONDS = 10.0
-"""That a receiver has to answer."""
+"""The time in which a receiver must answer."""
 AT_ONCE, EACH_AT_ONCE = 32, 4
-"""Calls at the same time: of all tokens, and of each. At most one is a prediction's."""
+"""Calls at the same time: of all tokens, and of each token. A prediction has one at most."""
 
 
 def signature(secret: str, delivery_id: str, timestamp: int, body: bytes) -> str:

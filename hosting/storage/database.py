@@ -81,7 +81,7 @@ class Database:
     async def read(
         self, work: Work[Given, Result], *arguments: Given.args, **options: Given.kwargs
     ) -> Result:
-        """Do the same for work that only reads, which waits for nobody who writes."""
+        """Do the same for work that only reads; it waits for no writer."""
 
         def look() -> Result:
             with _asking(), self._readers.begin() as session:
@@ -151,5 +151,5 @@ def clock(session: Session) -> float:
 
 
 def is_shared(session: Session) -> bool:
-    """Whether several fronts may have the database: PostgreSQL, not SQLite."""
+    """Return whether several fronts may have the database: PostgreSQL, not SQLite."""
     return session.get_bind().dialect.name == "postgresql"

@@ -72,5 +72,5 @@ def finish(session: Session, delivery_id: str, front_id: str, is_taken: bool) ->
 
 
 def _is_own(front_id: str) -> ColumnElement[bool]:
-    """Whether a call is a front's to make: no other is making it."""
+    """Return the condition for the calls that no other front is making."""
     return (Delivery.front_id == front_id) | predictions.is_free(Delivery.front_id)

@@ -71,7 +71,7 @@ class InputFile:
         return {"file": self.location}
 
     def path(self, prediction_id: str) -> str:
-        """Its path here, once it is stored."""
+        """Return its path here, once it is stored."""
         return file_of_prediction(prediction_id, self.location)
 
 
@@ -91,12 +91,12 @@ class OutputFile:
 
     @property
     def name(self) -> str:
-        """Its name in the prediction's folder, by which the record's `output` has it."""
+        """Its name in the prediction's folder and in `Prediction.output`."""
         again = f"-{self.attempt}" if self.attempt > 1 else ""
         return f"out-{self.index}{again}.{self.ending}"
 
     def path(self, prediction_id: str) -> str:
-        """Its path here."""
+        """Return its path here."""
         return file_of_prediction(prediction_id, self.name)
 
 
@@ -146,7 +146,7 @@ class Files:
         return f"{self._folder}/{name}"
 
     def is_there(self, name: str) -> bool:
-        """Whether there is a file of a name."""
+        """Return whether there is a file of a name."""
         return os.path.isfile(self.path(name))
 
     def read(self, name: str) -> bytes:
@@ -161,7 +161,7 @@ class Files:
         return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
     def data_urls(self, prediction_id: str, names: Iterable[str]) -> list[str]:
-        """Pictures of a prediction, as data URLs."""
+        """Return pictures of a prediction as data URLs."""
         return [self.data_url(file_of_prediction(prediction_id, name)) for name in names]
 
     def write(self, name: str, data: bytes) -> None:

@@ -16,7 +16,7 @@ from hosting.storage.tables import Heartbeat
 
 def register(session: Session, front_id: str, dead_after: float) -> list[str]:
     """Note that a front is there from now on; see `beat`."""
-    if not is_shared(session):  # whoever else was there is not any more: there can be but one
+    if not is_shared(session):  # there can be only one: any other is dead
         session.execute(delete(Heartbeat))
     return beat(session, front_id, dead_after)
 

@@ -99,7 +99,7 @@ def claim_files(session: Session, prediction_id: str, front_id: str) -> Predicti
 
 
 def set_ready(session: Session, live: Known, files: dict[str, str]) -> PredictionRow | None:
-    """Its files lie in its folder, under these names. None if another front has it.
+    """Note that a prediction's files are stored, by these names; None if `live` has lost it.
 
     Args:
         live: the prediction as it was claimed.
@@ -120,8 +120,8 @@ def claim(session: Session, task: str, has_others: bool, front_id: str) -> Predi
     """
     waiting = _waiting(task).where(PredictionRow.ready).order_by(PredictionRow.number).limit(1)
     suspect = PredictionRow.crashes > 0
-    # One that another front is just taking is passed over. Only who would take a suspect locks
-    # it: else it would be passed over while it is only looked at.
+    # A row that another front has locked, since it takes it, is passed over. A suspect is locked
+    # only by a front that would take it: else others would pass it over meanwhile.
     wanted = waiting.where(~suspect) if has_others else waiting
     prediction = session.scalar(wanted.with_for_update(skip_locked=True))
     if prediction is None:
@@ -162,7 +162,7 @@ def record_progress(session: Session, live: Known) -> bool:
 
 
 def settle(session: Session, live: Known, outcome: Outcome) -> PredictionRow | None:
-    """Write what has become of a prediction that was run. None if it was over."""
+    """Write the outcome of a prediction's run or downloads. None if `live` has lost it."""
     match outcome:
         case Ended(status, error, failure):
             return conclude(session, live, status, error, failure)
@@ -217,7 +217,7 @@ def requeue_orphans(session: Session) -> list[str]:
 
 
 def is_free(front_id: InstrumentedAttribute[str | None]) -> ColumnElement[bool]:
-    """Whether no front that is there has what the column is of."""
+    """Return the condition that no living front has a row, by its column `front_id`."""
     return front_id.is_(None) | front_id.not_in(select(Heartbeat.id))
 
 
@@ -228,7 +228,7 @@ def finish(
     error: str | None = None,
     failure: FailureKind | None = None,
 ) -> PredictionRow | None:
-    """End a prediction, once; return None if it was over."""
+    """End a prediction, whoever has it, and announce that; return None if it was over."""
     prediction = _unfinished(session, prediction_id)
     if prediction is None:
         return None
@@ -245,7 +245,7 @@ def conclude(
     error: str | None = None,
     failure: FailureKind | None = None,
 ) -> PredictionRow | None:
-    """End a prediction with its logs, output and metrics; return None if it was over."""
+    """Record what `live` has, and end the prediction; return None if `live` has lost it."""
     if _held(session, live) is None:
         return None
     record_progress(session, live)
@@ -264,7 +264,7 @@ def cancel(session: Session, prediction_id: str) -> PredictionRow | None:
 
 
 def position(session: Session, prediction: Known) -> int:
-    """Its place among those that wait for the same: 1 is the next."""
+    """Return its position among those that wait for the same task: 1 is the next."""
     before = _waiting(prediction.task).where(PredictionRow.number < prediction.number)
     return 1 + (session.scalar(select(func.count()).select_from(before.subquery())) or 0)
 
@@ -291,13 +291,13 @@ def unfinished(session: Session) -> dict[tuple[str, Status], int]:
     return {(task, status): number for task, status, number in session.execute(counted)}
 
 
-def runs(session: Session, model: str) -> int:
+def count_of_model(session: Session, model: str) -> int:
     """Return how many predictions of a model there are, of all tokens."""
     return session.scalar(select(func.count()).where(PredictionRow.model == model)) or 0
 
 
 def expire(session: Session, completed_before: float) -> list[str]:
-    """Forgets predictions that were finished before a time; their ids."""
+    """Forget predictions that were finished before a time; return their ids."""
     old = PredictionRow.status.in_(FINISHED) & (PredictionRow.completed_at < completed_before)
     ids = list(session.scalars(delete(PredictionRow).where(old).returning(PredictionRow.id)))
     there = select(PredictionRow.id)
@@ -306,7 +306,7 @@ def expire(session: Session, completed_before: float) -> list[str]:
 
 
 def unknown_ids(session: Session, ids: list[str]) -> set[str]:
-    """Those of the ids that there is neither a prediction nor an upload of."""
+    """Return those of the ids that neither a prediction nor an upload has."""
     unknown = set(ids)
     for start in range(0, len(ids), 500):  # a statement takes only so many
         some = ids[start : start + 500]
@@ -316,7 +316,7 @@ def unknown_ids(session: Session, ids: list[str]) -> set[str]:
 
 
 def _announce(session: Session, prediction: PredictionRow, event: str) -> None:
-    """Has the prediction's webhook called, if it wants to hear of the event."""
+    """Queue a call of the prediction's webhook, if it asked for the event."""
     if not prediction.webhook or event not in (prediction.webhook_events or EVENTS):
         return
     seen = {name: getattr(prediction, name) for name in CHANGING}
@@ -340,7 +340,7 @@ def _unfinished(session: Session, prediction_id: str) -> PredictionRow | None:
 
 
 def _held(session: Session, live: Known) -> PredictionRow | None:
-    """Return the same, if whoever knows it as `live` still has it."""
+    """Return the same, if `live` names its front and attempt still."""
     front_id, attempt = live.front_id, live.attempt  # `live` may be the record itself
     prediction = _unfinished(session, live.id)
     if prediction is None or (prediction.front_id, prediction.attempt) != (front_id, attempt):
@@ -349,7 +349,7 @@ def _held(session: Session, live: Known) -> PredictionRow | None:
 
 
 def _is_unready(front_id: str) -> ColumnElement[bool]:
-    """Whether a prediction's files are still to be fetched, and nobody but the front does."""
+    """Return the condition for files that are still to be fetched, by no other front."""
     waits = (PredictionRow.status == Status.STARTING) & PredictionRow.ready.is_(False)
     return waits & ((PredictionRow.front_id == front_id) | is_free(PredictionRow.front_id))
 

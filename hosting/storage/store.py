@@ -18,9 +18,10 @@ Result = TypeVar("Result")
 
 
 class Store:
-    """A front's database. Its methods raise `Unavailable`, but those that write surely.
+    """The transactions of a front.
 
-    What a method does, its function of the same name says.
+    Each method runs the function of the same name, which says what it does. It raises
+    `Unavailable` when the database can't be reached; those made by `_surely` try until it can.
     """
 
     def __init__(self, database: Database) -> None:
@@ -50,7 +51,7 @@ class Predictions:
         self.position = _reading(database, predictions.position)
         self.typical_seconds = _reading(database, predictions.typical_seconds)
         self.unfinished = _reading(database, predictions.unfinished)
-        self.runs = _reading(database, predictions.runs)
+        self.count_of_model = _reading(database, predictions.count_of_model)
         self.expire = _writing(database, predictions.expire)
         self.unknown_ids = _reading(database, predictions.unknown_ids)
 

@@ -63,7 +63,7 @@ def all_tokens(session: Session) -> list[Token]:
 
 
 def are_needed(session: Session) -> bool:
-    """Whether one was ever made: revoking the last does not open the door."""
+    """Return whether one was ever made: revoking the last does not open the front."""
     return session.scalar(select(Token.id).where(Token.hash.is_not(None)).limit(1)) is not None
 
 

@@ -35,7 +35,7 @@ def add(session: Session, upload: Upload, most: int) -> None:
 
 
 def check_quota(session: Session, token_id: str, size: int, most: int) -> None:
-    """Whether a token may keep so much more.
+    """Check that a token may keep so much more.
 
     Args:
         size: bytes of what comes.

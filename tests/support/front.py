@@ -39,7 +39,7 @@ from tools.fake_cog import CogServer
 
 LONGEST = 60.0
 """Seconds after which what should happen has not."""
-QUICK = Timings(poll=0.02, disk_retry=0.2)
+QUICK = Timings(poll_seconds=0.02, disk_retry_seconds=0.2)
 """So that tests need not wait for what runs by the clock."""
 server: PostgreSQL | None = None
 """Where the databases are, if not in files; see the fixture `everywhere`."""

@@ -30,8 +30,8 @@ from hosting.storage.predictions import EVENTS
 routes = APIRouter(tags=["Cog"])
 
 
-class CogAsked(BaseModel):
-    """The body that asks for a prediction. What else Cog takes in it is left alone."""
+class CogPredictionRequest(BaseModel):
+    """The body that asks for a prediction. Cog's other fields are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -51,7 +51,7 @@ Accept = Annotated[str, Header(description="`text/event-stream`: tell what happe
 @routes.post("/predictions", response_model=None)
 async def predict(
     request: Request,
-    asked: CogAsked,
+    asked: CogPredictionRequest,
     caller: Admitted,
     prefer: Prefer = None,
     accept: Accept = "application/json",
@@ -64,7 +64,7 @@ async def predict(
 async def predict_by_id(
     request: Request,
     prediction_id: GivenId,
-    asked: CogAsked,
+    asked: CogPredictionRequest,
     caller: Admitted,
     prefer: Prefer = None,
     accept: Accept = "application/json",
@@ -100,14 +100,14 @@ async def schema(request: Request, model: str | None = None) -> Response:
 
 @routes.get("/health-check", response_model=None)
 async def health_check(request: Request) -> Response:
-    """Whether a model is ready: READY, or STARTING."""
+    """Return whether a model is ready: READY, or STARTING."""
     ready = any(one.status is State.READY for one in services_of(request).endpoints)
     return JSONResponse({"status": State.READY if ready else State.STARTING})
 
 
 async def _predict(
     request: Request,
-    asked: CogAsked,
+    asked: CogPredictionRequest,
     caller: Caller,
     given_id: str | None,
     prefer: str | None,

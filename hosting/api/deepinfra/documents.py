@@ -31,7 +31,7 @@ class InferenceStatus(TypedDict):
     tokens_input: int
 
 
-class InferenceShape(TypedDict):
+class InferenceDocument(TypedDict):
     """A prediction as DeepInfra's API answers.
 
     `images` are data URLs. `nsfw_content_detected` has a flag for each image that was asked for;
@@ -45,7 +45,7 @@ class InferenceShape(TypedDict):
     inference_status: InferenceStatus
 
 
-def inference(record: Prediction, urls: list[str]) -> InferenceShape:
+def inference(record: Prediction, urls: list[str]) -> InferenceDocument:
     """Return a prediction as DeepInfra's API answers.
 
     Args:

@@ -19,7 +19,7 @@ from starlette.datastructures import UploadFile
 from hosting import published_models
 from hosting.api.auth import Admitted
 from hosting.api.deepinfra import documents
-from hosting.api.deepinfra.documents import InferenceShape
+from hosting.api.deepinfra.documents import InferenceDocument
 from hosting.api.deepinfra.errors import ROOT
 from hosting.api.problems import Problem, invalid
 from hosting.api.schemas import running_schema
@@ -54,7 +54,7 @@ routes = APIRouter()
 
 
 @routes.post(ROOT + "{owner}/{name}", tags=["DeepInfra"], openapi_extra={"requestBody": _BODY})
-async def infer(owner: str, name: str, request: Request, caller: Admitted) -> InferenceShape:
+async def infer(owner: str, name: str, request: Request, caller: Admitted) -> InferenceDocument:
     """Run a model and answer with its pictures. Whoever hangs up cancels it.
 
     With a `webhook` it is answered at once, and the result is sent there.

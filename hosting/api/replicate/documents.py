@@ -25,14 +25,14 @@ from hosting.storage.files import (
 )
 from hosting.storage.tables import Token, Upload
 
-Shape = TypeVar("Shape")
+Document = TypeVar("Document")
 
 COG_VERSION = "0.23.1"
 EPOCH = "2022-11-24T00:00:00.000Z"
 """When Stable Diffusion 2 was published; versions must have some date."""
 
 
-class PredictionShape(TypedDict):
+class PredictionDocument(TypedDict):
     """A prediction. `queue` is there while it waits, and `failure` if it failed."""
 
     id: str
@@ -54,7 +54,7 @@ class PredictionShape(TypedDict):
     failure: NotRequired[FailureKind]
 
 
-class VersionShape(TypedDict):
+class VersionDocument(TypedDict):
     """A version of a model, with the schema of its inputs and outputs."""
 
     id: str
@@ -63,7 +63,7 @@ class VersionShape(TypedDict):
     openapi_schema: dict[str, Any]
 
 
-class ModelShape(TypedDict):
+class ModelDocument(TypedDict):
     """A model that runs here."""
 
     url: str
@@ -77,10 +77,10 @@ class ModelShape(TypedDict):
     run_count: int
     cover_image_url: str | None
     default_example: None
-    latest_version: VersionShape
+    latest_version: VersionDocument
 
 
-class FileShape(TypedDict):
+class FileDocument(TypedDict):
     """A file that a client sent."""
 
     id: str
@@ -95,7 +95,7 @@ class FileShape(TypedDict):
     urls: dict[str, str]
 
 
-class AccountShape(TypedDict):
+class AccountDocument(TypedDict):
     """Whose token it is."""
 
     type: Literal["user"]
@@ -105,24 +105,24 @@ class AccountShape(TypedDict):
     avatar_url: str | None
 
 
-class Page(TypedDict, Generic[Shape]):
+class Page(TypedDict, Generic[Document]):
     """A part of a list, and the URLs of what is before and after it."""
 
     previous: str | None
     next: str | None
-    results: list[Shape]
+    results: list[Document]
 
 
 def prediction(
     record: Prediction, link: Callable[[str], str], queue: Place | None = None
-) -> PredictionShape:
+) -> PredictionDocument:
     """Return a prediction.
 
     Args:
         link: makes the URL of a path of ours.
     """
     path = f"/v1/predictions/{record.id}"
-    shown: PredictionShape = {
+    shown: PredictionDocument = {
         "id": record.given_id or record.id,
         "model": record.model,
         "version": record.version,
@@ -154,7 +154,7 @@ def prediction(
     return shown
 
 
-async def shown(view: View, record: Prediction) -> PredictionShape:
+async def shown(view: View, record: Prediction) -> PredictionDocument:
     """Return a prediction as its client is to see it."""
     services = view.services
     paths = _outputs(record)
@@ -169,7 +169,7 @@ async def shown(view: View, record: Prediction) -> PredictionShape:
     )
 
 
-def model(published: Model, base: str, schema: Mapping[str, Any], runs: int) -> ModelShape:
+def model(published: Model, base: str, schema: Mapping[str, Any], runs: int) -> ModelDocument:
     """Return a model that runs here."""
     return {
         "url": f"{base}/v1/models/{published.id}",
@@ -187,7 +187,7 @@ def model(published: Model, base: str, schema: Mapping[str, Any], runs: int) -> 
     }
 
 
-def version(published: Model, version_id: str, schema: Mapping[str, Any]) -> VersionShape:
+def version(published: Model, version_id: str, schema: Mapping[str, Any]) -> VersionDocument:
     """Return a version of a model, with the schema of its inputs and outputs."""
     return {
         "id": version_id,
@@ -197,7 +197,7 @@ def version(published: Model, version_id: str, schema: Mapping[str, Any]) -> Ver
     }
 
 
-def upload(record: Upload, base: str, link: Callable[[str], str]) -> FileShape:
+def upload(record: Upload, base: str, link: Callable[[str], str]) -> FileDocument:
     """Return a file that a client sent."""
     return {
         "id": record.id,
@@ -216,7 +216,7 @@ def upload(record: Upload, base: str, link: Callable[[str], str]) -> FileShape:
     }
 
 
-def account(token: Token) -> AccountShape:
+def account(token: Token) -> AccountDocument:
     """Whose token it is."""
     return {
         "type": "user",
@@ -228,8 +228,8 @@ def account(token: Token) -> AccountShape:
 
 
 def page(
-    results: list[Shape], url: str = "", newer: str | None = None, older: str | None = None
-) -> Page[Shape]:
+    results: list[Document], url: str = "", newer: str | None = None, older: str | None = None
+) -> Page[Document]:
     """Return a part of a list; the whole, unless there is more before or after it.
 
     Args:

@@ -19,11 +19,11 @@ from hosting.api.context import services_of
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents, stream
 from hosting.api.replicate.documents import (
-    AccountShape,
-    ModelShape,
+    AccountDocument,
+    ModelDocument,
     Page,
-    PredictionShape,
-    VersionShape,
+    PredictionDocument,
+    VersionDocument,
 )
 from hosting.api.schemas import running_schema
 from hosting.api.view import view_of
@@ -36,12 +36,12 @@ from hosting.states import Status
 LONGEST_WAIT_SECONDS = 60
 """Seconds that a client may ask to be kept waiting."""
 WAIT_MARGIN_SECONDS = 0.3
-"""Seconds before that when it is answered: clients hang up soon after it."""
+"""So much earlier it is answered: clients hang up soon after the time they named."""
 
 routes = APIRouter(prefix="/v1")
 
 
-class Asked(BaseModel):
+class PredictionRequest(BaseModel):
     """The body that asks for a prediction of a model that the path names."""
 
     model_config = ConfigDict(extra="forbid")
@@ -57,7 +57,7 @@ class Asked(BaseModel):
     stream: bool | None = Field(None, description="not needed: every prediction can be streamed")
 
 
-class AskedByName(Asked):
+class PredictionRequestByName(PredictionRequest):
     """The body that asks for a prediction."""
 
     version: str | None = Field(
@@ -74,9 +74,9 @@ Prefer = Annotated[
 
 @routes.post("/predictions", status_code=201, tags=["predictions"])
 async def create_prediction(
-    asked: AskedByName, caller: Admitted, prefer: Prefer = None
-) -> PredictionShape:
-    """Asks for a prediction, of a version or a model."""
+    asked: PredictionRequestByName, caller: Admitted, prefer: Prefer = None
+) -> PredictionDocument:
+    """Create a prediction, of a version or a model."""
     reference = asked.version or asked.model
     if reference is None:
         raise invalid([Fault("required", "version", "Version is required, or model")])
@@ -89,15 +89,15 @@ async def create_prediction(
 
 @routes.post("/models/{owner}/{name}/predictions", status_code=201, tags=["predictions"])
 async def create_prediction_of_model(
-    owner: str, name: str, asked: Asked, caller: Admitted, prefer: Prefer = None
-) -> PredictionShape:
-    """Asks for a prediction of a model."""
+    owner: str, name: str, asked: PredictionRequest, caller: Admitted, prefer: Prefer = None
+) -> PredictionDocument:
+    """Create a prediction of a model."""
     reference = f"{owner}/{name}"
     return await _create(caller, _model(reference), reference, asked, prefer)
 
 
 @routes.get("/predictions", tags=["predictions"])
-async def list_predictions(caller: Admitted, cursor: str | None = None) -> Page[PredictionShape]:
+async def list_predictions(caller: Admitted, cursor: str | None = None) -> Page[PredictionDocument]:
     """Your predictions, the newest first, in pages of 100."""
     page = await caller.services.queue.page(caller.token.id, cursor)
     shown = [documents.prediction(one, caller.view.link) for one in page.rows]
@@ -105,13 +105,13 @@ async def list_predictions(caller: Admitted, cursor: str | None = None) -> Page[
 
 
 @routes.get("/predictions/{prediction_id}", tags=["predictions"])
-async def get_prediction(prediction_id: str, caller: Admitted) -> PredictionShape:
+async def get_prediction(prediction_id: str, caller: Admitted) -> PredictionDocument:
     """Return a prediction as it is now; `queue` has the position and estimated wait."""
     return await documents.shown(caller.view, await _own(caller, prediction_id))
 
 
 @routes.post("/predictions/{prediction_id}/cancel", tags=["predictions"])
-async def cancel_prediction(prediction_id: str, caller: Admitted) -> PredictionShape:
+async def cancel_prediction(prediction_id: str, caller: Admitted) -> PredictionDocument:
     """End a prediction, between two steps if it runs. One that is over stays as it is."""
     prediction = await _own(caller, prediction_id)
     await caller.services.queue.cancel(prediction.id)
@@ -133,7 +133,7 @@ async def stream_prediction(
 
 
 @routes.get("/models", tags=["models"])
-async def list_models(caller: Admitted) -> Page[ModelShape]:
+async def list_models(caller: Admitted) -> Page[ModelDocument]:
     """Return the models that run here."""
     tasks = {endpoint.task for endpoint in caller.services.endpoints}
     running = [model for model in MODELS if model.task in tasks]
@@ -141,13 +141,13 @@ async def list_models(caller: Admitted) -> Page[ModelShape]:
 
 
 @routes.get("/models/{owner}/{name}", tags=["models"])
-async def get_model(owner: str, name: str, caller: Admitted) -> ModelShape:
+async def get_model(owner: str, name: str, caller: Admitted) -> ModelDocument:
     """Return a model, and its newest version with the schema of its inputs and outputs."""
     return await _shown_model(caller, _model(f"{owner}/{name}"))
 
 
 @routes.get("/models/{owner}/{name}/versions", tags=["models"])
-async def list_versions(owner: str, name: str, caller: Admitted) -> Page[VersionShape]:
+async def list_versions(owner: str, name: str, caller: Admitted) -> Page[VersionDocument]:
     """Return a model's versions: ours, and those that clients may have in their code."""
     model = _model(f"{owner}/{name}")
     schema = running_schema(caller.services.endpoints, model)
@@ -158,7 +158,7 @@ async def list_versions(owner: str, name: str, caller: Admitted) -> Page[Version
 
 
 @routes.get("/models/{owner}/{name}/versions/{version_id}", tags=["models"])
-async def get_version(owner: str, name: str, version_id: str, caller: Admitted) -> VersionShape:
+async def get_version(owner: str, name: str, version_id: str, caller: Admitted) -> VersionDocument:
     """Return a version of a model."""
     model = published_models.find(version_id)
     if model is None or model.id != f"{owner}/{name}":
@@ -167,7 +167,7 @@ async def get_version(owner: str, name: str, version_id: str, caller: Admitted) 
 
 
 @routes.get("/account", tags=["account"])
-async def get_account(caller: Admitted) -> AccountShape:
+async def get_account(caller: Admitted) -> AccountDocument:
     """Whose token it is."""
     return documents.account(caller.token)
 
@@ -179,8 +179,8 @@ async def get_webhook_secret(caller: Admitted) -> dict[str, str]:
 
 
 async def _create(
-    caller: Caller, model: Model, reference: str, asked: Asked, prefer: str | None
-) -> PredictionShape:
+    caller: Caller, model: Model, reference: str, asked: PredictionRequest, prefer: str | None
+) -> PredictionDocument:
     services = caller.services
     version = reference.rpartition(":")[2]
     events: list[str] = list(asked.webhook_events_filter or [])
@@ -220,10 +220,12 @@ def _model(reference: str) -> Model:
     return found
 
 
-async def _shown_model(caller: Caller, model: Model) -> ModelShape:
+async def _shown_model(caller: Caller, model: Model) -> ModelDocument:
     services = caller.services
     schema = running_schema(services.endpoints, model)
-    return documents.model(model, caller.view.base, schema, await services.queue.runs(model.id))
+    return documents.model(
+        model, caller.view.base, schema, await services.queue.count_of_model(model.id)
+    )
 
 
 async def _own(caller: Caller, prediction_id: str) -> Prediction:

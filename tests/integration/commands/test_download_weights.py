@@ -353,7 +353,7 @@ def test_an_interrupted_process_says_so_and_is_gone_on_with(
         process.send_signal(signal.SIGINT)
         message = process.communicate()[1].decode()
     assert process.returncode == 130
-    assert message == f"\n{NAME}: stopped; run this again, it goes on there\n"
+    assert message == f"\n{NAME}: stopped; run this again to resume\n"
     assert not (weights / NAME / INDEX).exists()
     hub.held = ""
     assert download(NAME).status == 0

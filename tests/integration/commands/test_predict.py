@@ -160,7 +160,7 @@ def test_a_folder_is_no_place_for_a_picture(tmp_path: Path) -> None:
 def test_the_files_name_tells_its_format_and_must_not_contradict_it(tmp_path: Path) -> None:
     assert predict(tmp_path, *inputs(prompt=""), *QUICK, "-o", "a.JPEG").returncode == 0
     assert opened(tmp_path / "a.JPEG").format == "JPEG"
-    for name, words in (("a.txt", "is no picture"), ("a.png", "contradicts output_format")):
+    for name, words in (("a.txt", "is not a picture"), ("a.png", "contradicts output_format")):
         told = predict(tmp_path, *inputs(prompt="", output_format="jpg"), "-o", name)
         assert (told.returncode, len(told.stderr.splitlines())) == (2, 1)
         assert words in told.stderr
@@ -190,7 +190,7 @@ def test_a_wrong_setting_is_told(tmp_path: Path) -> None:
 def test_without_the_big_models_weights_a_line_says_that_the_demo_draws(tmp_path: Path) -> None:
     told = predict(tmp_path, *inputs(prompt="a rose"), *QUICK, MODEL="")
     assert told.returncode == 0
-    assert "so the small demo model draws" in told.stderr
+    assert "so the small demo model is used" in told.stderr
 
 
 def test_a_cut_prompt_is_told(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_stopping_it_leaves_nothing_and_says_so(tmp_path: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
-    assert "demo model draws" in process.stderr.readline()  # its setup has begun
+    assert "demo model is used" in process.stderr.readline()  # its setup has begun
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=60)[1] == "cancelled; no file was written\n"
     assert process.returncode == 130

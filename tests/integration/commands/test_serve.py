@@ -44,7 +44,7 @@ def test_without_a_token_a_public_name_is_refused(tmp_path: Path) -> None:
 def test_an_address_that_is_not_ours_is_told(host: str) -> None:
     told = serve("--host", host)
     assert told.returncode == 1
-    assert f"port 5000 of {host} can't be had" in told.stderr
+    assert f"can't listen on port 5000 of {host}" in told.stderr
 
 
 def test_two_models_for_the_same_requests_are_refused() -> None:
@@ -65,7 +65,7 @@ def test_a_port_that_is_none_is_refused() -> None:
     for port in ("0", "65536", "-1", "http"):
         told = serve("--port", port)
         assert told.returncode == 2
-        assert "is no port" in told.stderr
+        assert "is not a port" in told.stderr
 
 
 def test_a_model_that_cannot_be_read_is_told_and_nothing_started_again(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_taken_port_is_told() -> None:
         port = taken.getsockname()[1]
         told = serve("--port", str(port), "--model", "demo")
     assert told.returncode == 1
-    assert f"port {port} of 127.0.0.1 can't be had" in told.stderr
+    assert f"can't listen on port {port} of 127.0.0.1" in told.stderr
 
 
 def test_a_missing_model_is_told_before_anything_starts() -> None:

@@ -30,7 +30,8 @@ import sys
 from functools import partial
 from hosting import app
 from hosting.timings import Timings
-app.serve = partial(app.serve, timings=Timings(heartbeat=0.5, dead_after={DEAD_AFTER}))
+timings = Timings(heartbeat_seconds=0.5, dead_after_seconds={DEAD_AFTER})
+app.serve = partial(app.serve, timings=timings)
 from commands.serve import main
 sys.exit(main())
 """

@@ -100,7 +100,7 @@ def test_a_model_on_the_cpu_is_left_as_it_is() -> None:
     model = nn.Sequential(nn.Conv2d(4, 32, 3), nn.GroupNorm(32, 32))
     keep_channels_last(model)
     assert not any("forward" in vars(module) for module in model.modules())
-    with pytest.raises(Unsupported, match="does not compute on cpu"):
+    with pytest.raises(Unsupported, match="does not run on cpu"):
         probe(torch.device("cpu"))
 
 

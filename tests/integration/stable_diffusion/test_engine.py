@@ -449,7 +449,7 @@ def test_memory_that_was_short_is_tried_again_later(
     studio = Studio(demo)
     # A small picture is hit, and a large one is not to suffer from that for ever.
     assert len(studio.draw(num_inference_steps=12)) == 1
-    assert "for now a call has 256 latent pixels" in capsys.readouterr().err
+    assert "for now a UNet call has at most 256 latent pixels" in capsys.readouterr().err
     assert rows[:3] == [2, 1, 1]
     rows.clear()
     assert len(studio.draw(num_images=4, num_inference_steps=2)) == 4
@@ -677,7 +677,7 @@ def test_a_prompt_that_is_too_long_is_told(studio: Studio) -> None:
         if isinstance(event, PromptTruncated)
     ]
     assert (cut.name, cut.part) == ("prompt", "apple " * 5)
-    assert 'left out are the last 30 characters: "apple apple' in cut.warning
+    assert 'the last 30 characters are left out: "apple apple' in cut.warning
 
 
 def test_a_cancelled_request_leaves_at_once_and_the_others_go_on(

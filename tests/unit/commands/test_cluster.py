@@ -103,7 +103,7 @@ def test_on_the_cpu_no_gpu_is_asked_for_or_seen() -> None:
 def test_a_file_that_is_no_configuration_is_told(tmp_path: Path, text: str) -> None:
     path = tmp_path / "other.yaml"
     path.write_text(text)
-    with pytest.raises(ClusterError, match=f"{path} is no configuration of Ray Serve: "):
+    with pytest.raises(ClusterError, match=f"{path} is not a configuration of Ray Serve: "):
         configuration(path, [], None)
 
 

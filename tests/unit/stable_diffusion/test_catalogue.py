@@ -75,7 +75,7 @@ def test_a_file_of_another_size_than_on_record_is_told(weights: Path) -> None:
     folder = weights / "stable-diffusion-2-1"
     install(folder)
     (folder / "vae" / "config.json").write_text("{}")
-    with pytest.raises(WeightsError, match="config.json has not the size on record"):
+    with pytest.raises(WeightsError, match="config.json doesn't have the size on record"):
         catalogue.find("stable-diffusion-2-1")
 
 

@@ -339,7 +339,7 @@ def test_one_that_is_cancelled_while_its_worker_dies_does_not_run_again(
     cog.tell("fox", "hold")
     cog.tell("bomb", "die", "succeed")
 
-    @in_queue(tmp_path, cog, timings=replace(QUICK, save=3600))
+    @in_queue(tmp_path, cog, timings=replace(QUICK, save_seconds=3600))
     async def _(queue: Queue) -> None:
         fox = await queue.ask("fox")
         told = None
@@ -452,7 +452,7 @@ def test_what_was_running_when_the_process_was_killed_is_run_again(
             "front_id": "dead",
         }
         one = await queue.ask("fox", **lost)
-        front_id, dead_after = queue.dispatcher.front_id, QUICK.dead_after
+        front_id, dead_after = queue.dispatcher.front_id, QUICK.dead_after_seconds
         assert await queue.database.write(heartbeats.beat, front_id, dead_after) == [one]
         queue.dispatcher.wake(one)
         (done,) = await queue.over(one)

@@ -19,7 +19,7 @@ from tests.support.front import LONGEST, QUICK, count, place, prediction, queue,
 from tools.fake_cog import CogServer, pixels
 
 WITH_HOOK = {"webhook": "https://example.com"}
-DEAD_AFTER = QUICK.dead_after
+DEAD_AFTER = QUICK.dead_after_seconds
 
 
 class Clock:
@@ -240,7 +240,7 @@ def test_one_that_others_take_for_dead_gives_up_what_it_runs_and_leaves_no_files
 def test_a_front_that_was_not_heard_of_for_long_begins_nothing(
     tmp_path: Path, cogs: tuple[CogServer, CogServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    timings = replace(QUICK, heartbeat=0.02, dead_after=0.5)
+    timings = replace(QUICK, heartbeat_seconds=0.02, dead_after_seconds=0.5)
     tries: list[Any] = []
 
     async def lost(*asked: Any) -> list[str]:

@@ -302,7 +302,7 @@ def test_runs_of_a_model_are_counted(session: Session) -> None:
     add(session, model="a/b", status="succeeded")
     add(session, model="a/b")
     add(session, model="a/c")
-    assert predictions.runs(session, "a/b") == 2
+    assert predictions.count_of_model(session, "a/b") == 2
 
 
 def test_those_that_are_over_are_not_looked_at(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tests.support.front import count, place, prediction, upload
 Result = TypeVar("Result")
 
 FRONTS = 6
-DEAD_AFTER = DEFAULT_TIMINGS.dead_after
+DEAD_AFTER = DEFAULT_TIMINGS.dead_after_seconds
 
 
 @pytest.fixture

@@ -342,7 +342,7 @@ def test_where_nothing_can_be_kept_it_serves_all_the_same(
     given = inputs(pipeline, *NATIVE)
     assert agree(prepared(pipeline, file).unet(*given), by_torch(pipeline, *given))
     line = capsys.readouterr().err
-    assert line.startswith(f"the converted model can't be kept in {file}: ")
+    assert line.startswith(f"the converted model can't be saved in {file}: ")
     assert line.count("\n") == 1
 
 
@@ -355,7 +355,7 @@ def test_a_full_disk_is_said_in_one_line(
     monkeypatch.setattr(conversion.import_openvino(), "save_model", fail)
     given = inputs(pipeline, *NATIVE)
     assert agree(prepared(pipeline, tmp_path).unet(*given), by_torch(pipeline, *given))
-    said = f"the converted model can't be kept in {tmp_path}: Check failed: no space left\n"
+    said = f"the converted model can't be saved in {tmp_path}: Check failed: no space left\n"
     assert capsys.readouterr().err == said
     assert [file.name for file in tmp_path.iterdir()] == ["lock"]
 
@@ -467,7 +467,7 @@ def test_a_form_that_fails_is_done_without(
         given = inputs(pipeline, rows, 16, 16)
         assert agree(parts.unet(*given), by_torch(pipeline, *given))
         wait_until(lambda: not is_compiling())
-    assert capsys.readouterr().err == "OpenVINO compiles the UNet for no more sizes: no memory\n"
+    assert capsys.readouterr().err == "OpenVINO compiles the UNet for no further sizes: no memory\n"
 
 
 def test_memory_limits_the_forms(pipeline: Any, cache_dir: Path) -> None:

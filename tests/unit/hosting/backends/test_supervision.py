@@ -17,7 +17,7 @@ class Both:
     """A Cog server, as its client and as its process."""
 
     status_now = State.UNREACHABLE
-    runs = True
+    is_alive = True
 
     async def status(self) -> State:
         return self.status_now
@@ -57,7 +57,7 @@ def test_a_server_is_lost_when_it_says_so(now: list[float], status: State, expec
 def test_a_server_whose_process_has_ended_is_lost(now: list[float]) -> None:
     both = Both()
     both.status_now = State.READY
-    both.runs = False
+    both.is_alive = False
     assert is_lost(Health(), both)
 
 

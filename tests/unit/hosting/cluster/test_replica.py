@@ -22,13 +22,13 @@ def in_gate(slots: int) -> Callable[[Callable[[ConcurrencyGate], Awaitable[None]
 class Guest:
     """A prediction that joins, and stays until it is told to go."""
 
-    def __init__(self, gate: ConcurrencyGate, name: str, alone: bool = False) -> None:
+    def __init__(self, gate: ConcurrencyGate, name: str, isolated: bool = False) -> None:
         self.runs = False
         self.go = asyncio.Event()
-        self.task = asyncio.create_task(self._stay(gate, name, alone))
+        self.task = asyncio.create_task(self._stay(gate, name, isolated))
 
-    async def _stay(self, gate: ConcurrencyGate, name: str, alone: bool) -> None:
-        async with gate.join(name, alone):
+    async def _stay(self, gate: ConcurrencyGate, name: str, isolated: bool) -> None:
+        async with gate.join(name, isolated):
             self.runs = True
             await self.go.wait()
         self.runs = False
@@ -60,7 +60,7 @@ def test_those_that_need_not_be_alone_run_beside_one_another() -> None:
 def test_there_are_no_more_than_slots_also_with_those_that_wait() -> None:
     @in_gate(2)
     async def _(gate: ConcurrencyGate) -> None:
-        first, lone = Guest(gate, "a"), Guest(gate, "b", alone=True)
+        first, lone = Guest(gate, "a"), Guest(gate, "b", isolated=True)
         await soon()
         assert (first.runs, lone.runs) == (True, False)
         with pytest.raises(Full):
@@ -77,7 +77,7 @@ def test_one_that_is_to_be_alone_waits_for_those_before_it_and_those_behind_wait
     @in_gate(8)
     async def _(gate: ConcurrencyGate) -> None:
         before = [Guest(gate, name) for name in "ab"]
-        lone = Guest(gate, "lone", alone=True)
+        lone = Guest(gate, "lone", isolated=True)
         behind = [Guest(gate, name) for name in "cd"]
         await soon()
         await before[0].leave()
@@ -93,7 +93,7 @@ def test_one_that_is_to_be_alone_waits_for_those_before_it_and_those_behind_wait
 def test_two_that_are_to_be_alone_run_one_after_the_other() -> None:
     @in_gate(8)
     async def _(gate: ConcurrencyGate) -> None:
-        one, other = (Guest(gate, name, alone=True) for name in "ab")
+        one, other = (Guest(gate, name, isolated=True) for name in "ab")
         await soon()
         assert (one.runs, other.runs) == (True, False)
         await one.leave()
@@ -104,7 +104,7 @@ def test_two_that_are_to_be_alone_run_one_after_the_other() -> None:
 def test_one_that_gives_up_waiting_leaves_its_place_and_its_turn() -> None:
     @in_gate(2)
     async def _(gate: ConcurrencyGate) -> None:
-        first, lone = Guest(gate, "a"), Guest(gate, "lone", alone=True)
+        first, lone = Guest(gate, "a"), Guest(gate, "lone", isolated=True)
         await soon()
         lone.task.cancel()
         await soon()

@@ -9,7 +9,7 @@ from hosting.states import FailureKind, Status
 from hosting.storage.database import Unavailable
 from hosting.timings import Timings
 
-TIMINGS = Timings(poll=2.0, disk_retry=30.0)
+TIMINGS = Timings(poll_seconds=2.0, disk_retry_seconds=30.0)
 
 
 @pytest.mark.parametrize(
