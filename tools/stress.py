@@ -1,4 +1,4 @@
-"""A load test of the hosted front, before Cog servers without a model, that counts errors.
+"""A load test of the hosted front with fake Cog servers behind it, and its counts.
 
 A front is started as a process of its own; the Cog servers behind it and the clients are in this
 one, so that what it measures of a request has the clients' own time in it too.
@@ -36,7 +36,7 @@ MODEL = "stability-ai/stable-diffusion"
 POLL_SECONDS = 0.5
 """The time between two polls of a prediction, as in Replicate's own clients."""
 FAULTS = {"die": 1 / 50, "full": 1 / 20, "slow": 1 / 10}
-"""The shares of the troubles that Cog servers have when they first get a prediction.
+"""The shares of predictions that Cog servers fail or delay when they first get them.
 
 Their worker dies, they answer 409 though they have a free slot, as coglet does right after an
 answer, or they take a while.
@@ -60,7 +60,7 @@ class Front:
 
 @dataclass
 class Seen:
-    """The observations of the clients."""
+    """The clients' observations."""
 
     accepted: dict[str, tuple[str, int]] = field(default_factory=dict)
     """The prompts and seeds of the accepted predictions, by their ids."""
@@ -140,7 +140,7 @@ def memory(predictions: int) -> list[str]:
 
 @contextmanager
 def running(cogs: list[CogServer]) -> Iterator[Front]:
-    """Run a front of scripts/serve before Cog servers, for the time of a block."""
+    """Run a front of scripts/serve with Cog servers behind it, for the time of a block."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with ExitStack() as stack:
@@ -248,7 +248,7 @@ async def _timed(
 
 
 async def _missing(front: Front, seen: Seen) -> list[str]:
-    """Return what the front's own list has too often, too much, too little or unfinished."""
+    """Return what is duplicate, missing, unknown or unfinished in the front's own list."""
     listed: list[dict[str, Any]] = []
     async with _client(front, 1) as http:
         url: str | None = "/v1/predictions"

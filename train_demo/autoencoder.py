@@ -13,7 +13,7 @@ from train_demo.pictograms import pictograms, read
 from train_demo.progress import Clock, Log, write
 from train_demo.settings import Settings
 
-CROP_PIXELS = 64  # pixels
+CROP_PIXELS = 64
 KL_WEIGHT = 1e-4
 STEPS_BETWEEN_LOGS = 100
 
@@ -89,12 +89,12 @@ def train(
 
 
 def pixels(rgb: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Turn `rgb`, (pictures, height, width, 3) uint8, to (pictures, 3, height, width), -1 to 1."""
+    """Scale `rgb`, (pictures, height, width, 3) uint8, to (pictures, 3, height, width), -1 to 1."""
     return torch.from_numpy(rgb).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def crops(pictures: torch.Tensor, count: int) -> torch.Tensor:
-    """Return random crops, half of the times from pictures at half their size.
+    """Return random crops, half the time from pictures at half their size.
 
     Backgrounds are white, coloured, or another picture; a third has its channels exchanged.
 
@@ -131,7 +131,7 @@ def crops(pictures: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def loss_of(vae: AutoencoderKL, originals: torch.Tensor) -> torch.Tensor:
-    """Return the loss: absolute and squared error, that of edges and coarse picture, KL term."""
+    """Return the loss: absolute, squared, edge and coarse-picture error, and the KL term."""
     with torch.autocast(originals.device.type, torch.bfloat16):
         posterior = vae.encode(originals.contiguous(memory_format=torch.channels_last)).latent_dist
         mean, variance = posterior.mean.float(), posterior.logvar.float()
@@ -166,7 +166,7 @@ def normalise(vae: AutoencoderKL, pictures: torch.Tensor) -> None:
 
 @torch.no_grad()
 def psnr(vae: AutoencoderKL, rgb: np.ndarray) -> np.ndarray:
-    """Return the PSNR in dB of each of `rgb`, (pictures, height, width, 3) uint8, decoded again."""
+    """Return the PSNR of `vae` in dB on each of `rgb`, (pictures, height, width, 3) uint8."""
     ratios = []
     for start in range(0, len(rgb), 16):
         x = pixels(rgb[start : start + 16], vae.device)

@@ -13,7 +13,7 @@ BACKGROUNDS = (" on a {} background", ", {} background")
 
 
 def plain(text: str) -> str:
-    """Reduce `text` of CLDR's to lower-case letters, digits, apostrophes and hyphens."""
+    """Reduce CLDR's `text` to lower-case letters, digits, apostrophes and hyphens."""
     text = text.lower().replace(":", " with").replace("’", "'")
     return " ".join(re.sub(r"[^a-z0-9' -]", " ", text).split())
 
@@ -52,7 +52,7 @@ def plural(noun: str) -> str:
 
 
 def held_out(name: str, *, colour: str = "", style: str = "") -> bool:
-    """Return whether a pair of name and colour, or of name and style, is kept from training."""
+    """Return whether a pair of name and colour, or of name and style, is kept from the training."""
     return zlib.crc32(f"{noun(name)}|{colour}|{style}".encode()) % 10 == 0
 
 

@@ -214,7 +214,7 @@ def train(
 
 
 def pace(step: int, share: float, warm_up: int) -> float:
-    """Return the share of the full learning rate: warm-up in steps, cosine in the second half."""
+    """Return the share of the full learning rate: warm-up by steps, a cosine in the second half."""
     tail = 1 if share < 0.5 else 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * (2 * share - 1)))
     return min(1, (step + 1) / warm_up) * tail
 
@@ -298,7 +298,7 @@ class Sampler:
         self.weights = weights / weights.sum()
 
     def batch(self, share: float, pinned: bool = False) -> Batch:
-        """Draw the next batch, `share` of the training done; in pinned memory for a GPU."""
+        """Draw the next batch, when `share` of the training is done; in pinned memory for a GPU."""
         shares = self.settings.shares[share >= 0.5]
         size = int(self.rng.choice(list(shares), p=list(shares.values())))
         count = self.settings.batch[size]

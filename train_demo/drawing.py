@@ -27,7 +27,7 @@ class Artist:
         self.engine.close()
 
     def draw(self, asked: Sequence[Mapping[str, Any]]) -> list[Image.Image]:
-        """Draw one picture for each set of inputs, by the API's names; black where none came."""
+        """Draw one picture for each set of inputs, named as in the API; black where none came."""
         queues: list[SimpleQueue[Event]] = []
         for inputs in asked:
             queues.append(SimpleQueue())

@@ -1,4 +1,4 @@
-"""The evaluation of a trained model by its prompts: figures in EVALUATION.md, and grids."""
+"""An evaluation of how well a model draws prompts: figures in EVALUATION.md, and grids."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -119,7 +119,7 @@ class Evaluation:
         own: Sequence[dict[str, Any]] | None = None,
         **inputs: Any,
     ) -> list[Image.Image]:
-        """Draw a picture for each prompt, with `inputs` and, where given, each with its `own`."""
+        """Draw a picture for each prompt, with `inputs` and, if given, its `own` inputs."""
         return self.artist.draw(
             [
                 {**ASKED, "seed": seed, "prompt": prompt.text, "width": size, "height": size}

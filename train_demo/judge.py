@@ -11,7 +11,7 @@ from torch.nn import functional
 from train_demo.captions import noun
 from train_demo.pictograms import Pictogram
 
-SIDE_PIXELS = 48  # pixels, of what it looks at
+SIDE_PIXELS = 48  # of what it looks at
 
 
 class Judge:
@@ -109,7 +109,7 @@ def network(width: int, classes: int) -> nn.Sequential:
 
 
 def altered(pictures: torch.Tensor) -> torch.Tensor:
-    """Augment for training: move, scale, turn a little, mirror, blur, half of them in grey.
+    """Augment pictures: move, scale, rotate a little, mirror and blur; turn half of them grey.
 
     Args:
         pictures: (pictures, 4, SIDE_PIXELS, SIDE_PIXELS), 0 to 1, colours multiplied by opacity.

@@ -1,4 +1,4 @@
-"""Latents of every picture and its variants, encoded once, that the UNet learns from."""
+"""Latents of every picture and its variants, encoded once, for the UNet to learn from."""
 
 import pickle
 import zipfile
@@ -30,7 +30,7 @@ def subject(picture: Pictogram) -> Subject:
 
 
 def trained_on(path: Path) -> list[Pictogram]:
-    """Return the pictograms at `path` without the unseen set and held-out names with styles."""
+    """Return the pictograms at `path` but for unseen ones and held-out pairs of name and style."""
     return [
         each
         for each in pictograms(path)

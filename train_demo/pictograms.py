@@ -18,7 +18,7 @@ from PIL import Image
 from train_demo.progress import TrainingError
 from train_demo.settings import NAMES_PACKAGE, SOURCES
 
-SIZE_PIXELS = 256  # pixels, of every picture
+SIZE_PIXELS = 256  # of every picture
 STYLES = {source.package: source.style for source in SOURCES}
 SKIN_TONES = re.compile(r"1f3f[b-f]")
 COMPONENTS, FLAGS, SYMBOLS, PEOPLE = 2, 9, 8, 1  # groups of emojibase
@@ -44,7 +44,7 @@ class Pictogram:
         return bool(self.style)
 
     def read(self, packed: zipfile.ZipFile) -> np.ndarray:
-        """Read the picture: (SIZE_PIXELS, SIZE_PIXELS, 4) red, green, blue, opacity, uint8."""
+        """Read the picture as (SIZE_PIXELS, SIZE_PIXELS, 4) red, green, blue, opacity, uint8."""
         with Image.open(io.BytesIO(packed.read(self.file))) as image:
             return np.asarray(image.convert("RGBA"))
 
@@ -59,7 +59,7 @@ def pictograms(path: Path) -> list[Pictogram]:
 
 
 def read(which: list[Pictogram], pictures: Path) -> np.ndarray:
-    """Read pictures: (pictures, 256, 256, 4) red, green, blue, opacity, uint8."""
+    """Read pictures as (pictures, 256, 256, 4) red, green, blue, opacity, uint8."""
     with zipfile.ZipFile(pictures) as packed:
         return np.stack([each.read(packed) for each in which])
 
@@ -122,7 +122,7 @@ def collect(modules: Path, names: tuple[str, ...]) -> Iterator[tuple[Pictogram, 
 
 
 def code(hexcode: str) -> str:
-    """Return code points in a form for all packages: lower case, no variation selectors."""
+    """Return code points as all packages share them: lower case, no variation selectors."""
     return "-".join(p for p in hexcode.lower().split("-") if p != "fe0f").lstrip("0")
 
 
@@ -132,7 +132,7 @@ def slug(name: str) -> str:
 
 
 def wanted(emoji: dict, names: tuple[str, ...]) -> bool:  # type: ignore[type-arg]
-    """Return whether it can be drawn by name: no flags, keycaps, clocks, signs, skin tones."""
+    """Return whether a name is enough to draw it: no flags, keycaps, clocks, signs, skin tones."""
     label: str = emoji["label"].lower()
     if names:
         return emoji["label"] in names
@@ -147,7 +147,7 @@ def wanted(emoji: dict, names: tuple[str, ...]) -> bool:  # type: ignore[type-ar
 
 
 def characters(package: Path) -> dict[str, str]:
-    """Return the icons' names by code points, as far as the package says."""
+    """Return the icons' names by code points, where the package gives them."""
     file = package / "chars.json"
     return json.loads(file.read_text()) if file.exists() else {}
 

@@ -10,7 +10,7 @@ class TrainingError(Exception):
 
 
 class Clock:
-    """A count of minutes of work, out of those given; `minutes` may be set from a checkpoint."""
+    """Minutes of work out of those given; `minutes` may be set from a checkpoint."""
 
     def __init__(self, given: float) -> None:
         self.given, self.minutes = given, 0.0
@@ -46,7 +46,7 @@ class Clock:
 
 
 class Log:
-    """A log on the terminal and at the end of a file."""
+    """A log that writes to the terminal and to the end of a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -115,7 +115,7 @@ SHOWN = (
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a training: `names` of CLDR, () for all of them; minutes of training alone."""
+    """The settings of a training: `names` are CLDR's, () for all; minutes of training alone."""
 
     names: tuple[str, ...] = ()
     native_size: int = 256  # pixels, of a picture when nobody asks for a size

@@ -25,7 +25,7 @@ PHRASES = """a an the of on in and with picture icon emoji background style phot
 
 
 def make(modules: Path) -> CLIPTokenizer:
-    """Make the tokenizer for captions of all names in `modules` (node_modules), learned or not.
+    """Make the tokenizer for captions of all names in `modules` (node_modules), trained on or not.
 
     Raises:
         TrainingError: pip can't fetch CLIP's merges.

@@ -82,7 +82,7 @@ class Training:
         self.evaluate()
 
     def prepare(self) -> None:
-        """Make what needs the network: the pictures in one file, and the tokenizer."""
+        """Prepare what needs the network: the pictures in one file, and the tokenizer."""
         self._keep_apart()
         self._pack()
         if not self.start and not (self.folder / "tokenizer").exists():
@@ -133,7 +133,7 @@ class Training:
         return latents.load(file)
 
     def _export(self, averaged: Denoiser, vae: AutoencoderKL, folder: Path) -> None:
-        """Write the pipeline in half precision; elsewhere first, since `folder` may be the start."""
+        """Write the pipeline in half precision; elsewhere first, as `folder` may be the start."""
         pipeline = StableDiffusionImg2ImgPipeline(
             vae=copy.deepcopy(vae),
             text_encoder=copy.deepcopy(averaged.text_encoder),

@@ -18,7 +18,7 @@ ROWS = (1, 2, 4, 8, 16)
 
 
 def by_rows(weights: Weights, rounds: int) -> dict[str, Any]:
-    """Return the seconds of a call by its rows, at the native size and in the serving precision."""
+    """Return the seconds of a call by number of rows, at native size and serving precision."""
     unet = models.load(weights, precision()).pipeline.unet
     calls = {str(rows): call(unet, weights, rows) for rows in ROWS}
     seconds = interleaved(rounds, **calls)
@@ -29,7 +29,7 @@ def by_rows(weights: Weights, rounds: int) -> dict[str, Any]:
 
 
 def by_way(weights: Weights, rounds: int) -> dict[str, Any]:
-    """Return the seconds of a call with two rows by way to run it, and the ratio to float32."""
+    """Return the seconds of a two-row call by the way it is run, and the ratio to plain float32."""
     threads = torch.get_num_threads()
 
     def unet(dtype: str) -> Any:
@@ -62,7 +62,7 @@ def by_way(weights: Weights, rounds: int) -> dict[str, Any]:
 
 
 def by_threads(weights: Weights, rounds: int) -> dict[str, Any]:
-    """Return the seconds of a call with two rows in a thread, before and after another computes.
+    """Return the seconds of a two-row call in a thread, before and after another thread computes.
 
     In a process that has done nothing else: each thread that computes keeps helpers.
     """

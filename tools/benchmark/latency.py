@@ -85,7 +85,7 @@ def engine(weights: Weights, size: int, steps: int) -> Callable[[], float]:
 
 
 def library(weights: Weights, size: int, steps: int, compiled: bool = False) -> Callable[[], float]:
-    """Return a function that times the library's pipeline, as documented or its UNet compiled."""
+    """Return a function that times the library's pipeline, as documented or with compiled UNet."""
     import diffusers
     import transformers
 
@@ -120,7 +120,7 @@ def library(weights: Weights, size: int, steps: int, compiled: bool = False) -> 
 
 
 def openvino(weights: Weights, size: int, steps: int) -> Callable[[], float]:
-    """Return a function that times a prediction by OpenVINO's compiled components, in float32."""
+    """Return a function that times a prediction with UNet and VAE in OpenVINO, in float32."""
     from tools.benchmark.openvino_pipeline import compiled
 
     run, requests = compiled(models.load(weights, "float32"), size), defaults(size, steps)

@@ -51,7 +51,7 @@ def mixed(count: int, size: int) -> list[Asked]:
 
 
 def measure(server: Client, size: int, count: int, turns: int) -> dict[str, Any]:
-    """Measure throughput and latency of `count` requests at each load, together and singly.
+    """Measure throughput and latency of `count` requests at each load, together and one at a time.
 
     Args:
         turns: of each load, with other times of arrival.

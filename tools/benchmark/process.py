@@ -34,7 +34,7 @@ class Contender:
         return self._process.submit(_take_turn).result()
 
     def memory(self) -> dict[str, int]:
-        """Return its peak memory in bytes, of the machine's memory and of the GPU's."""
+        """Return its peak use of the machine's memory and of the GPU's, in bytes."""
         memory: dict[str, int] = self._process.submit(_memory).result()
         return memory
 

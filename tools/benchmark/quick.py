@@ -158,7 +158,7 @@ class Quick:
         return found
 
     def load(self) -> dict[str, Any]:
-        """Simulate mixed requests that arrive at random, from measured times; return the figures.
+        """Simulate random mixed requests by the times measured; return throughput and waits.
 
         Together is as the engine serves them, `load.SLOTS` at once.
         """
@@ -187,14 +187,14 @@ class Quick:
         return found
 
     def highest_guidance(self) -> dict[str, Any]:
-        """Return the range and deviation of a picture's values at guidance 20; 0 for black."""
+        """Return the range and deviation of a picture's values at guidance 20: 0 in a black one."""
         size = self.sizes[0]
         asked = dataclasses.replace(default(size, self.steps), guidance_scale=20.0)
         (picture,) = pictures(submit(self.engine, asked))
         return {"least": picture.min(), "most": picture.max(), "deviation": picture.std()}
 
     def turns(self) -> dict[str, Any]:
-        """Return the milliseconds of a turn at native size by images: the engine's and a plain one."""
+        """Return the milliseconds of a native-size turn by images: the engine's, and plain ones."""
         executor, plain = self.engine._executor, PlainExecutor(self.engine.model)
         found = {}
         for images in IMAGES:
