@@ -98,14 +98,14 @@ class Predictor(BasePredictor):
         model, rows = os.environ.get("MODEL"), os.environ.get("ROWS")
         if rows and not (rows.isdecimal() and int(rows) > 1):
             raise catalogue.SetupError(
-                f"ROWS is {rows!r}; give a whole number from 2 on, or nothing"
+                f"ROWS is {rows!r}; give a whole number of at least 2, or leave it empty"
             )
         weights = catalogue.find(model, self.task)
         if not model and weights.name == catalogue.DEMO:
             preferred = catalogue.TASKS[self.task].preferred
             print(
-                f"The weights of {preferred} are not here, so the small demo model draws; "
-                f"scripts/download-weights {preferred} gets them.",
+                f"The weights of {preferred} are not downloaded, so the small demo model is used; "
+                f"scripts/download-weights {preferred} downloads them.",
                 file=sys.stderr,
             )
         loaded = models.load(weights, os.environ.get("DTYPE") or None)
@@ -157,9 +157,9 @@ class Predictor(BasePredictor):
                 yield path
 
     async def answer(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
-        """Yield the files that predict() is asked for, and show the client what happens.
+        """Yield the output files of a prediction, and show the client its progress.
 
-        Why it fails, where the client can do something about it, is the metric `failure`.
+        The metric `failure` is the reason why it failed, if the client can do something about it.
 
         Args:
             inputs: by their names, as Cog hands them on.
@@ -178,7 +178,7 @@ class Predictor(BasePredictor):
             raise
 
     async def draw(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
-        """Yield the files, and show the client what happens."""
+        """Yield the output files, and show the client the progress."""
         request = await asyncio.to_thread(self.read, inputs)
         print(f"seed {request.seed}", *request.notes, sep="\n")
         self.record_metric("warming", self.engine.is_warming)
@@ -211,7 +211,7 @@ class Predictor(BasePredictor):
 
     @classmethod
     def read(cls, inputs: Mapping[str, Any], known: Sequence[str] = ()) -> Request:
-        """A request from the inputs as Cog, or the command line, hands them on.
+        """Make a `Request` from the inputs as Cog, or the command line, hands them on.
 
         Args:
             known: what was already found wrong with them.
@@ -301,7 +301,7 @@ class Inpainting(Predictor):
 
 
 class DepthToImage(Predictor):
-    """Image to image, where what is near and what is far stays so."""
+    """Image to image that keeps the depth of the picture."""
 
     task = "depth"
     required = ("image",)
@@ -392,7 +392,7 @@ class Upscaler(Predictor):
 
 
 def checker_beside(model: models.Model) -> "SafetyChecker | None":
-    """The NSFW checker, unless it was turned off or is not there, which a line tells.
+    """Return the NSFW checker; None if it is off or, as a line then says, not downloaded.
 
     Raises:
         SetupError: when it is not there and the environment insists on it.
@@ -402,21 +402,25 @@ def checker_beside(model: models.Model) -> "SafetyChecker | None":
     setting = os.environ.get("SAFETY_CHECKER")
     gets = f"scripts/download-weights {catalogue.CHECKER}"
     if setting not in (None, "", "on", "off"):
-        raise catalogue.SetupError(f"SAFETY_CHECKER is {setting!r}; give on, off or nothing")
+        raise catalogue.SetupError(
+            f"SAFETY_CHECKER is {setting!r}; give on or off, or leave it empty"
+        )
     if setting == "off":
         return None
     checker = SafetyChecker.beside(model)
     if not checker and setting == "on":
-        raise catalogue.SetupError(f"SAFETY_CHECKER is on, and the checker not here; run: {gets}")
+        raise catalogue.SetupError(
+            f"SAFETY_CHECKER is on, but the checker is not downloaded; run: {gets}"
+        )
     if not checker:
         print(
-            f"The NSFW checker is not here, so no picture is checked; {gets} gets it.",
+            f"The NSFW checker is not downloaded, so no picture is checked; {gets} downloads it.",
             file=sys.stderr,
         )
     return checker
 
 
 def fetched(url: str) -> Path:
-    """The file that an http(s) or data URL leads to, got as Cog gets it."""
+    """Fetch the file that an http(s) or data URL leads to, as Cog does."""
     path: Path = Path.validate(url).convert()
     return path

@@ -1,1 +1,1 @@
-"""The schema of each predictor, from the text of predict.py, and which predictor serves a model."""
+"""The schema of each predictor, from the text of predict.py, and the choice of the predictor."""

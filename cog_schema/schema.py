@@ -30,19 +30,19 @@ PREDICTORS = {
 }
 """The class of predict.py that each task's models are served by, unless another is asked for."""
 KEYWORDS = {"ge": "minimum", "le": "maximum", "accept": "x-cog-accept"}
-"""What the keywords of `Input` are called in the schema, where they go over as they are."""
+"""The schema's names for those keywords of `Input` whose values it takes as they are."""
 ONE_STRING = re.compile(r"""description="(?:[^"\\\n]|\\.)*\"""")
 
 
 class SchemaError(ValueError):
-    """predict.py has something in it that Cog would not read as it stands there."""
+    """Something in predict.py that Cog would not read as it is written."""
 
     def __init__(self, node: ast.AST, fault: str) -> None:
         super().__init__(f"predict.py, line {getattr(node, 'lineno', '?')}: {fault}")
 
 
 def schema(source: str, predictor: str = "Predictor") -> dict[str, Any]:
-    """The OpenAPI document of one predictor.
+    """Return the OpenAPI document of one predictor.
 
     Args:
         source: the text of predict.py.
@@ -61,7 +61,7 @@ def schema(source: str, predictor: str = "Predictor") -> dict[str, Any]:
     methods = [n for n in classes[predictor].body if getattr(n, "name", None) == "predict"]
     method = methods[0]
     if not isinstance(method, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        raise SchemaError(method, "predict is no function")
+        raise SchemaError(method, "predict must be a function")
     streaming = [_is_streaming(decorator) for decorator in method.decorator_list]
 
     document: dict[str, Any] = json.loads((Path(__file__).parent / "openapi.json").read_text())
@@ -90,13 +90,13 @@ def schema(source: str, predictor: str = "Predictor") -> dict[str, Any]:
 
 
 def concurrency(source: str) -> int:
-    """How many predictions at once predict.py's `@cog.concurrent(max=...)` allows."""
+    """Return the number of predictions at once that `@cog.concurrent(max=...)` allows."""
     found = re.search(r"@cog\.concurrent\(max=(\d+)\)", source)
     return int(found[1]) if found else 1
 
 
 def write(predictor: str = "Predictor") -> Path:
-    """Writes the schema to where Cog's server looks for it."""
+    """Write the schema to the file that Cog's server reads."""
     path = ROOT / ".cog" / "openapi_schema.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(schema(PREDICT.read_text(), predictor), indent=2) + "\n")
@@ -117,7 +117,7 @@ def _keywords(
     classes: dict[str, ast.ClassDef],
     constants: dict[str, ast.expr],
 ) -> dict[str, Any]:
-    """The literal arguments of the `Input(...)` that an argument of predict() has as default."""
+    """Return the literal keywords of the `Input(...)` that is the argument's default."""
     if isinstance(default, ast.Attribute) and isinstance(default.value, ast.Name):
         shared = classes.get(default.value.id)
         inputs = {
@@ -127,13 +127,15 @@ def _keywords(
         }
         default = inputs.get(default.attr)
     if not isinstance(default, ast.Call) or ast.unparse(default.func) != "Input":
-        raise SchemaError(argument, f"{argument.arg} has no Input(...) of this file as its default")
+        raise SchemaError(
+            argument, f"{argument.arg} must have an Input(...) of this file as its default"
+        )
     if default.args:
-        raise SchemaError(default, "Cog wants all of Input's arguments by name")
+        raise SchemaError(default, "all arguments of Input must be given by name")
     values = {}
     for keyword in default.keywords:
         if keyword.arg not in {"default", "description", "choices", *KEYWORDS}:
-            raise SchemaError(keyword, f"{keyword.arg} is no keyword that is read here")
+            raise SchemaError(keyword, f"the keyword {keyword.arg} is not supported")
         if keyword.arg == "description" and not ONE_STRING.fullmatch(
             ast.get_source_segment(source, keyword) or ""
         ):
@@ -147,7 +149,7 @@ def _literal(keyword: str, node: ast.expr, constants: dict[str, ast.expr]) -> An
         node = constants[node.id]
     wanted = ast.List if keyword == "choices" else (ast.Constant, ast.UnaryOp)
     if not isinstance(node, wanted):
-        raise SchemaError(node, f"{keyword} is not a literal, which Cog would drop")
+        raise SchemaError(node, f"{keyword} must be a literal; Cog would drop it")
     return ast.literal_eval(node)
 
 
@@ -158,7 +160,7 @@ def _property(
     nullable = annotation.startswith("Optional[")
     kind = annotation.removeprefix("Optional[").removesuffix("]")
     if kind not in TYPES:
-        raise SchemaError(argument, f"{argument.arg}: Cog knows no input of type {annotation!r}")
+        raise SchemaError(argument, f"{argument.arg}: Cog has no input of type {annotation!r}")
     if nullable != ("default" in keywords and keywords["default"] is None):
         raise SchemaError(argument, f"{argument.arg}: Optional and a default of None go together")
     entry: dict[str, Any] = {
@@ -175,6 +177,6 @@ def _property(
 
 def _output(method: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, Any]:
     if not method.returns or ast.unparse(method.returns) != "AsyncIterator[Path]":
-        raise SchemaError(method, "the output is read here as AsyncIterator[Path] only")
+        raise SchemaError(method, "the output must be AsyncIterator[Path]")
     array = {"title": "Output", "type": "array", "x-cog-array-type": "iterator"}
     return {**array, "items": TYPES["Path"]}

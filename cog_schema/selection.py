@@ -1,4 +1,4 @@
-"""Which model the command line names, and which predictor serves it."""
+"""The choice, by the command line, of a model and of the predictor that serves it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stable_diffusion.catalogue import entries, find
 
 
 def add_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """Adds `--model` and `--predictor`.
+    """Add `--model` and `--predictor` to a parser.
 
     Args:
         several: whether `--model` may be given more than once, and is a list.
@@ -22,18 +22,18 @@ def add_arguments(parser: argparse.ArgumentParser, several: bool = False) -> Non
     parser.add_argument(
         "--model",
         **({"nargs": "+", "action": "extend"} if several else {"default": model}),
-        help="a name of weights/manifest.json, a folder in the library's layout, or an original "
+        help="a name of weights/manifest.json, a folder in diffusers' layout, or an original "
         f"checkpoint (.ckpt or .safetensors){more}",
     )
     parser.add_argument(
         "--predictor",
         choices=PREDICTORS.values(),
-        help="a class of predict.py, where it is not the one that the model was trained for",
+        help="a class of predict.py, if not the one for what the model was trained for",
     )
 
 
 def predictor_of(model: str | None, predictor: str | None) -> str:
-    """The class of predict.py that is to run. The model need not be downloaded yet.
+    """Return the name of the predictor that is to run; the model need not be downloaded yet.
 
     Args:
         model, predictor: what the command line has for them.
@@ -50,7 +50,7 @@ def predictor_of(model: str | None, predictor: str | None) -> str:
 
 
 def launch(model: str | None, predictor: str | None) -> Launch:
-    """What a Cog server is to run, so that it serves a model.
+    """Return the launch of the Cog server that serves a model.
 
     Args:
         model, predictor: what the command line has for them.

@@ -1,6 +1,6 @@
-"""Serves models on Ray Serve: on all GPUs of this machine until Ctrl-C, or on a Ray cluster.
+"""Serve models on Ray Serve: on all GPUs of this machine until Ctrl-C, or on a Ray cluster.
 
-Run again with --address, it upgrades what runs there to the code as it is now, replica by replica.
+When run again with --address, it upgrades what runs there to the current code, replica by replica.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ CODE = (
     "cog_schema/*.json",
     "weights/*.json",
 )
-"""What replicas run: where it has changed, they are replaced."""
+"""The files that replicas run; where one has changed, replicas are replaced."""
 POLL_SECONDS = 1.0
-"""Seconds between two looks at how far Serve is."""
+"""Seconds between two checks of Serve's progress."""
 
 
 class ClusterError(Exception):
-    """A sentence for the person who runs it."""
+    """An error with a sentence for the person who runs the command."""
 
 
 def application(arguments: dict[str, str]) -> Application:
-    """What Ray Serve builds an application by, on the cluster.
+    """Build the application for Ray Serve, on the cluster.
 
     Args:
         arguments: `model` and `predictor`, as for scripts/serve; both may be left out.
@@ -60,7 +60,7 @@ def application(arguments: dict[str, str]) -> Application:
 
 
 def main() -> int:
-    """Serves; the exit status."""
+    """Serve the models; return the exit status."""
     arguments = _parser().parse_args()
     log.configure()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -93,7 +93,7 @@ def _launch(arguments: dict[str, str]) -> Launch:
 
 
 def configuration(path: Path, models: list[str], replicas: int | None) -> dict[str, Any]:
-    """A Serve configuration for the code as it is now.
+    """Return a Serve configuration for the code as it is now.
 
     Args:
         path: of the file that it is made from.
@@ -107,7 +107,7 @@ def configuration(path: Path, models: list[str], replicas: int | None) -> dict[s
         config: dict[str, Any] = yaml.safe_load(path.read_text())
         first = config["applications"][0]
     except (OSError, yaml.YAMLError, LookupError, TypeError) as error:
-        raise ClusterError(f"{path} is no configuration of Ray Serve: {error}") from None
+        raise ClusterError(f"{path} is not a configuration of Ray Serve: {error}") from None
     if models:
         config["applications"] = [
             {
@@ -134,7 +134,7 @@ def configuration(path: Path, models: list[str], replicas: int | None) -> dict[s
 
 
 def on_the_cpu(config: dict[str, Any]) -> dict[str, Any]:
-    """The same configuration for machines without a GPU."""
+    """Change a configuration for machines without a GPU, and return it."""
     for each in config["applications"]:
         _replica(each).setdefault("ray_actor_options", {})["num_gpus"] = 0
         each["runtime_env"]["env_vars"]["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides none by itself
@@ -143,7 +143,7 @@ def on_the_cpu(config: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def local_ray() -> Iterator[tuple[str, bool]]:
-    """A Ray cluster of this machine alone: the address of its dashboard, and if there is a GPU."""
+    """Run a Ray cluster on this machine; yield its dashboard's URL, and whether it has a GPU."""
     with (
         tempfile.TemporaryDirectory(prefix="stable-diffusion-") as folder,
         _environment(
@@ -184,13 +184,13 @@ def _environment(**variables: str) -> Iterator[None]:
 
 
 def deploy(address: str, config: dict[str, Any]) -> None:
-    """Has a Ray cluster serve what a configuration says, and waits until it does.
+    """Have a Ray cluster serve what a configuration says, and wait until it does.
 
     Args:
         address: of the cluster's dashboard, such as http://127.0.0.1:8265.
 
     Raises:
-        ClusterError: when it can't.
+        ClusterError: when it fails.
     """
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
@@ -215,14 +215,14 @@ def deploy(address: str, config: dict[str, Any]) -> None:
                     raise ClusterError(f"{name}: {state[1]}")
     except AuthenticationError:
         raise ClusterError(
-            f"{address} wants a token: put Ray's into RAY_AUTH_TOKEN or ~/.ray/auth_token"
+            f"{address} needs a token: put Ray's into RAY_AUTH_TOKEN or ~/.ray/auth_token"
         ) from None
     except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(f"Ray at {address} says: {_sentence(str(error))}") from None
 
 
 def _replica(each: dict[str, Any]) -> dict[str, Any]:
-    """What an application's configuration says of its replicas, to be changed."""
+    """Return the part of an application's configuration that is about replicas, to be changed."""
     deployments: list[dict[str, Any]] = each.setdefault("deployments", [])
     for deployment in deployments:
         if deployment["name"] == "Replica":
@@ -232,7 +232,7 @@ def _replica(each: dict[str, Any]) -> dict[str, Any]:
 
 
 def _state(details: dict[str, Any] | None) -> tuple[str, str]:
-    """An application's status, and why it is that."""
+    """Return an application's status, and the reason for it."""
     if details is None:
         return "NOT_STARTED", ""
     messages = [each["message"] for each in details["deployments"].values()]
@@ -242,7 +242,7 @@ def _state(details: dict[str, Any] | None) -> tuple[str, str]:
 
 
 def _sentence(message: str) -> str:
-    """What an error says, without the calls that led to it."""
+    """Return the message of an error, without the calls that led to it."""
     return message.strip().rpartition("Error: ")[2]
 
 
@@ -253,7 +253,7 @@ def _stop(_: int, __: FrameType | None) -> None:
 def _replicas(text: str) -> int:
     if text.isdecimal() and int(text):
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of replicas; give 1 or more")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of replicas; give 1 or more")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -288,7 +288,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--replicas",
         type=_replicas,
-        help="of each model, all the time; else as many as the configuration and the load have it",
+        help="of each model, all the time; unless given, the configuration and the load decide",
     )
     return parser
 

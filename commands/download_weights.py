@@ -1,8 +1,8 @@
-"""Gets models of weights/manifest.json from the Hugging Face hub, checked and resumable.
+"""Download models of weights/manifest.json from the Hugging Face hub, checked and resumable.
 
 Only the files that are loaded are taken, in half precision where the repository has it. What the
 manifest does not know of them is written to weights/lock.json, which holds every later download
-to the same files. A broken-off download goes on where it stopped.
+to the same files. An interrupted download resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ WEIGHTS = {
     "depth_estimator": "model",
     "safety_checker": "model",
 }
-"""The components with weights, and how their files are called."""
+"""The components with weights, and the names of their files without the suffix."""
 
 
 class DownloadError(Exception):
-    """A model could not be got; the message says what to do."""
+    """A model could not be downloaded; the message says what to do."""
 
 
 def main() -> int:
-    """Gets the models named on the command line; tells whether all came, as an exit status."""
+    """Download the models named on the command line; return the exit status."""
     entries = catalogue.entries()
     names = [name for name, entry in entries.items() if "repository" in entry]
     parser = argparse.ArgumentParser(
@@ -77,13 +77,13 @@ def main() -> int:
             print(f"{name}: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print(f"\n{name}: stopped; run this again, it goes on there", file=sys.stderr)
+            print(f"\n{name}: stopped; run this again to resume", file=sys.stderr)
             return 130
     return 0
 
 
 def download(name: str) -> Path:
-    """Gets one model of the manifest into `weights/`, or what is missing of it.
+    """Download one model of the manifest into `weights/`, or what is missing of it.
 
     Raises:
         DownloadError: saying what to do about it.
@@ -114,7 +114,7 @@ def download(name: str) -> Path:
         _write_lock(name, {"repository": repository, "revision": info.sha, "files": found})
     except GatedRepoError:
         raise DownloadError(
-            f"its owner wants you to accept the licence first: do so on the hub's page of "
+            f"its owner requires you to accept the licence first: do so on the hub's page of "
             f"{repository}, then set HF_TOKEN to a token of your account"
         ) from None
     except (RepositoryNotFoundError, RevisionNotFoundError, DisabledRepoError):
@@ -127,20 +127,19 @@ def download(name: str) -> Path:
         reason = " ".join((error.server_message or error.response.reason_phrase).split())
         raise DownloadError(
             f"the hub answered {error.response.status_code}, {reason}; check HF_TOKEN if you set "
-            "it, else run this again later, it goes on where it stopped"
+            "it, else run this again later to resume"
         ) from None
     except (httpx2.RequestError, OfflineModeIsEnabled) as error:
         raise DownloadError(
-            f"the hub can't be reached ({error}); check the connection and run this again, "
-            "it goes on where it stopped"
+            f"the hub can't be reached ({error}); check the connection and run this again to resume"
         ) from None
     except OSError as error:
-        raise DownloadError(f"{error}; run this again, it goes on where it stopped") from None
+        raise DownloadError(f"{error}; run this again to resume") from None
     return folder
 
 
 def wanted(files: Iterable[str], task: str) -> list[str]:
-    """Which of a repository's files are loaded for a task, the one that tells that all came last.
+    """Return a repository's files that a task loads; last, the one that marks a complete download.
 
     Raises:
         DownloadError: when it has another layout, or no weights in the safe format.
@@ -148,7 +147,7 @@ def wanted(files: Iterable[str], task: str) -> list[str]:
     there, components = set(files), catalogue.components(task)
     if "model_index.json" not in there:
         raise DownloadError(
-            "its repository has no model_index.json, so it has not the layout that is read here; "
+            "its repository has no model_index.json, so its layout is not supported; "
             "put another source into weights/manifest.json"
         )
     for suffix in (".fp16.safetensors", ".safetensors"):
@@ -179,15 +178,15 @@ def _check_room(folder: Path, files: dict[str, dict[str, Any]]) -> None:
     if need > free:
         raise DownloadError(
             f"it needs {need / 1e9:.1f} GB and the disk of {folder} has {free / 1e9:.1f} GB left; "
-            "make room and run this again, it goes on where it stopped"
+            "free some space and run this again to resume"
         )
 
 
 def _download_file(url: str, path: Path, known: dict[str, Any]) -> dict[str, Any]:
-    """Gets one file, unless it is there, and returns its size and hash.
+    """Download one file, unless it is there; return its size and hash.
 
     Args:
-        known: size and sha256 that it must have; None where nobody knows.
+        known: size and sha256 that it must have; None where unknown.
     """
     if path.exists():
         found = _measure(path)
@@ -210,7 +209,7 @@ def _download_file(url: str, path: Path, known: dict[str, Any]) -> dict[str, Any
         part.unlink()
         raise DownloadError(
             f"{path.relative_to(catalogue.WEIGHTS)} is not the file on record: {difference}. It "
-            "was removed; run this again, and if it stays so, don't trust the source"
+            "was removed; run this again, and if this happens again, don't trust the source"
         )
     part.rename(path)
     return found

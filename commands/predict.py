@@ -1,4 +1,4 @@
-"""Runs one prediction in this process, with the flags of `cog predict`."""
+"""Run one prediction in this process, with the flags of `cog predict`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXAMPLE = 'scripts/predict -i prompt="a panda" -i image=@examples/face.png -o pa
 
 
 def main() -> int:
-    """The exit status: 0, or 2 for wrong input, 1 when the prediction failed, 130 for Ctrl-C."""
+    """Run the command; return 0, or 2 for wrong input, 1 for a failure, 130 for Ctrl-C."""
     from stable_diffusion.catalogue import SetupError
 
     choice = argparse.ArgumentParser(add_help=False)
@@ -83,7 +83,7 @@ def _run(arguments: argparse.Namespace, document: dict[str, Any], name: str) -> 
         if output.is_dir():
             faults.append(f"--output: {str(output)!r} is a folder; give the name of a file")
         elif kind not in _choices(document, "output_format"):
-            faults.append(f"--output: {str(output)!r} is no picture; give .png, .webp or .jpg")
+            faults.append(f"--output: {str(output)!r} is not a picture; give .png, .webp or .jpg")
         elif inputs.setdefault("output_format", kind) != kind:
             faults.append(f"--output: {str(output)!r} contradicts output_format")
     properties = document["components"]["schemas"]["Input"]["properties"].items()
@@ -126,7 +126,7 @@ async def _predict(predictor: Predictor, request: Request, output: Path | None) 
 def _inputs(
     arguments: argparse.Namespace, document: dict[str, Any], faults: list[str]
 ) -> dict[str, Any]:
-    """The inputs by name, in the types that the schema gives them where their text allows it."""
+    """Return the inputs by name, in the schema's types where their text allows it."""
     properties = document["components"]["schemas"]["Input"]["properties"]
     inputs: dict[str, Any] = {}
     if arguments.json is not None:
@@ -154,7 +154,7 @@ def _inputs(
 
 
 def _typed(value: str, entry: dict[str, Any], document: dict[str, Any]) -> Any:
-    """Text as the type of its input; what is not of that type stays text, and is refused later."""
+    """Convert a text to the type of its input; one that is not of that type is refused later."""
     if value == "" and entry.get("nullable"):
         return None
     kind = _kind(entry, document)
@@ -185,7 +185,7 @@ def _file(value: str) -> Any:
     except requests.RequestException as error:
         raise ValueError(f"{value!r} could not be fetched: {error}") from None
     except (ValueError, OSError):
-        raise ValueError("it is no data URL; give data:image/png;base64, and so on") from None
+        raise ValueError("must be a data URL such as data:image/png;base64,iVBOR…") from None
 
 
 def _text(value: str) -> str:

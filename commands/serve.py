@@ -1,4 +1,4 @@
-"""Runs the hosted front, and the Cog servers of the models behind it: the API, until Ctrl-C."""
+"""Run the front, and the Cog servers of the models behind it: the API, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stable_diffusion.catalogue import WeightsError
 
 
 def main() -> int:
-    """Serves until it is stopped; the exit status."""
+    """Serve until stopped; return the exit status."""
     arguments = _parser().parse_args()
     os.umask(0o077)  # what is in DATA is nobody else's business
     try:
@@ -31,7 +31,7 @@ def main() -> int:
 
 
 def _launches(arguments: argparse.Namespace) -> list[Launch]:
-    """What the Cog servers are to run: one for each model."""
+    """Return the launches of the Cog servers, one for each model."""
     launches: dict[str, Launch] = {}
     for model in arguments.model or [os.environ.get("MODEL") or None]:
         launch = selection.launch(model, arguments.predictor)
@@ -45,7 +45,7 @@ def _launches(arguments: argparse.Namespace) -> list[Launch]:
 
 
 def _check_port(host: str, port: int) -> None:
-    """Raises SettingsError where the port can't be listened on."""
+    """Raise SettingsError where the port can't be listened on."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -55,14 +55,14 @@ def _check_port(host: str, port: int) -> None:
             probe.bind(address)
     except OSError:
         raise SettingsError(
-            f"port {port} of {host} can't be had; give another --port, or --host"
+            f"can't listen on port {port} of {host}; give another --port or --host"
         ) from None
 
 
 def _port(text: str) -> int:
     if text.isdecimal() and 1 <= int(text) <= 65535:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no port; give 1 to 65535")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port; give 1 to 65535")
 
 
 def _parser() -> argparse.ArgumentParser:

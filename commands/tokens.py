@@ -1,4 +1,4 @@
-"""Makes and revokes the tokens that clients of scripts/serve send: with the first, all need one."""
+"""Create and revoke the tokens of scripts/serve's clients: once there is one, all need one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hosting.storage.tokens import TokenError
 
 
 def main() -> int:
-    """The exit status."""
+    """Run the command; return the exit status."""
     arguments = _parser().parse_args()
     os.umask(0o077)
     try:
@@ -23,7 +23,7 @@ def main() -> int:
             match arguments.command:
                 case "create":
                     print(database.write_now(tokens.create, arguments.name))
-                    print("It is shown this once.", file=sys.stderr)
+                    print("It is shown only once.", file=sys.stderr)
                 case "revoke":
                     database.write_now(tokens.revoke, arguments.name)
                 case "list":
@@ -44,9 +44,11 @@ def _when(seconds: float) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/tokens", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    create = commands.add_parser("create", help="make a token, and show it")
-    create.add_argument("name", metavar="NAME", help="whose it is: the username of /v1/account")
-    revoke = commands.add_parser("revoke", help="make a token worthless, at once")
+    create = commands.add_parser("create", help="create a token and show it")
+    create.add_argument(
+        "name", metavar="NAME", help="the token's name, which /v1/account gives as username"
+    )
+    revoke = commands.add_parser("revoke", help="revoke a token; it is refused at once")
     revoke.add_argument("name", metavar="NAME")
     commands.add_parser("list", help="the names and dates of all tokens")
     return parser

@@ -1,4 +1,4 @@
-"""Pictures become latents, and latents pictures."""
+"""The conversion of pictures to latents and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from stable_diffusion.models import Model
 
 ENCODINGS = 16
-"""Latents of pictures that are kept for when they come again."""
+"""Pictures whose latents are kept, in case the same picture comes again."""
 
 
 class Autoencoder:
@@ -36,12 +36,12 @@ class Autoencoder:
         self._encodings: OrderedDict[bytes, torch.Tensor] = OrderedDict()
 
     def pixels(self, picture: Image.Image) -> torch.Tensor:
-        """Return (1, 3, height, width), float32, from -1 to 1, on the device."""
+        """Return a picture's pixels, (1, 3, height, width), float32 from -1 to 1, on the device."""
         values = torch.from_numpy(numpy.array(picture)).to(self._device)
         return values.permute(2, 0, 1)[None].float() / 255 * 2 - 1
 
     def latents(self, picture: Image.Image, hidden: torch.Tensor | None = None) -> torch.Tensor:
-        """Return (1, 4, h, w), float32, on the device, of a picture, RGB.
+        """Return the latents of an RGB picture, (1, 4, h, w), float32, on the device.
 
         They are the posterior's mean: the same picture gives the same latents, whatever the seed.
         A picture that comes again is not encoded again.
@@ -66,7 +66,7 @@ class Autoencoder:
         return self._encodings[key]
 
     def pictures(self, latents: Sequence[torch.Tensor]) -> list[Image.Image | None]:
-        """Return a picture, RGB, for each of (1, 4, h, w) latents of one shape, in one call.
+        """Decode (1, 4, h, w) latents of one shape in one call; return an RGB picture for each.
 
         Where numbers have overflowed there is no picture, but None. Half precision overflows in
         some models' decoders although the latents are sound: these are decoded in full.
@@ -99,6 +99,6 @@ class Autoencoder:
 
 
 def _are_finite(tensor: torch.Tensor) -> list[bool]:
-    """Whether all numbers are, for each of the first dimension."""
+    """Return whether all numbers are finite, for each index of the first dimension."""
     finite: list[bool] = tensor.isfinite().flatten(1).all(1).tolist()
     return finite

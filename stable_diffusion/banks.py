@@ -1,4 +1,4 @@
-"""Banks: the state of the images in flight, a slot an image, a bank for each kind of image."""
+"""Banks: the state of the running images, one slot per image and one bank per kind."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import torch
 
-from stable_diffusion.samplers import MEMORY
+from stable_diffusion.samplers import MEMORIES
 from stable_diffusion.steps import FIRST_NOISE, MASK, PICTURE, Batch, state_of
 
 PADDING = 0
-"""The slot that nobody has: what a batch is filled up with is read from it and written to it."""
+"""The slot that no image has: the rows that pad a batch are read from it."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What images have in common that share a bank.
+    """The properties that all images of a bank share.
 
     size: height and width of their latents.
     tokens: of their prompts.
@@ -32,7 +32,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Newcomer:
-    """An image before its first step; values stands for 4 × height × width of the latents.
+    """An image before its first step; `values` is 4 × height × width of the latents.
 
     latents, noise: (values,), float32: what its first step begins with, and its first noise.
     mask, picture: (values,), float32: 1 where it is repainted, and the latents of the picture that
@@ -67,7 +67,7 @@ class Occupant:
 
 
 class Bank:
-    """Images of one kind in flight.
+    """The tensors of all running images of one kind.
 
     Args:
         texts: of an image that will join: whose features, precision and device the bank has.
@@ -81,7 +81,7 @@ class Bank:
         def empty(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
             return torch.zeros(1, *shape, dtype=dtype, device=self.device)
 
-        self._state = empty(1 + MEMORY, values)
+        self._state = empty(1 + MEMORIES, values)
         self._fixed = empty(3, values)
         self._texts = empty(2, kind.tokens, texts.shape[-1], dtype=texts.dtype)
         self._condition = empty(kind.condition, *kind.size) if kind.condition else None
@@ -119,15 +119,15 @@ class Bank:
         self._free.append(slot)
 
     def latents(self, slot: int) -> torch.Tensor:
-        """Return (1, 4, height, width), float32: a copy of the latents as they are now."""
+        """Return a copy of an image's current latents, (1, 4, height, width), float32."""
         return self._state[slot, 0].view(1, 4, *self.kind.size).clone()
 
     def put_latents(self, slot: int, latents: torch.Tensor) -> None:
-        """Replace latents; for samplers that take their steps themselves."""
+        """Replace an image's latents, for samplers that take their steps themselves."""
         self._state[slot, 0] = latents.flatten()
 
     def gather(self, occupants: Sequence[Occupant], rows: int | None = None) -> Batch:
-        """Return the batch of some images before their step.
+        """Return the batch for the next step of some images.
 
         Nothing is waited for: what the device gets is copied beside what it does.
 
@@ -174,7 +174,7 @@ class Bank:
         )
 
     def scatter(self, occupants: Sequence[Occupant], after: torch.Tensor) -> None:
-        """Write what `steps.take` returned into the slots; what was filled up with is dropped."""
+        """Write the result of `steps.take` into the slots; drop its padding."""
         slots = self._sent(torch.tensor([occupant.slot for occupant in occupants]))
         self._state.index_copy_(0, slots, state_of(after)[: len(occupants)])
 
@@ -186,13 +186,13 @@ class Bank:
         return self._sent(torch.stack([*drawn, *[none] * (images - len(drawn))]))
 
     def _sent(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return a tensor of the CPU on the bank's device, without a wait for what runs there."""
+        """Copy a CPU tensor to the bank's device, without waiting for what runs there."""
         if self.device.type != "cuda":
             return tensor.to(self.device)
         return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def _grow(self) -> None:
-        """Double the slots, or make the first one beside nobody's."""
+        """Double the number of slots; the first time, add one beside the padding's."""
         before = len(self._state)
         for name in ("_state", "_fixed", "_texts", "_condition", "_labels"):
             tensor = getattr(self, name)

@@ -1,4 +1,4 @@
-"""The catalogue of models: what each is for, where its weights come from and where they lie."""
+"""The catalogue: which models there are, their tasks, and where their weights come from."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ DEMO, CHECKER = "demo", "safety-checker"
 
 @dataclass(frozen=True)
 class Task:
-    """What a model was trained for.
+    """A task that a model was trained for.
 
     channels: of its UNet's input: the four of the latents, and beside them those of the mask and
         the masked image, of the depth, or of the small image.
-    pipeline: the library's class, whose parts are used.
+    pipeline: diffusers' class, whose parts are used.
     preferred: the model that is taken where its weights are there and no other is named.
     extra_components: the components that it has beside those of all models.
     also_serves: tasks whose models can do this one too.
@@ -64,11 +64,11 @@ TASKS = {
 
 
 class SetupError(Exception):
-    """A model can't be served as asked; the message says what to do."""
+    """A model can't be served as configured; the message says what to do."""
 
 
 class WeightsError(SetupError):
-    """A model is not there, not whole or not readable."""
+    """A model's files are missing, incomplete, unreadable, or for another task."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Weights:
     """A model on the disk.
 
     name: of the manifest, or of the folder or file.
-    path: a folder in the library's layout, with `model_index.json` and a folder for each
+    path: a folder in diffusers' layout, with `model_index.json` and a folder for each
         component; or an original checkpoint.
     native_size: side in pixels of the square that the model was trained on; of an original
         checkpoint it is 0 until it is loaded.
@@ -90,12 +90,12 @@ class Weights:
 
     @property
     def variant(self) -> str | None:
-        """What the hub's names of its files have before their suffix: fp16 where it has those."""
+        """The variant of its files, as diffusers calls it: fp16 where it has those, else None."""
         fp16 = self.path / "unet" / "diffusion_pytorch_model.fp16.safetensors"
         return "fp16" if fp16.exists() else None
 
     def files(self) -> list[Path]:
-        """Those that are loaded, of all components."""
+        """Return the files of weights that are loaded, of all components."""
         if self.path.is_file():
             return [self.path]
         ending = f".{self.variant}.safetensors" if self.variant else ".safetensors"
@@ -105,28 +105,28 @@ class Weights:
 
 
 def entries() -> dict[str, dict[str, Any]]:
-    """What `weights/manifest.json` says of each model, by name."""
+    """Return the entries of `weights/manifest.json` by the models' names."""
     return json.loads((WEIGHTS / "manifest.json").read_text())  # type: ignore[no-any-return]
 
 
 def locked() -> dict[str, dict[str, Any]]:
-    """What `weights/lock.json` says was downloaded of each model, by name."""
+    """Return the entries of `weights/lock.json`, what was downloaded, by the models' names."""
     lock = WEIGHTS / "lock.json"
     return json.loads(lock.read_text()) if lock.exists() else {}
 
 
 def components(task: str) -> tuple[str, ...]:
-    """The parts of a model's folder that are loaded; of the task `safety`, the NSFW checker's."""
+    """Return the components that are loaded for a task; for `safety`, the NSFW checker's."""
     if task == "safety":
         return "safety_checker", "feature_extractor"
     return ("scheduler", "tokenizer", "text_encoder", "unet", "vae", *TASKS[task].extra_components)
 
 
 def find(model: str | None, task: str | None = None) -> Weights:
-    """The weights of a model, checked for being there and whole.
+    """Find a model's weights, and check that they are present and complete.
 
     Args:
-        model: a name of the manifest, a folder in the library's layout, or an original checkpoint
+        model: a name of the manifest, a folder in diffusers' layout, or an original checkpoint
             (.ckpt or .safetensors). None takes the task's preferred one where its weights lie in
             `weights/`, else the demo model, which can do image to image and inpainting.
         task: what for. None takes any model, and image to image where none is named.
@@ -154,7 +154,7 @@ def _find(model: str) -> Weights:
 
 
 def find_checker() -> Path | None:
-    """The folder of the NSFW checker's weights; None where they were not downloaded.
+    """Return the folder of the NSFW checker's weights; None where they were not downloaded.
 
     Raises:
         WeightsError: when they are not whole.
@@ -163,7 +163,7 @@ def find_checker() -> Path | None:
 
 
 def _whole(name: str) -> Path:
-    """The folder of a model of the manifest, where all is there and of the size on record."""
+    """Check that a manifest model is complete and of the sizes on record; return its folder."""
     folder, entry, lock = WEIGHTS / name, entries()[name], locked().get(name)
     command = f"run: scripts/download-weights {name}"
     if not _is_complete(folder):
@@ -173,7 +173,7 @@ def _whole(name: str) -> Path:
         if lock and not path.exists():
             raise WeightsError(f"{path} is missing; {command}")
         if path.exists() and path.stat().st_size != known.get("size", path.stat().st_size):
-            raise WeightsError(f"{path} has not the size on record; {command}")
+            raise WeightsError(f"{path} doesn't have the size on record; {command}")
     return folder
 
 
@@ -186,7 +186,7 @@ def _in_folder(folder: Path) -> Weights:
     if not _is_complete(folder) or not config.exists():
         names = [name for name, entry in entries().items() if entry["task"] in TASKS]
         raise WeightsError(
-            f"there is no model {str(folder)!r}: give a folder in the library's layout, an "
+            f"there is no model {str(folder)!r}: give a folder in diffusers' layout, an "
             f"original checkpoint ({' or '.join(checkpoints.SUFFIXES)}) or one of "
             + ", ".join(names)
         )
@@ -208,7 +208,7 @@ def _in_file(path: Path) -> Weights:
 
 
 def task_of(channels: int) -> str:
-    """What a model was trained for whose UNet takes so many channels.
+    """Return the task of a model whose UNet takes this number of channels.
 
     Raises:
         WeightsError: when it is nothing that can be served.

@@ -35,15 +35,15 @@ from torch.nn import functional
 from stable_diffusion.cache import cache_folder
 
 OLDEST_CAPABILITY = (7, 0)
-"""The oldest GPUs that Triton compiles for: on older ones its compiler ends the process."""
+"""The oldest GPUs that Triton compiles for; on older ones its compiler ends the process."""
 
 
 class Unsupported(Exception):
-    """The kernels can't be used: says why."""
+    """The kernels can't be used; the message says why."""
 
 
 def is_supported(device: torch.device) -> bool:
-    """Say whether Triton is there, and computes on such a device."""
+    """Return whether Triton is installed and runs on a device of this type."""
     if find_spec("triton") is None:
         return False
     # On a CPU there is Triton's interpreter, for tests.
@@ -51,7 +51,7 @@ def is_supported(device: torch.device) -> bool:
 
 
 def probe(device: torch.device, dtype: torch.dtype = torch.float16) -> None:
-    """Compile the kernels for a device and compare what they compute with torch's.
+    """Compile the kernels for a device, and compare their results with torch's.
 
     What Triton compiles is kept in the folder `triton` of the cache (`cache.cache_folder`), unless
     the environment's `TRITON_CACHE_DIR` names another. Call this before anything else uses Triton.
@@ -64,7 +64,7 @@ def probe(device: torch.device, dtype: torch.dtype = torch.float16) -> None:
             does not compile or run, or when the results are wrong.
     """
     if not is_supported(device):
-        raise Unsupported(f"Triton is not installed, or does not compute on {device}")
+        raise Unsupported(f"Triton is not installed, or does not run on {device}")
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < OLDEST_CAPABILITY:
         name = torch.cuda.get_device_name(device)
         raise Unsupported(f"{name} is too old for Triton: it needs compute capability 7.0")
@@ -77,7 +77,9 @@ def probe(device: torch.device, dtype: torch.dtype = torch.float16) -> None:
         raise Unsupported(f"Triton's kernels fail: {type(error).__name__}: {reason}") from error
     # The results are between -4 and 4: roundings, and some more. "Not", for one that is no number.
     if not difference <= 32 * torch.finfo(dtype).eps:
-        raise Unsupported(f"Triton's kernels compute something else than torch by {difference:.3g}")
+        raise Unsupported(
+            f"the results of Triton's kernels differ from torch's by {difference:.3g}"
+        )
 
 
 def keep_channels_last(model: nn.Module) -> ExitStack:
@@ -91,7 +93,7 @@ def keep_channels_last(model: nn.Module) -> ExitStack:
         other. As a context manager it does so at the end of the block.
 
     Raises:
-        Unsupported: when the model has blocks that Stable Diffusion has not.
+        Unsupported: when the model has blocks that Stable Diffusion doesn't have.
     """
     patches = ExitStack()
     if not is_supported(next(model.parameters()).device):
@@ -130,7 +132,7 @@ def keep_channels_last(model: nn.Module) -> ExitStack:
 def _normalize(
     norm: nn.GroupNorm, x: torch.Tensor, *, shift: torch.Tensor | None = None, silu: bool = False
 ) -> torch.Tensor:
-    """Compute `norm(x + shift)`, and SiLU of that if asked to."""
+    """Compute `norm(x + shift)`, followed by SiLU if `silu` is set."""
     from stable_diffusion.group_norm import group_norm
 
     return group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps, shift=shift, silu=silu)
@@ -159,7 +161,7 @@ def _residual_block(block: Any, x: torch.Tensor, temb: torch.Tensor | None = Non
 
 
 def _without_bias(convolution: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
-    """Leave the bias to whoever reads the result next: cuDNN's takes another pass for it."""
+    """Convolve without the bias, which the next kernel adds: cuDNN takes another pass for it."""
     return functional.conv2d(x, convolution.weight, None, convolution.stride, convolution.padding)
 
 
@@ -191,7 +193,7 @@ def _unchanged(x: torch.Tensor) -> torch.Tensor:
 
 
 def _activate_time_embedding_once(patches: ExitStack, unet: Any) -> None:
-    """Apply SiLU to the time embedding, labels included, where all residual blocks would."""
+    """Apply SiLU to the time embedding, labels included, once instead of in every block."""
     if unet.time_embed_act is not None:
         raise Unsupported("the UNet's time embedding has an activation of its own")
     unet.time_embed_act = functional.silu
@@ -199,7 +201,7 @@ def _activate_time_embedding_once(patches: ExitStack, unet: Any) -> None:
 
 
 def _check(block: Any) -> None:
-    """Refuse a residual block that `_residual_block` does not compute."""
+    """Raise Unsupported for a residual block that `_residual_block` can't compute."""
     _check_activation(block.nonlinearity)
     adds_time = block.time_embedding_norm == "default" and not block.skip_time_act
     if (
@@ -208,22 +210,22 @@ def _check(block: Any) -> None:
         or block.downsample is not None
         or block.output_scale_factor != 1
     ):
-        raise Unsupported("the model has residual blocks that Stable Diffusion has not")
+        raise Unsupported("the model has residual blocks that Stable Diffusion doesn't have")
 
 
 def _check_activation(activation: nn.Module) -> None:
     if not isinstance(activation, nn.SiLU):
-        raise Unsupported(f"the model's activation is {type(activation).__name__}, and not SiLU")
+        raise Unsupported(f"the model's activation is {type(activation).__name__}, not SiLU")
 
 
 def _patch(patches: ExitStack, owner: nn.Module, name: str, method: Any) -> None:
-    """Put a function before the method of the object's class."""
+    """Replace a method of this object until `patches` is closed."""
     setattr(owner, name, method)
     patches.callback(delattr, owner, name)
 
 
 def _difference_from_torch(device: torch.device, dtype: torch.dtype) -> float:
-    """Compute everything that the kernels do on something small, and the largest difference."""
+    """Run the kernels on a small input; return the largest difference from torch's results."""
     from stable_diffusion.group_norm import add, group_norm
 
     rows, channels, height, width = 2, 64, 5, 7

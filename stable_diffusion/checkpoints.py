@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     import torch
 
 ORIGINAL = Path(__file__).parent.parent / "weights" / "original"
-"""The configurations, which such files don't hold."""
+"""The folder of the configurations, which checkpoint files don't contain."""
 SUFFIXES = (".ckpt", ".safetensors")
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 TEXT_ENCODERS = {"cond_stage_model.transformer.": "v1", "cond_stage_model.model.": "v2"}
-"""The architecture that each layout of the text encoder belongs to: CLIP's or OpenCLIP's."""
+"""The architecture by the beginning of the text encoder's names: v1 has CLIP, v2 OpenCLIP."""
 CHANNELS = {"v1": (4, 9), "v2": (4, 9), "x4-upscaler": (7,)}
 FOREIGN = {
     "lora_": "a LoRA: give a checkpoint of a whole model",
     "conditioner.embedders.": "Stable Diffusion XL: give a checkpoint of version 1 or 2",
     "depth_model.": "the depth model of Stable Diffusion 2, whose depth estimator can't be read "
     "from this layout: run scripts/download-weights stable-diffusion-2-depth",
-    UNET + "label_emb.0.": "Stable Diffusion unCLIP: give a checkpoint that draws from words",
+    UNET + "label_emb.0.": "Stable Diffusion unCLIP: give a checkpoint for text to image",
     "control_model.": "a ControlNet: give a checkpoint of Stable Diffusion itself",
-    "down_blocks.": "one part of a model in the library's layout: give the folder that has its "
+    "down_blocks.": "one part of a model in diffusers' layout: give the folder that has its "
     "model_index.json",
 }
-"""What is told of a file that has names with these beginnings."""
+"""Descriptions of files that can't be served, by the beginnings of their tensors' names."""
 BAGGAGE = (
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
     "numpy.core.multiarray.scalar",
@@ -44,21 +44,21 @@ BAGGAGE = (
     "numpy.ndarray",
     "numpy.dtype",
 )
-"""Classes of the state of a training, which CompVis' files hold beside the weights."""
+"""Classes of the training state that CompVis's files contain beside the weights."""
 BROKEN = (
     *(pickle.UnpicklingError, struct.error, EOFError, RuntimeError, ValueError),
     *(LookupError, TypeError, AssertionError, AttributeError),
 )
-"""What torch raises for a .ckpt file that it can't or won't read."""
+"""The exceptions that torch raises for a .ckpt file that it can't or won't read."""
 
 
 class CheckpointError(ValueError):
-    """A file is no checkpoint that can be served; the message says why and what to do."""
+    """A file is not a checkpoint that can be served; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Original:
-    """What an original checkpoint is, by the names and shapes of its tensors.
+    """The type of an original checkpoint, found by the names and shapes of its tensors.
 
     architecture: the name of a folder of `weights/original`: v1, v2 or x4-upscaler.
     channels: of the UNet's input: 4 for drawing, 9 for inpainting (latents, mask and masked
@@ -70,7 +70,7 @@ class Original:
 
 
 class _Inert:
-    """Stands for whatever is not weights: it takes everything and does nothing."""
+    """A stand-in for pickled objects that are not weights: it takes any state and does nothing."""
 
     def __init__(self, *_: Any) -> None: ...
 
@@ -78,7 +78,7 @@ class _Inert:
 
 
 def examine(path: Path) -> Original:
-    """Tells what an original checkpoint is; of a .safetensors file it reads the header alone.
+    """Identify an original checkpoint; read only the header of a .safetensors file.
 
     Raises:
         CheckpointError: when it is none, or none that can be served.
@@ -96,7 +96,7 @@ def examine(path: Path) -> Original:
 
 
 def load(path: Path, dtype: torch.dtype, device: str = "cpu") -> Any:
-    """Makes the library's pipeline of an original checkpoint, without a safety checker.
+    """Load an original checkpoint as diffusers' pipeline, without a safety checker.
 
     Args:
         path: a file with one of `SUFFIXES`.
@@ -147,7 +147,9 @@ def load(path: Path, dtype: torch.dtype, device: str = "cpu") -> Any:
 
 def _is_safetensors(path: Path) -> bool:
     if path.suffix.lower() not in SUFFIXES:
-        raise CheckpointError(f"{path} is no checkpoint: give a file with {' or '.join(SUFFIXES)}")
+        raise CheckpointError(
+            f"{path} is not a checkpoint: give a file with {' or '.join(SUFFIXES)}"
+        )
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}")
     return path.suffix.lower() == ".safetensors"
@@ -161,16 +163,16 @@ def _identify(path: Path, shapes: Mapping[str, Any]) -> Original:
     first = shapes.get(UNET + "input_blocks.0.0.weight", ())
     if len(found) != 1 or len(first) != 4 or not _has(shapes, VAE):
         raise CheckpointError(
-            f"{path} is no whole checkpoint of Stable Diffusion 1 or 2: give one that has a text "
-            f"encoder (cond_stage_model), a UNet ({UNET[:-1]}) and a VAE ({VAE[:-1]})"
+            f"{path} is not a whole checkpoint of Stable Diffusion 1 or 2: give one with a "
+            f"text encoder (cond_stage_model), a UNet ({UNET[:-1]}) and a VAE ({VAE[:-1]})"
         )
     architecture, channels = found.pop(), int(first[1])
     if (architecture, channels) == ("v2", 7):
         architecture = "x4-upscaler"
     if channels not in CHANNELS[architecture]:
         raise CheckpointError(
-            f"the UNet of {path} takes {channels} channels: give a checkpoint for drawing (4), "
-            "inpainting (9) or upscaling (7)"
+            f"the UNet of {path} takes {channels} channels: give a checkpoint for text to image "
+            "(4), inpainting (9) or upscaling (7)"
         )
     return Original(architecture, channels)
 
@@ -180,7 +182,7 @@ def _has(names: Iterable[str], beginning: str) -> bool:
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file, mapped from the disk where its format allows."""
+    """Read the tensors of a file, mapped from the disk where its format allows it."""
     if not _is_safetensors(path):
         return _unpickle(path)
     from safetensors import SafetensorError
@@ -193,13 +195,15 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _unpickle(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a .ckpt file, of which nothing is run."""
+    """Read the tensors of a .ckpt file without running any code in it."""
     import torch
 
     zipped = zipfile.is_zipfile(path)
     try:
         if zipped and _is_compressed(path):
-            raise CheckpointError(f"{path} is compressed, as no checkpoint is: get it anew")
+            raise CheckpointError(
+                f"{path} is compressed, but checkpoints are not: download it again"
+            )
         with (
             warnings.catch_warnings(action="ignore"),
             torch.serialization.safe_globals([(_Inert, name) for name in BAGGAGE]),
@@ -212,10 +216,10 @@ def _unpickle(path: Path) -> dict[str, torch.Tensor]:
     except BROKEN as error:
         # torch's own message advises to run what is in the file.
         if (asked := re.search(r"GLOBAL ([\w.]+)", str(error))) is None:
-            raise _unreadable(path, "it is no whole file of tensors") from error
+            raise _unreadable(path, "it is not a whole file of tensors") from error
         raise CheckpointError(
-            f"{path} asks to run {asked[1]}, which weights don't need and may do harm; it was not "
-            "run. Get the model as .safetensors, or from its makers"
+            f"{path} asks to run {asked[1]}, which weights don't need and which may do harm; "
+            "it was not run. Get the model as .safetensors, or from its makers"
         ) from error
     content = content.get("state_dict", content) if isinstance(content, dict) else {}
     tensors = content.items() if isinstance(content, dict) else ()
@@ -223,20 +227,22 @@ def _unpickle(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _is_compressed(path: Path) -> bool:
-    """Whether a zip file may be of any size when it is unpacked."""
+    """Return whether a zip file is compressed, and so may be of any size when unpacked."""
     with zipfile.ZipFile(path) as archive:
         return any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist())
 
 
 def _unreadable(path: Path, reason: object) -> CheckpointError:
-    return CheckpointError(f"{path} can't be read ({' '.join(str(reason).split())}): get it anew")
+    return CheckpointError(
+        f"{path} can't be read ({' '.join(str(reason).split())}): download it again"
+    )
 
 
 def _used(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Those that make pictures.
+    """Return the tensors of UNet, VAE and text encoder.
 
-    Where a training kept the moving average of the UNet's weights beside the last ones, it is
-    the average, as in the files that the makers released for drawing.
+    Where a training kept the moving average of the UNet's weights beside the last ones, the
+    average is returned, as in the files that the makers released for inference.
     """
     used = {}
     for name, tensor in tensors.items():
@@ -251,7 +257,7 @@ def _used(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _models(
     path: Path, original: Original, tensors: dict[str, torch.Tensor], dtype: torch.dtype
 ) -> dict[str, Any]:
-    """The models with these weights, by the names that pipelines have for them."""
+    """Make the models with these weights; return them by their names in pipelines."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.loaders.single_file_utils import (
         SingleFileComponentError,
@@ -264,7 +270,7 @@ def _models(
         "local_files_only": True,
         "torch_dtype": dtype,
     }
-    lacking = f"{path} lacks weights of its %s: get it anew, or a checkpoint of the whole model"
+    lacking = f"{path} lacks weights of its %s: download it again, or give a complete model"
     models: dict[str, Any] = {}
     for name, read in {
         "unet": partial(UNet2DConditionModel.from_single_file, in_channels=original.channels),
@@ -288,7 +294,7 @@ def _models(
 
 
 def _predicts_noise(path: Path, unet: Any, text_encoder: Any, tokenizer: Any) -> bool:
-    """Whether the UNet predicts the noise (epsilon) and not the velocity v.
+    """Return whether the UNet predicts the noise (epsilon), and not the velocity v.
 
     At the last timestep its input is hardly anything but noise. Epsilon is that noise itself; v
     is the negative of a picture and only a trace of the noise: as much as there is of a picture
@@ -304,5 +310,7 @@ def _predicts_noise(path: Path, unet: Any, text_encoder: Any, tokenizer: Any) ->
         prediction = unet(noise.to(unet.device, unet.dtype), 999, prompt).sample
     share = float((prediction.cpu() * noise).mean() / noise.square().mean())
     if not math.isfinite(share):
-        raise CheckpointError(f"{path} is broken, get it anew: its UNet answers without a number")
+        raise CheckpointError(
+            f"{path} is broken: its UNet's output is not a number; download it again"
+        )
     return share > 0.5

@@ -1,4 +1,4 @@
-"""One image on its way from noise to picture: its sampler, and its place in a bank."""
+"""The denoising of one image: its sampler, and its slot in a bank."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from stable_diffusion.samplers import Table, untouched
 from stable_diffusion.schedulers import Schedule
 
 NOISES_AHEAD = 4
-"""Steps whose noise is drawn before they are taken, while the device is busy."""
+"""Steps whose noise is drawn in advance, while the device is busy."""
 
 
 class Sampler(Protocol):
-    """Takes an image's steps, each in a turn of its bank."""
+    """The sampler of one image, which takes its steps, each in a turn of its bank."""
 
     @property
     def steps(self) -> int:
-        """How many calls of the UNet it takes."""
+        """The number of UNet calls that it takes."""
 
     def first_latents(self) -> torch.Tensor:
-        """Return (1, 4, h, w), float32: what the first step starts from."""
+        """Return the latents that the first step starts from, (1, 4, h, w), float32."""
 
     def numbers(self, step: int) -> torch.Tensor:
-        """Return (NUMBERS,), float32, for a step of the bank (see `samplers.Table.numbers`)."""
+        """Return a step's numbers, (NUMBERS,), float32 (see `samplers.Table.numbers`)."""
 
     def noise(self, step: int) -> torch.Tensor | None:
-        """Return (values,), float32, on the CPU: the fresh noise of a step; None for none."""
+        """Return a step's fresh noise, (values,), float32, on the CPU; None if it takes none."""
 
     def after(self, step: int, bank: Bank, slot: int) -> None:
-        """Do what is left to do when the bank has taken a step."""
+        """Complete a step after the bank has taken it."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """What an image begins with.
+    """The tensors and the generator that an image starts with.
 
     noise: (1, 4, h, w), float32: its own.
     origin: in that shape: the latents that the first step starts from; None for noise alone.
@@ -55,7 +55,7 @@ class Start:
 
 
 class TableSampler:
-    """A sampler whose steps are a table: the bank takes them all by itself."""
+    """A sampler whose steps are a table: the bank takes them without further work."""
 
     def __init__(self, table: Table, start: Start, guidance_scale: float) -> None:
         self._table, self._start = table, start
@@ -65,19 +65,19 @@ class TableSampler:
 
     @property
     def steps(self) -> int:
-        """How many calls of the UNet it takes."""
+        """The number of UNet calls that it takes."""
         return len(self._numbers)
 
     def first_latents(self) -> torch.Tensor:
-        """Return (1, 4, h, w), float32: noise, or the picture with as much as the table says."""
+        """Return noise, or the picture with as much as the table says: (1, 4, h, w), float32."""
         return self._table.start(self._start.origin, self._start.noise)
 
     def numbers(self, step: int) -> torch.Tensor:
-        """Return (NUMBERS,), float32."""
+        """Return a step's numbers, (NUMBERS,), float32."""
         return self._numbers[step]
 
     def noise(self, step: int) -> torch.Tensor | None:
-        """Return (values,), float32; that of the steps to come is drawn in the same order."""
+        """Return a step's noise, (values,), float32; later steps' noise is drawn in their order."""
         if not self._table.draws:
             return None
         while len(self._noises) > self._drawn - step:
@@ -89,11 +89,11 @@ class TableSampler:
         return self._noises[0]
 
     def after(self, step: int, bank: Bank, slot: int) -> None:
-        """Do nothing: the bank has done it all."""
+        """Do nothing: the bank has taken the whole step."""
 
 
 class LibrarySampler:
-    """A sampler that is no table: the library takes its steps, from outputs that the bank gives."""
+    """A sampler without a table: diffusers takes its steps, from outputs that the bank gives."""
 
     def __init__(self, schedule: Schedule, start: Start, guidance_scale: float) -> None:
         self._schedule, self._start, self._guidance_scale = schedule, start, guidance_scale
@@ -104,24 +104,24 @@ class LibrarySampler:
 
     @property
     def steps(self) -> int:
-        """How many calls of the UNet it takes."""
+        """The number of UNet calls that it takes."""
         return len(self._schedule.timesteps)
 
     def first_latents(self) -> torch.Tensor:
-        """Return (1, 4, h, w), float32."""
+        """Return the latents that the first step starts from, (1, 4, h, w), float32."""
         return self._latents
 
     def numbers(self, step: int) -> torch.Tensor:
-        """Return (NUMBERS,), float32, by which the bank gives the guided output."""
+        """Return the numbers, (NUMBERS,), float32, by which the bank gives the guided output."""
         timestep = self._schedule.timesteps[step]
         scale = float(self._schedule.scheduler.scale_model_input(torch.ones(1), timestep))
         return untouched(float(timestep), scale, self._guidance_scale)
 
     def noise(self, step: int) -> torch.Tensor | None:
-        """Return None: the library draws its own."""
+        """Return None: diffusers draws the noise itself."""
 
     def after(self, step: int, bank: Bank, slot: int) -> None:
-        """Take the library's step, blend in what is preserved, and put it into the slot."""
+        """Take diffusers' step, blend in what is preserved, and put the latents into the slot."""
         start, output = self._start, bank.latents(slot)
         latents = self._schedule.step(step, output, self._latents, start.generator)
         if start.mask is not None and start.picture is not None:
@@ -135,7 +135,7 @@ class LibrarySampler:
 
 @dataclass(eq=False)
 class Denoising:
-    """One image on its way.
+    """One image between its first noise and its last step.
 
     kind: of its bank.
     newcomer: what it brings there; None afterwards.
@@ -153,16 +153,16 @@ class Denoising:
 
     @property
     def is_done(self) -> bool:
-        """Whether there is no next step."""
+        """Whether all steps are taken."""
         return self.step == self.sampler.steps
 
     @property
     def pixels(self) -> int:
-        """Latent pixels of the rows that it takes in a call of the UNet."""
+        """The latent pixels of all its rows in a UNet call."""
         return (1 + self.is_guided) * self.kind.size[0] * self.kind.size[1]
 
     def join(self, bank: Bank) -> None:
-        """Go into a slot of a bank of its kind."""
+        """Take a slot in a bank of its kind."""
         assert self.newcomer
         self.bank, self.slot, self.newcomer = bank, bank.join(self.newcomer), None
 
@@ -174,12 +174,12 @@ class Denoising:
             self.bank = None
 
     def occupant(self) -> Occupant:
-        """Return what its bank must know of the next step."""
+        """Return the occupant that its bank needs for the next step."""
         numbers, noise = self.sampler.numbers(self.step), self.sampler.noise(self.step)
         return Occupant(self.slot, numbers, noise, self.is_guided)
 
     def advance(self) -> None:
-        """Count the step that the bank has taken."""
+        """Complete and count the step that the bank has taken."""
         assert self.bank
         self.sampler.after(self.step, self.bank, self.slot)
         self.step += 1

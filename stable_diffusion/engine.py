@@ -1,4 +1,4 @@
-"""The loop: running requests share one UNet call per step.
+"""The engine: a loop in which running requests share one UNet call per step.
 
 The loop has a thread of its own. Each turn it puts the images of one kind into common calls of the
 UNet, one timestep a row, and every image's sampler takes its step in the same batch. A request
@@ -46,13 +46,13 @@ from stable_diffusion.side_thread import SideThread
 from stable_diffusion.tasks import TASKS, PreparedInputs
 
 DECODED_TOGETHER = 4
-"""Pictures in one call of the decoder, beside the steps."""
+"""Pictures that the side thread decodes in one call."""
 BACKLOG = 4
-"""Pieces of work that wait beside the steps, from which on nobody joins."""
+"""Pieces of work waiting in the side thread from which on no further request is encoded."""
 
 
 class Wake(Enum):
-    """Why the loop is woken where no request has come."""
+    """The reasons to wake the loop other than a new request."""
 
     TO_WORK = auto()
     TO_CLOSE = auto()
@@ -80,22 +80,22 @@ class Job:
 
     @property
     def steps(self) -> int:
-        """How many calls of the UNet its images take, all together."""
+        """The number of steps that each of its images takes."""
         return self.denoisings[0].sampler.steps if self.denoisings else 0
 
     @property
     def step(self) -> int:
-        """How many of them the device was given."""
+        """The number of those steps that the device was given."""
         return self.denoisings[0].step if self.denoisings else 0
 
     def cancel(self) -> None:
-        """End the work before its next step; at most the event under way still comes."""
+        """Cancel the job before its next step; at most one event that is under way still comes."""
         self.is_over = True
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A step that the device was given: of which jobs, and which step of each.
+    """A turn that the device was given: which jobs took a step, and which step of each.
 
     done: happens when the device has taken it; None where it has already.
     """
@@ -105,7 +105,7 @@ class Turn:
 
 
 class Engine:
-    """Runs requests on one model until it is closed.
+    """The engine of one model, which runs requests until it is closed.
 
     A GPU that has failed for good (an illegal access, say) ends the process with status 1: nothing
     else helps, and whoever started it can start it again.
@@ -118,7 +118,7 @@ class Engine:
         executor: how steps are taken, of `executors.NAMES`; None takes what suits the device.
 
     Raises:
-        SetupError: where the executor can't be had.
+        SetupError: where the executor can't be used.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Engine:
         return job
 
     def close(self) -> None:
-        """End the threads after the turn under way; requests that run get no more events."""
+        """End the threads after the current turn; running requests get no more events."""
         self._inbox.put(Wake.TO_CLOSE)
         self._thread.join()
         if self._side:
@@ -188,7 +188,7 @@ class Engine:
                 self._executor.work()
 
     def _receive(self) -> bool:
-        """Take in what has come, and wait for it where there is nothing to do; False to close."""
+        """Read the inbox, and wait for it where there is nothing to do; return False to close."""
         is_busy = self._running or self._finished or self._executor.has_work
         if not self._side:
             is_busy = is_busy or self._submitted
@@ -203,7 +203,7 @@ class Engine:
         return True
 
     def _drop_what_is_over(self) -> None:
-        """Forget requests that were cancelled or have failed, and free their slots."""
+        """Drop requests that were cancelled or have failed, and free their slots."""
         for job in self._running:
             if job.is_over:
                 self._leave(job)
@@ -212,22 +212,22 @@ class Engine:
         self._finished = deque(job for job in self._finished if not job.is_over)
 
     def _work_between_steps(self) -> None:
-        """Encode or decode on this thread: on a CPU there is nothing beside the steps."""
+        """Encode or decode in this thread: on a CPU there is no side thread."""
         self._last = policy.between_steps(bool(self._finished), bool(self._submitted), self._last)
         if self._last is Between.DECODE:
             self._wait(turns=0)
             self._hand_out([self._finished[0]], images=1)
         elif self._last is Between.ENCODE:
             job = self._submitted.popleft()
-            with self._isolated(job):
+            with self._contained(job):
                 self._prepare(job)
                 self._join(job)
 
     def _work_beside_steps(self, side: SideThread) -> None:
-        """Let the other thread encode and decode; what it has encoded joins."""
+        """Let the side thread encode and decode; join the requests that it has encoded."""
         while self._prepared:
             job = self._prepared.popleft()
-            with self._isolated(job):
+            with self._contained(job):
                 self._join(job)
         ended = [job for job in self._finished if job.told_steps == job.steps]
         if ended:
@@ -237,7 +237,7 @@ class Engine:
             side.submit(self._prepare_beside, self._submitted.popleft())
 
     def _prepare_beside(self, job: Job) -> None:
-        with self._isolated(job):
+        with self._contained(job):
             self._prepare(job)
             torch.cuda.current_stream().synchronize()
             self._prepared.append(job)
@@ -272,7 +272,7 @@ class Engine:
         job.inputs = inputs
 
     def _join(self, job: Job) -> None:
-        """Put a request's images into banks; one that no step changes is finished."""
+        """Put a request's images into banks; a request without steps is finished."""
         if not job.denoisings:
             self._finished.append(job)
             return
@@ -286,21 +286,21 @@ class Engine:
         job.began = time.monotonic()
 
     def _leave(self, job: Job) -> None:
-        """Take a request's images out of their banks; a bank that nobody is in goes."""
+        """Take a request's images out of their banks, and drop banks that are empty."""
         for denoising in job.denoisings:
             denoising.leave()
         self._banks = {kind: bank for kind, bank in self._banks.items() if bank.taken}
 
     def _hand_out(self, jobs: list[Job], images: int) -> None:
-        """Give the next pictures of requests whose steps are all taken, at most so many."""
+        """Hand out the next pictures, at most `images`, of requests whose steps are all taken."""
         wanted = [
             (job, index) for job in jobs for index in range(job.handed_out, job.request.num_images)
         ][:images]
-        with self._isolated(*dict.fromkeys(job for job, _ in wanted)):
+        with self._contained(*dict.fromkeys(job for job, _ in wanted)):
             latents = [job.denoisings[index].latents for job, index in wanted if job.denoisings]
             decoded = iter(self._decode([each for each in latents if each is not None]))
             for job, index in wanted:
-                with self._isolated(job):
+                with self._contained(job):
                     self._hand_out_image(job, index, next(decoded) if job.denoisings else None)
 
     def _decode(self, latents: list[torch.Tensor]) -> list[Image.Image | None]:
@@ -316,7 +316,7 @@ class Engine:
         return [picture for each in latents for picture in self._autoencoder.pictures([each])]
 
     def _hand_out_image(self, job: Job, index: int, decoded: Image.Image | None) -> None:
-        """Give an image of a request, or say that it is left out.
+        """Hand out an image of a request, or report that it is left out.
 
         Raises:
             ArithmeticError: when numbers have overflowed, so that there is no picture.
@@ -353,7 +353,7 @@ class Engine:
         for batch in policy.divide(owners, self._room.now):
             self._take_step(batch, owners)
         done = None
-        with self._isolated(*self._running):
+        with self._contained(*self._running):
             done = _reached(self.model.device)
         stepped = [job for job in self._running if not job.is_over]
         self._turns.append(Turn([(job, job.step) for job in stepped], done))
@@ -369,11 +369,11 @@ class Engine:
     def _take_step(self, batch: list[Denoising], owners: dict[Denoising, Job]) -> None:
         """Take one step with some images in one UNet call, or in several where memory is short.
 
-        What is too large for the memory alone, row by row, fails.
+        Where even a single row is too large for the memory, the requests fail.
         """
         kind, pixels = batch[0].kind, sum(each.pixels for each in batch)
         per_row = kind.size[0] * kind.size[1]
-        with self._isolated(*(owners[each] for each in batch)):
+        with self._contained(*(owners[each] for each in batch)):
             bank, occupants = self._banks[kind], [each.occupant() for each in batch]
             ahead = min(each.sampler.steps - each.step for each in batch)
             try:
@@ -393,23 +393,23 @@ class Engine:
             torch.cuda.empty_cache()
             self._room.shrink(tried)
             print(
-                f"memory is short: for now a call has {self._room.now} latent pixels at the most",
+                f"memory is short: for now a UNet call has at most {self._room.now} latent pixels",
                 file=sys.stderr,
             )
             for part in policy.divide(batch, self._room.now):
                 self._take_step(part, owners)
 
     def _wait(self, turns: int) -> None:
-        """Wait until the device is no more than some turns behind, and tell what it has done."""
+        """Wait until the device is at most `turns` turns behind, and report the progress."""
         while len(self._turns) > turns:
             turn = self._turns.popleft()
-            with self._isolated(*(job for job, _ in turn.steps)):
+            with self._contained(*(job for job, _ in turn.steps)):
                 if turn.done:
                     turn.done.synchronize()
             for job, step in turn.steps:
                 job.told_steps = step
                 pace = (time.monotonic() - job.began) / step
-                with self._isolated(job):
+                with self._contained(job):
                     self._emit(job, Progress(step, job.steps, pace * (job.steps - step)))
 
     def _emit(self, job: Job, event: Event) -> None:
@@ -417,13 +417,13 @@ class Engine:
             job.listener(event)
 
     @contextmanager
-    def _isolated(self, *jobs: Job) -> Iterator[None]:
-        """Let whatever goes wrong end the requests that it concerns, and no other."""
+    def _contained(self, *jobs: Job) -> Iterator[None]:
+        """Let an error in the block fail these requests, and no others."""
         try:
             yield
         except Exception as error:
             if isinstance(error, torch.AcceleratorError) and self._is_lost():
-                reason = f"the GPU has failed, and this process with it: {error}"
+                reason = f"the GPU has failed, so this process ends: {error}"
                 print(reason, file=sys.stderr, flush=True)
                 os._exit(1)
             if isinstance(error, torch.OutOfMemoryError):
@@ -435,7 +435,7 @@ class Engine:
                 job.is_over = True
 
     def _is_lost(self) -> bool:
-        """Whether the device can't do the least thing any more."""
+        """Return whether the device fails at even the smallest computation."""
         try:
             torch.ones(1, device=self.model.device).item()
         except RuntimeError as error:  # as are torch's errors, that of short memory too
@@ -444,7 +444,7 @@ class Engine:
 
 
 def _reached(device: torch.device) -> torch.cuda.Event | None:
-    """Return what happens when the device has done all that it was given so far; None for now."""
+    """Return a CUDA event after all that the device was given so far; None without a GPU."""
     if device.type != "cuda":
         return None
     event = torch.cuda.Event(blocking=True)

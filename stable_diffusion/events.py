@@ -1,4 +1,4 @@
-"""What a request's listener is told while the engine works on it."""
+"""The events that a job's listener is called with."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from stable_diffusion.request import quote
 
 @dataclass(frozen=True)
 class PromptTruncated:
-    """The end of a prompt was left out: `part` of the input `name` is more than the model reads."""
+    """The end of the input `name`, `part`, was left out: it is more than the model reads."""
 
     name: str
     part: str
 
     @property
     def warning(self) -> str:
-        """The sentence for whoever wrote it."""
+        """The sentence that tells the client."""
         return (
-            f"{self.name}: longer than the model reads; left out are the last "
-            f"{len(self.part)} characters: {quote(self.part, 1000)}"
+            f"{self.name}: longer than the model reads; the last "
+            f"{len(self.part)} characters are left out: {quote(self.part, 1000)}"
         )
 
 
@@ -62,18 +62,18 @@ class Flagged:
 
     @property
     def warning(self) -> str:
-        """The sentence for whoever asked for it."""
+        """The sentence that tells the client."""
         return f"image {self.index}, of seed {self.seed}, is left out: NSFW content detected"
 
 
 @dataclass(frozen=True)
 class Finished:
-    """All images were handed out, but for those left out."""
+    """All images of the request were handed out, except those left out."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The request came to nothing."""
+    """The request failed, with `error`."""
 
     error: Exception
 
@@ -88,7 +88,7 @@ def until_finished(events: SimpleQueue[Event], timeout: float | None = None) -> 
         timeout: seconds to wait for each; None waits as long as it takes.
 
     Raises:
-        Exception: what the request failed of, or `queue.Empty` when no event came in time.
+        Exception: what the request failed with, or `queue.Empty` when no event came in time.
     """
     while True:
         event = events.get(timeout=timeout)

@@ -36,14 +36,14 @@ import triton  # type: ignore[import-untyped]
 from triton import language as tl
 
 MAX_CHUNKS = 128
-"""Chunks of a row at most: as many as a program joins at once."""
+"""The most chunks of a row: as many as a program joins at once."""
 TILE_ELEMENTS = 8192
 """Values that a program holds at a time: four loads of 16 bytes for each of its 256 threads."""
 WARPS = 8
 
 
 class Tiling(NamedTuple):
-    """How a row is cut; everything but `pixels_per_chunk` follows from the channels alone."""
+    """The division of a row; all but `pixels_per_chunk` follows from the channels alone."""
 
     tile_channels: int
     """Lanes for the channels of a tile: a power of two, of which `tile_groups` groups are used."""
@@ -56,7 +56,7 @@ class Tiling(NamedTuple):
 
     @classmethod
     def of(cls, channels: int, groups: int, pixels: int) -> Tiling:
-        """Choose it, for 16-byte loads of whole cache lines and few idle lanes."""
+        """Choose a tiling with 16-byte loads of whole cache lines and few idle lanes."""
         group_channels = channels // groups
         widest = 128 if group_channels <= 64 else 256
         tile_channels = min(
@@ -84,7 +84,7 @@ def group_norm(
     shift: torch.Tensor | None = None,
     silu: bool = False,
 ) -> torch.Tensor:
-    """Normalize the groups of channels of `x + shift`, and apply SiLU if asked to.
+    """Normalize the groups of channels of `x + shift`, and apply SiLU if `silu` is set.
 
     Args:
         x: (rows, channels, ...), float16, bfloat16 or float32. One that is not channels-last is
@@ -176,13 +176,15 @@ def add(
 
 
 def _pixels_last(x: torch.Tensor) -> torch.Tensor:
-    """A tensor as a channels-last one lies in memory: (rows, ..., channels), without gaps."""
+    """Return `x` as channels-last memory has it: (rows, ..., channels), without gaps."""
     return x.movedim(1, -1).contiguous()
 
 
 def _refuse_gradients(x: torch.Tensor) -> None:
     if torch.is_grad_enabled() and x.requires_grad:
-        raise RuntimeError("the channels-last kernels have no gradient: call them in inference")
+        raise RuntimeError(
+            "the channels-last kernels have no gradient: use them for inference only"
+        )
 
 
 @triton.jit
@@ -193,7 +195,7 @@ def _tile(
     tile_channels: tl.constexpr,
     group_lanes: tl.constexpr,
 ):
-    """The channels and groups of this program's tile, and which lanes belong together.
+    """Return the channels and groups of this program's tile, and which lanes belong together.
 
     Returns:
         (tile_channels,) channels, and whether they exist; (group_lanes,) groups, and whether they

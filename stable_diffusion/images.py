@@ -1,4 +1,4 @@
-"""Untrusted bytes become a picture of the asked size, and a picture a file with its metadata."""
+"""Pictures: read from untrusted files, fitted to a size, and saved with their metadata."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageErro
 from stable_diffusion.request import SIZES, InputError, quote
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-LARGEST = 64_000_000
-"""Pixels of an image that is taken in. More are refused before one of them is decoded."""
+LARGEST_PIXELS = 64_000_000
+"""Pixels that an image may have; a larger one is refused before any of it is decoded."""
 START_OF_SCAN = b"\xff\xda"
 MOST_SCANS = 100
-"""Times that a JPEG may go over its pixels. A real one has ten; a hostile one takes minutes."""
-LONGEST_EXIF = 60_000
+"""Scans that a JPEG may have: a real one has ten, and a hostile one takes minutes to decode."""
+LARGEST_EXIF_BYTES = 60_000
 """Bytes of metadata in an EXIF block, which ends at 65,535 in a JPEG file."""
 
 _decoding = threading.Lock()  # a picture of 64 megapixels takes a gigabyte while it is decoded
 
 
 def read_image(source: object, largest_side: int | None = None) -> Image.Image:
-    """A picture from an uploaded file: upright, RGB, transparency laid on white.
+    """Read a picture from an uploaded file: upright, RGB, transparency laid on white.
 
     Args:
         source: the path of the uploaded file. Cog hands on any text that is not a URL as it
             stands, so that a text is an attempt to read a file of the server, and refused.
-        largest_side: width and height that it may have, in pixels. None sets `LARGEST` alone.
+        largest_side: width and height that it may have, in pixels; None: `LARGEST_PIXELS` alone.
 
     Raises:
         InputError: when it is no readable picture of the formats taken, or too large.
@@ -42,7 +42,7 @@ def read_image(source: object, largest_side: int | None = None) -> Image.Image:
 
 
 def read_mask(source: object, notes: list[str]) -> Image.Image:
-    """A mask from an uploaded file: upright, greyscale, transparency laid on black.
+    """Read a mask from an uploaded file: upright, greyscale, transparency laid on black.
 
     Args:
         source: as that of an image.
@@ -53,23 +53,21 @@ def read_mask(source: object, notes: list[str]) -> Image.Image:
     """
     picture, mode = _read("mask", source, "L", "black")
     if mode not in ("1", "L"):
-        notes.append(
-            f"mask: its mode {mode} was read as greyscale, what is transparent in it as black"
-        )
+        notes.append(f"mask: its mode {mode} was read as greyscale, its transparent parts as black")
     return picture
 
 
 def _read(
     name: str, source: object, mode: str, background: str, largest_side: int | None = None
 ) -> tuple[Image.Image, str]:
-    """The picture, and the mode that it has in its file."""
+    """Read a picture; return it, and the mode that it has in its file."""
     if not isinstance(source, Path):
-        raise InputError(f"{name}: {quote(source)} is no upload; give an http(s) or data URL")
-    most = f"give at most {LARGEST // 1_000_000} megapixels"
+        raise InputError(f"{name}: {quote(source)} is not an upload; give an http(s) or data URL")
+    most = f"give at most {LARGEST_PIXELS // 1_000_000} megapixels"
     try:
         with _decoding, Image.open(source, formats=FORMATS) as picture:
             size = f"{picture.width} × {picture.height} pixels"
-            if picture.width * picture.height > LARGEST:
+            if picture.width * picture.height > LARGEST_PIXELS:
                 raise InputError(f"{name}: the picture of {size} is too large; {most}")
             if largest_side and max(picture.size) > largest_side:
                 most = f"give at most {largest_side} × {largest_side} pixels"
@@ -85,12 +83,12 @@ def _read(
         raise InputError(f"{name}: the picture is too large; {most}") from None
     except UnidentifiedImageError:
         raise InputError(
-            f"{name}: the file is no picture that can be read; "
+            f"{name}: the file is not a picture that can be read; "
             "give PNG, JPEG, WebP, GIF, BMP or TIFF"
         ) from None
     except Exception as error:  # whatever a broken file makes one of Pillow's decoders trip over
         early = "truncated" in str(error).lower()
-        fault = "ends too early" if early else "is damaged or of a rare kind"
+        fault = "ends too early" if early else "is damaged or of an unsupported kind"
         raise InputError(f"{name}: the picture can't be read, since its file {fault}") from None
 
 
@@ -113,7 +111,7 @@ def _flattened(picture: Image.Image, background: str) -> Image.Image:
 def choose_size(
     width: int | None, height: int | None, shape: tuple[int, int] | None, native: int
 ) -> tuple[int, int]:
-    """The result's size in pixels (contract, 2.1).
+    """Choose the output's size in pixels (contract, 2.1).
 
     Args:
         width, height: what was asked for; None where it is left to the picture's shape.
@@ -138,7 +136,7 @@ def choose_size(
 
 
 def fit(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The part of the picture's centre that has the shape of `size`, scaled to it."""
+    """Crop the picture around its centre to the shape of `size`, and scale it to that size."""
     scale = max(size[0] / picture.width, size[1] / picture.height)
     width, height = size[0] / scale, size[1] / scale
     left, top = (picture.width - width) / 2, (picture.height - height) / 2
@@ -157,7 +155,7 @@ def fit(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 def save(
     picture: Image.Image, path: Path, file_format: str, quality: int, metadata: Mapping[str, Any]
 ) -> None:
-    """Writes the picture with its metadata: whole, or not at all.
+    """Write the picture to a file with its metadata: completely, or not at all.
 
     The metadata is ASCII JSON: the text chunk `Description` in PNG, `ImageDescription` (270) in the
     EXIF block of the others, where overlong prompts are cut.
@@ -181,7 +179,7 @@ def save(
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What the picture in a file written by `save` was made from."""
+    """Return the metadata of a file that `save` has written."""
     with Image.open(path) as picture:
         text = picture.info.get("Description") or picture.getexif()[ExifTags.Base.ImageDescription]
     metadata: dict[str, Any] = json.loads(text)
@@ -190,8 +188,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 def _cut_to_exif(metadata: Mapping[str, Any]) -> str:
     text = json.dumps(metadata)
-    longest = LONGEST_EXIF
-    while len(text) > LONGEST_EXIF:  # an escaped character is up to twelve bytes long
+    longest = LARGEST_EXIF_BYTES
+    while len(text) > LARGEST_EXIF_BYTES:  # an escaped character is up to twelve bytes long
         longest //= 2
         cut = {
             k: v[:longest] + "…" if isinstance(v, str) and len(v) > longest else v

@@ -1,4 +1,4 @@
-"""The heavy libraries, imported without what inference never asks for."""
+"""The import of the heavy libraries without the parts that inference never uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @contextmanager
 def lean_imports() -> Iterator[None]:
-    """Imports and loads of torch, transformers and diffusers in this block leave something out.
+    """Leave the following out while torch, transformers and diffusers are imported and load models.
 
     Garbage collection: imports make a million objects to look through, which all stay.
     torch's compiler: the libraries mark with it what it is not to compile. Without the marks it
@@ -54,7 +54,7 @@ def lean_imports() -> Iterator[None]:
 
 @contextmanager
 def _standing(name: str, module: ModuleType | None) -> Iterator[None]:
-    """Lets imports find this module under a name; None is one that is not installed."""
+    """Let imports find this module under a name; None stands for one that is not installed."""
     if name in sys.modules:
         yield
         return
@@ -68,7 +68,7 @@ def _standing(name: str, module: ModuleType | None) -> Iterator[None]:
 
 @contextmanager
 def _attribute(owner: ModuleType, name: str, value: Any) -> Iterator[None]:
-    """Gives an attribute of a module another value."""
+    """Give an attribute of a module another value for the block."""
     was = getattr(owner, name)
     setattr(owner, name, value)
     try:
@@ -78,7 +78,7 @@ def _attribute(owner: ModuleType, name: str, value: Any) -> Iterator[None]:
 
 
 def _postponed(name: str) -> ModuleType:
-    """Stands for a module until something of it is asked for, which is the real one's."""
+    """Return a stand-in for a module, which imports the real one when an attribute is used."""
     module = ModuleType(name)
 
     def real(attribute: str) -> Any:
@@ -93,7 +93,7 @@ def _postponed(name: str) -> ModuleType:
 
 
 def _compiler() -> ModuleType:
-    """Stands for `torch._dynamo`: it has the marks, and is postponed."""
+    """Return a stand-in for `torch._dynamo` that has the marks, and imports the rest when used."""
     module = _postponed("torch._dynamo")
     spec = find_spec(module.__name__)
     module.__spec__ = spec

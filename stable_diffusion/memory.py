@@ -1,4 +1,4 @@
-"""Memory: how much a call of the UNet may take, and how much is taken."""
+"""Memory: the room of a UNet call, what is free, and what is used."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ import torch
 from stable_diffusion.models import Model
 
 LIVE_VALUES_PER_PIXEL = 26
-"""Numbers that a call holds at once for each latent pixel and each channel of the UNet's first
-block, counted for Stable Diffusion 1 and 2; the demo model's holds 25, the upscaler's 15."""
+"""Numbers that a UNet call holds at once, for each latent pixel and channel of its first block.
+
+Counted for Stable Diffusion 1 and 2; the demo model's holds 25, the upscaler's 15.
+"""
 FREE_MEMORY_SHARE = 0.5
-"""Of the free memory; the rest is for what a convolution works in, and for what counting misses:
-images in flight, captured graphs."""
+"""Share of the free memory that a UNet call may take.
+
+The rest is for the workspace of convolutions, and for what is not counted: running images,
+captured graphs.
+"""
 ROWS_ON_CPU = 8
-"""There more rows of the native size gain little (docs/performance.md)."""
+"""Rows of the native size in a call on a CPU: more gain little (docs/performance.md)."""
 
 CGROUP = Path("/sys/fs/cgroup")
-"""Where Linux tells a container its limits."""
+"""The folder in which Linux shows a container its limits."""
 
 
 def room_for(model: Model, rows: int | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Models: weights on the disk become a pipeline on the device."""
+"""Models: the loading of weights from the disk as a pipeline on the device."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-LARGEST_LATENTS = 128
-"""Side up to which latents are decoded at once, larger ones in tiles: 1024 px of most models."""
+LARGEST_LATENTS_SIDE = 128
+"""Largest side of latents that are decoded without tiles: 1024 px of most models."""
 NOT_USED = "neck.fusion_stage.layers.0.residual_layer1."
-"""Weights of a depth estimator that no file has: the first of its layers has nothing to add to."""
+"""The beginning of the names of depth estimator weights that no file has and nothing uses."""
 DTYPES = ("float32", "float16", "bfloat16")
 """The precisions that a model can be served in."""
 
@@ -40,7 +40,7 @@ class Model:
     # The library looks for both in its modules, which takes milliseconds.
     @cached_property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device that it computes on."""
         return self.pipeline.device  # type: ignore[no-any-return]
 
     @cached_property
@@ -50,7 +50,7 @@ class Model:
 
     @property
     def scale(self) -> int:
-        """Pixels of the result to one of the latents, in width and height."""
+        """Pixels of the output per latent pixel, in width and in height."""
         return self.pipeline.vae_scale_factor  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class Model:
 
 
 def load(weights: Weights, dtype: str | None = None) -> Model:
-    """Brings a model to the GPU, or to the CPU where there is none.
+    """Load a model onto the GPU, or onto the CPU where there is none.
 
     It imports the libraries, quickly where nothing else has imported them.
 
@@ -80,7 +80,7 @@ def load(weights: Weights, dtype: str | None = None) -> Model:
 
 
 def in_fresh_thread(function: Callable[..., Result], *arguments: Any) -> Result:
-    """What a function returns that computes in a thread of its own, which then ends.
+    """Call a function in a thread of its own, which then ends; return the result.
 
     Each thread that computes has helpers of its own, and those of two are more than the processor
     has cores: waiting for each other, they take nearly twice as long for every step.
@@ -90,7 +90,7 @@ def in_fresh_thread(function: Callable[..., Result], *arguments: Any) -> Result:
 
 
 def default_dtype() -> str:
-    """The precision that a model is served in unless told otherwise."""
+    """Return the precision that a model is served in by default."""
     import torch
 
     return "float16" if torch.cuda.is_available() else "float32"
@@ -120,8 +120,8 @@ def _load(weights: Weights, dtype: str | None) -> Any:
     if "vae" in TASKS[weights.task].in_full:
         vae.float()
     vae.enable_tiling()
-    vae.tile_latent_min_size = LARGEST_LATENTS
-    vae.tile_sample_min_size = LARGEST_LATENTS * pipeline.vae_scale_factor
+    vae.tile_latent_min_size = LARGEST_LATENTS_SIDE
+    vae.tile_sample_min_size = LARGEST_LATENTS_SIDE * pipeline.vae_scale_factor
     if device == "cuda":
         pipeline.to(device)
         pipeline.unet.to(memory_format=torch.channels_last)
@@ -170,7 +170,7 @@ def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
 
 
 def _load_whole(kind: Any, weights: Weights, name: str, dtype: torch.dtype) -> Any:
-    """A model of transformers, which would make up weights that are missing."""
+    """Load a transformers model; raise where weights are missing, which it would make up."""
     model, report = kind.from_pretrained(
         weights.path / name,
         dtype=dtype,
@@ -188,12 +188,12 @@ def _refuse_lacking(weights: Weights, name: str, lacking: list[str]) -> None:
     if lacking:
         some = ", ".join(sorted(lacking)[:5])
         raise WeightsError(
-            f"{weights.path / name} lacks {len(lacking)} of its weights ({some}): get it anew"
+            f"{weights.path / name} lacks {len(lacking)} of its weights ({some}): download it again"
         )
 
 
 def _read(weights: Weights) -> None:
-    """Reads the weights for the system's cache, where they are mapped from, during the imports."""
+    """Read the weights into the system's cache, where they are mapped from, during the imports."""
     buffer = bytearray(2**24)
     for path in weights.files():
         # What can't be read is told by whoever needs it.

@@ -1,4 +1,4 @@
-"""What runs next: plain rules, which know nothing of tensors."""
+"""The policy: rules for what runs next, without tensors."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import Enum, auto
 from typing import Protocol, TypeVar
 
 TURNS_BEFORE_GROWTH = 100
-"""Turns after which more memory is tried again where it was short."""
+"""Turns after which a larger room is tried again where memory was short."""
 
 
 class Member(Protocol):
-    """An image that wants a step.
+    """An image that is to take a step.
 
     kind: of its tensors; images of one kind can share a call of the UNet.
     pixels: latent pixels that all of its rows take in a call.
@@ -51,7 +51,7 @@ def divide(images: Iterable[Image], room: int) -> Iterator[list[Image]]:
 
 
 class Room:
-    """The latent pixels that a call may have: fewer where memory was short, until some turns later.
+    """The latent pixels that a UNet call may have; fewer for some turns after memory was short.
 
     Args:
         most: what the device has memory for.
@@ -62,25 +62,25 @@ class Room:
         self._turns = 0
 
     def shrink(self, tried: int) -> None:
-        """Take half of what has just been tried and had no room."""
+        """Set the room to half of what has just been tried and was too large."""
         self.now, self._turns = tried // 2, 0
 
     def turn(self) -> None:
-        """Count a turn; whoever took the memory may have given it back."""
+        """Count a turn; after some, try a larger room, since memory may be free again."""
         self._turns += 1
         if self._turns > TURNS_BEFORE_GROWTH:
             self.now, self._turns = min(2 * self.now, self._most), 0
 
 
 class Between(Enum):
-    """What is done between two steps."""
+    """The work that is done between two steps."""
 
     DECODE = auto()
     ENCODE = auto()
 
 
 def between_steps(finished: bool, submitted: bool, last: Between | None) -> Between | None:
-    """Choose what is done before the next step where pictures share the device with the steps.
+    """Choose the work before the next step, where encoding and decoding share the steps' device.
 
     It is one picture to decode, or what one request has to encode, and no more: the steps of
     others hardly wait. Who leaves and who joins take turns.

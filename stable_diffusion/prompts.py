@@ -1,4 +1,4 @@
-"""Text becomes embeddings: plain, weighted by compel's syntax, longer than the encoder; cached."""
+"""The encoding of prompts: plain, weighted by compel's syntax, longer than the encoder; cached."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ if TYPE_CHECKING:
     import torch
 
 MOST_PASSES = 512
-"""Runs of the text encoder for one text: 38,000 tokens, fewer with lowered weights among them."""
-LONGEST_WEIGHTED = 3_000
-"""Characters of a text with weights: compel's parser takes a second for some of that length, and
-for a longer one the square of it, in which all others wait."""
+"""Runs of the text encoder for one text: 38,000 tokens, or fewer with lowered weights."""
+LONGEST_WEIGHTED_CHARACTERS = 3_000
+"""Characters of a text with weights.
+
+compel's parser takes a second for some texts of that length, and its time grows with the square
+of the length; all other requests wait meanwhile.
+"""
 SYNTAX = re.compile(r"""[()"]|[+-](?=[\s()",.+=-]|$)""")
-"""What makes compel see more than words in a text."""
-CACHED = 32
-"""Embeddings that are kept, the empty negative prompt's above all."""
+"""The syntax that makes compel see more than words in a text."""
+CACHED_TEXTS = 32
+"""Embeddings that are kept, above all that of the empty negative prompt."""
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """What the UNet reads of the prompts.
+    """The prompts as the UNet reads them.
 
     positive: (1, tokens, features) in the model's precision; tokens is a multiple of 77.
     negative: the same shape, or None where guidance is off and nobody reads it.
@@ -39,7 +42,7 @@ class Embeddings:
 
 
 class Prompts:
-    """Encodes texts with one model's tokenizer and text encoder.
+    """The encoder of prompts, with one model's tokenizer and text encoder.
 
     Args:
         pipeline: any of diffusers' Stable Diffusion pipelines.
@@ -52,7 +55,7 @@ class Prompts:
     def encode(
         self, prompt: str, negative_prompt: str | None, use_compel: bool = False
     ) -> Embeddings:
-        """Embeddings of a prompt and, unless it is None, a negative prompt, at one length.
+        """Encode a prompt and, unless it is None, a negative prompt, as embeddings of one length.
 
         Raises:
             InputError: where compel can't make embeddings of a text.
@@ -79,13 +82,13 @@ class Prompts:
                 if use_compel
                 else self.pipeline.encode_prompt(text, self.pipeline.device, 1, False)[0]
             )
-            if len(self._cache) > CACHED:
+            if len(self._cache) > CACHED_TEXTS:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(key)
         return self._cache[key]
 
     def _cut(self, text: str) -> str:
-        """The end of a plain text that the encoder has no place for."""
+        """Return the end of a plain text that doesn't fit into the encoder."""
         tokenizer = self.pipeline.tokenizer
         offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
         longest = tokenizer.model_max_length
@@ -110,13 +113,13 @@ class Prompts:
         try:
             embeddings, _ = self._compel.build_conditioning_tensor_for_conjunction(conjunction)
         except (IndexError, TypeError):  # of weights on nothing, such as () or "".5
-            raise InputError(f"{name}: compel can't make anything of {quote(text)}") from None
+            raise InputError(f"{name}: compel can't interpret {quote(text)}") from None
         if not torch.isfinite(embeddings).all():
-            raise InputError(f"{name}: its weights are too large, or a blend's add up to nothing")
+            raise InputError(f"{name}: its weights are too large, or a blend's add up to zero")
         return embeddings
 
     def _passes(self, conjunction: Any) -> int:
-        """How often compel will run the text encoder: each lowered weight costs the whole again."""
+        """Return how often compel runs the text encoder: each lowered weight repeats all runs."""
         passes = 0
         for flat in _flat_prompts(conjunction):
             fragments = [fragment.text for fragment in flat.children]
@@ -126,9 +129,9 @@ class Prompts:
         return passes
 
 
-@lru_cache(maxsize=CACHED)
+@lru_cache(maxsize=CACHED_TEXTS)
 def parse(name: str, text: str) -> Any:
-    """The `compel.prompt_parser.Conjunction` that a text in compel's syntax stands for.
+    """Parse a text in compel's syntax; return a `compel.prompt_parser.Conjunction`.
 
     Raises:
         InputError: where compel refuses the syntax, or would pass over a part of it in silence.
@@ -138,10 +141,10 @@ def parse(name: str, text: str) -> Any:
         # It is one fragment, as compel would find out word by word.
         fragment = re.sub(r",(\S)", r", \1", text)
         return grammar.Conjunction([grammar.FlattenedPrompt([(fragment, 1.0)])])
-    if len(text) > LONGEST_WEIGHTED:
+    if len(text) > LONGEST_WEIGHTED_CHARACTERS:
         raise InputError(
             f"{name}: {len(text)} characters are too many for a text with weights; "
-            f"give at most {LONGEST_WEIGHTED}"
+            f"give at most {LONGEST_WEIGHTED_CHARACTERS}"
         )
     try:
         conjunction = grammar.PromptParser().parse_conjunction(text)
@@ -163,7 +166,7 @@ def parse(name: str, text: str) -> Any:
 
 
 def _flat_prompts(conjunction: Any) -> list[Any]:
-    """The texts of fragments and weights that a conjunction is made of, those of blends too."""
+    """Return the flattened prompts that a conjunction consists of, those of blends included."""
     return [flat for part in conjunction.prompts for flat in getattr(part, "prompts", [part])]
 
 
@@ -175,7 +178,7 @@ def _reason(error: Exception) -> str:
 
 @cache
 def _compel_library() -> Any:
-    """compel, imported when first asked for (it takes seconds), with a parser that ends.
+    """Import compel on first use (it takes seconds), and turn on its parser's cache.
 
     Without pyparsing's packrat cache its grammar takes time exponential in open parentheses.
     """

@@ -1,4 +1,4 @@
-"""One validated ask: what pictures are made from. Every bad input is named, all at once."""
+"""A prediction's inputs, validated; all bad inputs are reported at once."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ SIZES = (128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024)
 SCHEDULERS = ("DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM")
 FORMATS = ("png", "webp", "jpg")
 SEEDS = 2**53
-"""Seeds run from 0 to one less: the whole numbers that JSON carries exactly."""
-LONGEST_PROMPT = 100_000
-"""Characters: fifteen thousand words. It keeps a hostile prompt from filling the memory."""
+"""Number of seeds, from 0 on: the whole numbers that JSON carries exactly."""
+LONGEST_PROMPT_CHARACTERS = 100_000
+"""Characters, fifteen thousand words: a limit so that a hostile prompt can't fill the memory."""
 
 
 class InputError(ValueError):
@@ -31,7 +31,7 @@ class InputError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What one prediction asks for, as `contract.md` names it; made by `Request.of`.
+    """One prediction's inputs, named as in `contract.md`; made by `Request.of`.
 
     `image` and `mask` are upright pictures of any size, in mode RGB and L.
     `width` and `height` are in pixels; None leaves them to the image and the model.
@@ -57,22 +57,22 @@ class Request:
     notes: tuple[str, ...] = ()
 
     def seed_of(self, index: int) -> int:
-        """The seed of image `index`: asked for alone, with this seed, it comes out the same."""
+        """Return the seed of image `index`; a single image with this seed comes out the same."""
         return (self.seed + index) % SEEDS
 
     @classmethod
     def of(
         cls, inputs: Mapping[str, Any], faults: Sequence[str] = (), notes: Sequence[str] = ()
     ) -> Request:
-        """Checks all inputs by the contract's table; those left out take the defaults.
+        """Check all inputs by the contract's table; those left out take the defaults.
 
         Nothing is assumed of the values: Cog's schema lets through what it can't say, and the
         command line has no schema before it.
 
         Args:
             inputs: values by the names of the fields; `image` and `mask` as pictures.
-            faults: what others found wrong with the same inputs, to be told in the same breath.
-            notes: what whoever asked should know of how they were read.
+            faults: those that were already found in the same inputs, to be reported with the rest.
+            notes: sentences for the client on how the inputs were read.
 
         Raises:
             InputError: with a sentence for each bad input, `faults` first.
@@ -109,7 +109,7 @@ _REQUIRED: Any = object()
 
 
 class _Reader:
-    """Takes typed values out of untyped inputs and notes what is wrong with them.
+    """A reader of typed values from untyped inputs, which collects their faults.
 
     An input that is left out takes its default; a default of None also allows None.
     What is returned for a value at fault is never used.
@@ -125,8 +125,12 @@ class _Reader:
             self.faults.append(f"{name}: is required")
         elif not isinstance(value, str):
             self._fault(name, value, "give a text")
-        elif len(value) > LONGEST_PROMPT:
-            self._fault(name, value, f"give at most {LONGEST_PROMPT} characters, not {len(value)}")
+        elif len(value) > LONGEST_PROMPT_CHARACTERS:
+            self._fault(
+                name,
+                value,
+                f"give at most {LONGEST_PROMPT_CHARACTERS} characters, not {len(value)}",
+            )
         elif any("\ud800" <= character <= "\udfff" for character in value):
             self._fault(name, value, "give valid Unicode: a part of it is half a character")
         return value
@@ -171,6 +175,6 @@ def _is_number(value: object) -> bool:
 
 
 def quote(value: object, longest: int = 80) -> str:
-    """`value` as a reader of JSON knows it, cut to a length that fits a sentence."""
+    """Return `value` as JSON, cut to a length that fits into a sentence."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -1,4 +1,4 @@
-"""Results: the pictures of a request become files."""
+"""The outputs of a request: its pictures, written as files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from stable_diffusion.engine import Engine
 from stable_diffusion.events import Event, Failed, Finished, Picture
 from stable_diffusion.request import Request
 
-KEPT = 600
-"""Seconds that finished files are kept: Cog reads them once, and nobody tells when."""
+KEPT_SECONDS = 600
+"""Seconds that finished files are kept: Cog reads them once, and doesn't say when."""
 
 
 async def generate_files(
     engine: Engine, request: Request, tell: Callable[[Event], None]
 ) -> AsyncGenerator[tuple[Picture, Path], None]:
-    """Runs a request and yields its pictures, with their files, in their order.
+    """Run a request; yield its pictures with their files, in order.
 
     When it fails or is cancelled no file is left.
 
@@ -61,7 +61,7 @@ async def generate_files(
 
 
 async def _to_its_end(function: Callable[..., None], *arguments: Any) -> None:
-    """Calls a function in a thread. Whoever is cancelled waits for it: it would go on alone."""
+    """Call a function in a thread; when cancelled, wait for it, since the thread goes on."""
     call = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
     try:
         await asyncio.shield(call)
@@ -77,7 +77,7 @@ def _write(picture: Picture, path: Path, request: Request, weights: Weights) -> 
 
 
 def metadata_of(request: Request, seed: int, weights: Weights) -> dict[str, Any]:
-    """What a picture was made from, as its file carries it."""
+    """Return the metadata of a picture's file: the inputs that it was made from."""
     amount = TASKS[weights.task].amount
     return {
         "prompt": request.prompt,
@@ -94,10 +94,10 @@ def metadata_of(request: Request, seed: int, weights: Weights) -> dict[str, Any]
 
 
 def new_folder() -> Path:
-    """An empty folder for one prediction's files; those of old predictions are removed."""
+    """Make an empty folder for one prediction's files; remove those of old predictions."""
     root = Path(tempfile.gettempdir()) / f"stable-diffusion-{os.getuid()}"
     root.mkdir(mode=0o700, exist_ok=True)
     for folder in root.iterdir():
-        if folder.stat().st_mtime < time.time() - KEPT:
+        if folder.stat().st_mtime < time.time() - KEPT_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix="", dir=root))

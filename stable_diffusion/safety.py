@@ -1,4 +1,4 @@
-"""The NSFW checker: which pictures are not to leave."""
+"""The NSFW checker, which flags pictures that are then left out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NsfwError(Exception):
 
 
 class SafetyChecker:
-    """CompVis's `StableDiffusionSafetyChecker`: tells pictures that are not safe for work.
+    """CompVis's `StableDiffusionSafetyChecker`, which flags pictures that are not safe for work.
 
     Args:
         folder: of a model in the hub's layout, with `safety_checker/` (its configuration and
@@ -70,7 +70,7 @@ class SafetyChecker:
 
     @classmethod
     def beside(cls, model: Model) -> SafetyChecker | None:
-        """One on a model's device; None where its weights were not downloaded.
+        """Load a checker onto a model's device; None where its weights were not downloaded.
 
         Raises:
             WeightsError: when they can't be read.
@@ -85,7 +85,7 @@ class SafetyChecker:
         return in_fresh_thread(cls, folder, model.device, dtype)
 
     def is_nsfw(self, picture: Image.Image) -> bool:
-        """Whether the picture is closer to one of the checker's concepts than is allowed.
+        """Return whether the picture is closer to one of the checker's concepts than is allowed.
 
         It decides as the library does, which also blackens the picture and warns in the log.
 

@@ -1,4 +1,4 @@
-"""Samplers as tables: what a scheduler of the library does in each step, read off it by probing.
+"""Samplers as tables: what diffusers' scheduler does in each step, read off it by probing.
 
 A step is linear in the latents, the UNet's output, what the scheduler remembers and fresh noise.
 So it is a small matrix, found by handing the scheduler basis vectors instead of latents:
@@ -24,24 +24,24 @@ import torch
 from stable_diffusion import schedulers
 from stable_diffusion.schedulers import Schedule
 
-MEMORY = 5
+MEMORIES = 5
 """Tensors that a scheduler may remember between its steps: PNDM's four outputs and its sample."""
-LATENTS, OUTPUT, NOISE = 0, 1 + MEMORY, 2 + MEMORY
-COLUMNS = 3 + MEMORY
-"""Of a step's matrix: latents, memory, output, noise."""
-ROWS = 2 + MEMORY
-"""Of a step's matrix: latents, memory, and the estimate of the finished latents."""
+LATENTS, OUTPUT, NOISE = 0, 1 + MEMORIES, 2 + MEMORIES
+COLUMNS = 3 + MEMORIES
+"""Columns of a step's matrix: latents, memory, output, noise."""
+ROWS = 2 + MEMORIES
+"""Rows of a step's matrix: latents, memory, and the estimate of the finished latents."""
 GUIDED = (ROWS, COLUMNS + 1)
 """Shape of a step's matrix whose output's column is split into unconditional and conditional."""
 NUMBERS = 4 + GUIDED[0] * GUIDED[1]
-"""Of a step: timestep, scale, the factors of picture and noise, and the guided matrix."""
+"""Numbers of a step: timestep, scale, factors of picture and noise, and the guided matrix."""
 TABLES = 64
 """Tables of one model that are kept."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A sampler's whole way from noise to picture, in float64.
+    """A sampler's whole course from noise to picture, in float64.
 
     timesteps: (calls,), for the UNet.
     scales: (calls,), what the UNet's input is multiplied with.
@@ -63,14 +63,14 @@ class Table:
         return bool(self.matrices[:, :, NOISE].any())
 
     def start(self, picture: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor:
-        """Return the latents that the first call starts from: of noise alone, or of a picture's."""
+        """Return the latents that the first call starts from: noise, or a picture's with noise."""
         if picture is None:
             return noise.mul(self.sigma)
         factors: list[float] = self.renoise[0].tolist()
         return picture * factors[0] + noise * factors[1]
 
     def numbers(self, guidance_scale: float) -> torch.Tensor:
-        """Return (calls, NUMBERS), float32: all that a step needs beside tensors.
+        """Return the numbers that each step needs beside tensors, (calls, NUMBERS), float32.
 
         The factors of picture and noise are those of the latents that the call leaves.
         """
@@ -100,9 +100,9 @@ def guided(matrices: torch.Tensor, guidance_scale: float) -> torch.Tensor:
 
 
 def untouched(timestep: float, scale: float, guidance_scale: float) -> torch.Tensor:
-    """Return (NUMBERS,) of a step that gives the guided output itself in the latents' place.
+    """Return the numbers, (NUMBERS,), of a step that leaves the guided output as the latents.
 
-    It is for samplers that are no table: they take their step from that.
+    It is for samplers without a table, which take their step from that output.
     """
     matrix = torch.zeros(ROWS, COLUMNS, dtype=torch.float64)
     matrix[LATENTS, OUTPUT] = 1
@@ -111,7 +111,7 @@ def untouched(timestep: float, scale: float, guidance_scale: float) -> torch.Ten
 
 
 class Samplers:
-    """The samplers of one model, as tables; those that were read last are kept.
+    """The samplers of one model, as tables; the most recently used ones are kept.
 
     Reading one takes milliseconds, or a second for KLMS with 512 steps, and happens in a thread of
     its own.
@@ -127,11 +127,11 @@ class Samplers:
         self._lock = threading.Lock()
 
     def schedule(self, name: str, steps: int, strength: float) -> Schedule:
-        """Set up the library's scheduler, before its first step (see `schedulers.make`)."""
+        """Set up diffusers' scheduler, before its first step (see `schedulers.make`)."""
         return schedulers.make(name, self.config, steps, strength)
 
     def table(self, name: str, steps: int, strength: float) -> Future[Table | None]:
-        """Return a sampler's table; None where its steps are not linear, or remember too much."""
+        """Return a sampler's table; None where it is not linear, or remembers too much."""
         key = (name, steps, strength)
         with self._lock:
             if key not in self._tables:
@@ -155,7 +155,7 @@ def read(schedule: Schedule) -> Table | None:
 
     Returns:
         None where a step does other things with random numbers than its matrix says (clipping
-        does), or where the schedule remembers more than MEMORY tensors.
+        does), or where the schedule remembers more than MEMORIES tensors.
     """
     scheduler, sigma = schedule.scheduler, float(schedule.scheduler.init_noise_sigma)
     # A cell more than columns, which nothing but drawn noise can fill, and the random ones.
@@ -181,7 +181,7 @@ def read(schedule: Schedule) -> Table | None:
         generator.manual_seed(index)
         drawn = torch.randn(shape, generator=generator, dtype=torch.float64).flatten()
         memory = _remembered(scheduler, shape)
-        if len(memory) > MEMORY:
+        if len(memory) > MEMORIES:
             return None
         matrix = torch.zeros(ROWS, COLUMNS, dtype=torch.float64)
         before = random.clone()
@@ -222,7 +222,7 @@ def _remembered(scheduler: Any, shape: torch.Size) -> list[tuple[Any, Any]]:
 
 
 def _estimate(schedule: Schedule, index: int, scale: float) -> torch.Tensor:
-    """Return (COLUMNS,): the finished latents as the output of call `index` alone foretells them.
+    """Return the row, (COLUMNS,), that estimates the finished latents by call `index`'s output.
 
     Scaled latents are sqrt(a) × picture + sqrt(1 - a) × noise, a being the cumulative product of
     the schedule's alphas (Ho et al., "Denoising Diffusion Probabilistic Models", equation 4); the

@@ -1,4 +1,4 @@
-"""The six samplers by name, as the library's schedulers, set up for a number of steps."""
+"""The six samplers by name, as diffusers' schedulers, set up for a number of steps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLASSES = {
 
 @dataclass(frozen=True)
 class Schedule:
-    """One image's way from noise to picture.
+    """One image's course from noise to picture, by diffusers' scheduler.
 
     scheduler: diffusers' scheduler, set up and before its first step.
     timesteps: those that are run, from the noisiest on; none where no step is asked for.
@@ -34,7 +34,7 @@ class Schedule:
     timesteps: torch.Tensor
 
     def add_noise(self, index: int, latents: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Latents with as much noise as those have that step `index`, the next one, starts from."""
+        """Return latents with as much noise as step `index`, the next one, starts from."""
         # It is asked on the CPU what each is multiplied with: asked for the sum itself, it would
         # copy its tables to the device, and wait for them.
         one, none = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
@@ -49,7 +49,7 @@ class Schedule:
         latents: torch.Tensor,
         generator: torch.Generator,
     ) -> torch.Tensor:
-        """The latents after step `index`; steps are taken in their order, each once.
+        """Take step `index`; return the latents after it. Steps are taken in order, each once.
 
         Args:
             prediction: the UNet's, guidance included, for timestep `index`.
@@ -79,7 +79,7 @@ class Schedule:
         return after
 
     def _gap(self, index: int) -> int:
-        """From timestep `index` down to the next, or to the one before the very first."""
+        """Return the gap from timestep `index` down to the next one; the last one's next is -1."""
         timesteps = [*self.timesteps.tolist(), -1]
         if timesteps[index] == timesteps[index + 1]:  # PNDM's second look at its first step
             index -= 1
@@ -87,7 +87,7 @@ class Schedule:
 
 
 def make(name: str, config: Mapping[str, Any], steps: int, strength: float = 1) -> Schedule:
-    """Sets up a sampler for the last `int(steps × strength)` of `steps` steps (contract, 2.3).
+    """Set up a sampler for the last `int(steps × strength)` of `steps` steps (contract, 2.3).
 
     Args:
         name: one of `CLASSES`.
@@ -113,7 +113,7 @@ def make(name: str, config: Mapping[str, Any], steps: int, strength: float = 1) 
 
 
 def _keep_last(scheduler: Any, steps: int, run: int) -> None:
-    """Makes the last `run` of `steps` steps the scheduler's whole schedule.
+    """Make the last `run` of `steps` steps the scheduler's whole schedule.
 
     diffusers would rather slice a list of timesteps. That loses the second step of PNDM, which is
     there twice since it begins with Heun's method (Liu et al., "Pseudo Numerical Methods for

@@ -12,12 +12,14 @@ import torch
 Arguments = ParamSpec("Arguments")
 
 CAPTURE = threading.Lock()
-"""Held by whoever captures a graph, and by the side thread while it works: what one thread
-allocates while another one captures can spoil the capture."""
+"""The lock for capturing a graph, and for the side thread's work.
+
+What one thread allocates while another one captures can spoil the capture.
+"""
 
 
 class SideThread:
-    """Does pieces of work one after the other, in the order in which they come.
+    """A thread that does pieces of work one after the other, in the order in which they come.
 
     Args:
         device: a GPU.
@@ -31,7 +33,7 @@ class SideThread:
 
     @property
     def waiting(self) -> int:
-        """How many pieces of work have not begun."""
+        """The number of pieces of work that have not begun."""
         return self._work.qsize()
 
     def submit(
@@ -40,11 +42,11 @@ class SideThread:
         *arguments: Arguments.args,
         **named: Arguments.kwargs,
     ) -> None:
-        """Call a function, which must not raise, when what came before is done."""
+        """Queue a call of a function, which must not raise, after what came before."""
         self._work.put(lambda: function(*arguments, **named))
 
     def close(self) -> None:
-        """End the thread after what waits is done."""
+        """End the thread after the waiting work is done."""
         self._work.put(None)
         self._thread.join()
 

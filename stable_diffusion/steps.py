@@ -1,4 +1,4 @@
-"""A step: what all images of a batch go through in one turn, as one function of tensors.
+"""A step of all images of a batch, in one turn, as one function of tensors.
 
 Nothing in it depends on who is in the batch, so that it can be captured once and replayed.
 """
@@ -10,14 +10,14 @@ from typing import Protocol
 
 import torch
 
-from stable_diffusion.samplers import GUIDED, MEMORY
+from stable_diffusion.samplers import GUIDED, MEMORIES
 
 MASK, PICTURE, FIRST_NOISE = range(3)
 """The planes of `Batch.fixed`."""
 
 
 class Unet(Protocol):
-    """Foretells noise, picture or v.
+    """The UNet as a function, which predicts noise, picture or v.
 
     Args:
         sample: (rows, channels, h, w), in its precision.
@@ -40,10 +40,10 @@ class Unet(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """Images of one kind before a step; values stands for 4 × height × width of the latents.
+    """Images of one kind before a step; `values` is 4 × height × width of the latents.
 
     numbers: (images, NUMBERS), float32: see `samplers.Table.numbers`.
-    state: (images, 1 + MEMORY, values), float32: latents, and what their samplers remember.
+    state: (images, 1 + MEMORIES, values), float32: latents, and what their samplers remember.
     fixed: (images, 3, values), float32: the mask, 1 where it is repainted; the latents of the
         picture that is preserved; the noise that the image began with.
     noise: (images, values), float32: fresh, 0 where none is drawn.
@@ -70,7 +70,7 @@ class Batch:
 
     @property
     def rows(self) -> int:
-        """How many rows the UNet's call has."""
+        """The number of rows of the UNet call."""
         return len(self.texts)
 
     def clone(self) -> Batch:
@@ -97,7 +97,7 @@ def take(unet: Unet, batch: Batch, most_rows: int | None = None) -> torch.Tensor
         most_rows: of one call of the UNet; more are called one after the other.
 
     Returns:
-        (images, 2 + MEMORY, values), float32: the latents, what the samplers remember, and the
+        (images, 2 + MEMORIES, values), float32: the latents, what the samplers remember, and the
         estimate of the finished latents.
     """
     images, height, width = len(batch.state), *batch.size
@@ -144,5 +144,5 @@ def _called(
 
 
 def state_of(after: torch.Tensor) -> torch.Tensor:
-    """Return (images, 1 + MEMORY, values) of `take`'s result: what the next step begins with."""
-    return after[:, : 1 + MEMORY]
+    """Return what the next step needs of `take`'s result: (images, 1 + MEMORIES, values)."""
+    return after[:, : 1 + MEMORIES]

@@ -1,4 +1,4 @@
-"""What each task puts into the latents and the UNet's input, and takes out of them.
+"""The tasks: what each puts into the latents and the UNet's input, and takes out of them.
 
 Text to image and image to image put noise, or the picture with noise, into the latents. A mask
 makes them blend the picture in again after every step. The other models see something beside the
@@ -25,12 +25,12 @@ from stable_diffusion.request import Request
 from stable_diffusion.samplers import Samplers, Table
 
 WHITE = 128
-"""A mask's value from which on a pixel is repainted; below, it is preserved."""
+"""The value of a mask from which on a pixel is repainted; below it, a pixel is preserved."""
 
 
 @dataclass(frozen=True)
 class PreparedInputs:
-    """What the images of a request have in common before their first step.
+    """The inputs that all images of a request share before their first step.
 
     size: width and height of the result in pixels.
     strength: the share of the steps that is run: 1 for text to image, 0 where nothing changes.
@@ -54,7 +54,7 @@ class PreparedInputs:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A picture in the result's size, before it is encoded.
+    """A picture in the output's size, before it is encoded.
 
     picture: RGB.
     white: (1, 1, height, width), bool, on the CPU: where it is repainted; None without a mask.
@@ -82,14 +82,14 @@ class ImageToImage:
     blends = True
     """Whether the steps blend in what a mask preserves."""
     starts_from_picture = True
-    """Whether `strength` has a meaning."""
+    """Whether the latents start from the picture, so that `strength` has a meaning."""
 
     def strength(self, request: Request) -> float:
         """Return the share of the steps that is run, unless the mask is all black."""
         return request.strength if request.image and self.starts_from_picture else 1
 
     def prepare(self, request: Request) -> PreparedInputs:
-        """Fit the image and its mask to the result's size, and encode what the task needs."""
+        """Fit the image and its mask to the output's size, and encode what the task needs."""
         shape = request.image.size if request.image else None
         native_size = self.model.weights.native_size
         size = images.choose_size(request.width, request.height, shape, native_size)
@@ -114,10 +114,10 @@ class ImageToImage:
         return PreparedInputs(size, strength, picture, mask, picture_latents, blended, condition)
 
     def condition(self, fitted: Fitted) -> torch.Tensor | None:
-        """Return (1, channels, h, w), float32: what the UNet sees beside the latents."""
+        """Return the condition, (1, channels, h, w), float32; None where the task has none."""
 
     def noise_level(self, request: Request) -> int | None:
-        """Return the timestep of the noise that is laid on the condition; None for none."""
+        """Return the timestep of the noise that is added to the condition; None for no noise."""
 
     def begin(
         self,
@@ -176,7 +176,7 @@ class ImageToImage:
     def finish(
         self, inputs: PreparedInputs, picture: Image.Image
     ) -> tuple[Image.Image, Image.Image | None]:
-        """Put the preserved pixels of a decoded picture back exactly.
+        """Put the input's preserved pixels back into a decoded picture, exactly.
 
         Args:
             picture: RGB, at least of the result's size.
@@ -194,12 +194,12 @@ class ImageToImage:
 
 
 class Inpainting(ImageToImage):
-    """The repainting of a part by a model that sees the mask and what it leaves."""
+    """The repainting of a part by a model that sees the mask and what it preserves."""
 
     blends = False
 
     def condition(self, fitted: Fitted) -> torch.Tensor | None:
-        """Return (1, 5, h, w): the mask, and the latents of what it preserves."""
+        """Return the mask, and the latents of what it preserves: (1, 5, h, w)."""
         assert fitted.white is not None
         assert fitted.mask_latents is not None
         rest = self.autoencoder.latents(fitted.picture, hidden=fitted.white)
@@ -207,10 +207,10 @@ class Inpainting(ImageToImage):
 
 
 class DepthToImage(ImageToImage):
-    """Image to image by a model that sees how near things are."""
+    """Image to image by a model that sees the picture's depth."""
 
     def condition(self, fitted: Fitted) -> torch.Tensor | None:
-        """Return (1, 1, h, w): what is near in the picture, from -1 (the farthest) to 1.
+        """Return the picture's depth, (1, 1, h, w), from -1 (the farthest) to 1 (the nearest).
 
         Source: diffusers' `StableDiffusionDepth2ImgPipeline.prepare_depth_map`.
         """
@@ -233,7 +233,7 @@ class Upscaling(ImageToImage):
     starts_from_picture = False
 
     def prepare(self, request: Request) -> PreparedInputs:
-        """Repeat the picture's edges up to where the UNet can halve its latents three times."""
+        """Pad the picture with its edges until the UNet can halve its latents three times."""
         picture = request.image
         assert picture is not None
         size = picture.width * self.model.scale, picture.height * self.model.scale
@@ -243,7 +243,7 @@ class Upscaling(ImageToImage):
         return PreparedInputs(size, 1, picture, condition=pixels)
 
     def noise_level(self, request: Request) -> int | None:
-        """Return that of the noise on the small picture."""
+        """Return the timestep of the noise that is added to the small picture."""
         return request.noise_level
 
 
@@ -253,4 +253,4 @@ TASKS = {
     "depth": DepthToImage,
     "upscale": Upscaling,
 }
-"""By the names of `catalogue.TASKS`."""
+"""The classes of the tasks, by the names of `catalogue.TASKS`."""

@@ -1,4 +1,4 @@
-"""The invisible watermark that CompVis's scripts lay into their pictures."""
+"""The invisible watermark that CompVis's scripts put into their pictures."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     Reals = NDArray[numpy.float32]
 
 MARK = b"StableDiffusionV1"
-"""What the watermark says: that of CompVis's `scripts/txt2img.py` and `img2img.py`."""
-SMALLEST = 256 * 256
-"""Pixels of a picture that is marked; `invisible-watermark` reads no smaller one."""
+"""The text of the watermark: that of CompVis's `scripts/txt2img.py` and `img2img.py`."""
+SMALLEST_PIXELS = 256 * 256
+"""Pixels from which on a picture is marked; `invisible-watermark` reads no smaller one."""
 STEP = 72
-"""Of the scale that coefficients are put on: those in the lower half of a step say 0, else 1."""
+"""The step of coefficients' scale: those in the lower half of a step encode 0, the others 1."""
 MARGIN = 4
-"""How far from those that say the opposite a coefficient is put; rounding may take half of it."""
+"""The distance of coefficients from those that encode the opposite; rounding may take half."""
 BLUER = numpy.array([0, -0.395, 2.032], numpy.float32)
-"""What one more in OpenCV's U is in R, G and B."""
+"""The change of R, G and B for one more in OpenCV's U."""
 LUMINANCE = numpy.array([0.299, 0.587, 0.114], numpy.float32)
-"""How much of R, G and B is seen as light."""
+"""The weights of R, G and B in what is seen as light."""
 
 
 def lay(picture: Image.Image, made: Image.Image | None = None) -> Image.Image:
-    """The picture with the invisible watermark of CompVis's scripts; a small one stays as it is.
+    """Return the picture with the watermark of CompVis's scripts; a small one stays as it is.
 
     The package `invisible-watermark` reads it from every picture of 256 × 256 pixels or more, as
     long as no pixel changes. It is that package's method `dwtDct` (imwatermark/maxDct.py): in each
@@ -42,7 +42,7 @@ def lay(picture: Image.Image, made: Image.Image | None = None) -> Image.Image:
         picture: RGB, with at least eight pixels on each side.
         made: in its size, greyscale: where it is 0, pixels stay as they are. None marks all.
     """
-    if picture.width * picture.height < SMALLEST:
+    if picture.width * picture.height < SMALLEST_PIXELS:
         return picture
     pixels = numpy.array(picture)
     blocks = _blocks(pixels)
@@ -67,14 +67,14 @@ def lay(picture: Image.Image, made: Image.Image | None = None) -> Image.Image:
 
 
 def _blocks(pixels: Bytes) -> Bytes:
-    """(blocks, 16, 2, 2, 3): the squares of 2 × 2 pixels in each block of 8 × 8."""
+    """Return the squares of 2 × 2 pixels in each block of 8 × 8, (blocks, 16, 2, 2, 3)."""
     rows, columns = pixels.shape[0] // 8, pixels.shape[1] // 8
     grid = pixels[: rows * 8, : columns * 8].reshape(rows, 4, 2, columns, 4, 2, 3)
     return grid.transpose(0, 3, 1, 4, 2, 5, 6).reshape(-1, 16, 2, 2, 3)
 
 
 def _coefficients(squares: Bytes) -> Ints:
-    """Four times the mean U of squares, (…, 2, 2, 3): twice what the Haar wavelet makes of them.
+    """Return four times the mean U of squares, (…, 2, 2, 3): twice the Haar wavelet's result.
 
     U is that of OpenCV's `COLOR_BGR2YUV`, to the bit (modules/imgproc/src/color_yuv.simd.hpp).
     """
@@ -86,7 +86,7 @@ def _coefficients(squares: Bytes) -> Ints:
 
 
 def _says(values: Ints, bits: Ints) -> NDArray[numpy.bool_]:
-    """(blocks,): whether the package's decoder is sure to read the bits, (blocks,), from these.
+    """Return whether the package's decoder is sure to read each block's bit, (blocks,).
 
     Args:
         values: (blocks, 16), of which it leaves out the first.
@@ -97,7 +97,7 @@ def _says(values: Ints, bits: Ints) -> NDArray[numpy.bool_]:
 
 
 def _shifted(squares: Bytes, more: Ints) -> Reals:
-    """Squares, (…, 2, 2, 3), with coefficients larger by `more`, (…); Y and V stay."""
+    """Return squares, (…, 2, 2, 3), with coefficients larger by `more`, (…); Y and V stay."""
     return squares + (more / numpy.float32(4)).astype(numpy.float32)[..., None, None, None] * BLUER
 
 
@@ -106,9 +106,9 @@ def _clipped(squares: Reals) -> Bytes:
 
 
 def _corrected(blocks: Bytes, bits: Ints) -> Bytes:
-    """Blocks that say their bits.
+    """Return blocks, changed so that they encode their bits.
 
-    The largest coefficient is made larger until it does, or all the large ones are made smaller,
+    The largest coefficient is made larger until they do, or all the large ones are made smaller,
     whichever is seen less.
     """
     values = _coefficients(blocks)
@@ -132,7 +132,7 @@ def _corrected(blocks: Bytes, bits: Ints) -> Bytes:
 
 
 def _steered(blocks: Bytes, values: Ints, wanted: Ints) -> Bytes:
-    """Blocks with coefficients near those wanted, and Y changed as far as colours need it."""
+    """Return blocks with coefficients near those wanted, and Y changed where colours need it."""
     blocks, missing = blocks.copy(), wanted - values
     for _ in range(8):  # as no colour is as blue or yellow as some would have to be
         off = abs(missing) > MARGIN // 2

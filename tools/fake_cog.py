@@ -23,7 +23,7 @@ from cog_schema import schema
 from hosting.queue.changes import within
 
 SLOW_SECONDS = 0.3
-_BAD = "InputError: image: it is no picture"
+_BAD = "InputError: image: it is not a picture"
 _FLAGGED = "NsfwError: NSFW content detected. Try running it again, or try a different prompt."
 FAILURES = {
     "fail": ("inputs", _BAD),

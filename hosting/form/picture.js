@@ -51,7 +51,7 @@ export async function readPicture(file, name) {
     throw new Error(
       format
         ? `${name} is damaged: it can't be read as ${format}.`
-        : `${name} is no picture that can be read. Give ${Object.keys(FORMATS).slice(0, -1).join(", ")} or TIFF.`,
+        : `${name} can't be read as a picture. Give ${Object.keys(FORMATS).slice(0, -1).join(", ")} or TIFF.`,
     );
   }
   const { width, height } = bitmap;

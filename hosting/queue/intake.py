@@ -27,7 +27,7 @@ from hosting.storage.tables import Token, new_id
 
 LARGEST_INPUT_BYTES = 2**20
 """Bytes that the inputs may have as JSON, without the files in them."""
-SEEDS = 2**32
+DRAWN_SEEDS = 2**32
 OWN_UPLOAD = re.compile(r"/v1/files/([a-z0-9]{1,64})")
 
 
@@ -99,7 +99,7 @@ class Intake:
             raise InvalidInputs(*faults)
 
         if values.get("seed") is None:
-            values["seed"] = secrets.randbelow(SEEDS)
+            values["seed"] = secrets.randbelow(DRAWN_SEEDS)
         files = {
             name: InputFile.sent(name).location if name in found else url
             for name, url in given.items()

@@ -1,4 +1,4 @@
-"""How a step is made: plainly by torch, replayed from CUDA graphs, or by OpenVINO."""
+"""The executors, which take steps: plainly by torch, from CUDA graphs, or by OpenVINO."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from stable_diffusion.executors.plain import PlainExecutor
 from stable_diffusion.models import Model
 
 NAMES = ("plain", "cuda-graphs", "openvino")
-"""What the setting EXECUTOR may be."""
+"""The values that the setting EXECUTOR may have."""
 INSTALL = ".venv/bin/python -m pip install -r requirements-openvino.txt"
 OPENVINO_MEMORY_SHARE = 0.5
-"""Of the memory that is free when it is compiled."""
+"""OpenVINO's share of the memory that is free before it compiles."""
 
 
 def choose(name: str | None, model: Model, wake: Callable[[], None]) -> PlainExecutor:
@@ -28,13 +28,13 @@ def choose(name: str | None, model: Model, wake: Callable[[], None]) -> PlainExe
         wake: called from another thread when the executor has work to do between turns.
 
     Raises:
-        SetupError: where it can't be had.
+        SetupError: where it can't be used.
     """
     on_gpu = model.device.type == "cuda"
     if name not in (None, *NAMES):
-        raise SetupError(f"EXECUTOR is {name!r}; give one of {', '.join(NAMES)}, or nothing")
+        raise SetupError(f"EXECUTOR is {name!r}; give one of {', '.join(NAMES)}, or leave it empty")
     if name == "cuda-graphs" and not on_gpu:
-        raise SetupError("EXECUTOR is cuda-graphs, and there is no GPU; leave it empty")
+        raise SetupError("EXECUTOR is cuda-graphs, but there is no GPU; leave it empty")
     if name == "openvino" and on_gpu:
         raise SetupError("EXECUTOR is openvino, which is for a CPU; leave it empty")
     if name == "openvino" and not find_spec("openvino"):

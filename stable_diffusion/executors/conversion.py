@@ -1,4 +1,4 @@
-"""Conversion: UNet and autoencoder in OpenVINO's own form, and where that is kept on the disk.
+"""The conversion of UNet and autoencoder to OpenVINO's format, and its cache on the disk.
 
 A model is converted once and kept in a folder named by its weights, with the hashes of its files:
 what is broken there, or was written by other versions of the libraries, is made anew. A folder is
@@ -26,9 +26,9 @@ import torch
 from torch import nn
 
 LIBRARIES = ("openvino", "torch", "diffusers")
-"""What a converted model depends on beside the weights."""
+"""The libraries that a converted model depends on, beside the weights."""
 CONTENTS = "contents.json"
-"""The file of a folder that names the versions, and the other files with their hashes."""
+"""The file that lists a folder's versions of libraries, and its other files with their hashes."""
 UNFINISHED = "unfinished"
 """The name of a folder while it is being written."""
 
@@ -58,7 +58,7 @@ def import_openvino() -> Any:
 
 
 def parts_of(pipeline: Any) -> dict[str, Part]:
-    """The parts of a pipeline that are worth converting, by name.
+    """Return the parts of a pipeline that are worth converting, by name.
 
     `unet` is given samples, timesteps (one a row), embeddings and, where the UNet has them, class
     labels; `decoder` latents; `encoder` pixels, of which it gives the posterior's mean.
@@ -92,7 +92,7 @@ def _encode(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
 
 
 def converted(core: Any, parts: Mapping[str, Part], cache_dir: Path | None) -> dict[str, Any]:
-    """OpenVINO's models of some parts, in float32, for inputs of any size.
+    """Return OpenVINO's models of some parts, in float32, for inputs of any size.
 
     Args:
         core: OpenVINO's.
@@ -110,12 +110,12 @@ def converted(core: Any, parts: Mapping[str, Part], cache_dir: Path | None) -> d
                 # The system can take back pages of files when memory is short.
                 return {name: core.read_model(folder / f"{name}.xml") for name in parts}
         except OSError as error:
-            print(f"the converted model can't be kept in {cache_dir}: {error}", file=sys.stderr)
+            print(f"the converted model can't be saved in {cache_dir}: {error}", file=sys.stderr)
     return models or {name: _convert(part) for name, part in parts.items()}
 
 
 def _convert(part: Part) -> Any:
-    """OpenVINO's model of a part, which can be in use meanwhile: a copy of it is traced."""
+    """Convert a part by tracing a copy of it, so that the part can be in use meanwhile."""
     openvino = import_openvino()
     tensors = itertools.chain(part.module.parameters(), part.module.buffers())
     # In float32 the copy shares the weights.
@@ -135,7 +135,7 @@ def _in_float32(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class Call(nn.Module):
-    """A function of a module as a module."""
+    """A module that computes a function of another module."""
 
     def __init__(self, module: nn.Module, function: Callable[..., torch.Tensor]) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class Call(nn.Module):
 
 
 def _fingerprint(parts: Mapping[str, Part]) -> str:
-    """Name what the parts are converted from: their configurations and every byte of weights."""
+    """Return a hash of what the parts are converted from: configurations and weights."""
     digest = hashlib.sha256()
     modules = {id(part.module): part.module for part in parts.values()}
     for module in modules.values():
@@ -167,7 +167,7 @@ def _versions() -> dict[str, str]:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether a folder has all that it names, as it was written, by these versions."""
+    """Return whether a folder is complete, unchanged, and written by these versions."""
     try:
         contents = json.loads((folder / CONTENTS).read_text())
         return contents["versions"] == _versions() and all(
@@ -184,7 +184,7 @@ def _hash(file: Path) -> str:
 
 @contextmanager
 def _locked(cache_dir: Path) -> Iterator[None]:
-    """Let no other process convert, keep or read meanwhile; it waits.
+    """Hold the cache's lock: other processes wait before they convert, save or read.
 
     Raises:
         OSError: when the folder can't be made or written.

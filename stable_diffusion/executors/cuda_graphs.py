@@ -1,4 +1,4 @@
-"""Steps replayed from CUDA graphs: a GPU is not kept waiting for what Python launches.
+"""Steps replayed from CUDA graphs, so that a GPU doesn't wait for Python to launch kernels.
 
 A graph is captured by hand for a kind of image and a number of rows, when the calls ahead pay for
 it. Its inputs are tensors of its own, into which a batch is copied; images that a batch lacks are
@@ -26,31 +26,36 @@ from stable_diffusion.side_thread import CAPTURE
 from stable_diffusion.steps import Batch
 
 CALLS_THAT_PAY = 10
-"""Calls of one shape, behind and ahead, from which on a graph is captured: that takes a tenth of a
-second, and a replay saves some ten milliseconds."""
+"""Calls of one shape, past and ahead, from which on a graph is captured.
+
+A capture takes a tenth of a second, and a replay saves some ten milliseconds.
+"""
 GRAPHS = 24
 """Graphs that are kept; the least recently used is dropped."""
 GRAPH_MEMORY_SHARE = 0.25
-"""Of the memory that is free at the start; `memory.room_for` leaves as much out of account."""
+"""The graphs' share of the memory free at the start, which `memory.room_for` leaves to them."""
 SMALLEST_GAIN = 0.02
 """Share of a plain call's time that a graph must save to be kept."""
 EXPECTED_GAIN = 1.15
-"""How much longer than the longest plain call of fewer rows a replay may be expected to take, by
-the time that each of their rows takes, for a graph to be tried."""
+"""Largest ratio of a replay's expected time to a plain call's for a graph to be tried.
+
+Expected is the time of the largest graph of fewer rows, in proportion to the rows; the plain call
+is the longest one of fewer rows.
+"""
 MOST_PADDING = 1.5
-"""Rows of a graph that a call without one may take, to each of its own."""
+"""Largest ratio of a graph's rows to those of a call that is padded to use it."""
 RUNS = 2
-"""Of a step that is timed: the first may be slower, the fastest counts."""
+"""Runs of a step that is timed: the first may be slower, the fastest counts."""
 
 Result = TypeVar("Result")
 
 Shape = tuple[Kind, int]
-"""Of a call: the kind of its images, and its rows."""
+"""The shape of a call: the kind of its images, and the number of its rows."""
 
 
 @dataclass(frozen=True)
 class Captured:
-    """A step as a graph.
+    """A step captured as a graph.
 
     inputs: where a batch is copied to before a replay.
     output: where `steps.take`'s result is after one.
@@ -66,12 +71,12 @@ class Captured:
 
     @property
     def rows(self) -> int:
-        """Of its calls of the UNet."""
+        """The number of rows of its UNet call."""
         return self.inputs.rows
 
 
 class GraphRecorder:
-    """Captures functions on a GPU, into one memory pool."""
+    """A recorder that captures functions on a GPU, into one memory pool."""
 
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
@@ -79,7 +84,7 @@ class GraphRecorder:
     def record(
         self, function: Callable[[], torch.Tensor]
     ) -> tuple[torch.Tensor, Callable[[], None]]:
-        """Return where the function's result will be, and what runs it again."""
+        """Capture a function; return its output, and the function that replays it."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -101,7 +106,7 @@ class GraphRecorder:
         torch.cuda.synchronize()
 
     def attention_backends(self) -> list[Any]:
-        """Return what attention may be computed by."""
+        """Return the backends that may compute attention."""
         from torch.nn.attention import SDPBackend
 
         return [
@@ -111,7 +116,7 @@ class GraphRecorder:
         ]
 
     def preferring(self, backend: Any) -> AbstractContextManager[None]:
-        """Compute attention by a backend where it can, in a block; by the others elsewhere."""
+        """Prefer a backend for attention in a block; use the others where it can't serve."""
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
         others = [each for each in self.attention_backends() if each is not backend]
@@ -119,7 +124,7 @@ class GraphRecorder:
 
 
 class CudaGraphExecutor(PlainExecutor):
-    """Replays steps from graphs; what has none, or fails, is taken plainly.
+    """An executor that replays steps from graphs, and takes those without one plainly.
 
     Args:
         recorder: captures; tests have one for a CPU.
@@ -164,7 +169,7 @@ class CudaGraphExecutor(PlainExecutor):
     def step(
         self, bank: Bank, occupants: list[Occupant], most_rows: int, calls_ahead: int
     ) -> torch.Tensor:
-        """Take one step, from a graph where there is one for it or one is captured now."""
+        """Take one step, from its graph where there is one; capture one where that pays."""
         rows = sum(1 + occupant.is_guided for occupant in occupants)
         if self._is_left_out or rows > most_rows:
             return super().step(bank, occupants, most_rows, calls_ahead)
@@ -207,7 +212,7 @@ class CudaGraphExecutor(PlainExecutor):
         return min(larger, key=lambda each: each[0])[1] if larger else None
 
     def _may_gain(self, shape: Shape) -> bool:
-        """Whether launching may still bind a call, by what calls of fewer rows have shown."""
+        """Return whether a graph may still save time, judging by calls of fewer rows."""
         kind, rows = shape
         known = [
             (captured.rows, captured.milliseconds)
@@ -248,7 +253,7 @@ class CudaGraphExecutor(PlainExecutor):
         return after
 
     def _fastest(self, kind: Kind, inputs: Batch) -> Captured:
-        """Capture a step with the attention that is fastest for a kind, which is measured once."""
+        """Capture a step with the attention backend that is fastest for a kind, measured once."""
         if kind in self._backends:
             return self._recorded(inputs, self._backends[kind])
         tried: list[tuple[Any, Captured]] = []
@@ -273,7 +278,7 @@ class CudaGraphExecutor(PlainExecutor):
         return Captured(inputs, output, replay, taken, self._recorder.reserved() - before)
 
     def _timed(self, function: Callable[[], Result]) -> tuple[float, Result]:
-        """Return the milliseconds that a call takes, at the least of some, and its result."""
+        """Return the milliseconds of a call's fastest run, and its result."""
         measured = []
         for _ in range(RUNS):
             self._recorder.synchronize()
@@ -297,7 +302,7 @@ class CudaGraphExecutor(PlainExecutor):
         proof.left_out("CUDA graphs are", reason)
 
     def _fuse_kernels(self) -> None:
-        """Put fused kernels into the model, if they give what torch's own give."""
+        """Put fused kernels into the model, if their results are close to those of torch's own."""
         if not self._fuse:
             return
         undo: Callable[[], None] | None = None

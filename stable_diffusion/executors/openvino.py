@@ -1,4 +1,4 @@
-"""Steps whose UNet OpenVINO has compiled, on a CPU; the plain way serves until it is ready."""
+"""Steps with UNet and VAE compiled by OpenVINO, on a CPU; until then the plain way serves."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from stable_diffusion.executors.openvino_parts import OpenVinoParts
 from stable_diffusion.executors.plain import PlainExecutor
 from stable_diffusion.models import Model
 
-SLOWEST = 1.05
-"""Share of torch's time that a compiled part may take to serve: the VAE is not always faster."""
+SLOWEST_SHARE = 1.05
+"""Largest ratio of a compiled part's time to torch's, to serve: the VAE is not always faster."""
 TRIAL_SIDE = 32
-"""Of the latents that OpenVINO is compared with torch on, where the native ones are larger: on a
-CPU a step of these takes seconds, in which nobody else is served."""
+"""Largest side of the latents on which OpenVINO is compared with torch.
+
+On a CPU a step of larger ones takes seconds, in which no other request is served.
+"""
 
 
 class OpenVinoExecutor(PlainExecutor):
-    """Calls UNet and VAE as OpenVINO has compiled them, for what it is made for.
+    """An executor that calls UNet and VAE as compiled by OpenVINO, where that can serve.
 
     Args:
         wake: called when they are compiled, from a thread that then ends.
@@ -41,7 +43,7 @@ class OpenVinoExecutor(PlainExecutor):
 
     @property
     def is_warming(self) -> bool:
-        """Whether it is being compiled, or waits for its proof."""
+        """Whether the model is being compiled, or waits for its proof."""
         return self._is_warming
 
     @property
@@ -50,7 +52,7 @@ class OpenVinoExecutor(PlainExecutor):
         return self._is_compiled
 
     def work(self) -> None:
-        """Compare what is compiled with torch's own, and serve with it from now on."""
+        """Compare the compiled parts with torch's own, and serve with them from now on."""
         self._is_compiled = False
         try:
             self._prove()
@@ -62,7 +64,7 @@ class OpenVinoExecutor(PlainExecutor):
     def step(
         self, bank: Bank, occupants: list[Occupant], most_rows: int, calls_ahead: int
     ) -> torch.Tensor:
-        """Take one step; what is torch's in it, in one thread.
+        """Take one step, with torch's part of it in a single thread.
 
         Its helpers would still spin when OpenVINO's threads want the cores: a default prediction
         of the demo model took 0.40 s with them, and 0.36 s without.
@@ -121,7 +123,7 @@ class OpenVinoExecutor(PlainExecutor):
             if not proof.is_close(call(), expected, self.model.dtype):
                 raise ArithmeticError("it gave other numbers than torch")
             seconds, _ = _timed(call)  # the second call of a shape: the first is slower
-            if seconds > SLOWEST * torchs_seconds:
+            if seconds > SLOWEST_SHARE * torchs_seconds:
                 self._serving.remove(name)
 
 

@@ -21,15 +21,17 @@ import torch
 from stable_diffusion.executors import conversion
 
 PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
-"""OpenVINO's names. Without one it computes in bfloat16 wherever the processor can."""
+"""OpenVINO's names of precisions; without one it uses bfloat16 wherever the processor can."""
 FORMS_BYTES = 2**30
-"""What the UNet's forms for single sizes may take in memory together. None of a large UNet fits,
-and it would gain too little."""
+"""Bytes of memory that the UNet's forms for single sizes may take together.
+
+None of a large UNet fits, and it would gain too little.
+"""
 KERNELS_BYTES = 50 * 2**20
-"""What a form takes beside the weights and the numbers of a call."""
+"""Bytes of memory that a form takes beside the weights and the numbers of a call."""
 LIVE_NUMBERS = 21
 """Numbers that a form holds for each latent pixel and each channel of the UNet's first block."""
-GAIN = 0.2
+GAIN_SHARE = 0.2
 """Share of its time that a call of a small UNet saves in a form for its size: 0.08 to 0.29."""
 
 Size = tuple[int, int, int, int]
@@ -124,7 +126,7 @@ class OpenVinoParts:
         encoder_hidden_states: torch.Tensor,
         class_labels: torch.Tensor | None = None,
     ) -> torch.Tensor | None:
-        """The UNet's output, (rows, 4, height, width) in the sample's precision; None: not ready.
+        """Call the UNet; return (rows, 4, height, width) in the sample's precision, or None.
 
         Args:
             sample: (rows, channels, height, width).
@@ -148,7 +150,7 @@ class OpenVinoParts:
         ).to(sample.dtype)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor | None:
-        """What `vae.decode(latents, return_dict=False)[0]` gives; None: not ready, or in tiles.
+        """Compute `vae.decode(latents, return_dict=False)[0]`; None: not ready, or in tiles.
 
         Args:
             latents: (pictures, 4, height, width), divided by the scaling factor.
@@ -164,7 +166,7 @@ class OpenVinoParts:
         return self._decoder(shape, [latents.float()]).to(latents.dtype)
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor | None:
-        """The posterior's mean of `vae.encode(pixels)`, not scaled; None: not ready, or in tiles.
+        """Return the mean of `vae.encode(pixels)`, not scaled; None: not ready, or in tiles.
 
         Args:
             pixels: (pictures, 3, height, width), from -1 to 1.
@@ -189,7 +191,7 @@ class _Form:
         self._lock = threading.Lock()
 
     def __call__(self, shape: tuple[int, ...], inputs: list[torch.Tensor]) -> torch.Tensor:
-        """The output, of a shape, in memory of its own; nothing is copied on the way."""
+        """Compute the output, of a given shape, in memory of its own and without copies."""
         output = torch.empty(shape)
         arrays = [tensor.detach().contiguous().numpy() for tensor in inputs]
         with self._lock:
@@ -223,12 +225,12 @@ class _Unet:
         self._lock = threading.Lock()
         self._seconds = defaultdict[Size, float](float)
         self.forms: dict[Size, _Form] = {}
-        """The least recently used comes first."""
+        """The forms for single sizes; the least recently used comes first."""
 
     def __call__(
         self, size: Size, shape: tuple[int, ...], inputs: list[torch.Tensor]
     ) -> torch.Tensor:
-        """The output, of a shape."""
+        """Compute the output, of a given shape."""
         with self._lock:
             form = self.forms.pop(size, None)
             if form:
@@ -258,17 +260,17 @@ class _Unet:
             self.forms[size] = form
 
     def _bytes(self, size: Size) -> int:
-        """Memory that the form for a size takes."""
+        """Return the bytes of memory that the form for a size takes."""
         rows, height, width, _ = size
         channels: int = self._config.block_out_channels[0]
         numbers = LIVE_NUMBERS * channels * rows * height * width
         return KERNELS_BYTES + self._weights_bytes + 4 * numbers
 
     def _count(self, size: Size, seconds: float) -> None:
-        """Compile a form in the background where the calls so far would have paid for it."""
+        """Count a call's time; compile a form in the background once it pays."""
         with self._lock:
             self._seconds[size] += seconds
-            pays = self._seconds[size] * GAIN > self._compiling_seconds
+            pays = self._seconds[size] * GAIN_SHARE > self._compiling_seconds
             if not pays or self._is_compiling or self._bytes(size) > self._room:
                 return
             self._is_compiling = True
@@ -282,16 +284,16 @@ class _Unet:
         except (RuntimeError, MemoryError) as error:
             self._room = 0
             reason = " ".join(str(error).split())
-            print(f"OpenVINO compiles the UNet for no more sizes: {reason}", file=sys.stderr)
+            print(f"OpenVINO compiles the UNet for no further sizes: {reason}", file=sys.stderr)
         finally:
             self._is_compiling = False
 
 
 def _bytes(module: torch.nn.Module) -> int:
-    """Bytes of a module's weights in float32."""
+    """Return the bytes of a module's weights in float32."""
     return sum(4 * weights.numel() for weights in module.parameters())
 
 
 def _is_tiled(vae: Any, side: int, largest: int) -> bool:
-    """Whether the library would take what is so large in tiles."""
+    """Return whether diffusers' VAE would process an image of this side in tiles."""
     return bool(vae.use_tiling) and side > largest

@@ -1,4 +1,4 @@
-"""The plain executor: torch runs the model as it was loaded. The others are held to it."""
+"""The plain executor: torch runs the model as it was loaded. The others are compared with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stable_diffusion.models import Model
 
 
 class PlainExecutor:
-    """Takes the steps of banks, and runs the VAE.
+    """The executor that takes the steps of banks, and runs the VAE, in plain torch.
 
     Others inherit from it what they don't do in another way.
     """
@@ -77,7 +77,7 @@ class PlainExecutor:
         return pixels
 
     def release(self) -> None:
-        """Give memory back that only makes it faster; also before weights are moved."""
+        """Free memory that only makes it faster; also called before weights are moved."""
 
     def close(self) -> None:
         """End what runs in the background."""

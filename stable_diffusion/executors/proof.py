@@ -1,4 +1,4 @@
-"""Proof of an executor: it is compared with the plain one on the model that it is to serve."""
+"""The proof of an executor: its comparison with the plain one on the model that it is to serve."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from stable_diffusion import steps
 from stable_diffusion.banks import Bank, Kind, Newcomer, Occupant
 from stable_diffusion.executors.plain import PlainExecutor
 from stable_diffusion.models import Model
-from stable_diffusion.samplers import MEMORY, NUMBERS, guided
+from stable_diffusion.samplers import MEMORIES, NUMBERS, guided
 
 TOLERANCES = {torch.float32: 2e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""How far numbers may be from the plain executor's, as a share of its largest, by precision."""
+"""Largest distance from the plain executor's numbers, as a share of its largest, by precision."""
 TOKENS = 77
-"""Of a prompt that is not longer than the text encoder."""
+"""Tokens of a prompt that fits into the text encoder."""
 
 
 def trial_calls(
     executor: PlainExecutor, largest_side: int | None = None
 ) -> dict[str, Callable[[], torch.Tensor]]:
-    """Return calls of all that an executor may do in another way, on random inputs.
+    """Return calls of all methods that an executor may override, on random inputs.
 
     Args:
         largest_side: see `trial`.
@@ -40,7 +40,7 @@ def trial_calls(
 def trial(
     model: Model, images: int = 1, largest_side: int | None = None
 ) -> tuple[Bank, list[Occupant]]:
-    """Return a bank of random images of the model's native size that want a guided step.
+    """Return a bank of random images of the native size, and the images for a guided step.
 
     Args:
         largest_side: of the latents, for models whose native ones are larger.
@@ -89,10 +89,10 @@ def _side(model: Model, largest: int | None) -> int:
 
 
 def _numbers() -> torch.Tensor:
-    """Return (NUMBERS,) of a step in the middle that mixes all it can, output above all."""
-    rows = 2 + MEMORY
-    matrix = torch.full((rows, 3 + MEMORY), 0.1, dtype=torch.float64)
-    matrix[:, 1 + MEMORY] = 1
+    """Return the numbers, (NUMBERS,), of a step that mixes all its inputs, mostly the output."""
+    rows = 2 + MEMORIES
+    matrix = torch.full((rows, 3 + MEMORIES), 0.1, dtype=torch.float64)
+    matrix[:, 1 + MEMORIES] = 1
     head = torch.tensor([500.0, 1.0, 0.7, 0.7], dtype=torch.float64)
     numbers = torch.cat([head, guided(matrix, 7.5).flatten()]).float()
     assert len(numbers) == NUMBERS
@@ -100,7 +100,7 @@ def _numbers() -> torch.Tensor:
 
 
 def is_close(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether numbers are those of the plain executor within its precision's tolerance."""
+    """Return whether numbers are the plain executor's within the precision's tolerance."""
     if not torch.equal(found.isfinite(), expected.isfinite()):
         return False
     distance = (found - expected).nan_to_num(0, 0, 0).abs().max()
@@ -108,6 +108,6 @@ def is_close(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) ->
 
 
 def left_out(name: str, reason: object) -> None:
-    """Say in one line of the log what the server does without."""
+    """Print a line that says what is left out, and for what reason."""
     text = " ".join(str(reason).split())[:300]
     print(f"{name} left out: {text}", file=sys.stderr, flush=True)

@@ -217,7 +217,7 @@ BOMB = png(60_000, 60_000, 8, 2, b"")
     ("inputs", "words"),
     [
         ({"image": "http://127.0.0.1:9/photo.png"}, "image: "),
-        ({"image": url_of(b"BM hello")}, "image: the file is no picture"),
+        ({"image": url_of(b"BM hello")}, "image: the file is not a picture"),
         ({"image": url_of(TRUNCATED)}, "image: the picture can't be read, since its file ends"),
         (
             {"image": url_of(BOMB)},

@@ -199,7 +199,7 @@ def test_what_changes_does_not_take_the_focus_away(
     expect(focused).to_have_text("Paint on")
     (tmp_path / "notes.txt").write_text("no picture")
     visitor.choose("image", tmp_path / "notes.txt")
-    expect(page.locator("#announcer")).to_contain_text("notes.txt is no picture")
+    expect(page.locator("#announcer")).to_contain_text("notes.txt can't be read as a picture")
 
 
 def test_a_dialog_tells_what_happens_in_it(one: Front, visit: Visit) -> None:

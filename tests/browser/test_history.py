@@ -55,8 +55,8 @@ def test_what_the_model_finds_wrong_is_said_at_the_field_and_on_the_card(
 ) -> None:
     cog.tell("a bus", "fail")
     ask(visitor, "a bus")
-    expect(visitor.card("failed").locator(".fault")).to_have_text("image: it is no picture")
-    expect(visitor.fault("image")).to_have_text("it is no picture")
+    expect(visitor.card("failed").locator(".fault")).to_have_text("image: it is not a picture")
+    expect(visitor.fault("image")).to_have_text("it is not a picture")
 
 
 def test_what_the_front_finds_wrong_is_said_at_the_field(

@@ -99,8 +99,8 @@ def test_a_huge_photo_is_scaled_before_it_is_sent(
 @pytest.mark.parametrize(
     ("name", "data", "says"),
     [
-        ("notes.pdf", b"%PDF-1.7 nothing", "notes.pdf is no picture that can be read. Give PNG"),
-        ("empty.png", b"", "empty.png is no picture that can be read."),
+        ("notes.pdf", b"%PDF-1.7 nothing", "notes.pdf can't be read as a picture. Give PNG"),
+        ("empty.png", b"", "empty.png can't be read as a picture."),
         ("half.png", pixels("a", 1)[:60], "half.png is damaged: it can't be read as PNG."),
     ],
 )

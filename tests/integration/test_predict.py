@@ -97,7 +97,8 @@ def test_the_checker_is_on_where_it_is_unless_it_is_turned_off(
     assert predict.checker_beside(demo) is None
     assert capsys.readouterr().err == ""
     monkeypatch.setenv("SAFETY_CHECKER", "no")
-    with pytest.raises(SetupError, match="SAFETY_CHECKER is 'no'; give on, off or nothing"):
+    fault = "SAFETY_CHECKER is 'no'; give on or off, or leave it empty"
+    with pytest.raises(SetupError, match=fault):
         predict.checker_beside(demo)
 
 
@@ -108,8 +109,8 @@ def test_a_checker_that_is_not_there_is_told_or_refused(
     monkeypatch.setattr(safety, "find_checker", lambda: None)
     assert predict.checker_beside(demo) is None
     assert capsys.readouterr().err == (
-        "The NSFW checker is not here, so no picture is checked; "
-        "scripts/download-weights safety-checker gets it.\n"
+        "The NSFW checker is not downloaded, so no picture is checked; "
+        "scripts/download-weights safety-checker downloads it.\n"
     )
     monkeypatch.setenv("SAFETY_CHECKER", "on")
     with pytest.raises(SetupError, match="run: scripts/download-weights safety-checker"):
@@ -129,7 +130,7 @@ def test_what_a_predictor_needs_is_asked_for_in_the_same_breath(tmp_path: Path) 
     with pytest.raises(InputError) as caught:
         predict.Inpainting.read({"prompt": "", "image": broken})
     first, second = caught.value.faults
-    assert first.startswith("image: the file is no picture")
+    assert first.startswith("image: the file is not a picture")
     assert second == "mask: is required"
     with pytest.raises(InputError, match="^image: is required$"):
         predict.Upscaler.read({"prompt": ""})
@@ -165,7 +166,7 @@ def test_what_is_wrong_with_the_inputs_is_a_failure_of_its_kind(
 ) -> None:
     broken = tmp_path / "text.png"
     broken.write_text("hello")
-    with pytest.raises(InputError, match="^image: the file is no picture"):
+    with pytest.raises(InputError, match="^image: the file is not a picture"):
         run(predictor, prompt="a rose", image=broken)
     assert predictor.metrics["failure"] == "inputs"
 
@@ -185,7 +186,7 @@ def test_a_mask_that_was_fitted_is_told(
     run(predictor, prompt="a rose", image=FLOWER, mask=mask, num_inference_steps=1)
     told = capsys.readouterr().out.splitlines()
     assert told[1:3] == [
-        "mask: its mode RGBA was read as greyscale, what is transparent in it as black",
+        "mask: its mode RGBA was read as greyscale, its transparent parts as black",
         "mask: its 60 × 40 pixels were fitted like the image's 512 × 512",
     ]
 
@@ -193,7 +194,7 @@ def test_a_mask_that_was_fitted_is_told(
 @pytest.mark.parametrize("rows", ["1", "many", "-2", "2.5"])
 def test_rows_that_make_no_sense_are_refused(rows: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROWS", rows)
-    with pytest.raises(SetupError, match=f"ROWS is '{rows}'; give a whole number from 2 on"):
+    with pytest.raises(SetupError, match=f"ROWS is '{rows}'; give a whole number of at least 2"):
         predict.Predictor().setup()
 
 
@@ -346,7 +347,7 @@ def test_files_of_old_predictions_are_removed_and_newer_ones_kept(
 ) -> None:
     options = {"prompt": "", "image": FLOWER, "strength": 0}
     (old,), (new,) = run(predictor, **options), run(predictor, **options)
-    past = time.time() - 2 * results.KEPT
+    past = time.time() - 2 * results.KEPT_SECONDS
     os.utime(old.parent, (past, past))
     run(predictor, **options)
     assert not old.exists()
@@ -379,7 +380,7 @@ def test_a_long_prompt_is_told_in_the_logs(
     predictor: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(predictor, prompt="apple " * 100, num_inference_steps=1)
-    assert "prompt: longer than the model reads; left out are" in capsys.readouterr().out
+    assert "prompt: longer than the model reads; the last" in capsys.readouterr().out
 
 
 def test_the_example_pictures_can_be_read() -> None:

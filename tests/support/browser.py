@@ -98,9 +98,10 @@ class Visitor:
 
     def run(self) -> None:
         """Presses Run, and waits until the prediction is in the queue."""
-        before = self.cards.count()
-        self.press("Run")
-        expect(self.cards).to_have_count(before + 1)
+        with self.page.expect_response(lambda answer: answer.request.method == "POST") as created:
+            self.press("Run")
+        prediction = created.value.json()
+        expect(self.page.locator(f'.card[data-id="{prediction["id"]}"]')).to_be_visible()
 
     @property
     def cards(self) -> Locator:

@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from stable_diffusion.request import LONGEST_PROMPT, SCHEDULERS, SIZES, InputError, Request
+from stable_diffusion.request import (
+    LONGEST_PROMPT_CHARACTERS,
+    SCHEDULERS,
+    SIZES,
+    InputError,
+    Request,
+)
 from tests.support.properties import given
 from tests.support.properties import strategies as st
 
@@ -103,7 +109,10 @@ def test_any_text_is_a_prompt_but_half_a_character_and_one_without_end() -> None
     for text in ("C++ :-) (red)1.3", "\x00\x1b[31m", "👩‍🚀", "word " * 10_000):
         assert Request.of({"prompt": text}).prompt == text
     assert "half a character" in faults(prompt="\ud83d")[0]
-    assert str(LONGEST_PROMPT) in faults(negative_prompt="x" * (LONGEST_PROMPT + 1))[0]
+    assert (
+        str(LONGEST_PROMPT_CHARACTERS)
+        in faults(negative_prompt="x" * (LONGEST_PROMPT_CHARACTERS + 1))[0]
+    )
 
 
 def test_seed_zero_is_a_seed_and_an_empty_one_is_drawn_from_32_bits() -> None:

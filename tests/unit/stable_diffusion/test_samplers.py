@@ -134,7 +134,7 @@ def test_a_sampler_that_clips_is_no_table(setting: str) -> None:
 
 
 def test_a_sampler_that_remembers_too_much_is_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samplers, "MEMORY", 2)
+    monkeypatch.setattr(samplers, "MEMORIES", 2)
     assert samplers.read(schedulers.make("PNDM", SD, 9)) is None
 
 

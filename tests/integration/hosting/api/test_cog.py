@@ -147,7 +147,7 @@ def test_a_failed_prediction_says_why(one: Front, cog: CogServer) -> None:
     answer = one.client.post("/predictions", json={"input": {"prompt": "fails"}})
     assert answer.status_code == 200
     assert answer.json()["status"] == "failed"
-    assert answer.json()["error"] == "image: it is no picture"
+    assert answer.json()["error"] == "image: it is not a picture"
     assert "output" not in answer.json()
 
 
@@ -264,7 +264,7 @@ def test_a_stream_of_what_is_over_tells_it_again(one: Front, cog: CogServer) -> 
         )
         kind, last = events(answer.text)[-1]
         assert (kind, last["status"]) == ("completed", "failed")
-        assert last["error"] == "image: it is no picture"
+        assert last["error"] == "image: it is not a picture"
     assert len(cog.runs_of("over")) == 1
 
 

@@ -202,7 +202,7 @@ def test_a_webhook_is_told_of_a_failure(one: Front, receiver: Site) -> None:
     told = json.loads(receiver.to("/hook")[0].body)
     assert told["request_id"] == answer.json()["request_id"]
     assert told["inference_status"]["status"] == "failed"
-    assert told["error"] == "image: it is no picture"
+    assert told["error"] == "image: it is not a picture"
     assert "results" not in told
 
 
@@ -236,7 +236,7 @@ def test_a_form_that_is_none_is_refused(one: Front) -> None:
 def test_what_the_model_finds_wrong_is_the_clients_to_mend(model: TextToImage) -> None:
     with pytest.raises(deepinfra.BadRequestError) as raised:
         model.generate({"prompt": "bad"})
-    assert raised.value.message == "image: it is no picture"
+    assert raised.value.message == "image: it is not a picture"
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_failed_prediction_says_why(tmp_path: Path, cog: CogServer) -> None:
     @in_queue(tmp_path, cog)
     async def _(queue: Queue) -> None:
         (done,) = await queue.over(await queue.ask("fox"))
-        assert (done.status, done.error) == ("failed", "image: it is no picture")
+        assert (done.status, done.error) == ("failed", "image: it is not a picture")
 
     assert len(cog.runs) == 1
 

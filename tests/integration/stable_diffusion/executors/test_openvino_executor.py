@@ -25,7 +25,7 @@ FLOWER = images.read_image(EXAMPLES / "flower.png")
 @pytest.fixture(autouse=True)
 def _all_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts serve although they are no faster here."""
-    monkeypatch.setattr(openvino, "SLOWEST", 1e9)
+    monkeypatch.setattr(openvino, "SLOWEST_SHARE", 1e9)
 
 
 class Parts:
@@ -105,7 +105,7 @@ def test_a_part_that_is_slower_than_torchs_does_not_serve(
     demo: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = iter([1.0, 0.5, 1.0, 1.2, 1.0, 1.0])  # torch's and OpenVINO's, part by part
-    monkeypatch.setattr(openvino, "SLOWEST", 1.05)
+    monkeypatch.setattr(openvino, "SLOWEST_SHARE", 1.05)
     monkeypatch.setattr(openvino, "_timed", lambda call: (next(seconds), call()))
     parts = Parts(demo)
     parts.may_be_ready.set()

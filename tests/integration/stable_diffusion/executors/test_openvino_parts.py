@@ -158,7 +158,7 @@ def parts(pipeline: Any, cache_dir: Path) -> OpenVinoParts:
 @pytest.fixture
 def gain_pays_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A size gets a form of its own after its first call."""
-    monkeypatch.setattr(openvino_parts, "GAIN", 1e9)
+    monkeypatch.setattr(openvino_parts, "GAIN_SHARE", 1e9)
 
 
 @pytest.mark.parametrize(
