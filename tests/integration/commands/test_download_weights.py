@@ -528,7 +528,7 @@ def test_a_disk_too_small_is_told_before_a_file_is_fetched(
 ) -> None:
     room = SimpleNamespace(free=3000 * len(LOADED) - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: room)
-    assert_refused(download(NAME), "GB", "make room")
+    assert_refused(download(NAME), "GB", "free some space")
     assert hub.sent == []
     room.free += 1
     assert download(NAME).status == 0

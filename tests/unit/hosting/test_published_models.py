@@ -33,7 +33,7 @@ def test_an_endpoints_task_is_read_from_its_schema(task: str) -> None:
 
 @pytest.mark.parametrize("foreign", [{}, {"components": {"schemas": {"Input": {}}}}])
 def test_an_endpoint_of_something_else_is_refused(foreign: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="is no model of Stable Diffusion"):
+    with pytest.raises(ValueError, match="is not a Stable Diffusion model"):
         published_models.task_of(foreign)
 
 

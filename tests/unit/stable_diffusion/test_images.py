@@ -138,10 +138,10 @@ def test_what_is_no_picture_is_refused_in_plain_words(tmp_path: Path) -> None:
     whole = io.BytesIO()
     picture_of().save(whole, "PNG")
     for name, data, words in (
-        ("text", b"hello", "no picture"),
-        ("empty", b"", "no picture"),
+        ("text", b"hello", "not a picture"),
+        ("empty", b"", "not a picture"),
         ("truncated.png", whole.getvalue()[:2000], "ends too early"),
-        ("vector.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no picture"),
+        ("vector.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
     ):
         (tmp_path / name).write_bytes(data)
         assert words in refusal(tmp_path / name)

@@ -13,7 +13,7 @@ KEPT = "id, token_id, name, content_type, size, sha256, details, created_at, exp
 
 
 def upgrade() -> None:
-    """Number them by age, in a new table: SQLite can't change a table's key."""
+    """Add a number by age, in a new table: SQLite can't change a table's key."""
     op.rename_table("uploads", "uploads_without_number")
     op.create_table(
         "uploads",

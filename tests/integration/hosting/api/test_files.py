@@ -211,7 +211,7 @@ def test_an_upload_that_is_no_picture_is_no_input(one: Front, ann: dict[str, str
     body = {"model": MODEL, "input": {"prompt": "fox", "image": url}}
     answer = one.client.post("/v1/predictions", json=body, headers=ann)
     assert answer.status_code == 422
-    assert "is no picture" in answer.json()["detail"]
+    assert "is not a picture" in answer.json()["detail"]
 
 
 def test_a_removed_file_is_gone(one: Front, ann: dict[str, str]) -> None:

@@ -163,7 +163,7 @@ def test_each_token_has_so_many_pictures_fetched_at_once(
 def test_what_is_no_picture_does_not_come(one: Front) -> None:
     answer = one.client.post("/form/picture", json={"url": f"{one.url}/health"})
     assert answer.status_code == 422
-    assert "is no picture" in answer.json()["detail"]
+    assert "is not a picture" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

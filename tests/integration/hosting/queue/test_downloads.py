@@ -73,7 +73,7 @@ def test_files_reach_cog_as_data_urls_only(tmp_path: Path, cog: CogServer) -> No
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("/none.png", "answered 404"), ("/page.html", "is no picture"), ("", "no URL")],
+    [("/none.png", "answered 404"), ("/page.html", "is not a picture"), ("", "not a URL")],
 )
 def test_an_input_that_cannot_be_fetched_fails_the_prediction_by_its_name(
     tmp_path: Path, cog: CogServer, path: str, reason: str

@@ -107,7 +107,7 @@ def test_one_that_never_gets_an_answer_fails_in_the_end(
     async def _(queue: Queue) -> None:
         (done,) = await queue.over(await queue.ask("fox"))
         assert done.status == "failed"
-        assert "3 times alone" in (done.error or "")
+        assert "3 times isolated" in (done.error or "")
 
     assert len(cog.runs) == 4
 

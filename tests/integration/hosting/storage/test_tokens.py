@@ -99,7 +99,7 @@ def test_each_token_has_a_webhook_secret_of_its_own(database: Database) -> None:
 
 @pytest.mark.parametrize("name", ["", "  ", "local"])
 def test_some_names_are_none(database: Database, name: str) -> None:
-    with pytest.raises(TokenError, match="is no name for a token"):
+    with pytest.raises(TokenError, match="can't be a token's name"):
         database.write_now(tokens.create, name)
 
 
