@@ -1,44 +1,39 @@
-"""Pictures: read from untrusted files, fitted to a size, and saved with their metadata."""
+"""Pictures: fitted to a size, and saved with their metadata."""
 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from stable_diffusion.request import SIZES, InputError, quote
+from stable_diffusion.decoding import decode
+from stable_diffusion.request import SIZES
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-LARGEST_PIXELS = 64_000_000
-"""Pixels that an image may have; a larger one is refused before any of it is decoded."""
-START_OF_SCAN = b"\xff\xda"
-MOST_SCANS = 100
-"""Scans that a JPEG may have: a real one has ten, and a hostile one takes minutes to decode."""
+
+def _srgb_profile() -> bytes:
+    """Return the bytes of a profile, without the time at which it was made."""
+    made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return made[:24] + bytes(12) + made[36:]
+
+
+SRGB_PROFILE = _srgb_profile()
+"""Tags JPEG and WebP files, so that they look the same everywhere."""
 LARGEST_EXIF_BYTES = 60_000
 """Bytes of metadata in an EXIF block, which ends at 65,535 in a JPEG file."""
 
-_decoding = threading.Lock()  # a picture of 64 megapixels takes a gigabyte while it is decoded
-
 
 def read_image(source: object, largest_side: int | None = None) -> Image.Image:
-    """Read a picture from an uploaded file: upright, RGB, transparency laid on white.
+    """Read a picture from an uploaded file: upright, RGB in sRGB, transparency laid on white.
 
-    Args:
-        source: the path of the uploaded file. Cog hands on any text that is not a URL as it
-            stands, so that a text is an attempt to read a file of the server, and refused.
-        largest_side: width and height that it may have, in pixels; None: `LARGEST_PIXELS` alone.
-
-    Raises:
-        InputError: when it is no readable picture of the formats taken, or too large.
+    Args, Raises: as those of `decode`.
     """
-    return _read("image", source, "RGB", "white", largest_side)[0]
+    picture, _ = decode("image", source, largest_side)
+    return _flattened(picture, "white").convert("RGB")
 
 
 def read_mask(source: object, notes: list[str]) -> Image.Image:
@@ -51,58 +46,14 @@ def read_mask(source: object, notes: list[str]) -> Image.Image:
     Raises:
         InputError: when it is no readable picture of the formats taken.
     """
-    picture, mode = _read("mask", source, "L", "black")
+    picture, mode = decode("mask", source, as_numbers=True)
     if mode not in ("1", "L"):
         notes.append(f"mask: its mode {mode} was read as greyscale, its transparent parts as black")
-    return picture
-
-
-def _read(
-    name: str, source: object, mode: str, background: str, largest_side: int | None = None
-) -> tuple[Image.Image, str]:
-    """Read a picture; return it, and the mode that it has in its file."""
-    if not isinstance(source, Path):
-        raise InputError(f"{name}: {quote(source)} is not an upload; give an http(s) or data URL")
-    most = f"give at most {LARGEST_PIXELS // 1_000_000} megapixels"
-    try:
-        with _decoding, Image.open(source, formats=FORMATS) as picture:
-            size = f"{picture.width} × {picture.height} pixels"
-            if picture.width * picture.height > LARGEST_PIXELS:
-                raise InputError(f"{name}: the picture of {size} is too large; {most}")
-            if largest_side and max(picture.size) > largest_side:
-                most = f"give at most {largest_side} × {largest_side} pixels"
-                raise InputError(f"{name}: the picture of {size} is too large; {most}")
-            if picture.format == "JPEG" and source.read_bytes().count(START_OF_SCAN) > MOST_SCANS:
-                raise InputError(f"{name}: the JPEG file has more than {MOST_SCANS} scans")
-            picture.load()
-            upright = ImageOps.exif_transpose(picture)
-            return _flattened(_eight_bits(upright), background).convert(mode), picture.mode
-    except InputError:
-        raise
-    except Image.DecompressionBombError:
-        raise InputError(f"{name}: the picture is too large; {most}") from None
-    except UnidentifiedImageError:
-        raise InputError(
-            f"{name}: the file is not a picture that can be read; "
-            "give PNG, JPEG, WebP, GIF, BMP or TIFF"
-        ) from None
-    except Exception as error:  # whatever a broken file makes one of Pillow's decoders trip over
-        early = "truncated" in str(error).lower()
-        fault = "ends too early" if early else "is damaged or of an unsupported kind"
-        raise InputError(f"{name}: the picture can't be read, since its file {fault}") from None
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I;16"):
-        deep = numpy.asarray(picture).astype(numpy.float32)
-        return Image.fromarray((deep / 257).round().astype(numpy.uint8))
-    if picture.mode in ("I", "F"):
-        raise ValueError("32 bits a channel, of which nobody knows which value is white")
-    return picture
+    return _flattened(picture, "black").convert("L")
 
 
 def _flattened(picture: Image.Image, background: str) -> Image.Image:
-    if not picture.has_transparency_data:
+    if picture.mode not in ("LA", "RGBA"):
         return picture
     layer = picture.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, background), layer)
@@ -168,11 +119,12 @@ def save(
     options: dict[str, Any] = {}
     if file_format == "png":
         options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add(b"sRGB", b"\0")  # perceptual
         options["pnginfo"].add_text("Description", json.dumps(metadata))
     else:
         exif = Image.Exif()
         exif[ExifTags.Base.ImageDescription] = _cut_to_exif(metadata)
-        options |= {"exif": exif, "quality": quality}
+        options |= {"exif": exif, "quality": quality, "icc_profile": SRGB_PROFILE}
     part = path.with_suffix(".part")
     picture.save(part, {"jpg": "JPEG"}.get(file_format, file_format), **options)
     part.rename(path)

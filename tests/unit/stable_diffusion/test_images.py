@@ -9,7 +9,7 @@ import numpy
 import pytest
 from PIL import Image, ImageOps
 
-from stable_diffusion import images
+from stable_diffusion import decoding, images
 from stable_diffusion.request import SIZES, InputError
 from tests.support.pictures import opened, picture_of, png
 from tests.support.properties import given
@@ -141,7 +141,7 @@ def test_what_is_no_picture_is_refused_in_plain_words(tmp_path: Path) -> None:
         ("text", b"hello", "not a picture"),
         ("empty", b"", "not a picture"),
         ("truncated.png", whole.getvalue()[:2000], "ends too early"),
-        ("vector.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
+        ("vector.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is SVG, which can't"),
     ):
         (tmp_path / name).write_bytes(data)
         assert words in refusal(tmp_path / name)
@@ -156,7 +156,7 @@ def test_a_text_is_no_way_to_a_file_of_the_server() -> None:
 def test_a_damaged_file_is_read_or_refused_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    file_format = data.draw(st.sampled_from(images.FORMATS))
+    file_format = data.draw(st.sampled_from(decoding.FORMATS))
     whole = io.BytesIO()
     picture_of(size=(16, 16)).save(whole, file_format)
     damaged = bytearray(whole.getvalue())

@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import io
+import struct
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from PIL import Image, ImageCms
+
+from stable_diffusion import decoding, images
+from stable_diffusion.request import InputError
+from tests.support import profiles
+from tests.support.pictures import picture_of
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(
+    width: int, height: int, depth: int, colours: int, rows: bytes, *chunks: tuple[bytes, bytes]
+) -> bytes:
+    """A PNG; each row begins with the number of its filter, 0."""
+    head = struct.pack(">2I5B", width, height, depth, colours, 0, 0, 0)
+    parts = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def read(folder: Path, data: bytes) -> Image.Image:
+    (folder / "upload").write_bytes(data)
+    return images.read_image(folder / "upload")
+
+
+def refusal(folder: Path, data: bytes) -> str:
+    with pytest.raises(InputError) as caught:
+        read(folder, data)
+    return str(caught.value)
+
+
+def saved(picture: Image.Image, file_format: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def pixel(picture: Image.Image, place: tuple[int, int] = (0, 0)) -> numpy.ndarray:
+    return numpy.asarray(picture.getpixel(place))
+
+
+def from_srgb(colour: tuple[int, int, int], profile: bytes) -> tuple[int, int, int]:
+    """The values that have a colour of sRGB's in a space of RGB."""
+    space = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    there = ImageCms.profileToProfile(
+        Image.new("RGB", (1, 1), colour),
+        ImageCms.createProfile("sRGB"),
+        space,
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+    )
+    assert there is not None
+    values: Any = there.getpixel((0, 0))
+    return values
+
+
+# Colours
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("primaries", [profiles.P3, profiles.ADOBE])
+def test_a_wide_space_becomes_srgb(tmp_path: Path, file_format: str, primaries: Any) -> None:
+    profile, green = profiles.rgb(primaries), (60, 180, 90)
+    stored = from_srgb(green, profile)
+    assert max(abs(a - b) for a, b in zip(stored, green, strict=True)) > 8
+    options = {"quality": 100, "subsampling": 0} if file_format == "JPEG" else {}
+    options |= {"lossless": True} if file_format == "WEBP" else {}
+    picture = Image.new("RGB", (32, 32), stored)
+    data = saved(picture, file_format, icc_profile=profile, **options)
+    assert numpy.allclose(pixel(read(tmp_path, data)), green, atol=3)
+
+
+def test_what_only_the_wider_space_has_becomes_the_nearest(tmp_path: Path) -> None:
+    data = saved(
+        Image.new("RGB", (8, 8), (0, 255, 0)), "PNG", icc_profile=profiles.rgb(profiles.P3)
+    )
+    assert numpy.allclose(pixel(read(tmp_path, data)), (0, 255, 0), atol=3)
+
+
+def test_a_picture_in_srgb_stays_as_it_is_to_the_last_bit(tmp_path: Path) -> None:
+    noise = numpy.random.default_rng(1).integers(0, 256, (64, 64, 3), numpy.uint8)
+    for options in ({}, {"icc_profile": SRGB}, {"icc_profile": images.SRGB_PROFILE}):
+        data = saved(Image.fromarray(noise), "PNG", **options)
+        assert (numpy.asarray(read(tmp_path, data)) == noise).all()
+
+
+def test_greys_and_transparency_keep_their_alpha_through_a_profile(tmp_path: Path) -> None:
+    linear = saved(Image.new("L", (4, 4), 55), "PNG", icc_profile=profiles.grey(1.0))
+    assert numpy.allclose(pixel(read(tmp_path, linear)), 128, atol=3)
+    layer = Image.new("LA", (4, 4), (55, 255))
+    layer.putpixel((1, 1), (0, 0))
+    picture = read(tmp_path, saved(layer, "PNG", icc_profile=profiles.grey(1.0)))
+    assert numpy.allclose(pixel(picture), 128, atol=3)
+    assert tuple(pixel(picture, (1, 1))) == (255, 255, 255)
+    wide = Image.new("RGBA", (4, 4), (*from_srgb((60, 180, 90), profiles.rgb(profiles.P3)), 255))
+    wide.putpixel((1, 1), (9, 9, 9, 0))
+    picture = read(tmp_path, saved(wide, "PNG", icc_profile=profiles.rgb(profiles.P3)))
+    assert numpy.allclose(pixel(picture), (60, 180, 90), atol=3)
+    assert tuple(pixel(picture, (1, 1))) == (255, 255, 255)
+
+
+def test_the_colours_of_a_palette_have_a_profile_too(tmp_path: Path) -> None:
+    profile = profiles.rgb(profiles.P3)
+    picture = Image.new("RGB", (4, 4), from_srgb((60, 180, 90), profile)).quantize(2)
+    data = saved(picture, "PNG", icc_profile=profile)
+    assert numpy.allclose(pixel(read(tmp_path, data)), (60, 180, 90), atol=3)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "TIFF"])
+def test_a_presss_inks_become_the_colours_that_they_print(tmp_path: Path, file_format: str) -> None:
+    profile = profiles.press(((55.0, -37.0, -50.0), (48.0, 74.0, -3.0), (89.0, -5.0, 93.0)))
+    cyan = Image.new("CMYK", (32, 32), (255, 0, 0, 0))
+    options = {"quality": 100} if file_format == "JPEG" else {}
+    with_profile = read(tmp_path, saved(cyan, file_format, icc_profile=profile, **options))
+    assert numpy.allclose(pixel(with_profile), (0, 147, 217), atol=12)
+    without = read(tmp_path, saved(cyan, file_format, **options))
+    assert numpy.allclose(pixel(without), (0, 255, 255), atol=6)
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [b"x", b"\0" * 200, SRGB[:300], SRGB[:128] + b"\xff" * 400, profiles.grey(2.2), b"acsp" * 5000],
+)
+def test_a_broken_profile_or_one_of_another_kind_refuses_nothing(
+    tmp_path: Path, profile: bytes
+) -> None:
+    for file_format in ("PNG", "JPEG", "TIFF", "WEBP"):
+        picture = Image.new("RGB", (16, 16), (200, 100, 50))
+        data = saved(picture, file_format, icc_profile=profile)
+        assert numpy.allclose(pixel(read(tmp_path, data)), (200, 100, 50), atol=6)
+
+
+def test_a_png_says_by_its_gamma_how_light_its_values_are(tmp_path: Path) -> None:
+    rows = b"\0" + bytes((55, 55, 55))
+    linear = png(1, 1, 8, 2, rows, (b"gAMA", struct.pack(">I", 100_000)))
+    assert numpy.allclose(pixel(read(tmp_path, linear)), 127, atol=3)
+    usual = png(1, 1, 8, 2, rows, (b"gAMA", struct.pack(">I", 45_455)))
+    named = png(1, 1, 8, 2, rows, (b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 100_000)))
+    for data in (usual, named):
+        assert tuple(pixel(read(tmp_path, data))) == (55, 55, 55)
+
+
+def test_a_masks_values_are_numbers_and_no_colours(tmp_path: Path) -> None:
+    mask = Image.new("L", (4, 4), 55)
+    for options in ({}, {"icc_profile": profiles.grey(1.0)}):
+        (tmp_path / "mask").write_bytes(saved(mask, "PNG", **options))
+        assert images.read_mask(tmp_path / "mask", []).getpixel((0, 0)) == 55
+
+
+@pytest.mark.parametrize("file_format", ["png", "webp", "jpg"])
+def test_results_are_tagged_as_srgb(tmp_path: Path, file_format: str) -> None:
+    path = tmp_path / f"out.{file_format}"
+    images.save(picture_of(), path, file_format, 90, {"prompt": "fox"})
+    with Image.open(path) as picture:
+        picture.load()
+        if file_format == "png":
+            assert "srgb" in picture.info
+        else:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.info["icc_profile"]))
+            assert "sRGB" in ImageCms.getProfileDescription(profile)
+            assert len(picture.info["icc_profile"]) < 1000
+    assert images.read_metadata(path) == {"prompt": "fox"}
+
+
+# Metadata that decides nothing
+
+
+def test_an_orientation_is_read_although_the_rest_of_exif_is_odd(tmp_path: Path) -> None:
+    entries = struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHII", 0x0128, 2, 1, 0x41)
+    exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + struct.pack("<H", 2) + entries + bytes(4)
+    wide = Image.new("RGB", (32, 16), "white")
+    for data in (saved(wide, "JPEG", exif=exif), saved(wide, "WEBP", exif=exif)):
+        assert read(tmp_path, data).size == (16, 32)
+
+
+@pytest.mark.parametrize("value", [0, 9, 77, 65535])
+def test_an_orientation_that_there_is_not_turns_nothing(tmp_path: Path, value: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    assert read(tmp_path, saved(Image.new("RGB", (32, 16)), "JPEG", exif=exif)).size == (32, 16)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        (b"tEXt", b"workflow\0" + b"x" * (3 * 2**20)),
+        (b"zTXt", b"workflow\0\0" + zlib.compress(b"x" * (64 * 2**20))),
+        (b"iTXt", b"a\0\1\0\0\0" + zlib.compress(b"x" * (8 * 2**20))),
+        (b"iCCP", b"name\0\0" + zlib.compress(b"x" * (64 * 2**20))),
+        (b"iCCP", b"name\0\0no zlib at all"),
+        (b"iCCP", b""),
+        (b"eXIf", b"II*\0" + b"\xff" * 40),
+        (b"tIME", b"1"),
+        (b"acTL", b"\xff" * 8),
+        (b"pHYs", b""),
+        (b"cHRM", b"12"),
+        (b"gAMA", bytes(4)),
+        (b"gAMA", b"1"),
+    ],
+)
+def test_nothing_in_a_png_beside_its_pixels_refuses_it(
+    tmp_path: Path, extra: tuple[bytes, bytes]
+) -> None:
+    start = time.process_time()
+    data = png(1, 1, 8, 2, b"\0" + bytes((200, 100, 50)), extra)
+    assert tuple(pixel(read(tmp_path, data))) == (200, 100, 50)
+    assert time.process_time() - start < 5
+
+
+# Depths and transparency
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_a_transparent_grey_is_white_at_any_depth(tmp_path: Path, depth: int) -> None:
+    most = 2**depth - 1
+    value = most // 3 if depth > 1 else 0
+    bits = f"{value:0{depth}b}{most:0{depth}b}".ljust(8, "0")
+    row = b"\0" + int(bits, 2).to_bytes((len(bits) + 7) // 8, "big")
+    data = png(2, 1, depth, 0, row, (b"tRNS", struct.pack(">H", value)))
+    picture = read(tmp_path, data)
+    assert tuple(pixel(picture)) == (255, 255, 255)
+    assert tuple(pixel(picture, (1, 0))) == (255, 255, 255)
+    opaque = read(tmp_path, png(2, 1, depth, 0, row))
+    assert abs(int(pixel(opaque)[0]) - 255 * value / most) <= 1
+    (tmp_path / "mask").write_bytes(data)
+    mask = images.read_mask(tmp_path / "mask", [])
+    assert (mask.getpixel((0, 0)), mask.getpixel((1, 0))) == (0, 255)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_transparent_colour_is_white_at_any_depth(tmp_path: Path, depth: int) -> None:
+    colours = (
+        [10, 20, 30, 40, 50, 60] if depth == 8 else [257 * v for v in (10, 20, 30, 40, 50, 60)]
+    )
+    row = b"\0" + struct.pack(">6B" if depth == 8 else ">6H", *colours)
+    data = png(2, 1, depth, 2, row, (b"tRNS", struct.pack(">3H", *colours[:3])))
+    picture = read(tmp_path, data)
+    assert tuple(pixel(picture)) == (255, 255, 255)
+    assert tuple(pixel(picture, (1, 0))) == (40, 50, 60)
+
+
+def tiff(values: bytes, bits: int, white_is_zero: bool, width: int = 2) -> bytes:
+    """A TIFF of one row of greys."""
+    tags = [(256, width), (257, 1), (258, bits), (259, 1), (262, 0 if white_is_zero else 1)]
+    tags += [(273, 8), (277, 1), (278, 1), (279, len(values))]
+    padded = values + bytes(-len(values) % 2)
+    directory = struct.pack("<H", len(tags))
+    for tag, value in tags:
+        directory += struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value)
+    return b"II*\0" + struct.pack("<I", 8 + len(padded)) + padded + directory + bytes(4)
+
+
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_greys_of_a_tiff_are_as_deep_and_as_light_as_it_says(
+    tmp_path: Path, white_is_zero: bool
+) -> None:
+    deep = struct.pack("<2H", 65535, 257 * 40)
+    expected = (0, 215) if white_is_zero else (255, 40)
+    picture = read(tmp_path, tiff(deep, 16, white_is_zero))
+    assert [int(pixel(picture, (x, 0))[0]) for x in range(2)] == list(expected)
+    if not white_is_zero:  # Pillow has no other of 12 bits
+        twelve = bytes((0xFF, 0xF2, 0x80))  # 4095 and 640
+        picture = read(tmp_path, tiff(twelve, 12, white_is_zero))
+        assert [int(pixel(picture, (x, 0))[0]) for x in range(2)] == [255, 40]
+
+
+def test_what_the_first_frame_of_a_gif_leaves_open_is_white(tmp_path: Path) -> None:
+    whole = saved(Image.new("P", (2, 2), 1), "GIF", palette=[0, 0, 0, 200, 100, 50])
+    data = whole[:6] + struct.pack("<2H", 4, 4) + whole[10:]
+    picture = read(tmp_path, data)
+    assert picture.size == (4, 4)
+    assert tuple(pixel(picture, (1, 1))) == (200, 100, 50)
+    assert tuple(pixel(picture, (3, 3))) == (255, 255, 255)
+
+
+# Files that are made to take long, or are what they don't seem
+
+
+def progressive(scans: int) -> bytes:
+    data = saved(picture_of(), "JPEG", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + scan * scans + data[-2:]
+
+
+def test_the_scans_of_a_cameras_jpeg_are_counted_too(tmp_path: Path) -> None:
+    few, many = progressive(0), progressive(300)
+    assert decoding.scans_of(few) == few.count(b"\xff\xda")
+    assert decoding.scans_of(many) > 300
+    file = io.BytesIO()
+    picture_of().save(file, "MPO", save_all=True, append_images=[picture_of()])
+    mpo = file.getvalue()
+    segment = mpo[2 : 4 + int.from_bytes(mpo[4:6], "big")]
+    for data in (mpo, many[:2] + segment + many[2:]):
+        with Image.open(io.BytesIO(data)) as picture:
+            assert picture.format in ("MPO", "JPEG")
+    assert read(tmp_path, mpo).size == (128, 128)
+    assert "more than 100 scans" in refusal(tmp_path, many[:2] + segment + many[2:])
+    assert "more than 100 scans" in refusal(tmp_path, many)
+
+
+def test_what_lies_behind_a_jpeg_is_no_scan_of_it(tmp_path: Path) -> None:
+    data = saved(picture_of(), "JPEG")
+    for behind in (b"\xff\xda\0\x04" * 1000, b"\0\0\0\x18ftypmp42" + b"\xff\xda" * 5000):
+        assert decoding.scans_of(data + behind) == 1
+        assert read(tmp_path, data + behind).size == (128, 128)
+    comment = b"\xff\xfe" + struct.pack(">H", 2002) + b"\xff\xda" * 1000
+    assert read(tmp_path, data[:2] + comment + data[2:]).size == (128, 128)
+
+
+def test_a_png_of_a_million_chunks_is_refused(tmp_path: Path) -> None:
+    whole = png(1, 1, 8, 2, b"\0abc")
+    data = whole[:33] + chunk(b"IDAT", b"") * (decoding.MOST_CHUNKS + 1) + whole[33:]
+    assert "chunks" in refusal(tmp_path, data)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)),
+        ("HEIC", b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(100)),
+        ("AVIF", b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + bytes(100)),
+        ("JPEG XL", b"\xff\x0a" + bytes(100)),
+        ("PSD", b"8BPS\0\1" + bytes(100)),
+        ("PDF", b"%PDF-1.7" + bytes(100)),
+    ],
+)
+def test_a_known_format_that_is_not_read_is_named(tmp_path: Path, kind: str, data: bytes) -> None:
+    assert f"the file is {kind}, which can't be read; give PNG, JPEG" in refusal(tmp_path, data)
+
+
+def test_a_picture_that_is_just_too_large_is_told_how_large_it_is(tmp_path: Path) -> None:
+    data = png(9248, 6936, 8, 2, b"")
+    assert "9248 × 6936 pixels (64.1 megapixels)" in refusal(tmp_path, data)
