@@ -23,9 +23,10 @@ from hosting.api import files as files_routes
 from hosting.api.auth import AuthMiddleware
 from hosting.api.body_limit import BodyLimit
 from hosting.api.cog import routes as cog_routes
-from hosting.api.connections import Connection
+from hosting.api.connections import KEEP_ALIVE_SECONDS, Connection
 from hosting.api.context import Services
 from hosting.api.deepinfra import routes as deepinfra_routes
+from hosting.api.http_defaults import HttpDefaults
 from hosting.api.limits import Limits
 from hosting.api.origin_guard import OriginGuard
 from hosting.api.replicate import routes as replicate_routes
@@ -82,6 +83,7 @@ async def serve(
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=5,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
             )
         )
         hurry = asyncio.Event()
@@ -167,6 +169,7 @@ def create(
         openapi_url=documentation.OPENAPI,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         max_body_size=settings.upload_megabytes * 2**20,
         telemetry={"tracing": False, "metrics": False},
         exception_handlers=error_handlers.HANDLERS,
@@ -205,7 +208,8 @@ def create(
         )
     # Outermost: what is too large, or goes wrong, is answered outside of add_middleware's.
     stack = BodyLimit(application.build_middleware_stack(), settings.upload_megabytes)
-    application.middleware_stack = SecurityHeaders(OriginGuard(stack, settings, host))
+    guarded = OriginGuard(HttpDefaults(stack), settings, host)
+    application.middleware_stack = SecurityHeaders(guarded)
     return application
 
 

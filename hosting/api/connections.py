@@ -11,6 +11,9 @@ HEAD_SECONDS = 20.0
 """Seconds that the head of a request may take, and then the first of its body."""
 BYTES_PER_SECOND = 4096
 """Bytes of a body that give it a second more, but never more than HEAD_SECONDS from then on."""
+KEEP_ALIVE_SECONDS = 75
+"""For which a connection waits for its next request: longer than proxies keep theirs, which else
+would send requests into a closed one."""
 LINGER_SECONDS = 5.0
 """For the rest of a body whose request was answered before all of it had come."""
 
@@ -66,7 +69,9 @@ class Connection(H11Protocol):
             self._timer.cancel()
         is_body = self.conn.their_state is h11.SEND_BODY
         if is_body or self.conn.their_state is h11.IDLE:
-            seconds = LINGER_SECONDS if is_body and self._is_answered else HEAD_SECONDS
+            seconds: float = HEAD_SECONDS
+            if self._is_answered:
+                seconds = LINGER_SECONDS if is_body else KEEP_ALIVE_SECONDS
             self._end = self.loop.time() + seconds
             self._timer = self.loop.call_at(self._end, self._check)
 

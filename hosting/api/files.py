@@ -14,10 +14,11 @@ from starlette.datastructures import UploadFile
 
 from hosting.api.auth import Admitted, Caller
 from hosting.api.context import services_of
+from hosting.api.forms import form_of
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
 from hosting.api.replicate.documents import FileDocument, Page
-from hosting.queue.inputs import Fault
+from hosting.queue.inputs import MOST_LEVELS, Fault, is_too_deep
 from hosting.storage.files import LINKED, OUTPUT, TYPES, file_of_upload
 from hosting.storage.tables import Upload, new_id
 
@@ -53,7 +54,7 @@ async def create_file(request: Request, caller: Admitted) -> FileDocument:
 
     Beyond what one may keep at a time, it is answered 413.
     """
-    async with request.form(max_files=2, max_fields=10) as form:
+    async with form_of(request, max_files=2, max_fields=10) as form:
         content = form.get("content")
         if not isinstance(content, UploadFile):
             raise invalid([Fault("required", "content", "Send a file as the part content")])
@@ -156,8 +157,9 @@ async def _details(part: UploadFile | str) -> dict[str, Any]:
         json.dumps(details, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         details = None
-    if not isinstance(details, dict):
-        raise invalid([Fault("invalid_type", "metadata", "Give a JSON object of up to 64 KiB")])
+    if not isinstance(details, dict) or is_too_deep(details):
+        sentence = f"Give a JSON object of up to 64 KiB, nested at most {MOST_LEVELS} deep"
+        raise invalid([Fault("invalid_type", "metadata", sentence)])
     return details
 
 

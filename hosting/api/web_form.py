@@ -80,11 +80,11 @@ async def prediction(request: Request, prediction_id: str) -> Response:
     if "text/html" in request.headers.get("accept", ""):
         return await page()
     services = services_of(request)
-    is_valid = services.links.is_valid(str(request.url))
-    found = await services.queue.current(prediction_id) if is_valid else None
+    expires = services.links.expiry_of(str(request.url))
+    found = await services.queue.current(prediction_id) if expires else None
     if found is None:
         raise Problem(404, "The link has expired or is not complete, or nothing is there")
-    view = dataclasses.replace(view_of(request), expires=request.query_params["expires"])
+    view = dataclasses.replace(view_of(request), expires=expires)
     shown = await documents.shown(view, found)
     files = {
         name: view.link(link_path(file.path(found.id))) if file.is_stored else file.location

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import httpcore2
 
@@ -23,6 +23,8 @@ MOST_ADDRESSES = 4
 """Addresses of one host that are tried, however many its name has."""
 USER_AGENT = "stable-diffusion-hosting"
 """Sent with downloads, since some sites answer 403 to a client without a name."""
+PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
+"""Characters of a path and a query that stay as they are."""
 REDIRECTS = (301, 302, 303, 307, 308)
 
 LABEL = "(?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -37,7 +39,7 @@ class FetchError(Exception):
 
 
 async def download(
-    url: str, *, largest: int, seconds: float, allowed: Networks = (), redirects: int = 3
+    url: str, *, largest: int, seconds: float, allowed: Networks = (), redirects: int = 10
 ) -> bytes:
     """Return the file at a URL.
 
@@ -98,7 +100,8 @@ def check_url(url: str) -> None:
     """Check a URL's text: whether its host leads to a public address is not looked up.
 
     Taken are `http://` and `https://`, a host's name or its address in the usual form, and a port
-    from 1 to 65535: at most 4,000 characters, all of them printable ASCII, no backslash.
+    from 1 to 65535: at most 4,000 characters, none of control, no backslash. What is not ASCII, and
+    spaces, are percent-encoded in path and query, as browsers do; the host must be ASCII.
 
     Raises:
         FetchError: names the fault.
@@ -115,15 +118,20 @@ def _parsed(url: str) -> httpcore2.URL:
         raise FetchError(
             f"the URL has {len(url):,} characters; give at most {LONGEST_URL_CHARACTERS:,}"
         )
-    if strange := re.search(r"[^!-\[\]-~]", url):
+    url = url.strip(" \t\r\n\f")
+    if strange := re.search(r"[\0-\x1f\x7f-\x9f\\\ud800-\udfff]", url):
         raise FetchError(
-            f"the URL holds the character {strange[0]!a}; give printable ASCII without spaces and "
-            "backslashes, others percent-encoded, and a host's international name as xn--"
+            f"the URL holds the character {strange[0]!a}; give it without control characters and "
+            "backslashes"
         )
     parts = re.fullmatch(r"(https?)://([^/?#]*)([^#]*)(?:#.*)?", url, re.IGNORECASE)
     if parts is None:
         raise FetchError(f"{url[:60]!r} is not a URL that starts with http:// or https://")
     scheme, authority, target = parts[1].lower(), parts[2].lower(), parts[3]
+    if strange := re.search(r"[^!-~]", authority):
+        raise FetchError(
+            f"the URL's host holds the character {strange[0]!a}; give an international name as xn--"
+        )
     if "@" in authority:
         raise FetchError("the URL holds a user name or password; give it without")
     host, port = authority, "443" if scheme == "https" else "80"
@@ -143,14 +151,14 @@ def _parsed(url: str) -> httpcore2.URL:
         scheme=scheme,
         host=host.strip("[]"),
         port=None if port == usual else int(port),
-        target=target if target.startswith("/") else f"/{target}",
+        target=quote(target if target.startswith("/") else f"/{target}", safe=PRINTABLE),
     )
 
 
 def _is_address(host: str) -> bool:
     try:
         if host.startswith("["):
-            return IPv6Address(host[1:-1]).scope_id is None
+            return host.endswith("]") and IPv6Address(host[1:-1]).scope_id is None
         return bool(IPv4Address(host))
     except ValueError:
         return False
@@ -162,7 +170,11 @@ def _host(url: str) -> str:
 
 def _target(url: str, location: bytes) -> str:
     try:
-        return urljoin(url, location.decode("latin-1"))
+        try:
+            text = location.decode()
+        except UnicodeDecodeError:
+            text = location.decode("latin-1")
+        return urljoin(url, text)
     except ValueError:
         raise FetchError(f"{_host(url)} redirects to something that is not a URL") from None
 

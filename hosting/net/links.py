@@ -39,12 +39,25 @@ class Links:
 
     def is_valid(self, url: str) -> bool:
         """Return whether a URL is a link of ours that has not expired, by whatever host."""
+        return self.expiry_of(url) is not None
+
+    def expiry_of(self, url: str) -> str | None:
+        """Return when a link of ours expires, as it says; None when it has, or is none.
+
+        A parameter that is there twice makes it none: who reads the other one must not be misled.
+        """
         parts = urlsplit(url)
-        query = parse_qs(parts.query)
-        expires, given = (query.get(name, [""])[0] for name in ("expires", "signature"))
+        try:
+            query = parse_qs(parts.query, keep_blank_values=True, max_num_fields=10)
+        except ValueError:
+            return None
+        values = [query.get(name, []) for name in ("expires", "signature")]
+        if any(len(value) != 1 for value in values):
+            return None
+        (expires,), (given,) = values
         right = self._signature(parts.path, expires)
         is_ours = hmac.compare_digest(given.encode("utf-8", "replace"), right.encode())
-        return is_ours and time.time() < int(expires)
+        return expires if is_ours and time.time() < int(expires) else None
 
     def _signature(self, path: str, expires: str) -> str:
         text = f"{path}\n{expires}".encode("utf-8", "replace")

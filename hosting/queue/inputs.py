@@ -27,6 +27,8 @@ ASPECT_RATIO_SIDE_PIXELS = 768
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 FILE_SCHEMES = ("http://", "https://", "data:")
+MOST_LEVELS = 20
+"""Of lists and objects within each other, in what is kept of a client's JSON."""
 LONGEST_QUOTE_CHARACTERS = 50
 """Characters of a value that a fault quotes."""
 
@@ -140,6 +142,33 @@ def file_inputs(schema: Mapping[str, Any]) -> set[str]:
         schema: the endpoint's OpenAPI document.
     """
     return {name for name, wanted in _properties(schema).items() if wanted.get("format") == "uri"}
+
+
+def text_inputs(schema: Mapping[str, Any]) -> set[str]:
+    """Return the names of the inputs that are texts of any words.
+
+    Args:
+        schema: the endpoint's OpenAPI document.
+    """
+    return {
+        name
+        for name, wanted in _properties(schema).items()
+        if wanted["type"] == "string" and "enum" not in wanted and "format" not in wanted
+    }
+
+
+def is_known(name: str, schema: Mapping[str, Any]) -> bool:
+    """Return whether an input of a name is read, by the schema's name or an original's."""
+    known_as = RENAMED.get(name, name)
+    return known_as in _properties(schema) or name in (*SIZE_NAMES, "aspect_ratio")
+
+
+def is_too_deep(value: object, levels: int = MOST_LEVELS) -> bool:
+    """Return whether lists and objects lie within each other more than so many levels deep."""
+    if not isinstance(value, list | dict):
+        return False
+    parts = value.values() if isinstance(value, dict) else value
+    return not levels or any(is_too_deep(part, levels - 1) for part in parts)
 
 
 def _properties(schema: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -93,7 +93,7 @@ class Intake:
             else:
                 if data is not None:
                     found[name] = data
-        shown = _shown(new.inputs, names)
+        shown = _shown(new, names)
         faults += _faults_of_json(shown)
         if faults:
             raise InvalidInputs(*faults)
@@ -201,12 +201,13 @@ def _faults_around(new: NewPrediction) -> Iterator[Fault]:
             yield Fault("invalid_url", "webhook", str(error))
 
 
-def _shown(sent: Mapping[str, Any], files: Set[str]) -> dict[str, Any]:
-    """Return the client's inputs as they are kept: data URLs are files beside them.
+def _shown(new: NewPrediction, files: Set[str]) -> dict[str, Any]:
+    """Return the inputs that are known as they are kept: data URLs are files beside them.
 
     Args:
         files: the names of the inputs that are files.
     """
+    sent = {name: value for name, value in new.inputs.items() if inputs.is_known(name, new.schema)}
     shown = dict(sent)
     for name, value in sent.items():
         known_as = inputs.RENAMED.get(name, name)
@@ -222,6 +223,9 @@ def _faults_of_json(shown: Mapping[str, Any]) -> list[Fault]:
     except (ValueError, RecursionError):
         sentence = "The inputs have numbers or characters that JSON and Unicode do not have"
         return [Fault("format", "input", sentence)]
+    if inputs.is_too_deep(shown):
+        sentence = f"The inputs are nested more than {inputs.MOST_LEVELS} levels deep"
+        return [Fault("format", "input", sentence)]
     if size > LARGEST_INPUT_BYTES:
         return [Fault("too_large", "input", "The inputs have more than 1 MiB, files left aside")]
     return []
@@ -235,7 +239,7 @@ def _decoded(url: str) -> bytes:
     if not head.lower().endswith(";base64"):
         return unquote_to_bytes(text)
     try:
-        return base64.b64decode(unquote_to_bytes(text), validate=True)
+        return base64.b64decode(b"".join(unquote_to_bytes(text).split()), validate=True)
     except (binascii.Error, ValueError):
         raise fetch.FetchError("The data URL is not in base64, as it says") from None
 

@@ -27,7 +27,7 @@ Work = Callable[Concatenate[Session, Given], Result]
 """The work of one transaction."""
 
 THREADS = 8
-"""Transactions, and so connections, at the same time. SQLite lets one of them write."""
+"""Transactions at the same time that write, and as many that read; each has a connection."""
 
 
 class DatabaseError(ValueError):
@@ -53,7 +53,7 @@ class Database:
         try:
             if isinstance(where, Path):
                 where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._engine = connection.connect(where, THREADS)
+            self._engine = connection.connect(where, 2 * THREADS)
             try:
                 migrate(self._engine, Base.metadata)
             except BaseException:
@@ -64,7 +64,9 @@ class Database:
         except (SQLAlchemyError, OSError, ValueError) as error:
             reason = connection.reason(error, where)
             raise DatabaseError(f"{connection.shown(where)} can't be used: {reason}") from None
+        # Who reads does not wait for those who wait to write.
         self._threads = ThreadPoolExecutor(THREADS, "database")
+        self._reading_threads = ThreadPoolExecutor(THREADS, "database-reader")
         self._writers = sessionmaker(self._engine, expire_on_commit=False)
         self._readers = sessionmaker(connection.for_readers(self._engine), expire_on_commit=False)
 
@@ -76,7 +78,8 @@ class Database:
         Raises:
             Unavailable: when the database can't do it now. So do the others, but `write_surely`.
         """
-        return await self._beside(partial(self.write_now, work, *arguments, **options))
+        call = partial(self.write_now, work, *arguments, **options)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def read(
         self, work: Work[Given, Result], *arguments: Given.args, **options: Given.kwargs
@@ -87,7 +90,7 @@ class Database:
             with _asking(), self._readers.begin() as session:
                 return work(session, *arguments, **options)
 
-        return await self._beside(look)
+        return await asyncio.get_running_loop().run_in_executor(self._reading_threads, look)
 
     def write_now(
         self, work: Work[Given, Result], *arguments: Given.args, **options: Given.kwargs
@@ -110,10 +113,8 @@ class Database:
     def close(self) -> None:
         """Close its connections."""
         self._threads.shutdown()
+        self._reading_threads.shutdown()
         self._engine.dispose()
-
-    async def _beside(self, call: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
 @contextmanager

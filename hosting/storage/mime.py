@@ -17,6 +17,8 @@ def picture_type(data: bytes) -> str | None:
         (b"BM", "image/bmp"),
         (b"II*\0", "image/tiff"),
         (b"MM\0*", "image/tiff"),
+        (b"II+\0", "image/tiff"),  # of more than 4 GiB, or so its writer thought
+        (b"MM\0+", "image/tiff"),
     ):
         if data.startswith(start):
             return mime_type

@@ -21,11 +21,12 @@ from hosting.api.auth import Admitted
 from hosting.api.deepinfra import documents
 from hosting.api.deepinfra.documents import InferenceDocument
 from hosting.api.deepinfra.errors import ROOT
+from hosting.api.forms import FORM_TYPES, form_of
 from hosting.api.problems import Problem, invalid
 from hosting.api.schemas import running_schema
 from hosting.prediction import Prediction
 from hosting.published_models import Model
-from hosting.queue.inputs import Fault
+from hosting.queue.inputs import RENAMED, Fault, file_inputs, text_inputs
 from hosting.queue.intake import NewPrediction
 from hosting.states import Status
 from hosting.storage import mime
@@ -61,7 +62,8 @@ async def infer(owner: str, name: str, request: Request, caller: Admitted) -> In
     """
     model = _model(owner, name)
     services = caller.services
-    inputs = await _inputs(request)
+    schema = running_schema(services.endpoints, model)
+    inputs = await _inputs(request, schema)
     webhook = inputs.pop("webhook", None) or None
     faults = []
     if webhook is not None and not isinstance(webhook, str):
@@ -74,7 +76,7 @@ async def infer(owner: str, name: str, request: Request, caller: Admitted) -> In
         token=caller.token,
         model=model,
         version=published_models.version_of(model),
-        schema=running_schema(services.endpoints, model),
+        schema=schema,
         inputs=inputs,
         base=caller.view.base,
         hosts=caller.view.hosts,
@@ -106,19 +108,21 @@ def _model(owner: str, name: str) -> Model:
     return found
 
 
-async def _inputs(request: Request) -> dict[str, Any]:
+async def _inputs(request: Request, schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return the inputs that were sent, by name; files as data URLs.
+
+    What a part of a form is, the schema says and not how it travels: a text may come as a file,
+    and what is left empty is left out, where it is no text.
 
     Raises:
         Problem: when it is neither a JSON object nor a form.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        async with request.form(max_files=4, max_fields=50, max_part_size=2**27) as form:
-            return {
-                name: await _data_url(part) if isinstance(part, UploadFile) else part
-                for name, part in form.items()
-            }
+    if kind in FORM_TYPES:
+        limits = {"max_files": 20, "max_fields": 50, "max_part_size": 2**27}
+        async with form_of(request, **limits) as form:
+            parts = {name: await _part(name, part, schema) for name, part in form.items()}
+        return {name: part for name, part in parts.items() if part is not None}
     try:
         document = json.loads(await request.body())
     except (ValueError, RecursionError):
@@ -128,10 +132,26 @@ async def _inputs(request: Request) -> dict[str, Any]:
     return dict(document)
 
 
-async def _data_url(part: UploadFile) -> str:
+async def _part(name: str, part: UploadFile | str, schema: Mapping[str, Any]) -> str | None:
+    """Return a part of a form as the schema means it; None for one that was left empty.
+
+    Raises:
+        Problem: when a file is given where a text belongs, and is none.
+    """
+    known_as = RENAMED.get(name, name)
+    if isinstance(part, str):
+        is_text = known_as in text_inputs(schema)
+        return part if part or is_text else None
     data = await part.read()
-    kind = mime.picture_type(data) or "application/octet-stream"
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    if known_as in file_inputs(schema):
+        if not data and not part.filename:
+            return None
+        kind = mime.picture_type(data) or "application/octet-stream"
+        return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise invalid([Fault("invalid_type", f"input.{name}", "Give a text in UTF-8")]) from None
 
 
 def _failure(prediction: Prediction) -> Problem:

@@ -306,3 +306,34 @@ def test_who_hangs_up_cancels_it(one: Front, cog: CogServer) -> None:
     with pytest.raises(httpx2.ReadTimeout):
         one.client.post(PATH, json={"prompt": "endless 2"}, timeout=1)
     wait_until(lambda: cog.runs_of("endless 2") and cog.runs_of("endless 2")[0].cancelled)
+
+
+def test_the_schema_says_what_a_part_of_a_form_is_and_not_how_it_travels(one: Front) -> None:
+    parts = {
+        "prompt": ("prompt.txt", "ein grüner Fuchs".encode(), "text/plain"),
+        "seed": ("", b"7", "application/octet-stream"),
+        "image": ("cat.png", CAT, "image/png"),
+    }
+    as_files = one.client.post(PATH, files=parts)
+    as_text = one.client.post(
+        PATH,
+        data={"prompt": "ein grüner Fuchs", "seed": "7"},
+        files={"image": ("cat.png", CAT, "image/png")},
+    )
+    assert as_files.status_code == as_text.status_code == 200, as_files.text
+    assert as_files.json()["images"] == as_text.json()["images"]
+    assert as_files.json()["seed"] == 7
+
+
+def test_what_is_left_empty_in_a_form_is_left_out(one: Front) -> None:
+    empty = {"prompt": "fox", "seed": "", "guidance_scale": "", "scheduler": ""}
+    chosen_nothing = {"image": ("", b"", "application/octet-stream")}
+    answer = one.client.post(PATH, data=empty, files=chosen_nothing)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["images"]
+
+
+def test_a_file_that_is_no_text_is_no_prompt(one: Front) -> None:
+    answer = one.client.post(PATH, files={"prompt": ("a.bin", b"\xff\xfe\xfd", "text/plain")})
+    assert answer.status_code == 422
+    assert "Give a text in UTF-8" in answer.text

@@ -112,15 +112,45 @@ def test_an_input_is_an_attachment_too(one: Front, ann: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["in-image", "../../uploads/a", "out-0.png", 7])
-def test_an_object_that_a_client_sends_is_shown_as_it_is(
+def test_an_object_that_looks_like_ours_for_files_leads_to_no_file(
     one: Front, ann: dict[str, str], name: object
 ) -> None:
     sent = {"file": name}
     inputs = {"prompt": "fox", "image": data_url(pixels("image", 1)), "other": sent}
     answer = one.client.post(f"/v1/models/{MODEL}/predictions", json={"input": inputs}, headers=ann)
     shown = answer.json()["input"]
-    assert shown["other"] == sent
+    assert shown.keys() == {"prompt", "image"}
     assert "/files/predictions/" in shown["image"]
+
+
+@pytest.mark.parametrize("depth", [21, 255, 5000])
+def test_metadata_too_deep_to_be_shown_is_refused(
+    one: Front, ann: dict[str, str], depth: int
+) -> None:
+    parts = {"content": ("a", b"data", "a/b")}
+    deep = "[" * depth + "]" * depth
+    answer = one.client.post(
+        "/v1/files", files=parts, data={"metadata": f'{{"a": {deep}}}'}, headers=ann
+    )
+    assert answer.status_code == 422
+    assert one.client.get("/v1/files", headers=ann).status_code == 200
+
+
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "utf-7", "unicode_escape", "none"])
+def test_a_form_is_utf_8_whatever_it_says(one: Front, ann: dict[str, str], charset: str) -> None:
+    name = "füx\\ud83d +2D0-".encode()
+    body = b"".join(
+        [
+            b'--b\r\nContent-Disposition: form-data; name="content"; filename="',
+            name,
+            b'"\r\nContent-Type: image/png\r\n\r\ndata\r\n--b--\r\n',
+        ]
+    )
+    kind = f"multipart/form-data; charset={charset}; boundary=b"
+    headers = {**ann, "content-type": kind}
+    answer = one.client.post("/v1/files", content=body, headers=headers)
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["name"] == name.decode()
 
 
 def test_what_was_drawn_is_shown(one: Front, ann: dict[str, str]) -> None:

@@ -278,18 +278,13 @@ HOSTILE = [
     "http://example.com%2f@127.0.0.1/",
     "http://example.com\x00/",
     "http://example.com\x00.localhost:PORT/",
-    " http://example.com/",
-    "http://example.com/ ",
     "http://exam\tple.com/",
     "ht\ntp://example.com/",
     "http://example.com/\r\nX-Injected: yes",
-    "http://example.com/a b",
     "http://example.com/\x7f",
-    "http://example.com/\u2028",
     "http://example\u200b.com/",
     "http://example\u00ad.com/",
     "http://exämple.com/",
-    "http://example.com/ä.png",
     "http://ｅxample.com/",
     "http://example℀com/",
     "http://example.com\ud800/",
@@ -355,7 +350,7 @@ def test_the_canary_would_sing(server: Server, network: Network) -> None:
         ("http://[fe80::1%25eth0]/", "host '[fe80::1%25eth0]' is neither a name nor an address"),
         ("http://127.1/", "host '127.1' is neither a name nor an address"),
         ("http://example.com/" + "a" * 4000, "4,019 characters; give at most 4,000"),
-        ("http://example.com/\n", r"the character '\n'"),
+        ("http://example.com/\na", r"the character '\n'"),
         ("http://bücher.example/", r"the character '\xfc'"),
     ],
 )
@@ -511,14 +506,37 @@ def test_redirects_are_followed(server: Server, status: int) -> None:
     assert download(f"{server.url}/a/b") == b"here"
     assert "127.0.0.1 redirects more than 2 times" in refusal(f"{server.url}/a/b", redirects=2)
     server.redirect("/f", f"//127.0.0.1:{server.port}/g", status)
-    assert "more than 3 times" in refusal(f"{server.url}/a/b")
+    assert "more than 3 times" in refusal(f"{server.url}/a/b", redirects=3)
 
 
 def test_a_loop_of_redirects_ends(server: Server) -> None:
     server.redirect("/a", "/b")
     server.redirect("/b", "/a")
-    assert "redirects more than 3 times" in refusal(f"{server.url}/a")
-    assert len(server.requests) == 4
+    assert "redirects more than 10 times" in refusal(f"{server.url}/a")
+    assert len(server.requests) == 11
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ("/a b.png", "/a%20b.png"),
+        ("/ä ö.png?q=ü", "/%C3%A4%20%C3%B6.png?q=%C3%BC"),
+        ("/100%25 sure", "/100%25%20sure"),
+        ("/狐.png#part", "/%E7%8B%90.png"),
+        ("/\u2028", "/%E2%80%A8"),
+        ("/a?b=c%26d&e=[1]", "/a?b=c%26d&e=[1]"),
+    ],
+)
+def test_what_is_not_ascii_is_percent_encoded_as_browsers_do(
+    server: Server, asked: str, sent: str
+) -> None:
+    server.answers[sent] = [answer(b"here")]
+    assert download(f"{server.url}{asked}") == b"here"
+    assert download(f"\n {server.url}{asked} ") == b"here"
+    server.answers["/moved"] = [
+        f"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: {asked}\r\n\r\n".encode()
+    ]
+    assert download(f"{server.url}/moved") == b"here"
 
 
 @pytest.mark.parametrize(
@@ -538,7 +556,6 @@ def test_a_loop_of_redirects_ends(server: Server) -> None:
         "data:text/plain,x",
         "http://[::1/",
         "http://example.com:0/",
-        "/\xe4",
         "/" + "a" * 4000,
     ],
 )

@@ -1,0 +1,102 @@
+"""HTTP as proxies, monitors and link previews expect it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.front import Front, front
+from tools.fake_cog import CogServer, data_url, pixels
+
+MODEL = "stability-ai/stable-diffusion-img2img"
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    with CogServer().served() as cog:
+        settings = {"public_url": "https://draw.example"}
+        with front(tmp_path_factory.mktemp("front"), cog, **settings) as one:
+            yield one
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/health", "/health-check", "/v1/models", "/openapi.json", "/form/main.js", "/docs"],
+)
+def test_head_is_answered_as_get_without_the_body(one: Front, path: str) -> None:
+    whole, head = one.client.get(path), one.client.head(path)
+    assert (head.status_code, head.content) == (whole.status_code, b"") == (200, b"")
+    assert head.headers["content-type"] == whole.headers["content-type"]
+
+
+def test_head_is_answered_for_files_and_streams_and_what_is_not_there(one: Front) -> None:
+    body = {"input": {"prompt": "fox", "image": data_url(pixels("image", 1))}}
+    made = one.client.post(
+        f"/v1/models/{MODEL}/predictions", json=body, headers={"prefer": "wait"}
+    ).json()
+    (output,) = made["output"]
+    path = output.removeprefix("https://draw.example")
+    assert one.client.head(path).headers["content-type"] == "image/png"
+    stream = one.client.head(f"/v1/predictions/{made['id']}/stream")
+    assert (stream.status_code, stream.content) == (200, b"")
+    assert one.client.head("/v1/predictions/none").status_code == 404
+    assert one.client.head("/nothing").status_code == 404
+
+
+def test_a_slash_at_the_end_changes_nothing_and_redirects_nowhere(one: Front) -> None:
+    for path in ("/v1/models", "/health", f"/v1/models/{MODEL}"):
+        answer = one.client.get(f"{path}/", follow_redirects=False)
+        assert (answer.status_code, answer.json()) == (200, one.client.get(path).json())
+    body = {"input": {"prompt": "fox"}}
+    made = one.client.post(f"/v1/models/{MODEL}/predictions/", json=body, follow_redirects=False)
+    assert made.status_code == 201
+
+
+def test_a_link_can_not_be_made_to_last(one: Front) -> None:
+    body = {"input": {"prompt": "fox"}}
+    made = one.client.post(
+        f"/v1/models/{MODEL}/predictions", json=body, headers={"prefer": "wait"}
+    ).json()
+    path = made["urls"]["web"].removeprefix("https://draw.example")
+    assert one.client.get(path).status_code == 200
+    for more in ("&expires=99999999999", "&expires=abc", "&expires="):
+        assert one.client.get(path + more).status_code == 404
+
+
+@pytest.mark.parametrize("depth", [21, 255, 900])
+def test_inputs_too_deep_to_be_shown_spoil_no_list(one: Front, depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    for name in ("prompt", "unknown"):
+        body = f'{{"input": {{"prompt": "fox", "{name}": {deep}}}}}'.encode()
+        headers = {"content-type": "application/json"}
+        answer = one.client.post(f"/v1/models/{MODEL}/predictions", content=body, headers=headers)
+        assert answer.status_code == (201 if name == "unknown" else 422)
+        assert "unknown" not in answer.json().get("input", {})
+        assert one.client.get("/v1/predictions").status_code == 200
+
+
+@pytest.mark.parametrize("image", ["http://[::1:1/", "http://[::1/", "http://[/", "http://[::1]x/"])
+def test_a_bracket_that_nobody_closes_is_a_fault_of_the_address(one: Front, image: str) -> None:
+    for inputs in ({"image": image}, {"image": data_url(pixels("image", 1))}):
+        body = {"input": {"prompt": "fox", **inputs}, "webhook": image}
+        answer = one.client.post(f"/v1/models/{MODEL}/predictions", json=body)
+        assert answer.status_code == 422
+        assert "webhook" in answer.text
+
+
+def test_base64_may_come_in_lines_and_with_spaces(one: Front) -> None:
+    url = data_url(pixels("image", 1))
+    head, _, text = url.partition(",")
+    lines = "\r\n".join(text[i : i + 60] for i in range(0, len(text), 60))
+    for spaced in (f"{head}, {lines}\n", f"{head},{text[:20]}%20{text[20:]}"):
+        body = {"input": {"prompt": "fox", "image": spaced}}
+        answer = one.client.post(f"/v1/models/{MODEL}/predictions", json=body)
+        assert answer.status_code == 201, answer.text
+
+
+@pytest.mark.parametrize("cursor", ["n0", "o0", "n-1", "x", "o" + "9" * 19, "", "\0"])
+def test_a_bad_cursor_is_no_error_of_ours(one: Front, cursor: str) -> None:
+    answer = one.client.get("/v1/predictions", params={"cursor": cursor})
+    assert answer.status_code < 500
+    assert one.client.get("/v1/files", params={"cursor": cursor}).status_code < 500
