@@ -329,7 +329,7 @@ def test_a_checkpoint_with_other_input_channels_is_refused(
     tmp_path: Path, drawing: Tensors
 ) -> None:
     drawing["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(32, 8, 3, 3)
-    with pytest.raises(CheckpointError, match=r"takes 8 channels: give .* drawing \(4\)"):
+    with pytest.raises(CheckpointError, match=r"takes 8 channels: give .* text to image \(4\)"):
         checkpoints.examine(write(tmp_path / "a.safetensors", drawing))
 
 
