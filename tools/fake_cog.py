@@ -31,6 +31,8 @@ FAILURES = {
     "nsfw": ("nsfw", _FLAGGED),
     "nsfw as before": (None, _FLAGGED),
     "err": (None, "ArithmeticError: no picture came out"),
+    "disk": (None, "OSError: [Errno 28] No space left on device: '/tmp/out-0.png'"),
+    "quoted": ("inputs", "InputError: prompt: 'OSError: [Errno 28]' is not allowed"),
 }
 """The metric `failure` and the error of predictions that fail."""
 BROKEN_PIPE = "Failed to send request: Failed to send on slot socket: Broken pipe (os error 32)"

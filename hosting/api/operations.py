@@ -12,12 +12,15 @@ from hosting.queue import metrics
 from hosting.states import UNFINISHED, State, Status
 from hosting.storage.database import Unavailable
 
+LEAST_FREE_BYTES = 16 * 2**20
+"""Of the disk with DATA: with less, no picture can be taken or kept, and `/health` says so."""
+
 routes = APIRouter(tags=["operations"])
 
 
 @routes.get("/health", response_model=None)
 async def health(request: Request) -> Response:
-    """Return the state of the front, its database and each endpoint; 503 if nothing can run."""
+    """Return the state of front, database, disk and endpoints; 503 if nothing can run."""
     services = services_of(request)
     queue: dict[Status, int] | None = None
     try:
@@ -39,11 +42,14 @@ async def health(request: Request) -> Response:
         }
         for one in services.endpoints
     ]
-    is_well = queue is not None and any(one.status is State.READY for one in services.endpoints)
+    has_space = services.files.free_bytes() >= LEAST_FREE_BYTES
+    is_ready = any(one.status is State.READY for one in services.endpoints)
+    is_well = queue is not None and has_space and is_ready
     document = {
         "status": "ok" if is_well else "unavailable",
         "front": "stopping" if services.queue.is_stopping else "ok",
         "database": "ok" if queue is not None else "unavailable",
+        "disk": "ok" if has_space else "full",
         "queue": queue,
         "endpoints": endpoints,
     }

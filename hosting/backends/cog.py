@@ -22,6 +22,10 @@ PREFIXES = re.compile(
 )
 """Cog's prefixes before the predictor's sentence. The kind of failure
 the predictor says by a metric; of one that does not, the error's name in this prose does."""
+DISK_FULL = re.compile(
+    r"^(?:Prediction failed: |Async prediction failed: )+(?:OSError:? )?\[Errno (?:28|122)\]"
+)
+"""Cog's sentence where the worker could not write a file: no space, or no quota, is left."""
 KINDS = {"Input": FailureKind.INPUTS, "Nsfw": FailureKind.NSFW}
 FAILURE = "failure"
 """The metric by which the predictor says why it fails: a FailureKind."""
@@ -37,6 +41,10 @@ class Unreachable(Exception):
 
 class Died(Exception):
     """The endpoint, or its worker, went down while it ran the prediction."""
+
+
+class DiskFull(Exception):
+    """The disk of the endpoint's machine is full, which is no fault of the prediction."""
 
 
 class Refused(Exception):
@@ -163,6 +171,7 @@ def _completed(data: dict[str, Any], failure: object) -> dict[str, Any]:
 
     Raises:
         Died: when the error is not the prediction's but the endpoint's.
+        DiskFull: when the endpoint's disk is.
         Unreachable: when the prediction never came to the worker.
     """
     if data.get("status") not in FINISHED:
@@ -172,6 +181,8 @@ def _completed(data: dict[str, Any], failure: object) -> dict[str, Any]:
     data = {**data, "status": status, "metrics": metrics, "failure": None}
     if status is not Status.FAILED:
         return {**data, "error": None}
+    if DISK_FULL.match(error):
+        raise DiskFull(error)
     if prefix := PREFIXES.match(error):
         known = KINDS.get(prefix["kind"], FailureKind.INTERNAL)
         kind = next((one for one in FailureKind if one == failure), known)

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from hosting import log
-from hosting.backends.cog import Busy, Died, Refused, Unreachable
+from hosting.backends.cog import Busy, Died, DiskFull, Refused, Unreachable
 from hosting.backends.endpoints import Endpoint
 from hosting.prediction import Crashed, Ended, Outcome, Prediction, Requeued
 from hosting.queue.changes import Changes
@@ -177,7 +177,7 @@ class Run:
         match outcome:
             case Ended(status, error):
                 log.info(status, reason=error, **about)
-            case Requeued(reason) if isinstance(fault, (OSError, Unavailable)):
+            case Requeued(reason) if isinstance(fault, (OSError, Unavailable, DiskFull)):
                 log.warning("back to the queue", reason=reason, **about)
             case Requeued(reason):
                 log.info("back to the queue", reason=reason, **about)
@@ -201,7 +201,7 @@ def outcome_of(fault: Exception, timings: Timings) -> Outcome:
         case FileNotFoundError():
             error = "The files of its inputs are gone"
             return Ended(Status.FAILED, error, FailureKind.INTERNAL)
-        case OSError() | Unavailable():  # the disk is full, the database locked
+        case OSError() | Unavailable() | DiskFull():  # or the database is locked
             return Requeued(str(fault), timings.disk_retry_seconds)
         case _:  # a fault of ours, or of Cog's, must not lose the prediction
             return Crashed(repr(fault))

@@ -164,6 +164,10 @@ class Files:
         """Return pictures of a prediction as data URLs."""
         return [self.data_url(file_of_prediction(prediction_id, name)) for name in names]
 
+    def free_bytes(self) -> int:
+        """Return the bytes that the disk has room for."""
+        return shutil.disk_usage(self._folder).free
+
     def write(self, name: str, data: bytes) -> None:
         """Write a file: whole, and on the disk, or not at all."""
         path = self.path(name)

@@ -123,9 +123,9 @@ def test_a_method_that_is_none_here_is_a_problem(one: Front) -> None:
         b'"text"',
         b"\xff\xfe",
         b'{"input": {"prompt": "fox", "guidance_scale": NaN}, "model": "a/b"}',
-        b'{"input": {"prompt": "fox", "other": NaN}, "model": "a/b"}',
-        b'{"input": {"prompt": "fox", "other": -Infinity}, "model": "a/b"}',
-        b'{"input": {"prompt": "fox", "other": 1e999}, "model": "a/b"}',
+        b'{"input": {"prompt": "fox", "strength": NaN}, "model": "a/b"}',
+        b'{"input": {"prompt": "fox", "strength": -Infinity}, "model": "a/b"}',
+        b'{"input": {"prompt": "fox", "strength": 1e999}, "model": "a/b"}',
         b'{"input": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'{"input": {"x": ' + b"[" * 900 + b"]" * 900 + b'}, "model": "a/b"}',
         b'{"input": {"prompt": "\\ud800"}, "model": "a/b"}',
@@ -240,6 +240,7 @@ def test_health_tells_of_everything(one: Front, cog: CogServer) -> None:
         "status": "ok",
         "front": "ok",
         "database": "ok",
+        "disk": "ok",
         "queue": {"starting": 0, "processing": 0},
         "endpoints": [
             {

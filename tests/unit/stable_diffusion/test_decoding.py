@@ -63,8 +63,8 @@ def from_srgb(colour: tuple[int, int, int], profile: bytes) -> tuple[int, int, i
         renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
     )
     assert there is not None
-    values: Any = there.getpixel((0, 0))
-    return values
+    red, green, blue = numpy.asarray(there)[0, 0].tolist()
+    return red, green, blue
 
 
 # Colours

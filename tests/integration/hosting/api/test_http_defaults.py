@@ -15,8 +15,8 @@ MODEL = "stability-ai/stable-diffusion-img2img"
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     with CogServer().served() as cog:
-        settings = {"public_url": "https://draw.example"}
-        with front(tmp_path_factory.mktemp("front"), cog, **settings) as one:
+        folder = tmp_path_factory.mktemp("front")
+        with front(folder, cog, public_url="https://draw.example") as one:
             yield one
 
 

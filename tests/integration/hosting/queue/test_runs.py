@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hosting.states import FailureKind, Status
 from hosting.storage.files import Files
-from tests.support.front import Queue, in_queue, until
+from tests.support.front import QUICK, Queue, in_queue, until
 from tools.fake_cog import CogServer, pixels
 
 pytestmark = pytest.mark.usefixtures("everywhere")
@@ -110,6 +111,28 @@ def test_one_that_never_gets_an_answer_fails_in_the_end(
         assert "3 times isolated" in (done.error or "")
 
     assert len(cog.runs) == 4
+
+
+def test_a_workers_disk_that_was_full_is_tried_again(tmp_path: Path, cog: CogServer) -> None:
+    cog.tell("fox", *["disk"] * 6, "succeed")
+
+    @in_queue(tmp_path, cog, timings=replace(QUICK, disk_retry_seconds=0.05))
+    async def _(queue: Queue) -> None:
+        (done,) = await queue.over(await queue.ask("fox"))
+        assert (done.status, done.crashes, done.error) == ("succeeded", 0, None)
+
+    assert len(cog.runs) == 7
+
+
+def test_a_sentence_that_only_quotes_a_full_disk_is_the_clients_fault(
+    tmp_path: Path, cog: CogServer
+) -> None:
+    cog.tell("fox", "quoted")
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        (done,) = await queue.over(await queue.ask("fox"))
+        assert (done.status, done.failure) == ("failed", FailureKind.INPUTS)
 
 
 def test_a_disk_that_was_full_is_tried_again(
