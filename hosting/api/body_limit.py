@@ -1,15 +1,22 @@
-"""A body that is too large is refused in our words."""
+"""Bodies that are too large, or have too many values, are refused in our words."""
 
 from __future__ import annotations
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hosting.api.problems import Problem
 
+MOST_JSON_VALUES = 500_000
+"""Values that a JSON body may have, counted by their separators: each takes some hundred bytes of
+memory, and all are parsed while nobody else is served."""
+
 
 class BodyLimit:
     """Answers with a problem where the framework has refused a body in words of its own.
+
+    JSON of too many values is refused here, before it is parsed.
 
     Args:
         megabytes: MiB that a body may have. It is the framework that counts them.
@@ -22,17 +29,31 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
         is_replaced = False
+        values = 0
+        kind = Headers(scope=scope).get("content-type", "") if scope["type"] == "http" else ""
+        is_form = kind.lower().startswith("multipart/")
+
+        async def receive_counted() -> Message:
+            nonlocal values
+            message = await receive()
+            if message["type"] == "http.request" and not is_form:
+                body: bytes = message.get("body", b"")
+                values += sum(map(body.count, (b",", b"[", b"{")))
+                if values > MOST_JSON_VALUES:
+                    raise HTTPException(413, f"The body has more than {MOST_JSON_VALUES} values")
+            return message
 
         async def send_ours(message: Message) -> None:
             nonlocal is_replaced
             if is_replaced:
                 return
             if message["type"] == "http.response.start" and message["status"] == 413:
-                kind = Headers(raw=message["headers"]).get("content-type")
-                is_replaced = kind != Problem.MEDIA_TYPE
+                answered = Headers(raw=message["headers"]).get("content-type")
+                is_ours = answered == Problem.MEDIA_TYPE or values > MOST_JSON_VALUES
+                is_replaced = not is_ours
             if is_replaced:
                 await Problem(413, self._detail).response()(scope, receive, send)
             else:
                 await send(message)
 
-        await self._app(scope, receive, send_ours)
+        await self._app(scope, receive_counted, send_ours)

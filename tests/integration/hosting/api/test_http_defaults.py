@@ -100,3 +100,18 @@ def test_a_bad_cursor_is_no_error_of_ours(one: Front, cursor: str) -> None:
     answer = one.client.get("/v1/predictions", params={"cursor": cursor})
     assert answer.status_code < 500
     assert one.client.get("/v1/files", params={"cursor": cursor}).status_code < 500
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/predictions", "/predictions", "/v1/inference/stabilityai/stable-diffusion-2-1"]
+)
+def test_json_of_too_many_values_is_refused_before_it_is_parsed(one: Front, path: str) -> None:
+    body = b'{"input": {"prompt": "fox", "x": [' + b"[]," * 400_000 + b"[]]}}"
+    answer = one.client.post(path, content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 413
+    assert "more than 500000 values" in answer.text
+
+
+def test_a_prompt_of_nothing_but_commas_is_no_attack(one: Front) -> None:
+    body = {"input": {"prompt": "," * 100_000, "negative_prompt": "[{" * 50_000}}
+    assert one.client.post(f"/v1/models/{MODEL}/predictions", json=body).status_code == 201
