@@ -128,7 +128,8 @@ async def get_file_content(name: str, request: Request) -> Response:
         path = files.path(name)
     except ValueError:
         raise gone from None
-    if not files.is_there(name):
+    owner = await services.store.tokens.owner_of(name)
+    if not files.is_there(name) or (owner and await services.store.tokens.is_revoked(owner)):
         raise gone
     ours = OUTPUT.fullmatch(name)
     headers = {"cross-origin-resource-policy": "cross-origin"}

@@ -82,7 +82,7 @@ async def prediction(request: Request, prediction_id: str) -> Response:
     services = services_of(request)
     expires = services.links.expiry_of(str(request.url))
     found = await services.queue.current(prediction_id) if expires else None
-    if found is None:
+    if found is None or await services.store.tokens.is_revoked(found.token_id):
         raise Problem(404, "The link has expired or is not complete, or nothing is there")
     view = dataclasses.replace(view_of(request), expires=expires)
     shown = await documents.shown(view, found)

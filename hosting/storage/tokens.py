@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from hosting.storage.database import lock
-from hosting.storage.tables import Token
+from hosting.storage.tables import PredictionRow, Token, Upload
 
 LOCAL = "local"
 """The id and the name of whoever is on this machine, as long as no token was ever made."""
@@ -75,6 +75,19 @@ def find(session: Session, text: str | None) -> Token | None:
         return None
     known = Token.hash == _hash(text)
     return session.scalar(select(Token).where(known, Token.revoked_at.is_(None)))
+
+
+def is_revoked(session: Session, token_id: str) -> bool:
+    """Return whether a token was revoked: then its links lead nowhere either."""
+    revoked = select(Token.id).where(Token.id == token_id, Token.revoked_at.is_not(None))
+    return session.scalar(revoked) is not None
+
+
+def owner_of(session: Session, path: str) -> str | None:
+    """Return the id of the token whose file has a path, such as `uploads/<id>`; None: nobody's."""
+    kind, _, rest = path.partition("/")
+    owned = Upload if kind == "uploads" else PredictionRow
+    return session.scalar(select(owned.token_id).where(owned.id == rest.partition("/")[0]))
 
 
 def _hash(text: str) -> str:

@@ -127,7 +127,9 @@ async def stream_prediction(
     Its URL, in the prediction's `urls`, needs no token for a time.
     """
     services = services_of(request)
-    if not services.links.is_valid(str(request.url)):
+    found = await services.queue.current(prediction_id)
+    is_revoked = found and await services.store.tokens.is_revoked(found.token_id)
+    if is_revoked or not services.links.is_valid(str(request.url)):
         prediction_id = (await _own(await caller_of(request), prediction_id)).id
     return event_stream.response(stream.events(view_of(request), prediction_id, last_event_id))
 

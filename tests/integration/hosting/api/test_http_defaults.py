@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from hosting.storage import tokens
 from tests.support.front import Front, front
 from tools.fake_cog import CogServer, data_url, pixels
 
@@ -62,6 +64,25 @@ def test_a_link_can_not_be_made_to_last(one: Front) -> None:
     assert one.client.get(path).status_code == 200
     for more in ("&expires=99999999999", "&expires=abc", "&expires="):
         assert one.client.get(path + more).status_code == 404
+
+
+def test_the_links_of_a_revoked_token_end(tmp_path: Path) -> None:
+    with CogServer().served() as cog, front(tmp_path, cog) as one:
+        ada = one.token("ada")
+        body = {"input": {"prompt": "fox"}}
+        path = f"/v1/models/{MODEL}/predictions"
+        made = one.client.post(path, json=body, headers={**ada, "prefer": "wait"}).json()
+        sent = one.client.post("/v1/files", files={"content": ("a", b"data", "a/b")}, headers=ada)
+        links = [
+            made["urls"]["web"],
+            made["urls"]["stream"],
+            sent.json()["urls"]["download"],
+        ]
+        listed = one.client.get(f"/v1/predictions/{made['id']}", headers=ada).json()
+        links += listed["output"]
+        assert [one.client.get(link).status_code for link in links] == [200] * 4
+        one.database.write_now(tokens.revoke, "ada")
+        assert [one.client.get(link).status_code for link in links] == [404, 401, 404, 404]
 
 
 @pytest.mark.parametrize("depth", [21, 255, 900])
