@@ -245,10 +245,13 @@ class Predictor(BasePredictor):
         if image and mask and image.size != mask.size:
             sizes = [f"{one.width} × {one.height}" for one in (mask, image)]
             notes.append(f"mask: its {sizes[0]} pixels were fitted like the image's {sizes[1]}")
+        if mask and not isinstance(mask, Path) and mask.getextrema()[1] < 128:
+            notes.append("mask: nothing in it is white, so nothing is repainted")
         for name in ("prompt", "negative_prompt"):
             text = values.get(name)
             if values.get("use_compel") is True and isinstance(text, str):
                 attempt(prompts.parse, name, text)
+                notes += prompts.notes_on(name, text)
         return Request.of(values, faults, notes)
 
 

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, ImageChops, ImageCms, PngImagePlugin
 
 from stable_diffusion.decoding import decode
 from stable_diffusion.request import SIZES
@@ -41,15 +41,25 @@ def read_mask(source: object, notes: list[str]) -> Image.Image:
 
     Args:
         source: as that of an image.
-        notes: takes a sentence where the file is not greyscale.
+        notes: takes a sentence where the file has more than greys.
 
     Raises:
         InputError: when it is no readable picture of the formats taken.
     """
     picture, mode = decode("mask", source, as_numbers=True)
-    if mode not in ("1", "L"):
+    if _has_more_than_greys(picture):
         notes.append(f"mask: its mode {mode} was read as greyscale, its transparent parts as black")
     return _flattened(picture, "black").convert("L")
+
+
+def _has_more_than_greys(picture: Image.Image) -> bool:
+    """Return whether greyscale loses something of a picture: colours, or transparency."""
+    if picture.mode == "L":
+        return False
+    if picture.mode in ("LA", "RGBA") and picture.getchannel("A").getextrema() != (255, 255):
+        return True
+    red, green, blue = picture.convert("RGB").split()
+    return any(ImageChops.difference(red, other).getbbox() for other in (green, blue))
 
 
 def _flattened(picture: Image.Image, background: str) -> Image.Image:

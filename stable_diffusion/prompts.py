@@ -21,6 +21,10 @@ LONGEST_WEIGHTED_CHARACTERS = 3_000
 compel's parser takes a second for some texts of that length, and its time grows with the square
 of the length; all other requests wait meanwhile.
 """
+CALL = re.compile(r"\.(blend|and|swap|add)\(")
+"""compel's calls, which stand at the end of prompts in parentheses."""
+FOREIGN_WEIGHT = re.compile(r"\(([^():]{1,60}):\s*(\d{1,3}(?:\.\d{1,4})?)\)")
+"""A weight as AUTOMATIC1111 writes it."""
 SYNTAX = re.compile(r"""[()"]|[+-](?=[\s()",.+=-]|$)""")
 """The syntax that makes compel see more than words in a text."""
 CACHED_TEXTS = 32
@@ -162,7 +166,23 @@ def parse(name: str, text: str) -> Any:
         )
     if any(flat.wants_cross_attention_control for flat in _flat_prompts(conjunction)):
         raise InputError(f"{name}: {quote('.swap(…)')} is not supported; write what to show")
+    call = CALL.search(text)
+    fragments = (part for flat in _flat_prompts(conjunction) for part in flat.children)
+    as_words = re.compile(rf"\. ?{call[1]}\b") if call else None
+    if call and as_words and any(as_words.search(str(part.text)) for part in fragments):
+        raise InputError(
+            f"{name}: compel would read {quote(call[0])} as words where it stands; it must follow "
+            "the parentheses of whole prompts"
+        )
     return conjunction
+
+
+def notes_on(name: str, text: str) -> list[str]:
+    """Return what compel would pass over in a text: weights as other programs write them."""
+    return [
+        f"{name}: compel reads {quote(weight[0])} as words; give ({weight[1]}){weight[2]}"
+        for weight in FOREIGN_WEIGHT.finditer(text)
+    ][:3]
 
 
 def _flat_prompts(conjunction: Any) -> list[Any]:

@@ -182,13 +182,55 @@ def test_a_mask_that_was_fitted_is_told(
     predictor: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mask = tmp_path / "mask.png"
-    Image.new("RGBA", (60, 40), "white").save(mask)
+    picture = Image.new("RGBA", (60, 40), "white")
+    picture.putpixel((0, 0), (0, 0, 0, 0))
+    picture.save(mask)
     run(predictor, prompt="a rose", image=FLOWER, mask=mask, num_inference_steps=1)
     told = capsys.readouterr().out.splitlines()
     assert told[1:3] == [
         "mask: its mode RGBA was read as greyscale, its transparent parts as black",
         "mask: its 60 × 40 pixels were fitted like the image's 512 × 512",
     ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "told"),
+    [
+        ("RGB", "white", []),
+        ("RGBA", "white", []),
+        ("L", 127, ["mask: nothing in it is white, so nothing is repainted"]),
+        (
+            "RGB",
+            "red",
+            [
+                "mask: its mode RGB was read as greyscale, its transparent parts as black",
+                "mask: nothing in it is white, so nothing is repainted",
+            ],
+        ),
+    ],
+)
+def test_what_a_mask_loses_or_lacks_is_told(
+    predictor: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    mode: str,
+    colour: Any,
+    told: list[str],
+) -> None:
+    Image.new(mode, (512, 512), colour).save(tmp_path / "mask.png")
+    inputs = {"image": FLOWER, "mask": tmp_path / "mask.png", "num_inference_steps": 1}
+    run(predictor, prompt="a rose", **inputs)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("mask: ")] == told
+
+
+def test_weights_of_another_program_are_told_in_the_logs(
+    predictor: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(predictor, prompt="a (red:1.8) fox", use_compel=True, num_inference_steps=1)
+    assert 'compel reads "(red:1.8)" as words; give (red)1.8' in capsys.readouterr().out
+    run(predictor, prompt="a (red:1.8) fox", num_inference_steps=1)
+    assert "compel" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("rows", ["1", "many", "-2", "2.5"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stable_diffusion.models import Model
-from stable_diffusion.prompts import SYNTAX, Prompts, parse
+from stable_diffusion.prompts import SYNTAX, Prompts, notes_on, parse
 from stable_diffusion.request import InputError
 from tests.support.properties import assume, given
 from tests.support.properties import strategies as st
@@ -172,3 +172,37 @@ def test_weights_that_give_no_number_are_refused(prompts: Prompts, text: str) ->
 def test_a_prompt_that_would_run_the_encoder_without_end_is_refused(prompts: Prompts) -> None:
     with pytest.raises(InputError, match="negative_prompt: too long or too many"):
         prompts.encode("", "a- b-- " * 200, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '(a ("b","c").blend(1,1))1.2',
+        "a (fox.blend(0.5))1.1",
+        'a "b".and() (x)1.2',
+        'x ("a","b").and()',
+    ],
+)
+def test_a_call_that_ends_up_as_words_is_refused(text: str) -> None:
+    assert "as words where it stands" in refusal(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '("a", "b").blend(1, 1)',
+        '("a", "b").and()',
+        "a house. and (a tree)1.2",
+        '("x .and y", "b").blend(1,1)',
+    ],
+)
+def test_a_call_where_it_belongs_is_read(text: str) -> None:
+    parse("prompt", text)
+
+
+def test_weights_of_another_program_are_told() -> None:
+    assert notes_on("prompt", "a (red)1.8 fox (in snow)") == []
+    assert notes_on("prompt", "a (red:1.8) fox, (deep snow: 0.5)") == [
+        'prompt: compel reads "(red:1.8)" as words; give (red)1.8',
+        'prompt: compel reads "(deep snow: 0.5)" as words; give (deep snow)0.5',
+    ]
