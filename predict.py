@@ -187,11 +187,11 @@ class Predictor(BasePredictor):
         from stable_diffusion.memory import memory_used
         from stable_diffusion.results import generate_files
 
-        made: list[dict[str, Any]] = []
+        records: list[dict[str, Any]] = []
 
         def record(index: int, seed: int, nsfw: bool | None, file: str | None) -> None:
-            made.append({"index": index, "seed": seed, "nsfw": nsfw, "file": file})
-            self.record_metric("images", made)
+            records.append({"index": index, "seed": seed, "nsfw": nsfw, "file": file})
+            self.record_metric("images", records)
 
         def tell(event: "Event") -> None:
             match event:

@@ -72,8 +72,8 @@ def main() -> int:
         if arguments.address:
             deploy(arguments.address, config)
             return 0
-        for each in config["applications"]:
-            _launch(each.get("args", {}))  # what is not here is said at once
+        for application in config["applications"]:
+            _launch(application.get("args", {}))  # what is not here is said at once
         with local_ray() as (address, has_gpu):
             log.info("Ray runs", dashboard=address, on="GPUs" if has_gpu else "the CPU")
             deploy(address, config if has_gpu else on_the_cpu(config))
@@ -121,13 +121,13 @@ def configuration(path: Path, models: list[str], replicas: int | None) -> dict[s
     digest = hashlib.sha256()
     for file in sorted(file for pattern in CODE for file in ROOT.glob(pattern)):
         digest.update(file.read_bytes())
-    for each in config["applications"]:
-        environment = each.setdefault("runtime_env", {}).setdefault("env_vars", {})
+    for application in config["applications"]:
+        environment = application.setdefault("runtime_env", {}).setdefault("env_vars", {})
         environment.setdefault("PYTHONPATH", str(ROOT))
         # Serve replaces what has changed in its configuration. It does not look at code.
         environment["STABLE_DIFFUSION_CODE"] = digest.hexdigest()[:16]
         if replicas:
-            replica = _replica(each)
+            replica = _replica(application)
             replica.pop("autoscaling_config", None)
             replica["num_replicas"] = replicas
     return config
@@ -135,9 +135,11 @@ def configuration(path: Path, models: list[str], replicas: int | None) -> dict[s
 
 def on_the_cpu(config: dict[str, Any]) -> dict[str, Any]:
     """Change a configuration for machines without a GPU, and return it."""
-    for each in config["applications"]:
-        _replica(each).setdefault("ray_actor_options", {})["num_gpus"] = 0
-        each["runtime_env"]["env_vars"]["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides none by itself
+    for application in config["applications"]:
+        _replica(application).setdefault("ray_actor_options", {})["num_gpus"] = 0
+        application["runtime_env"]["env_vars"]["CUDA_VISIBLE_DEVICES"] = (
+            ""  # Ray hides none by itself
+        )
     return config
 
 
@@ -203,8 +205,8 @@ def deploy(address: str, config: dict[str, Any]) -> None:
         while {state for state, _ in states.values()} != {"RUNNING"}:
             time.sleep(POLL_SECONDS)
             details = client.get_serve_details()["applications"]
-            for each in config["applications"]:
-                name = each["name"]
+            for application in config["applications"]:
+                name = application["name"]
                 state = _state(details.get(name))
                 if states.get(name) != state:
                     log.info(
@@ -221,9 +223,9 @@ def deploy(address: str, config: dict[str, Any]) -> None:
         raise ClusterError(f"Ray at {address} says: {_sentence(str(error))}") from None
 
 
-def _replica(each: dict[str, Any]) -> dict[str, Any]:
+def _replica(application: dict[str, Any]) -> dict[str, Any]:
     """Return the part of an application's configuration that is about replicas, to be changed."""
-    deployments: list[dict[str, Any]] = each.setdefault("deployments", [])
+    deployments: list[dict[str, Any]] = application.setdefault("deployments", [])
     for deployment in deployments:
         if deployment["name"] == "Replica":
             return deployment

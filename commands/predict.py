@@ -115,10 +115,12 @@ async def _predict(predictor: Predictor, request: Request, output: Path | None) 
                     bar.total = steps
                     bar.update(step - bar.n)
 
-        made = [made async for made in generate_files(predictor.engine, request, tell)]
+        drawn = [drawn async for drawn in generate_files(predictor.engine, request, tell)]
     output = output or Path(f"output.{request.output_format}")
-    for picture, path in made:
-        target = output.with_suffix(f".{picture.index}{output.suffix}") if len(made) > 1 else output
+    for picture, path in drawn:
+        target = (
+            output.with_suffix(f".{picture.index}{output.suffix}") if len(drawn) > 1 else output
+        )
         shutil.move(path, target)
         print(f"{target}  seed {picture.seed}")
 

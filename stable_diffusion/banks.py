@@ -97,8 +97,8 @@ class Bank:
         slot = self._free.pop()
         self.taken.add(slot)
         if self.device.type == "cuda":  # what another stream has made must not be reused too early
-            made = (image.latents, image.noise, image.mask, image.picture, image.texts)
-            for tensor in (*made, image.condition, image.label):
+            tensors = (image.latents, image.noise, image.mask, image.picture, image.texts)
+            for tensor in (*tensors, image.condition, image.label):
                 if tensor is not None:
                     tensor.record_stream(torch.cuda.current_stream())
         self._state[slot, 0], self._state[slot, 1:] = image.latents, 0

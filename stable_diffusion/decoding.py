@@ -187,16 +187,16 @@ def _pixels_of_png(name: str, data: bytes) -> tuple[bytes, _Facts]:
 
     Texts, animations and whatever else is in it can refuse or slow down nothing.
     """
-    facts, kept = _Facts(), [data[:8]]
+    facts, needed = _Facts(), [data[:8]]
     names_space = False
     colours = 0
     for kind, body, whole in _chunks(name, data):
         if kind in _COLOUR_CHUNKS:
-            kept.append(whole)
+            needed.append(whole)
         if kind == b"IHDR" and len(body) == 13:
             facts.depth, colours = body[8], body[9]
         elif kind == b"tRNS" and colours == 3:
-            kept.append(whole)
+            needed.append(whole)
         elif kind == b"tRNS":
             pairs = range(0, len(body) - 1, 2)
             facts.transparent = tuple(int.from_bytes(body[i : i + 2], "big") for i in pairs)
@@ -216,7 +216,7 @@ def _pixels_of_png(name: str, data: bytes) -> tuple[bytes, _Facts]:
         facts.gamma = None
     if names_space:
         facts.profile = b""
-    return b"".join(kept), facts
+    return b"".join(needed), facts
 
 
 def _chunks(name: str, data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:

@@ -247,8 +247,8 @@ class Engine:
         shapes = defaultdict[Hashable, list[Job]](list)
         for job in jobs:
             shapes[job.denoisings[0].kind.size if job.denoisings else None].append(job)
-        for some in shapes.values():
-            while left := [job for job in some if not job.is_over]:
+        for of_one_shape in shapes.values():
+            while left := [job for job in of_one_shape if not job.is_over]:
                 self._hand_out(left, DECODED_TOGETHER)
         self._inbox.put(Wake.TO_WORK)
 
@@ -371,11 +371,11 @@ class Engine:
 
         Where even a single row is too large for the memory, the requests fail.
         """
-        kind, pixels = batch[0].kind, sum(each.pixels for each in batch)
+        kind, pixels = batch[0].kind, sum(denoising.pixels for denoising in batch)
         per_row = kind.size[0] * kind.size[1]
-        with self._contained(*(owners[each] for each in batch)):
-            bank, occupants = self._banks[kind], [each.occupant() for each in batch]
-            ahead = min(each.sampler.steps - each.step for each in batch)
+        with self._contained(*(owners[denoising] for denoising in batch)):
+            bank, occupants = self._banks[kind], [denoising.occupant() for denoising in batch]
+            ahead = min(denoising.sampler.steps - denoising.step for denoising in batch)
             try:
                 after = self._executor.step(
                     bank, occupants, max(1, self._room.now // per_row), ahead
@@ -386,8 +386,8 @@ class Engine:
                     raise
             else:
                 bank.scatter(occupants, after)
-                for each in batch:
-                    each.advance()
+                for denoising in batch:
+                    denoising.advance()
                 return
             self._executor.release()
             torch.cuda.empty_cache()

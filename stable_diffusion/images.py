@@ -17,8 +17,8 @@ from stable_diffusion.request import SIZES
 
 def _srgb_profile() -> bytes:
     """Return the bytes of a profile, without the time at which it was made."""
-    made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    return made[:24] + bytes(12) + made[36:]
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile[:24] + bytes(12) + profile[36:]
 
 
 SRGB_PROFILE = _srgb_profile()

@@ -186,9 +186,10 @@ def _load_whole(kind: Any, weights: Weights, name: str, dtype: torch.dtype) -> A
 
 def _refuse_lacking(weights: Weights, name: str, lacking: list[str]) -> None:
     if lacking:
-        some = ", ".join(sorted(lacking)[:5])
+        names = ", ".join(sorted(lacking)[:5])
         raise WeightsError(
-            f"{weights.path / name} lacks {len(lacking)} of its weights ({some}): download it again"
+            f"{weights.path / name} lacks {len(lacking)} of its weights ({names}): "
+            "download it again"
         )
 
 

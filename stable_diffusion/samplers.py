@@ -186,8 +186,8 @@ def read(schedule: Schedule) -> Table | None:
         matrix = torch.zeros(ROWS, COLUMNS, dtype=torch.float64)
         before = random.clone()
         before[1 + known : OUTPUT], before[NOISE] = 0, drawn[-RANDOM:]
-        kept = [container[key] for container, key in memory]
-        for row, tensor in enumerate(each.double().flatten() for each in (after, *kept)):
+        remembered = [container[key] for container, key in memory]
+        for row, tensor in enumerate(each.double().flatten() for each in (after, *remembered)):
             share = tensor[COLUMNS] / drawn[COLUMNS]
             matrix[row] = tensor[:COLUMNS] - share * drawn[:COLUMNS]
             matrix[row, NOISE] += share

@@ -37,9 +37,9 @@ class Schedule:
         """Return latents with as much noise as step `index`, the next one, starts from."""
         # It is asked on the CPU what each is multiplied with: asked for the sum itself, it would
         # copy its tables to the device, and wait for them.
-        one, none = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+        original, none = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
         timesteps = self.timesteps[index : index + 1]
-        factors: list[float] = self.scheduler.add_noise(one, none, timesteps).tolist()
+        factors: list[float] = self.scheduler.add_noise(original, none, timesteps).tolist()
         return latents * factors[0] + noise * factors[1]
 
     def step(

@@ -28,7 +28,7 @@ LUMINANCE = numpy.array([0.299, 0.587, 0.114], numpy.float32)
 """The weights of R, G and B in what is seen as light."""
 
 
-def lay(picture: Image.Image, made: Image.Image | None = None) -> Image.Image:
+def lay(picture: Image.Image, generated: Image.Image | None = None) -> Image.Image:
     """Return the picture with the watermark of CompVis's scripts; a small one stays as it is.
 
     The package `invisible-watermark` reads it from every picture of 256 × 256 pixels or more, as
@@ -40,7 +40,7 @@ def lay(picture: Image.Image, made: Image.Image | None = None) -> Image.Image:
 
     Args:
         picture: RGB, with at least eight pixels on each side.
-        made: in its size, greyscale: where it is 0, pixels stay as they are. None marks all.
+        generated: in its size, greyscale: where it is 0, pixels stay as they are. None marks all.
     """
     if picture.width * picture.height < SMALLEST_PIXELS:
         return picture
@@ -63,7 +63,9 @@ def lay(picture: Image.Image, made: Image.Image | None = None) -> Image.Image:
     marked = marked.reshape(rows, columns, 4, 4, 2, 2, 3).transpose(0, 2, 4, 1, 3, 5, 6)
     pixels[: rows * 8, : columns * 8] = marked.reshape(rows * 8, columns * 8, 3)
     whole = Image.fromarray(pixels)
-    return Image.composite(whole, picture, made.point([0] + [255] * 255)) if made else whole
+    return (
+        Image.composite(whole, picture, generated.point([0] + [255] * 255)) if generated else whole
+    )
 
 
 def _blocks(pixels: Bytes) -> Bytes:

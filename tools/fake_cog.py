@@ -219,8 +219,8 @@ class CogServer:
 
     async def _predict(self, asked: Received, receive: Receive, send: Send) -> None:
         inputs = json.loads(asked.body)["input"]
-        told = self._told.get(inputs["prompt"], ["succeed"])
-        what = told.pop(0) if len(told) > 1 else told[0]
+        behaviours = self._told.get(inputs["prompt"], ["succeed"])
+        what = behaviours.pop(0) if len(behaviours) > 1 else behaviours[0]
         if what == "full" or len(self._running) >= self.slots:
             self.refused += 1
             if self.is_cluster:
@@ -271,9 +271,9 @@ class CogServer:
             raise ConnectionError("it is meant to break")
         if what == "die":
             self.status = "UNHEALTHY"
-            for one in self._running:
-                one.status = "crashed"
-                one.let_go.set()
+            for running in self._running:
+                running.status = "crashed"
+                running.let_go.set()
         if what == "slow":
             await within(run.let_go, SLOW_SECONDS)
         if what in ("hold", "late") and not run.hung_up:
@@ -292,13 +292,13 @@ class CogServer:
             await self._draw(send, run, what)
 
     async def _draw(self, send: Send, run: Run, what: str) -> None:
-        made = []
+        files = []
         for index in range(run.input.get("num_images", 1)):
             picture = pixels(run.prompt, run.input["seed"], index)
             file = f"{index}-{run.id}.png"
             seed = run.input["seed"] + index
-            made.append({"index": index, "seed": seed, "nsfw": None, "file": file})
-            await _metric(send, "images", made)
+            files.append({"index": index, "seed": seed, "nsfw": None, "file": file})
+            await _metric(send, "images", files)
             url = data_url(picture)
             await _event(send, "output", {"chunk": "some text" if what == "no picture" else url})
         await _metric(send, "progress", 1.0)

@@ -83,14 +83,14 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def load(clients: int, each: int) -> list[str]:
+def load(clients: int, asks: int) -> list[str]:
     """Run clients at once, with endpoints that crash, are full or slow; return what went wrong.
 
     Args:
-        each: predictions that a client asks for, one after another.
+        asks: predictions that a client asks for, one after another.
     """
     chance = random.Random(1)
-    asked = [(f"a fox, {number}", chance.randrange(2**32)) for number in range(clients * each)]
+    asked = [(f"a fox, {number}", chance.randrange(2**32)) for number in range(clients * asks)]
     cogs = [CogServer(slots=4) for _ in range(2)]
     for prompt, _ in asked:
         (fault,) = chance.choices(
@@ -113,7 +113,7 @@ def load(clients: int, each: int) -> list[str]:
     ]
     runs = sum(len(cog.runs) for cog in cogs)
     crashed = sum(run.status == "crashed" for cog in cogs for run in cog.runs)
-    print(f"\n{clients} clients, {each} predictions each, 2 endpoints of 4 slots")
+    print(f"\n{clients} clients, {asks} predictions each, 2 endpoints of 4 slots")
     print(f"  accepted {len(seen.accepted)}, drawn {len(drawn)}, wrong {len(wrong)}")
     print(f"  runs {runs}, of them {crashed} crashed; 409 {sum(cog.refused for cog in cogs)} times")
     print(f"  {took:.1f} s, {len(asked) / took:.1f} predictions/s")

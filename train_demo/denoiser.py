@@ -269,15 +269,15 @@ class Batch:
 
 def ahead(make: Callable[[], Batch]) -> Iterator[Batch]:
     """Yield the batches that `make` returns, made two in advance by a thread."""
-    made: Queue[Batch] = Queue(2)
+    batches: Queue[Batch] = Queue(2)
 
     def work() -> None:
         while True:
-            made.put(make())
+            batches.put(make())
 
     Thread(target=work, daemon=True).start()
     while True:
-        yield made.get()
+        yield batches.get()
 
 
 class Sampler:

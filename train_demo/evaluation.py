@@ -91,11 +91,11 @@ class Evaluation:
         """Return prompts for names in a colour that they were never seen in, each in some style."""
         own: dict[str, set[str]] = {}
         recoloured: dict[str, list[Pictogram]] = {}
-        for each, rgba in zip(self.known, self.rgba, strict=True):
-            thing = noun(each.name)
+        for pictogram, rgba in zip(self.known, self.rgba, strict=True):
+            thing = noun(pictogram.name)
             own.setdefault(thing, set()).add(colour_of(Image.fromarray(on(rgba, WHITE))))
             if with_hue(rgba, 0, pale=False) is not None:
-                recoloured.setdefault(thing, []).append(each)
+                recoloured.setdefault(thing, []).append(pictogram)
         return self._some(
             [
                 Prompt(
@@ -289,9 +289,9 @@ def share_coloured(colours: Sequence[str], prompts: Sequence[Prompt]) -> float:
 
 def nearest(rgb: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Return the distance of each of `rgb` to the nearest of `known`, as the root mean square."""
-    one, other = (x.reshape(len(x), -1).astype(np.float32) for x in (rgb, known))
-    square = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
-    distances: np.ndarray = np.sqrt(np.maximum(square.min(1), 0) / one.shape[1])
+    these, other = (x.reshape(len(x), -1).astype(np.float32) for x in (rgb, known))
+    square = (these**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * these @ other.T
+    distances: np.ndarray = np.sqrt(np.maximum(square.min(1), 0) / these.shape[1])
     return distances
 
 

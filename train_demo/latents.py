@@ -62,13 +62,15 @@ class Painter:
         picture = self.pictures[index]
         alike = [each for each in self.pictures if each.package == picture.package]
         rgba = picture.read(self.packed)
-        made = [(on(rgba, WHITE), subject(picture))]
+        pairs = [(on(rgba, WHITE), subject(picture))]
         for _ in range(self.variants):
             other = alike[rng.integers(len(alike))]
             company = (other.read(self.packed), other.name)
-            made.append(variant(rgba, subject(picture), company, rng))
-        of_size = {size: np.stack([resized(each, size) for each, _ in made]) for size in self.sizes}
-        return of_size, [shown for _, shown in made]
+            pairs.append(variant(rgba, subject(picture), company, rng))
+        of_size = {
+            size: np.stack([resized(each, size) for each, _ in pairs]) for size in self.sizes
+        }
+        return of_size, [shown for _, shown in pairs]
 
 
 _painter: Painter

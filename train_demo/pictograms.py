@@ -102,23 +102,23 @@ def fetch(folder: Path) -> None:
 def collect(modules: Path, names: tuple[str, ...]) -> Iterator[tuple[Pictogram, str]]:
     """Yield each wanted pictogram with its SVG text, or the path of its file."""
     emoji = json.loads((modules / NAMES_PACKAGE[0] / "en" / "data.json").read_text())
-    by_code = {code(each["hexcode"]): each for each in emoji if wanted(each, names)}
-    by_slug = {slug(each["label"]): code(each["hexcode"]) for each in emoji}
-    for each in emoji:
-        if "-" not in code(each["hexcode"]):
-            unicode_name = unicodedata.name(each["emoji"][0], "")
-            by_slug.setdefault(slug(unicode_name), code(each["hexcode"]))
+    by_code = {code(entry["hexcode"]): entry for entry in emoji if wanted(entry, names)}
+    by_slug = {slug(entry["label"]): code(entry["hexcode"]) for entry in emoji}
+    for entry in emoji:
+        if "-" not in code(entry["hexcode"]):
+            unicode_name = unicodedata.name(entry["emoji"][0], "")
+            by_slug.setdefault(slug(unicode_name), code(entry["hexcode"]))
     for source in SOURCES:
         # The icons of some packages name their code points; these names serve the other packages.
         for codes, name in characters(modules / source.package).items():
             by_slug.setdefault(slug(name), code(codes))
     for source in SOURCES:
         for codes, drawing in drawings(modules / source.package, by_slug):
-            each = by_code.get(codes)
-            if each is not None:
+            entry = by_code.get(codes)
+            if entry is not None:
                 file = f"{source.package.rpartition('/')[2]}/{codes}.webp"
-                keywords = tuple(each.get("tags", ()))
-                yield Pictogram(each["label"], keywords, source.package, file), drawing
+                keywords = tuple(entry.get("tags", ()))
+                yield Pictogram(entry["label"], keywords, source.package, file), drawing
 
 
 def code(hexcode: str) -> str:

@@ -35,12 +35,16 @@ def make(modules: Path) -> CLIPTokenizer:
     needed = set(range(FIRST_MERGES))
     for word in words(modules):
         needed.update(merges_of(word, ranks))
-    kept = [merges[rank] for rank in sorted(needed)]
+    needed_merges = [merges[rank] for rank in sorted(needed)]
     letters = list(bytes_to_unicode().values())
-    pieces = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(m) for m in kept)]
+    pieces = [
+        *letters,
+        *(f"{letter}</w>" for letter in letters),
+        *("".join(m) for m in needed_merges),
+    ]
     pieces += ["<|startoftext|>", "<|endoftext|>"]
     vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
-    return CLIPTokenizer(vocab=vocabulary, merges=kept, model_max_length=77)
+    return CLIPTokenizer(vocab=vocabulary, merges=needed_merges, model_max_length=77)
 
 
 def words(modules: Path) -> set[str]:
@@ -48,10 +52,10 @@ def words(modules: Path) -> set[str]:
     emoji = json.loads((modules / NAMES_PACKAGE[0] / "en" / "data.json").read_text())
     texts = [PHRASES, *COLOURS, *MORE_COLOURS, *NUMBERS.values()]
     texts += [phrase for source in SOURCES for phrase in source.style]
-    for each in emoji:
-        if wanted(each, ()):
-            name = plain(each["label"])
-            texts += [name, plural(name), plural(noun(name)), *each.get("tags", ())]
+    for entry in emoji:
+        if wanted(entry, ()):
+            name = plain(entry["label"])
+            texts += [name, plural(name), plural(noun(name)), *entry.get("tags", ())]
     return {word for text in texts for word in plain(text).replace("-", " ").split()}
 
 

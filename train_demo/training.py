@@ -87,8 +87,8 @@ class Training:
         self._pack()
         if not self.start and not (self.folder / "tokenizer").exists():
             self.log("cuts the tokenizer")
-            made = tokenizer.make(self._packages() / "node_modules")
-            write(self.folder / "tokenizer", made.save_pretrained)
+            trained = tokenizer.make(self._packages() / "node_modules")
+            write(self.folder / "tokenizer", trained.save_pretrained)
 
     def evaluate(self) -> None:
         """Write figures and grids beside the pipeline at `output`."""
@@ -128,8 +128,8 @@ class Training:
         if not file.exists():
             self.log("encodes the pictures and their variants")
             sizes = list(self.settings.batch)
-            made = latents.encode(self.pictures, vae, sizes, self.settings.variants)
-            write(file, lambda path: latents.save(made, path))
+            encoded = latents.encode(self.pictures, vae, sizes, self.settings.variants)
+            write(file, lambda path: latents.save(encoded, path))
         return latents.load(file)
 
     def _export(self, averaged: Denoiser, vae: AutoencoderKL, folder: Path) -> None:

@@ -185,8 +185,8 @@ def _properties(schema: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return dict(sorted(resolved.items(), key=lambda item: item[1].get("x-order", 0)))
 
 
-def _conflict(one: str, other: str) -> _Refused:
-    return _Refused("conflict", f"{one} and {other} contradict each other; give only one of them")
+def _conflict(name: str, other: str) -> _Refused:
+    return _Refused("conflict", f"{name} and {other} contradict each other; give only one of them")
 
 
 def _size(

@@ -103,13 +103,13 @@ class Metrics:
             endpoints: those that this front has.
         """
         self._queue.clear()
-        for task in sorted({one.task for one in endpoints if one.task}):
+        for task in sorted({endpoint.task for endpoint in endpoints if endpoint.task}):
             for status in UNFINISHED:
                 self._queue.labels(task, status).set(queue.get((task, status), 0))
         self._endpoints.clear()
-        for one in endpoints:
-            for state in dict.fromkeys((*STATES, one.status)):
-                self._endpoints.labels(one.name, state).set(int(state is one.status))
-            self._running.labels(one.name).set(len(one.running))
-            self._slots.labels(one.name).set(one.slots)
+        for endpoint in endpoints:
+            for state in dict.fromkeys((*STATES, endpoint.status)):
+                self._endpoints.labels(endpoint.name, state).set(int(state is endpoint.status))
+            self._running.labels(endpoint.name).set(len(endpoint.running))
+            self._slots.labels(endpoint.name).set(endpoint.slots)
         return generate_latest(self._registry)

@@ -309,9 +309,9 @@ def unknown_ids(session: Session, ids: list[str]) -> set[str]:
     """Return those of the ids that neither a prediction nor an upload has."""
     unknown = set(ids)
     for start in range(0, len(ids), 500):  # a statement takes only so many
-        some = ids[start : start + 500]
-        unknown -= set(session.scalars(select(PredictionRow.id).where(PredictionRow.id.in_(some))))
-        unknown -= set(session.scalars(select(Upload.id).where(Upload.id.in_(some))))
+        batch = ids[start : start + 500]
+        unknown -= set(session.scalars(select(PredictionRow.id).where(PredictionRow.id.in_(batch))))
+        unknown -= set(session.scalars(select(Upload.id).where(Upload.id.in_(batch))))
     return unknown
 
 

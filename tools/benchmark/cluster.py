@@ -119,9 +119,9 @@ def calibrate(cogs: Sequence[Client], size: int, rounds: int) -> Speed:
     steps = {
         n: (timed[n, MANY_STEPS] - timed[n, FEW_STEPS]) / (MANY_STEPS - FEW_STEPS) for n in IMAGES
     }
-    one, four = (timed[n, FEW_STEPS] - FEW_STEPS * steps[n] for n in (1, MOST_IMAGES))
-    image = max(0.0, (four - one) / (MOST_IMAGES - 1))
-    return Speed(steps, max(0.0, one - image), image)
+    one_image, four = (timed[n, FEW_STEPS] - FEW_STEPS * steps[n] for n in (1, MOST_IMAGES))
+    image = max(0.0, (four - one_image) / (MOST_IMAGES - 1))
+    return Speed(steps, max(0.0, one_image - image), image)
 
 
 def compared(

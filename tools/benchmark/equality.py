@@ -48,8 +48,8 @@ def measure(weights: Weights, count: int) -> dict[str, Any]:
         # All of them, before the first is drawn again: only then is it alone.
         together = [pictures(events) for events in listening]
         for request, beside in zip(group, together, strict=True):
-            for one, other in zip(beside, pictures(submit(engine, request)), strict=True):
-                difference = np.abs(one - other)
+            for picture, other in zip(beside, pictures(submit(engine, request)), strict=True):
+                difference = np.abs(picture - other)
                 largest = max(largest, float(difference.max()))
                 means.append(float(difference.mean()))
     engine.close()

@@ -59,9 +59,9 @@ def measure(server: Client, size: int, count: int, turns: int) -> dict[str, Any]
     asked = mixed(count, size)
     server.predict(asked[0].inputs)
     alone = []
-    for each in asked:
+    for request in asked:
         start = time.perf_counter()
-        server.predict(each.inputs)
+        server.predict(request.inputs)
         alone.append(time.perf_counter() - start)
     capacity = count / sum(alone)
     loads = {}
@@ -79,9 +79,9 @@ def measure(server: Client, size: int, count: int, turns: int) -> dict[str, Any]
 def arrivals(asked: Sequence[Asked], alone: Sequence[float], rate: float, seed: int) -> list[Asked]:
     """Return the requests with random times of arrival, `rate` a second in the mean."""
     rng, now, arriving = random.Random(seed), 0.0, []
-    for each, seconds in zip(asked, alone, strict=True):
+    for request, seconds in zip(asked, alone, strict=True):
         now += rng.expovariate(rate) if rate < math.inf else 0
-        arriving.append(Asked(each.inputs, now, seconds))
+        arriving.append(Asked(request.inputs, now, seconds))
     return arriving
 
 
@@ -90,23 +90,23 @@ def run(server: Client, asked: Sequence[Asked], slots: int) -> dict[str, Any]:
     free = Semaphore(slots)
     start = time.perf_counter()
 
-    def send(each: Asked) -> float:
+    def send(request: Asked) -> float:
         try:
-            server.predict(each.inputs)
+            server.predict(request.inputs)
         finally:
             free.release()
-        return time.perf_counter() - start - each.arrival
+        return time.perf_counter() - start - request.arrival
 
     with ThreadPoolExecutor(slots) as pool:
         sent = []
-        for each in asked:
-            time.sleep(max(0.0, start + each.arrival - time.perf_counter()))
+        for request in asked:
+            time.sleep(max(0.0, start + request.arrival - time.perf_counter()))
             free.acquire()  # the queue, first come first served
-            sent.append(pool.submit(send, each))
+            sent.append(pool.submit(send, request))
         latencies = [future.result() for future in sent]
     seconds = time.perf_counter() - start
     return {
-        "images_per_second": sum(each.inputs["num_images"] for each in asked) / seconds,
+        "images_per_second": sum(request.inputs["num_images"] for request in asked) / seconds,
         "latencies": latencies,
         "waits_of_short": waits_of_short(latencies, asked),
     }
@@ -124,11 +124,11 @@ def waits_of_short(latencies: Sequence[float], asked: Sequence[Asked]) -> list[f
 def compared(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Return the figures of all runs of a load, and the ratios of together to one at a time."""
     result: dict[str, Any] = {}
-    for name, each in runs.items():
-        latencies = [latency for one in each for latency in one["latencies"]]
-        waits = [wait for one in each for wait in one["waits_of_short"]]
+    for name, repeats in runs.items():
+        latencies = [latency for one in repeats for latency in one["latencies"]]
+        waits = [wait for one in repeats for wait in one["waits_of_short"]]
         result[name] = {
-            "images_per_second": [one["images_per_second"] for one in each],
+            "images_per_second": [one["images_per_second"] for one in repeats],
             "latency": {str(percent): percentile(latencies, percent) for percent in (50, 90)},
             "mean_wait_of_short": sum(waits) / len(waits),
             "latencies": latencies,

@@ -49,12 +49,12 @@ def matrix_rate() -> float:
     gpu = torch.cuda.is_available()
     size = 8192 if gpu else 2048
     kind = {"device": "cuda" if gpu else "cpu", "dtype": getattr(torch, precision())}
-    one, other = (torch.randn(size, size, **kind) for _ in range(2))
+    left, other = (torch.randn(size, size, **kind) for _ in range(2))
     best = 0.0
     for _ in range(12):
         wait()
         start = time.perf_counter()
-        one @ other
+        left @ other
         wait()
         best = max(best, 2 * size**3 / (time.perf_counter() - start))
     return best

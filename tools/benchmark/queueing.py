@@ -77,12 +77,12 @@ class Gpu:
 def bursts(asked: Sequence[Asked], rate: float, seed: int) -> list[Asked]:
     """Return the requests with times of arrival: `BURST` at once in the mean, `rate` a second."""
     rng, now, left, arriving = random.Random(seed), 0.0, 0, []
-    for each in asked:
+    for request in asked:
         if not left:
             now += rng.expovariate(rate / BURST)
             left = 1 + int(math.log(1 - rng.random()) / math.log(1 - 1 / BURST))  # geometric
         left -= 1
-        arriving.append(Asked(each.inputs, now, each.alone))
+        arriving.append(Asked(request.inputs, now, request.alone))
     return arriving
 
 
@@ -110,12 +110,12 @@ def simulate(asked: Sequence[Asked], gpus: int, slots: int, speed: Speed) -> lis
         else:
             now, number = heapq.heappop(steps)
             gpu = all_gpus[number]
-            for one in gpu.running:
-                one.steps_left -= 1
-                if not one.steps_left:
-                    gpu.free_at = max(now, gpu.free_at) + speed.around(one.images)
-                    latencies[one.index] = gpu.free_at - asked[one.index].arrival
-            gpu.running = [one for one in gpu.running if one.steps_left]
+            for request in gpu.running:
+                request.steps_left -= 1
+                if not request.steps_left:
+                    gpu.free_at = max(now, gpu.free_at) + speed.around(request.images)
+                    latencies[request.index] = gpu.free_at - asked[request.index].arrival
+            gpu.running = [request for request in gpu.running if request.steps_left]
             _begin(gpu, number, now, steps, speed)
         while queue:
             number, gpu = min(

@@ -11,8 +11,8 @@ def table(results: dict[str, Any]) -> Iterator[str]:
     machine = results["machine"]
     device = machine["gpu"] or machine["processor"]
     yield f"{results['model']} in {machine['precision']} on {device}"
-    for each in results.get("latency", []):
-        yield from latency(each)
+    for result in results.get("latency", []):
+        yield from latency(result)
     if "calls" in results:
         yield from calls(results["calls"])
     if "growth" in results:
@@ -20,19 +20,21 @@ def table(results: dict[str, Any]) -> Iterator[str]:
         for name, seconds in results["growth"].items():
             yield f"  {name:12} {span(seconds)} s, {seconds['times']:.2f} ×"
     if "equality" in results:
-        each = results["equality"]
+        result = results["equality"]
         yield (
-            f"\n{each['pictures']} pictures beside others and alone: at most {each['largest']:.0f} "
-            f"of 255 apart, {max(each['means']):.2g} in the mean of the worst"
+            f"\n{result['pictures']} pictures beside others and alone: at most "
+            f"{result['largest']:.0f} of 255 apart, "
+            f"{max(result['means']):.2g} in the mean of the worst"
         )
-    for until, each in results.get("cold_start", {}).items():
+    for until, result in results.get("cold_start", {}).items():
         yield f"\nFrom process start: {until}"
-        for name, seconds in each["seconds"].items():
+        for name, seconds in result["seconds"].items():
             yield f"  {name:12} {span(seconds)} s"
-        yield f"  server / library: {span(each['ratio'])}"
+        yield f"  server / library: {span(result['ratio'])}"
     if "overhead" in results:
-        each = results["overhead"]
-        yield f"\nHTTP around a prediction: {span(each['seconds'])} s, {span(each['share'])} of it"
+        result = results["overhead"]
+        seconds, share = span(result["seconds"]), span(result["share"])
+        yield f"\nHTTP around a prediction: {seconds} s, {share} of it"
     yield from quick(results)
     if "load" in results:
         yield from load(results["load"])
@@ -42,59 +44,59 @@ def table(results: dict[str, Any]) -> Iterator[str]:
 
 def quick(results: dict[str, Any]) -> Iterator[str]:
     """Yield the lines about the parts of a quick run, which `quick.Quick` names."""
-    for name, each in results.items():
+    for name, result in results.items():
         if name.endswith("one prediction"):
             yield f"\n{name}"
-            for contender, seconds in each["seconds"].items():
+            for contender, seconds in result["seconds"].items():
                 yield f"  {contender:12} {span(seconds)} s"
-            for contender, ratio in each["ratio_to"].items():
+            for contender, ratio in result["ratio_to"].items():
                 yield f"  engine / {contender}: {span(ratio)}"
-            yield f"  engine / floor: {each['times_the_floor']:.2f}"
+            yield f"  engine / floor: {result['times_the_floor']:.2f}"
         elif name.endswith("at once"):
             yield f"\n{name}"
-            yield f"  an image {span(each['seconds_an_image'])} s"
-            yield f"  an image / floor: {each['times_the_floor']:.2f}"
-            yield f"  all of them, the first time: {each['first_seconds']:.3g} s"
+            yield f"  an image {span(result['seconds_an_image'])} s"
+            yield f"  an image / floor: {result['times_the_floor']:.2f}"
+            yield f"  all of them, the first time: {result['first_seconds']:.3g} s"
         elif name == "turns":
             yield "\nA turn of the native size, by images"
-            for images, taken in each.items():
+            for images, taken in result.items():
                 yield f"  {images}: engine {taken['engine']:.3g} ms, plain {taken['plain']:.3g} ms"
 
 
-def latency(each: dict[str, Any]) -> Iterator[str]:
+def latency(result: dict[str, Any]) -> Iterator[str]:
     """Yield the lines about one prediction alone."""
-    yield f"\nOne prediction, {each['size']} px, {each['steps']} steps"
-    for name, seconds in each["seconds"].items():
+    yield f"\nOne prediction, {result['size']} px, {result['steps']} steps"
+    for name, seconds in result["seconds"].items():
         memory = ", ".join(
-            f"{n / GIB:.2f} GiB ({of})" for of, n in each["peak_memory"][name].items()
+            f"{n / GIB:.2f} GiB ({of})" for of, n in result["peak_memory"][name].items()
         )
         yield f"  {name:12} {span(seconds)} s; at most {memory}"
-    for name, ratio in each["ratio_to"].items():
+    for name, ratio in result["ratio_to"].items():
         yield f"  engine / {name}: {span(ratio)}"
     yield (
-        f"  floor of the device: {each['floor_seconds']:.3g} s, "
-        f"{each['share_of_floor']:.0%} of the engine's time"
+        f"  floor of the device: {result['floor_seconds']:.3g} s, "
+        f"{result['share_of_floor']:.0%} of the engine's time"
     )
 
 
-def calls(each: dict[str, Any]) -> Iterator[str]:
+def calls(result: dict[str, Any]) -> Iterator[str]:
     """Yield the lines about one call of the UNet."""
     yield "\nOne call of the UNet"
-    for rows, seconds in each["rows"].items():
+    for rows, seconds in result["rows"].items():
         yield f"  {rows:>2} rows {span(seconds)} s, {seconds['seconds_a_row']:.3g} s a row"
-    for name, seconds in each.get("ways", {}).items():
+    for name, seconds in result.get("ways", {}).items():
         yield f"  {name}: {span(seconds)} s, {span(seconds['ratio'])} of float32"
-    for name, seconds in each.get("threads", {}).items():
+    for name, seconds in result.get("threads", {}).items():
         yield f"  in a thread, {name}: {span(seconds)} s"
 
 
-def load(each: dict[str, Any]) -> Iterator[str]:
+def load(result: dict[str, Any]) -> Iterator[str]:
     """Yield the lines about many clients."""
     yield (
-        f"\n{each['requests']} mixed requests, {each['turns']} times, arriving at random; "
-        f"one at a time {each['capacity_per_second']:.3g} a second are served"
+        f"\n{result['requests']} mixed requests, {result['turns']} times, arriving at random; "
+        f"one at a time {result['capacity_per_second']:.3g} a second are served"
     )
-    for share, run in each["loads"].items():
+    for share, run in result["loads"].items():
         yield f"  {share}" if share == "all at once" else f"  at {share} of that"
         for name in ("together", "one at a time"):
             latencies = ", ".join(f"p{p} {s:.1f} s" for p, s in run[name]["latency"].items())
@@ -109,24 +111,24 @@ def load(each: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def cluster(each: dict[str, Any]) -> Iterator[str]:
+def cluster(result: dict[str, Any]) -> Iterator[str]:
     """Yield the lines about a cluster of replicas."""
     yield "\nOne prediction through the cluster"
-    for name, seconds in each["overhead"]["seconds"].items():
+    for name, seconds in result["overhead"]["seconds"].items():
         yield f"  {name:12} {span(seconds)} s"
-    yield f"  cluster / direct: {span(each['overhead']['ratio'])}"
-    steps = ", ".join(f"{n}: {seconds:.3g}" for n, seconds in each["speed"]["steps"].items())
+    yield f"  cluster / direct: {span(result['overhead']['ratio'])}"
+    steps = ", ".join(f"{n}: {seconds:.3g}" for n, seconds in result["speed"]["steps"].items())
     yield f"\nSeconds of a step, by the images that share it: {steps}"
-    for replicas, shares in each["compared"].items():
+    for replicas, shares in result["compared"].items():
         yield f"\nMixed requests in bursts, {replicas} replica{'s' * (replicas != '1')}"
         for share, waits in shares.items():
-            told = ", ".join(
+            lines = ", ".join(
                 f"{name} {one['mean']:.2f} s (p90 {one['90']:.2f} s)" for name, one in waits.items()
             )
-            yield f"  at {share} of what they do, longer than alone by: {told}"
-    alone = each["needed"][0]["alone"]
+            yield f"  at {share} of what they do, longer than alone by: {lines}"
+    alone = result["needed"][0]["alone"]
     yield f"\nReplicas for default predictions in bursts, simulated; alone they take {alone:.3g} s"
-    for row in each["needed"]:
+    for row in result["needed"]:
         latency = ", ".join(f"p{p} {s:.1f} s" for p, s in row["latency"].items())
         yield (
             f"  {row['hourly']:>6} an hour, p90 within {row['bearable']} times that: "
@@ -134,7 +136,7 @@ def cluster(each: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def span(each: dict[str, Any]) -> str:
+def span(result: dict[str, Any]) -> str:
     """Return the median with its quartiles, as text."""
-    low, high = each["quartiles"]
-    return f"{each['median']:.3g} ({low:.3g} to {high:.3g})"
+    low, high = result["quartiles"]
+    return f"{result['median']:.3g} ({low:.3g} to {high:.3g})"
