@@ -128,8 +128,7 @@ async def get_file_content(name: str, request: Request) -> Response:
         path = files.path(name)
     except ValueError:
         raise gone from None
-    owner = await services.store.tokens.owner_of(name)
-    if not files.is_there(name) or (owner and await services.store.tokens.is_revoked(owner)):
+    if not files.is_there(name) or await services.store.tokens.is_owner_revoked(name):
         raise gone
     ours = OUTPUT.fullmatch(name)
     headers = {"cross-origin-resource-policy": "cross-origin"}

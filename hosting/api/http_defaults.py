@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-WITH_SLASH = ("/", "/form/")
-"""Paths that end in a slash, and those below a mounted folder."""
-
 
 class HttpDefaults:
     """Answers HEAD as GET without the body, and a path with a slash at its end as without.
@@ -24,7 +21,7 @@ class HttpDefaults:
             await self._app(scope, receive, send)
             return
         path = scope["path"]
-        if path.endswith("/") and path not in WITH_SLASH and not path.startswith("/form/"):
+        if path.endswith("/") and not path.startswith("/form/"):  # which is a folder
             scope = {**scope, "path": path.rstrip("/") or "/"}
         if scope["method"] != "HEAD":
             await self._app(scope, receive, send)

@@ -24,7 +24,7 @@ from hosting.net.fetch import FetchError
 from hosting.queue.downloads import NoTurn
 from hosting.queue.inputs import Fault
 from hosting.storage import mime
-from hosting.storage.files import InputFile, link_path
+from hosting.storage.files import InputFile, folder_of_prediction, link_path
 
 FORM = Path(__file__).parents[1] / "form"
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -82,7 +82,8 @@ async def prediction(request: Request, prediction_id: str) -> Response:
     services = services_of(request)
     expires = services.links.expiry_of(str(request.url))
     found = await services.queue.current(prediction_id) if expires else None
-    if found is None or await services.store.tokens.is_revoked(found.token_id):
+    folder = folder_of_prediction(prediction_id)
+    if found is None or await services.store.tokens.is_owner_revoked(folder):
         raise Problem(404, "The link has expired or is not complete, or nothing is there")
     view = dataclasses.replace(view_of(request), expires=expires)
     shown = await documents.shown(view, found)

@@ -157,10 +157,15 @@ def text_inputs(schema: Mapping[str, Any]) -> set[str]:
     }
 
 
-def is_known(name: str, schema: Mapping[str, Any]) -> bool:
-    """Return whether an input of a name is read, by the schema's name or an original's."""
-    known_as = RENAMED.get(name, name)
-    return known_as in _properties(schema) or name in (*SIZE_NAMES, "aspect_ratio")
+def known_names(schema: Mapping[str, Any]) -> set[str]:
+    """Return the names by which inputs are read: the schema's own, and the originals'.
+
+    Args:
+        schema: the endpoint's OpenAPI document.
+    """
+    properties = _properties(schema).keys()
+    renamed = {name for name, known_as in RENAMED.items() if known_as in properties}
+    return {*properties, *renamed, *SIZE_NAMES, "aspect_ratio"}
 
 
 def is_too_deep(value: object, levels: int = MOST_LEVELS) -> bool:

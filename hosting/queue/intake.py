@@ -207,9 +207,9 @@ def _shown(new: NewPrediction, files: Set[str]) -> dict[str, Any]:
     Args:
         files: the names of the inputs that are files.
     """
-    sent = {name: value for name, value in new.inputs.items() if inputs.is_known(name, new.schema)}
-    shown = dict(sent)
-    for name, value in sent.items():
+    known = inputs.known_names(new.schema)
+    shown = {name: value for name, value in new.inputs.items() if name in known}
+    for name, value in shown.items():
         known_as = inputs.RENAMED.get(name, name)
         if known_as in files and _is_data(value):
             shown[name] = InputFile.sent(known_as).placeholder

@@ -73,8 +73,7 @@ class Tokens:
 
     def __init__(self, database: Database) -> None:
         self.find = _reading(database, tokens.find)
-        self.is_revoked = _reading(database, tokens.is_revoked)
-        self.owner_of = _reading(database, tokens.owner_of)
+        self.is_owner_revoked = _reading(database, tokens.is_owner_revoked)
 
 
 class Heartbeats:

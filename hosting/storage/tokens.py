@@ -77,17 +77,17 @@ def find(session: Session, text: str | None) -> Token | None:
     return session.scalar(select(Token).where(known, Token.revoked_at.is_(None)))
 
 
-def is_revoked(session: Session, token_id: str) -> bool:
-    """Return whether a token was revoked: then its links lead nowhere either."""
-    revoked = select(Token.id).where(Token.id == token_id, Token.revoked_at.is_not(None))
-    return session.scalar(revoked) is not None
+def is_owner_revoked(session: Session, path: str) -> bool:
+    """Return whether a file's or a prediction's token was revoked: then its links end too.
 
-
-def owner_of(session: Session, path: str) -> str | None:
-    """Return the id of the token whose file has a path, such as `uploads/<id>`; None: nobody's."""
+    Args:
+        path: such as `uploads/<id>`, `predictions/<id>` or a file in that folder.
+    """
     kind, _, rest = path.partition("/")
     owned = Upload if kind == "uploads" else PredictionRow
-    return session.scalar(select(owned.token_id).where(owned.id == rest.partition("/")[0]))
+    owner = select(owned.token_id).where(owned.id == rest.partition("/")[0]).scalar_subquery()
+    revoked = select(Token.id).where(Token.id == owner, Token.revoked_at.is_not(None))
+    return session.scalar(revoked) is not None
 
 
 def _hash(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from http import HTTPStatus
 from typing import Any
 
@@ -121,7 +121,8 @@ async def _inputs(request: Request, schema: Mapping[str, Any]) -> dict[str, Any]
     if kind in FORM_TYPES:
         limits = {"max_files": 20, "max_fields": 50, "max_part_size": 2**27}
         async with form_of(request, **limits) as form:
-            parts = {name: await _part(name, part, schema) for name, part in form.items()}
+            texts, files = text_inputs(schema), file_inputs(schema)
+            parts = {name: await _part(name, part, texts, files) for name, part in form.items()}
         return {name: part for name, part in parts.items() if part is not None}
     try:
         document = json.loads(await request.body())
@@ -132,18 +133,20 @@ async def _inputs(request: Request, schema: Mapping[str, Any]) -> dict[str, Any]
     return dict(document)
 
 
-async def _part(name: str, part: UploadFile | str, schema: Mapping[str, Any]) -> str | None:
+async def _part(name: str, part: UploadFile | str, texts: Set[str], files: Set[str]) -> str | None:
     """Return a part of a form as the schema means it; None for one that was left empty.
+
+    Args:
+        texts, files: the names of the inputs that are such.
 
     Raises:
         Problem: when a file is given where a text belongs, and is none.
     """
     known_as = RENAMED.get(name, name)
     if isinstance(part, str):
-        is_text = known_as in text_inputs(schema)
-        return part if part or is_text else None
+        return part if part or known_as in texts else None
     data = await part.read()
-    if known_as in file_inputs(schema):
+    if known_as in files:
         if not data and not part.filename:
             return None
         kind = mime.picture_type(data) or "application/octet-stream"

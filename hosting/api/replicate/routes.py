@@ -32,6 +32,7 @@ from hosting.published_models import MODELS, Model
 from hosting.queue.inputs import Fault
 from hosting.queue.intake import NewPrediction
 from hosting.states import Status
+from hosting.storage.files import folder_of_prediction
 
 LONGEST_WAIT_SECONDS = 60
 """Seconds that a client may ask to be kept waiting."""
@@ -127,9 +128,9 @@ async def stream_prediction(
     Its URL, in the prediction's `urls`, needs no token for a time.
     """
     services = services_of(request)
-    found = await services.queue.current(prediction_id)
-    is_revoked = found and await services.store.tokens.is_revoked(found.token_id)
-    if is_revoked or not services.links.is_valid(str(request.url)):
+    folder = folder_of_prediction(prediction_id)
+    is_open = services.links.is_valid(str(request.url))
+    if not is_open or await services.store.tokens.is_owner_revoked(folder):
         prediction_id = (await _own(await caller_of(request), prediction_id)).id
     return event_stream.response(stream.events(view_of(request), prediction_id, last_event_id))
 
