@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import httpx2
 
-from hosting.backends.cog import Died, fault_of
+from hosting.backends.cog import Died, Unreachable, fault_of
 
 OF_THE_HOP = {"connection", "date", "host", "keep-alive", "server", "transfer-encoding"}
 """The headers of requests and answers that are not passed on: each hop has its own."""
@@ -49,7 +49,8 @@ class Relay:
         Who stops listening hangs up, which cancels a prediction.
 
         Raises:
-            Died: when the server is not there, or goes away in the middle.
+            Unreachable: when the server is not there.
+            Died: when it goes away in the middle.
         """
         try:
             sent = request.headers.items()
@@ -60,6 +61,8 @@ class Relay:
                 yield Head(answer.status_code, passed_on(answer.headers))
                 async for piece in answer.aiter_raw():
                     yield piece
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            raise Unreachable(fault_of(error)) from None
         except httpx2.HTTPError as error:
             raise Died(fault_of(error)) from None
 

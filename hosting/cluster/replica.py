@@ -19,7 +19,7 @@ from pathlib import Path
 from ray import serve
 
 from hosting import log
-from hosting.backends.cog import ISOLATED, Cog, Died
+from hosting.backends.cog import ISOLATED, Cog, Died, Unreachable
 from hosting.backends.servers import Launch, Server
 from hosting.backends.supervision import POLL_SECONDS, Health
 from hosting.cluster.relay import Head, Relay, RelayedRequest
@@ -114,7 +114,10 @@ class Replica:
         self._watch = asyncio.create_task(self._until_dead())
 
     async def relay(self, request: RelayedRequest) -> AsyncGenerator[Head | bytes, None]:
-        """Run a prediction; yield the answer's head (409 without a free slot) and its body.
+        """Run a prediction; yield the answer's head and its body.
+
+        The head says 409 where the prediction has not come to the Cog server: without a free
+        slot, or when that server is gone and this replica about to be.
 
         Raises:
             Died: when the Cog server did not answer, or not to the end.
@@ -126,7 +129,7 @@ class Replica:
             async with place, aclosing(self._relay.send(request)) as pieces:
                 async for piece in pieces:
                     yield piece
-        except Full:
+        except (Full, Unreachable):
             yield Head(409, {})
 
     async def begin(self, request: RelayedRequest) -> AsyncGenerator[Head | bytes, None]:
@@ -160,7 +163,7 @@ class Replica:
         """
         if only_if_running and not self._gate.has(request.path):
             return None
-        with suppress(Died, TimeoutError):
+        with suppress(Died, Unreachable, TimeoutError):
             sent = self._relay.send(request)
             async with asyncio.timeout(ANSWER_SECONDS), aclosing(sent) as pieces:
                 head = await anext(pieces)
