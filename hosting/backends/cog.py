@@ -28,7 +28,8 @@ DISK_FULL = re.compile(
 """Cog's sentence where the worker could not write a file: no space, or no quota, is left."""
 KINDS = {"Input": FailureKind.INPUTS, "Nsfw": FailureKind.NSFW}
 FAILURE = "failure"
-"""The metric by which the predictor says why it fails: a FailureKind."""
+"""The metric by which the predictor says why it fails: a FailureKind, or MEMORY."""
+MEMORY = "memory"
 
 
 class Busy(Exception):
@@ -45,6 +46,10 @@ class Died(Exception):
 
 class DiskFull(Exception):
     """The disk of the endpoint's machine is full, which is no fault of the prediction."""
+
+
+class OutOfMemory(Exception):
+    """The memory of the endpoint's machine did not suffice, as far as the prediction came."""
 
 
 class Refused(Exception):
@@ -172,6 +177,7 @@ def _completed(data: dict[str, Any], failure: object) -> dict[str, Any]:
     Raises:
         Died: when the error is not the prediction's but the endpoint's.
         DiskFull: when the endpoint's disk is.
+        OutOfMemory: when its memory is.
         Unreachable: when the prediction never came to the worker.
     """
     if data.get("status") not in FINISHED:
@@ -183,7 +189,11 @@ def _completed(data: dict[str, Any], failure: object) -> dict[str, Any]:
         return {**data, "error": None}
     if DISK_FULL.match(error):
         raise DiskFull(error)
-    if prefix := PREFIXES.match(error):
+    prefix = PREFIXES.match(error)
+    if failure == MEMORY:
+        sentence = error[prefix.end() :] if prefix else error
+        raise OutOfMemory(sentence.removeprefix("MemoryError: "))
+    if prefix:
         known = KINDS.get(prefix["kind"], FailureKind.INTERNAL)
         kind = next((one for one in FailureKind if one == failure), known)
         return {**data, "error": error[prefix.end() :] or None, "failure": kind}
