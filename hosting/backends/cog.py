@@ -61,16 +61,14 @@ class Cog:
 
     Args:
         url: of Cog's server.
+        path: of the Unix socket that it listens at, if any.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, path: str | None = None) -> None:
         self.url = url
         self.slots: int | None = None
         """The predictions at once that a cluster takes, by its last answer."""
-        # Nothing of the environment: a proxy must not see what goes to the endpoint.
-        self._http = httpx2.AsyncClient(
-            base_url=url, trust_env=False, timeout=httpx2.Timeout(10, read=None, pool=None)
-        )
+        self._http = client(url, path)
 
     async def status(self) -> State:
         """Ask the endpoint for its state.
@@ -161,6 +159,20 @@ class Cog:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+
+def client(url: str, path: str | None = None) -> httpx2.AsyncClient:
+    """Return a client of HTTP for predictions, which may take as long as they like.
+
+    Args:
+        path: of the Unix socket that the server listens at, if any.
+    """
+    return httpx2.AsyncClient(
+        base_url=url,
+        trust_env=False,  # a proxy must not see what goes to the endpoint
+        timeout=httpx2.Timeout(10, read=None, pool=None),
+        transport=httpx2.AsyncHTTPTransport(uds=path) if path else None,
+    )
 
 
 def fault_of(error: httpx2.HTTPError) -> str:
