@@ -7,17 +7,22 @@ import inspect
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from stable_diffusion import checkpoints
-from stable_diffusion.catalogue import TASKS, SetupError, Weights, WeightsError
-from stable_diffusion.checkpoints import CheckpointError
+from safetensors import SafetensorError
+
+from stable_diffusion import checkpoints, weight_files
+from stable_diffusion.catalogue import TASKS, SetupError, Weights, WeightsError, check_folder
 from stable_diffusion.imports import lean_imports
+from stable_diffusion.json_files import FileError, error_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
     import torch
 
 Result = TypeVar("Result")
@@ -26,6 +31,11 @@ LARGEST_LATENTS_SIDE = 128
 """Largest side of latents that are decoded without tiles: 1024 px of most models."""
 NOT_USED = "neck.fusion_stage.layers.0.residual_layer1."
 """The beginning of the names of depth estimator weights that no file has and nothing uses."""
+BROKEN = (
+    *(OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError, ArithmeticError),
+    *(AssertionError, ImportError, MemoryError, SafetensorError),
+)
+"""What the libraries raise for files that are not what they take them for."""
 DTYPES = ("float32", "float16", "bfloat16")
 """The precisions that a model can be served in."""
 
@@ -71,6 +81,11 @@ def load(weights: Weights, dtype: str | None = None) -> Model:
     """
     if dtype not in (None, *DTYPES):
         raise SetupError(f"the precision {dtype!r} is not known; give one of {', '.join(DTYPES)}")
+    if weights.path.is_dir():
+        try:
+            check_folder(weights.path, weights.task)
+        except FileError as error:
+            raise WeightsError(str(error)) from error
     threading.Thread(target=_read, args=(weights,), daemon=True).start()
     pipeline = in_fresh_thread(_load, weights, dtype)
     native_size = (
@@ -111,10 +126,10 @@ def _load(weights: Weights, dtype: str | None) -> Any:
                 pipeline = checkpoints.load(weights.path, precision, device)
             else:
                 pipeline = _load_folder(weights, precision)
-        except CheckpointError as error:
+        except FileError as error:
             raise WeightsError(str(error)) from error
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
+        except BROKEN as error:
+            reason = error_text(error)
             raise WeightsError(f"the model in {weights.path} can't be read: {reason}") from error
     vae = pipeline.vae
     if "vae" in TASKS[weights.task].in_full:
@@ -138,6 +153,8 @@ def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
     kind = getattr(diffusers, task.pipeline)
     parts: dict[str, Any] = {
         "text_encoder": _load_whole(transformers.CLIPTextModel, weights, "text_encoder", precision),
+        "unet": _load_whole(diffusers.UNet2DConditionModel, weights, "unet", precision),
+        "vae": _load_whole(diffusers.AutoencoderKL, weights, "vae", precision),
         "safety_checker": None,
         "requires_safety_checker": False,
         "feature_extractor": None,
@@ -149,17 +166,9 @@ def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
         parts["depth_estimator"] = _load_whole(estimator, weights, "depth_estimator", torch.float32)
     pipeline = kind.from_pretrained(
         weights.path,
-        dtype=precision,
-        variant=weights.variant,
         local_files_only=True,
-        use_safetensors=True,
         **{name: parts[name] for name in parts.keys() & inspect.signature(kind).parameters},
     )
-    for name in ("unet", "vae"):
-        lacking = [
-            key for key, value in getattr(pipeline, name).named_parameters() if value.is_meta
-        ]
-        _refuse_lacking(weights, name, lacking)
     if "feature_extractor" in task.extra_components:
         # By name: the class that `model_index.json` names is no more.
         extractor = transformers.DPTImageProcessorPil.from_pretrained(
@@ -170,18 +179,51 @@ def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
 
 
 def _load_whole(kind: Any, weights: Weights, name: str, dtype: torch.dtype) -> Any:
-    """Load a transformers model; raise where weights are missing, which it would make up."""
-    model, report = kind.from_pretrained(
-        weights.path / name,
-        dtype=dtype,
-        variant=weights.variant,
-        local_files_only=True,
-        use_safetensors=True,
-        output_loading_info=True,
-    )
+    """Load a component; raise where weights are missing, which transformers would make up."""
+    files = [path for path in weights.files() if path.parent.name == name]
+    with within_files(weights.path / name, files):
+        model, report = kind.from_pretrained(
+            weights.path / name,
+            dtype=dtype,
+            variant=weights.variant,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
     lacking = [key for key in report["missing_keys"] if not key.startswith(NOT_USED)]
     _refuse_lacking(weights, name, lacking)
     return model
+
+
+@contextmanager
+def within_files(folder: Path, files: Iterable[Path]) -> Iterator[None]:
+    """Let no model be built in the block that has more than twice the weights of its files.
+
+    Raises:
+        FileError: when the configuration in the folder asks for more, or a file can't be read.
+    """
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    stored = [
+        tensor for path in files for tensor in weight_files.require_safetensors(path).values()
+    ]
+    left = {"tensors": 2 * len(stored), "numbers": 2 * sum(tensor.numel for tensor in stored)}
+
+    def count(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter | None) -> None:
+        if parameter is not None and name not in module._parameters:
+            left["tensors"] -= 1
+            left["numbers"] -= parameter.numel()
+        if min(left.values()) < 0:
+            raise FileError(
+                f"{folder / 'config.json'} describes a larger model than the weights beside it "
+                "are for: download both again"
+            )
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _refuse_lacking(weights: Weights, name: str, lacking: list[str]) -> None:

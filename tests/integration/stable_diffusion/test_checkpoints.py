@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from stable_diffusion import catalogue, checkpoints, models
-from stable_diffusion.checkpoints import CheckpointError, Original
+from stable_diffusion.checkpoints import Original
+from stable_diffusion.json_files import FileError
 from stable_diffusion.models import Model
 from tests.support import original_layout
 from tests.support.original_layout import Tensors
@@ -278,7 +279,7 @@ def test_a_checkpoint_that_lacks_a_weight_is_refused(
     missing: str, tmp_path: Path, drawing: Tensors
 ) -> None:
     del drawing[missing]
-    with pytest.raises(CheckpointError, match=r"lacks weights|valid CLIP model|expected shape"):
+    with pytest.raises(FileError, match=r"lacks weights|valid CLIP model|expected shape"):
         checkpoints.load(write(tmp_path / "a.safetensors", drawing), torch.float32)
 
 
@@ -286,19 +287,19 @@ def test_weights_that_the_architecture_has_no_place_for_are_refused(
     tmp_path: Path, drawing: Tensors
 ) -> None:
     drawing["model.diffusion_model.motion.weight"] = torch.zeros(1)
-    with pytest.raises(CheckpointError, match="more weights than that of Stable Diffusion"):
+    with pytest.raises(FileError, match="more weights than that of Stable Diffusion"):
         checkpoints.load(write(tmp_path / "a.safetensors", drawing), torch.float32)
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path, drawing: Tensors) -> None:
     drawing["model.diffusion_model.out.2.bias"] = torch.zeros(5)
-    with pytest.raises(CheckpointError, match=r"expected shape torch.Size\(\[4\]\)"):
+    with pytest.raises(FileError, match=r"expected shape torch.Size\(\[4\]\)"):
         checkpoints.load(write(tmp_path / "a.safetensors", drawing), torch.float32)
 
 
 def test_a_unet_without_numbers_is_refused(tmp_path: Path, drawing: Tensors) -> None:
     drawing["model.diffusion_model.out.2.bias"] = torch.full((4,), torch.nan)
-    with pytest.raises(CheckpointError, match="output is not a number"):
+    with pytest.raises(FileError, match="output is not a number"):
         checkpoints.load(write(tmp_path / "a.safetensors", drawing), torch.float32)
 
 
@@ -319,9 +320,9 @@ def test_other_files_of_tensors_are_refused(
     names: list[str], told: str, suffix: str, tmp_path: Path
 ) -> None:
     path = write(tmp_path / f"other{suffix}", {name: torch.zeros(4, 4, 3, 3) for name in names})
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(FileError, match=told):
         checkpoints.examine(path)
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(FileError, match=told):
         checkpoints.load(path, torch.float32)
 
 
@@ -329,7 +330,7 @@ def test_a_checkpoint_with_other_input_channels_is_refused(
     tmp_path: Path, drawing: Tensors
 ) -> None:
     drawing["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(32, 8, 3, 3)
-    with pytest.raises(CheckpointError, match=r"takes 8 channels: give .* text to image \(4\)"):
+    with pytest.raises(FileError, match=r"takes 8 channels: give .* text to image \(4\)"):
         checkpoints.examine(write(tmp_path / "a.safetensors", drawing))
 
 
@@ -342,14 +343,14 @@ def test_a_file_that_was_cut_off_is_refused(
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     for read in (checkpoints.examine, lambda path: checkpoints.load(path, torch.float32)):
-        with pytest.raises(CheckpointError, match=r"can't be read .*: download it again"):
+        with pytest.raises(FileError, match=r"can't be read .*: download it again"):
             read(path)
 
 
 @pytest.mark.parametrize("name", ["text.ckpt", "text.safetensors"])
 def test_what_is_no_file_of_tensors_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\n")
-    with pytest.raises(CheckpointError, match=r"can't be read .*: download it again"):
+    with pytest.raises(FileError, match="is a pointer of Git LFS .*: run `git lfs pull`"):
         checkpoints.examine(tmp_path / name)
 
 
@@ -359,12 +360,12 @@ def test_a_compressed_file_is_refused_before_it_fills_the_memory(tmp_path: Path)
     with zipfile.ZipFile(plain) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():
             new.writestr(name, old.read(name))
-    with pytest.raises(CheckpointError, match="packed.ckpt is compressed, but checkpoints are not"):
+    with pytest.raises(FileError, match="packed.ckpt is compressed, but checkpoints are not"):
         checkpoints.examine(packed)
 
 
 def test_other_suffixes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"give a file with \.ckpt or \.safetensors"):
+    with pytest.raises(FileError, match=r"give a file with \.ckpt or \.safetensors"):
         checkpoints.examine(tmp_path / "model.pt")
 
 
@@ -386,7 +387,7 @@ def test_a_file_that_asks_to_run_something_is_refused_and_nothing_is_run(
     content = {"callbacks": Hostile(f"touch {trace}"), "state_dict": drawing}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     for read in (checkpoints.examine, lambda path: checkpoints.load(path, torch.float32)):
-        with pytest.raises(CheckpointError, match=r"asks to run posix\.system.* it was not run"):
+        with pytest.raises(FileError, match=r"asks to run posix\.system.* it was not run"):
             read(path)
     assert not trace.exists()
     torch.load(path, weights_only=False)
