@@ -240,7 +240,7 @@ def _in_folder(folder: Path) -> Weights:
         unet = json_files.read_configuration(config)
         vae = json_files.read_configuration(folder / "vae" / "config.json")
         native_size = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
-        if type(native_size) is not int or not 0 < native_size <= MOST_PIXELS:
+        if type(unet["sample_size"]) is not int or not 0 < native_size <= MOST_PIXELS:
             raise ValueError(f"sample_size is {unet['sample_size']!r}")
         return Weights(folder.resolve().name, folder, native_size, task_of(unet["in_channels"]))
     except (OSError, ValueError, LookupError, TypeError, ArithmeticError) as error:
@@ -282,7 +282,7 @@ def check_components(folder: Path, names: Iterable[str]) -> None:
         FileError: when something is not what the libraries can be given.
     """
     for path in sorted(path for name in names for path in (folder / name).glob("*")):
-        if path.is_dir():
+        if path.is_dir() and not path.suffix:
             continue
         json_files.require_regular(path)
         if path.name in CONFIGURATIONS:

@@ -100,7 +100,7 @@ def load(path: Path, dtype: torch.dtype, device: str = "cpu") -> Any:
     table = _read_table(path)
     original = _identify(path, table)
     folder = ORIGINAL / original.architecture
-    tensors = weight_files.load(path, _used(path, table))
+    tensors = weight_files.load(path, _used(table))
     models = _models(path, original, tensors, dtype)
     for model in models.values():
         model.to(device)
@@ -148,7 +148,12 @@ def _identify(path: Path, table: Table) -> Original:
             f"{path} is not a whole checkpoint of Stable Diffusion 1 or 2: give one with a "
             f"text encoder (cond_stage_model), a UNet ({UNET[:-1]}) and a VAE ({VAE[:-1]})"
         )
-    architecture, channels = found.pop(), int(first[1])
+    if sum(tensor.numel for tensor in _used(table).values()) > MOST_PARAMETERS:
+        raise CheckpointError(
+            f"{path} has more than {MOST_PARAMETERS:,} weights, which no model of Stable Diffusion "
+            "1 or 2 has: get it from its makers"
+        )
+    architecture, channels = found.pop(), first[1]
     if (architecture, channels) == ("v2", 7):
         architecture = "x4-upscaler"
     if channels not in CHANNELS[architecture]:
@@ -163,7 +168,7 @@ def _has(names: Iterable[str], beginning: str) -> bool:
     return any(name.startswith(beginning) for name in names)
 
 
-def _used(path: Path, table: Table) -> Table:
+def _used(table: Table) -> Table:
     """Return the tensors of UNet, VAE and text encoder, by the names that CompVis has for them.
 
     Where a training kept the moving average of the UNet's weights beside the last ones, the
@@ -176,11 +181,6 @@ def _used(path: Path, table: Table) -> Table:
             used[name] = table.get(average, tensor)
         elif name.startswith((VAE, *TEXT_ENCODERS)):
             used[_original_name(name)] = tensor
-    if sum(tensor.numel for tensor in used.values()) > MOST_PARAMETERS:
-        raise CheckpointError(
-            f"{path} has more than {MOST_PARAMETERS:,} weights, which no model of Stable Diffusion "
-            "1 or 2 has: get it from its makers"
-        )
     return used
 
 

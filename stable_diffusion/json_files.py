@@ -12,6 +12,10 @@ LARGEST_BYTES = 2**24
 """Size of the largest file that is read; tokenizers have the largest, of a few megabytes."""
 LARGEST_NUMBER = 2**17
 """The largest number in a configuration; tokens have the largest, up to 49408."""
+COUNTED = ("unet", "vae", "text_encoder")
+"""The components in whose configurations whole numbers are sizes and counts."""
+UNLIMITED = "lambda_min_clipped"
+"""The setting of schedulers that diffusers writes as -Infinity, which JSON does not have."""
 
 
 class FileError(ValueError):
@@ -63,11 +67,23 @@ def read_configuration(path: Path) -> dict[str, Any]:
             f"{path} has a number, or a list of numbers, beyond {LARGEST_NUMBER}, which no model "
             "of Stable Diffusion needs: download it again"
         )
+    if path.parent.name in ("unet", "vae", "text_encoder") and (
+        key := _negative_key(configuration)
+    ):
+        raise FileError(f"{path} has a negative {key}: download it again")
     return configuration
 
 
+def _negative_key(configuration: dict[str, Any]) -> str | None:
+    for key, value in configuration.items():
+        numbers = value if isinstance(value, list) else [value]
+        if any(type(number) is int and number < 0 for number in numbers):
+            return key
+    return None
+
+
 def parse(content: bytes) -> dict[str, Any]:
-    """Parse one JSON object without Infinity and NaN, which JSON does not have.
+    """Parse one JSON object without NaN and Infinity (but -Infinity, for `UNLIMITED`).
 
     Raises:
         ValueError: when it is something else.
@@ -92,7 +108,7 @@ def error_text(error: BaseException) -> str:
 
 def _finite(text: str) -> float:
     number = float(text)
-    if not math.isfinite(number):
+    if not math.isfinite(number) and text != "-Infinity":
         raise ValueError(f"{text[:20]} is not a number of JSON")
     return number
 
@@ -100,7 +116,7 @@ def _finite(text: str) -> float:
 def _extent(value: Any) -> float:
     """Return the largest number in a configuration, where those of a list are added up."""
     if isinstance(value, dict):
-        return max(map(_extent, value.values()), default=0)
+        return max((_extent(item) for key, item in value.items() if key != UNLIMITED), default=0)
     if isinstance(value, list):
         return sum(map(_extent, value))
     return abs(value) if isinstance(value, int | float) else 0

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from safetensors import SafetensorError
-
 from stable_diffusion import checkpoints, weight_files
 from stable_diffusion.catalogue import TASKS, SetupError, Weights, WeightsError, check_folder
 from stable_diffusion.imports import lean_imports
@@ -31,11 +29,6 @@ LARGEST_LATENTS_SIDE = 128
 """Largest side of latents that are decoded without tiles: 1024 px of most models."""
 NOT_USED = "neck.fusion_stage.layers.0.residual_layer1."
 """The beginning of the names of depth estimator weights that no file has and nothing uses."""
-BROKEN = (
-    *(OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError, ArithmeticError),
-    *(AssertionError, ImportError, MemoryError, SafetensorError),
-)
-"""What the libraries raise for files that are not what they take them for."""
 DTYPES = ("float32", "float16", "bfloat16")
 """The precisions that a model can be served in."""
 
@@ -128,7 +121,7 @@ def _load(weights: Weights, dtype: str | None) -> Any:
                 pipeline = _load_folder(weights, precision)
         except FileError as error:
             raise WeightsError(str(error)) from error
-        except BROKEN as error:
+        except library_errors() as error:
             reason = error_text(error)
             raise WeightsError(f"the model in {weights.path} can't be read: {reason}") from error
     vae = pipeline.vae
@@ -192,7 +185,23 @@ def _load_whole(kind: Any, weights: Weights, name: str, dtype: torch.dtype) -> A
         )
     lacking = [key for key in report["missing_keys"] if not key.startswith(NOT_USED)]
     _refuse_lacking(weights, name, lacking)
+    if name in ("unet", "vae") and report["unexpected_keys"]:
+        names = ", ".join(sorted(report["unexpected_keys"])[:5])
+        raise WeightsError(
+            f"{weights.path / name / 'config.json'} has no place for some of the weights beside it "
+            f"({names}): download both again"
+        )
     return model
+
+
+def library_errors() -> tuple[type[Exception], ...]:
+    """Return what the libraries raise for files that are not what they take them for."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    python = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+    others = (RuntimeError, AssertionError, ImportError, MemoryError)
+    return (*python, *others, StrictDataclassError, SafetensorError)
 
 
 @contextmanager

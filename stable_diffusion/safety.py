@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from stable_diffusion.catalogue import WeightsError, check_components, find_checker
 from stable_diffusion.json_files import error_text
-from stable_diffusion.models import BROKEN, Model, in_fresh_thread, within_files
+from stable_diffusion.models import Model, in_fresh_thread, library_errors, within_files
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +59,7 @@ class SafetyChecker:
                     ignore_mismatched_sizes=True,
                     output_loading_info=True,
                 )
-        except BROKEN as error:
+        except library_errors() as error:
             reason = error_text(error)
             raise WeightsError(f"the NSFW checker in {folder} can't be read: {reason}") from error
         # What the library did not find in the file it has filled with random numbers.

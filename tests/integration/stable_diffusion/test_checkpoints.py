@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditi
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from stable_diffusion import catalogue, checkpoints, models
+from stable_diffusion import catalogue, checkpoints, models, weight_files
 from stable_diffusion.checkpoints import Original
 from stable_diffusion.json_files import FileError
 from stable_diffusion.models import Model
@@ -332,6 +332,85 @@ def test_a_checkpoint_with_other_input_channels_is_refused(
     drawing["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(32, 8, 3, 3)
     with pytest.raises(FileError, match=r"takes 8 channels: give .* text to image \(4\)"):
         checkpoints.examine(write(tmp_path / "a.safetensors", drawing))
+
+
+@pytest.mark.parametrize("suffix", checkpoints.SUFFIXES)
+@pytest.mark.parametrize("written", [".safetensors", ".ckpt", "old"])
+def test_a_file_is_what_its_content_says_and_bytes_behind_it_do_no_harm(
+    written: str, suffix: str, tmp_path: Path, drawing: Tensors
+) -> None:
+    path = tmp_path / f"model{suffix}"
+    if written == "old":
+        torch.save({"state_dict": drawing}, path, _use_new_zipfile_serialization=False)
+    else:
+        write(tmp_path / f"other{written}", drawing).rename(path)
+    if written != ".ckpt":
+        with path.open("ab") as file:
+            file.write(b"\0" * 999)
+    assert checkpoints.examine(path) == Original("v2", 4)
+    loaded = checkpoints.load(path, torch.float32)
+    assert torch.equal(loaded.unet.conv_out.bias, drawing["model.diffusion_model.out.2.bias"])
+
+
+LAYOUTS = {
+    "diffusers": ("to_q", "to_k", "to_v", "to_out.0", "group_norm"),
+    "early diffusers": ("query", "key", "value", "proj_attn", "group_norm"),
+}
+"""The names of the VAE's attention beside CompVis's."""
+
+
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_vae_s_attention_is_read_by_all_its_names(
+    layout: str,
+    flat: bool,
+    tmp_path: Path,
+    demo: Model,
+    originals: Callable[[Any, str], Tensors],
+) -> None:
+    model = Small("v1", 9, demo.pipeline.tokenizer)
+    tensors = originals(model, "v1")
+    for name in [name for name in tensors if ".mid.attn_1." in name]:
+        start, _, part = name.rpartition("attn_1.")
+        ours, _, kind = part.partition(".")
+        theirs = dict(zip(("q", "k", "v", "proj_out", "norm"), LAYOUTS[layout], strict=True))[ours]
+        tensor = tensors.pop(name)
+        tensors[f"{start}attn_1.{theirs}.{kind}"] = tensor.squeeze() if flat else tensor
+    loaded = checkpoints.load(write(tmp_path / "a.safetensors", tensors), torch.float32)
+    assert_equal(loaded, model)
+
+
+def test_a_text_encoder_is_read_by_its_newest_names(
+    tmp_path: Path, demo: Model, originals: Callable[[Any, str], Tensors]
+) -> None:
+    model = Small("v1", 9, demo.pipeline.tokenizer)
+    tensors = {name.replace(".text_model", ""): t for name, t in originals(model, "v1").items()}
+    assert_equal(checkpoints.load(write(tmp_path / "a.ckpt", tensors), torch.float32), model)
+
+
+def test_views_of_one_storage_are_read(tmp_path: Path, drawing: Tensors) -> None:
+    name = "model.diffusion_model.out.2.bias"
+    drawing[name] = torch.arange(24.0).view(4, 6)[:, 3]
+    for zipped in (True, False):
+        torch.save(drawing, tmp_path / "a.ckpt", _use_new_zipfile_serialization=zipped)
+        table = weight_files.read_table(tmp_path / "a.ckpt")
+        assert torch.equal(weight_files.load(tmp_path / "a.ckpt", table)[name], drawing[name])
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("dtype", weight_files.NUMBER_BYTES)
+def test_every_type_of_number_is_read(dtype: str, zipped: bool, tmp_path: Path) -> None:
+    tensor = torch.tensor([0, 1, 1, 0]).to(getattr(torch, dtype))
+    if dtype.startswith("float8") and not zipped:
+        pytest.skip("torch has no old format for these")
+    for path in (tmp_path / "a.ckpt", tmp_path / "a.safetensors"):
+        if path.suffix == ".ckpt":
+            torch.save({"a": tensor}, path, _use_new_zipfile_serialization=zipped)
+        else:
+            save_file({"a": tensor}, path)
+        loaded = weight_files.load(path, weight_files.read_table(path))["a"]
+        assert loaded.dtype == tensor.dtype
+        assert torch.equal(loaded.float(), tensor.float())
 
 
 @pytest.mark.parametrize("suffix", checkpoints.SUFFIXES)
