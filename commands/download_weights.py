@@ -179,15 +179,15 @@ def _listing(repository: str, revision: str) -> tuple[str, dict[str, dict[str, A
     info = HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=30)
     if not isinstance(info.sha, str) or not re.fullmatch("[0-9a-f]{40}", info.sha):
         raise ValueError("it names no commit")
-    files = {}
+    files: dict[str, dict[str, Any]] = {}
     for sibling in info.siblings or []:
-        known = {"size": sibling.size, "sha256": sibling.lfs.sha256 if sibling.lfs else None}
-        if known["size"] is not None and (type(known["size"]) is not int or known["size"] < 0):
+        size, sha256 = sibling.size, sibling.lfs.sha256 if sibling.lfs else None
+        if size is not None and (type(size) is not int or size < 0):
             raise ValueError("it has a size that is none")
-        if known["sha256"] is not None and not re.fullmatch("[0-9a-f]{64}", known["sha256"]):
+        if sha256 is not None and not re.fullmatch("[0-9a-f]{64}", sha256):
             raise ValueError("it has a hash that is none")
         if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", sibling.rfilename, re.ASCII):
-            files[sibling.rfilename] = known
+            files[sibling.rfilename] = {"size": size, "sha256": sha256}
     return info.sha, files
 
 

@@ -191,7 +191,7 @@ def _find(model: str) -> Weights:
     if entry.get("task") in TASKS:
         return Weights(model, _whole(model), entry["native_size"], entry["task"])
     path = Path(model)
-    in_file = path.suffix.lower() in checkpoints.SUFFIXES and not path.is_dir()
+    in_file = path.suffix.lower() in checkpoints.SUFFIXES
     return _in_file(path) if in_file else _in_folder(path)
 
 

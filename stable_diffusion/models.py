@@ -75,10 +75,8 @@ def load(weights: Weights, dtype: str | None = None) -> Model:
     if dtype not in (None, *DTYPES):
         raise SetupError(f"the precision {dtype!r} is not known; give one of {', '.join(DTYPES)}")
     if weights.path.is_dir():
-        try:
+        with reading(f"the model in {weights.path}"):
             check_folder(weights.path, weights.task)
-        except FileError as error:
-            raise WeightsError(str(error)) from error
     threading.Thread(target=_read, args=(weights,), daemon=True).start()
     pipeline = in_fresh_thread(_load, weights, dtype)
     native_size = (
@@ -114,16 +112,12 @@ def _load(weights: Weights, dtype: str | None) -> Any:
         transformers.utils.logging.disable_progress_bar()
         precision = getattr(torch, dtype or default_dtype())
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
+        with reading(f"the model in {weights.path}"):
             if weights.path.is_file():
                 pipeline = checkpoints.load(weights.path, precision, device)
             else:
                 pipeline = _load_folder(weights, precision)
-        except FileError as error:
-            raise WeightsError(str(error)) from error
-        except library_errors() as error:
-            reason = error_text(error)
-            raise WeightsError(f"the model in {weights.path} can't be read: {reason}") from error
+            _require_tokens(weights, pipeline)
     vae = pipeline.vae
     if "vae" in TASKS[weights.task].in_full:
         vae.float()
@@ -135,6 +129,12 @@ def _load(weights: Weights, dtype: str | None) -> Any:
         pipeline.unet.to(memory_format=torch.channels_last)
         vae.to(memory_format=torch.channels_last)
     return pipeline
+
+
+def _require_tokens(weights: Weights, pipeline: Any) -> None:
+    ids = pipeline.tokenizer.get_vocab().values()
+    if not 0 <= max(ids, default=-1) < pipeline.text_encoder.config.vocab_size:
+        raise WeightsError(f"the tokenizer in {weights.path} is not that of its text encoder")
 
 
 def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
@@ -194,14 +194,17 @@ def _load_whole(kind: Any, weights: Weights, name: str, dtype: torch.dtype) -> A
     return model
 
 
-def library_errors() -> tuple[type[Exception], ...]:
-    """Return what the libraries raise for files that are not what they take them for."""
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-
-    python = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
-    others = (RuntimeError, AssertionError, ImportError, MemoryError)
-    return (*python, *others, StrictDataclassError, SafetensorError)
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn what is raised for files that can't be read into a `WeightsError`."""
+    try:
+        yield
+    except SetupError:
+        raise
+    except FileError as error:
+        raise WeightsError(f"{what}: {error}") from error
+    except Exception as error:  # The libraries raise whatever comes, tokenizers this class itself.
+        raise WeightsError(f"{what} can't be read: {error_text(error)}") from error
 
 
 @contextmanager

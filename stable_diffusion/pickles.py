@@ -116,6 +116,7 @@ class Reader:
         stack: list[Any] = []
         below: list[list[Any]] = []
         memo: dict[int, Any] = {}
+        argument: Any
         for operation, argument, _ in pickletools.genops(file):
             self._operations += 1
             if self._operations > MOST_OPERATIONS:
@@ -137,7 +138,7 @@ class Reader:
                     length = int(operation.name[-1])
                     stack[-length:] = [tuple(stack[-length:])]
                 case "EMPTY_TUPLE" | "EMPTY_LIST" | "EMPTY_DICT" | "EMPTY_SET":
-                    empty = {"TUPLE": (), "LIST": [], "DICT": {}, "SET": None}
+                    empty: dict[str, Any] = {"TUPLE": (), "LIST": [], "DICT": {}, "SET": None}
                     stack.append(empty[operation.name.removeprefix("EMPTY_")])
                 case "APPEND":
                     _extend(stack[-2], [stack.pop()])

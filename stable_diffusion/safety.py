@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stable_diffusion.catalogue import WeightsError, check_components, find_checker
-from stable_diffusion.json_files import error_text
-from stable_diffusion.models import Model, in_fresh_thread, library_errors, within_files
+from stable_diffusion.models import Model, in_fresh_thread, reading, within_files
 
 if TYPE_CHECKING:
     import torch
@@ -45,23 +44,19 @@ class SafetyChecker:
                 raise WeightsError(f"{file} is missing; the NSFW checker needs it")
         fp16 = weights / "model.fp16.safetensors"
         file = fp16 if fp16.exists() else weights / "model.safetensors"
-        try:
+        with reading(f"the NSFW checker in {folder}"), within_files(weights, [file]):
             check_components(folder, (weights.name, processor.name))
             # The one that does without torchvision: it resizes by Pillow, as the original did.
             self._processor = transformers.CLIPImageProcessorPil.from_pretrained(processor)
-            with within_files(weights, [file]):
-                checker, report = StableDiffusionSafetyChecker.from_pretrained(
-                    weights,
-                    dtype=dtype,
-                    variant="fp16" if file == fp16 else None,
-                    local_files_only=True,
-                    use_safetensors=True,
-                    ignore_mismatched_sizes=True,
-                    output_loading_info=True,
-                )
-        except library_errors() as error:
-            reason = error_text(error)
-            raise WeightsError(f"the NSFW checker in {folder} can't be read: {reason}") from error
+            checker, report = StableDiffusionSafetyChecker.from_pretrained(
+                weights,
+                dtype=dtype,
+                variant="fp16" if file == fp16 else None,
+                local_files_only=True,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
         # What the library did not find in the file it has filled with random numbers.
         random = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
         if random:

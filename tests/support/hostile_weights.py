@@ -109,7 +109,8 @@ def entry(dtype: Any = "F32", shape: Any = (1,), offsets: Any = (0, 4)) -> dict[
 def listening(path: Path) -> None:
     here = Path.cwd()
     os.chdir(path.parent)  # A socket's path may have a hundred letters.
-    socket.socket(socket.AF_UNIX).bind(path.name)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path.name)
     os.chdir(here)
 
 
@@ -366,51 +367,63 @@ def appending(file: str, data: bytes) -> Write:
     return change
 
 
+TOKENIZER = "tokenizer/tokenizer.json"
 UNET, VAE, TEXT = "unet/config.json", "vae/config.json", "text_encoder/config.json"
 SCHEDULER, INDEX = "scheduler/scheduler_config.json", "model_index.json"
-ABSURD: dict[str, list[dict[str, Any]]] = {
-    UNET: [
-        *({"layers_per_block": value} for value in (10**9, 10**5, 10**20, -1, "2", [], {}, 1.5)),
-        *({"layers_per_block": value} for value in ([10**5] * 4, None)),
-        *({"transformer_layers_per_block": value} for value in (10**9, 10**5, "1", [[10**5]] * 4)),
-        *({"block_out_channels": value} for value in ([2**40] * 4, [], 5, "abcd", None, [0] * 4)),
-        *({"block_out_channels": value} for value in ([32] * 10**5, [-32] * 4, ["a"] * 4, [[1]])),
-        *({"down_block_types": value} for value in ([], 5, None, ["DownBlock2D"] * 10**5, ["os"])),
-        *({"attention_head_dim": value} for value in (0, -1, "8", 10**9, [])),
-        *({"norm_num_groups": value} for value in (0, -1, 7, "x")),
-        *({"cross_attention_dim": value} for value in (10**12, 10**5, -5, "x", [5])),
-        *({"in_channels": value} for value in (10**9, 0, "4", [4], None, {})),
-        *({"sample_size": value} for value in (10**9, 0, -16, "16", None, [16, 16], 1.5, True)),
-        *({"time_embedding_dim": value} for value in (10**5, 10**12, -1)),
-        *({"act_fn": value} for value in ("os.system", 5, None)),
-    ],
-    VAE: [
-        *({"layers_per_block": value} for value in (10**9, 10**5, -1, "2", [])),
-        *({"block_out_channels": value} for value in ([2**40], [], 5, {}, [1] * 10**5)),
-        *({"latent_channels": value} for value in (10**12, 0, -1, "4", [])),
-        *({"norm_num_groups": value} for value in (0, "x")),
-    ],
-    TEXT: [
-        *({"num_hidden_layers": value} for value in (10**9, 10**5, 10**20, -1, "2", [], None)),
-        *({"hidden_size": value} for value in (10**12, 10**5, 0, -4, "x", [])),
-        *({"intermediate_size": value} for value in (10**12, 10**5, -4, "x")),
-        *({"vocab_size": value} for value in (10**12, 10**5 + 1, 0, -4, "x")),
-        *({"max_position_embeddings": value} for value in (10**12, 10**5, -4, "x")),
-        *({"num_attention_heads": value} for value in (10**12, 0, "x", 7)),
-        *({"hidden_act": value} for value in ("os.system", 5)),
-    ],
-    SCHEDULER: [
-        *({"num_train_timesteps": value} for value in (10**12, 10**9, "x", [])),
-        *({"beta_start": value} for value in ("x", [], {})),
-        *({"beta_schedule": value} for value in ("x", 5, [])),
-        {"trained_betas": [10.0**9] * 10**5},
-    ],
-    INDEX: [
-        *({"unet": value} for value in (5, [], ["diffusers"], ["os", "system"], [None, None], "x")),
-        *({"scheduler": value} for value in (["os", "system"], ["diffusers", "NoSuch"], None, 5)),
-        *({"scheduler": ["diffusers", value]} for value in (5, None, [], "os")),
-        *({"tokenizer": value} for value in (["subprocess", "run"], ["transformers", "NoSuch"])),
-    ],
+ABSURD: dict[str, dict[str, list[Any]]] = {
+    UNET: {
+        "layers_per_block": [10**9, 10**5, 10**20, -1, "2", [], {}, 1.5, [10**5] * 4, None],
+        "transformer_layers_per_block": [10**9, 10**5, "1", [[10**5]] * 4],
+        "block_out_channels": [
+            *([2**40] * 4, [], 5, "abcd", None, [0] * 4),
+            *([32] * 10**5, [-32] * 4, ["a"] * 4, [[1]]),
+        ],
+        "down_block_types": [[], 5, None, ["DownBlock2D"] * 10**5, ["os"]],
+        "attention_head_dim": [0, -1, "8", 10**9, []],
+        "norm_num_groups": [0, -1, 7, "x"],
+        "cross_attention_dim": [10**12, 10**5, -5, "x", [5]],
+        "in_channels": [10**9, 0, "4", [4], None, {}],
+        "sample_size": [10**9, 0, -16, "16", None, [16, 16], 1.5, True],
+        "time_embedding_dim": [10**5, 10**12, -1],
+        "act_fn": ["os.system", 5, None],
+    },
+    VAE: {
+        "layers_per_block": [10**9, 10**5, -1, "2", []],
+        "block_out_channels": [[2**40], [], 5, {}, [1] * 10**5],
+        "latent_channels": [10**12, 0, -1, "4", []],
+        "norm_num_groups": [0, "x"],
+    },
+    TEXT: {
+        "num_hidden_layers": [10**9, 10**5, 10**20, -1, "2", [], None],
+        "hidden_size": [10**12, 10**5, 0, -4, "x", []],
+        "intermediate_size": [10**12, 10**5, -4, "x"],
+        "vocab_size": [10**12, 10**5 + 1, 0, -4, "x"],
+        "max_position_embeddings": [10**12, 10**5, -4, "x"],
+        "num_attention_heads": [10**12, 0, "x", 7],
+        "hidden_act": ["os.system", 5],
+    },
+    SCHEDULER: {
+        "num_train_timesteps": [10**12, 10**9, "x", []],
+        "beta_start": ["x", [], {}],
+        "beta_schedule": ["x", 5, []],
+        "trained_betas": [[10.0**9] * 10**5],
+    },
+    INDEX: {
+        "unet": [5, [], ["diffusers"], ["os", "system"], [None, None], "x"],
+        "scheduler": [
+            *(["os", "system"], ["diffusers", "NoSuch"], None, 5),
+            *(["diffusers", value] for value in (5, None, [], "os")),
+        ],
+        "tokenizer": [["subprocess", "run"], ["transformers", "NoSuch"]],
+    },
+    TOKENIZER: {
+        "model": [
+            *(5, {}, {"type": "BPE", "vocab": {}, "merges": []}),
+            {"type": "BPE", "vocab": {"a": 0}, "merges": ["b c"]},
+            {"type": "BPE", "vocab": {"a": 4 * 10**9}, "merges": []},
+        ],
+        "version": [5],
+    },
 }
 """Settings of a sound folder's files with which no model can be built."""
 
@@ -424,9 +437,10 @@ FOLDERS: dict[str, Write] = {
         if (file, name) != ("tokenizer/tokenizer_config.json", "minus infinity")
     },
     **{
-        f"{file}: {json.dumps(values)[:60]} {number}": setting(file, **values)
-        for file, choices in ABSURD.items()
-        for number, values in enumerate(choices)
+        f"{file}: {key} {json.dumps(value)[:60]}": setting(file, **{key: value})
+        for file, settings in ABSURD.items()
+        for key, values in settings.items()
+        for value in values
     },
     **{
         f"{file}: {name}": replacing(file, write)

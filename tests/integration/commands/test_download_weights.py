@@ -49,15 +49,21 @@ from tests.support.properties import strategies as st
 NAME, REPOSITORY = catalogue.TASKS["img2img"].preferred, "someone/tiny"
 
 
+WRONG_ENTRIES: list[dict[str, Any]] = [
+    {"repository": 5},
+    {"revision": []},
+    {"files": []},
+    {"files": {"a": 5}},
+    {"files": {"a": {"size": "5"}}},
+    {"files": {"a": {"sha256": 5}}},
+    {"files": {"../../a": {}}},
+    {"files": {"/etc/a": {}}},
+]
 BROKEN_RECORDS = (
     *("", "{", "[]", "5", "null", '{"a": NaN}', "[" * 10**5, '{"a": 1e999}', '{"a": 5}'),
     *(
         json.dumps({NAME: {"task": "img2img", "native_size": 768} | wrong})
-        for wrong in (
-            *({"repository": 5}, {"revision": []}, {"files": []}, {"files": {"a": 5}}),
-            *({"files": {"a": {"size": "5"}}}, {"files": {"a": {"sha256": 5}}}),
-            *({"files": {"../../a": {}}}, {"files": {"/etc/a": {}}}),
-        )
+        for wrong in WRONG_ENTRIES
     ),
 )
 """What may be found in place of a manifest and of a lock."""
