@@ -132,8 +132,9 @@ def _load(weights: Weights, dtype: str | None) -> Any:
 
 
 def _require_tokens(weights: Weights, pipeline: Any) -> None:
-    ids = pipeline.tokenizer.get_vocab().values()
-    if not 0 <= max(ids, default=-1) < pipeline.text_encoder.config.vocab_size:
+    """Check that the tokenizer has a token for each byte, and none that its encoder lacks."""
+    tokenizer, tokens = pipeline.tokenizer, pipeline.text_encoder.config.vocab_size
+    if tokenizer.vocab_size < 256 or max(tokenizer.get_vocab().values()) >= tokens:
         raise WeightsError(f"the tokenizer in {weights.path} is not that of its text encoder")
 
 

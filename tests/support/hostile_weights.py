@@ -412,7 +412,7 @@ ABSURD: dict[str, dict[str, list[Any]]] = {
         "unet": [5, [], ["diffusers"], ["os", "system"], [None, None], "x"],
         "scheduler": [
             *(["os", "system"], ["diffusers", "NoSuch"], None, 5),
-            *(["diffusers", value] for value in (5, None, [], "os")),
+            *(["diffusers", 5], ["diffusers", None], ["diffusers", []], ["diffusers", "os"]),
         ],
         "tokenizer": [["subprocess", "run"], ["transformers", "NoSuch"]],
     },
