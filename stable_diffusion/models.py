@@ -202,8 +202,6 @@ def reading(what: str) -> Iterator[None]:
         yield
     except SetupError:
         raise
-    except FileError as error:
-        raise WeightsError(f"{what}: {error}") from error
     except Exception as error:  # The libraries raise whatever comes, tokenizers this class itself.
         raise WeightsError(f"{what} can't be read: {error_text(error)}") from error
 
