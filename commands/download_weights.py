@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from huggingface_hub import HfApi, hf_hub_url
+from huggingface_hub import HfApi, hf_hub_url, set_client_factory
 from huggingface_hub.errors import (
     DisabledRepoError,
     GatedRepoError,
@@ -28,8 +29,10 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+from huggingface_hub.utils._http import default_client_factory
 
 from stable_diffusion import catalogue
+from stable_diffusion.json_files import FileError, error_text, require_regular
 
 WEIGHTS = {
     "text_encoder": "model",
@@ -39,6 +42,8 @@ WEIGHTS = {
     "safety_checker": "model",
 }
 """The components with weights, and the names of their files without the suffix."""
+BROKEN_ANSWERS = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What the library raises for answers that are no JSON, or JSON of another form."""
 
 
 class DownloadError(Exception):
@@ -47,7 +52,11 @@ class DownloadError(Exception):
 
 def main() -> int:
     """Download the models named on the command line; return the exit status."""
-    entries = catalogue.entries()
+    try:
+        entries = catalogue.entries()
+    except catalogue.WeightsError as error:
+        print(error, file=sys.stderr)
+        return 1
     names = [name for name, entry in entries.items() if "repository" in entry]
     parser = argparse.ArgumentParser(
         prog="scripts/download-weights",
@@ -55,7 +64,8 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="models:\n"
         + "\n".join(
-            f"  {name:30}{entries[name]['task']:12}{entries[name]['licence']}" for name in names
+            f"  {name:30}{entries[name]['task']:12}{entries[name].get('licence', '')}"
+            for name in names
         ),
     )
     parser.add_argument(
@@ -73,7 +83,7 @@ def main() -> int:
     for name in asked:
         try:
             download(name)
-        except DownloadError as error:
+        except (DownloadError, catalogue.WeightsError) as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
@@ -87,7 +97,9 @@ def download(name: str) -> Path:
 
     Raises:
         DownloadError: saying what to do about it.
+        WeightsError: when the manifest or the lock can't be read.
     """
+    set_client_factory(_client)
     entry, lock = catalogue.entries()[name], catalogue.locked().get(name, {})
     source = {key: entry[key] for key in ("repository", "revision") if key in entry}
     if not source.items() <= lock.items():
@@ -95,23 +107,20 @@ def download(name: str) -> Path:
     repository = entry["repository"]
     revision = lock.get("revision") or entry.get("revision") or "main"
     folder = catalogue.WEIGHTS / name
-    print(f"{name}: {repository} at {revision[:12]}, licence {entry['licence']}")
+    print(f"{name}: {repository} at {revision[:12]}, licence {entry.get('licence', 'unknown')}")
     try:
-        info = HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=30)
-        assert info.sha is not None
-        on_hub = {sibling.rfilename: sibling for sibling in info.siblings or []}
+        commit, on_hub = _listing(repository, revision)
         files = {}
         for file in wanted(on_hub, entry["task"]):
-            lfs = on_hub[file].lfs
-            files[file] = {"size": on_hub[file].size, "sha256": lfs.sha256 if lfs else None}
+            files[file] = on_hub[file]
             for record in (lock, entry):
                 files[file] |= record.get("files", {}).get(file, {})
         _check_room(folder, files)
         found = {}
         for file, known in files.items():
-            url = hf_hub_url(repository, file, revision=info.sha)
+            url = hf_hub_url(repository, file, revision=commit)
             found[file] = _download_file(url, folder / file, known)
-        _write_lock(name, {"repository": repository, "revision": info.sha, "files": found})
+        _write_lock(name, {"repository": repository, "revision": commit, "files": found})
     except GatedRepoError:
         raise DownloadError(
             f"its owner requires you to accept the licence first: do so on the hub's page of "
@@ -133,9 +142,53 @@ def download(name: str) -> Path:
         raise DownloadError(
             f"the hub can't be reached ({error}); check the connection and run this again to resume"
         ) from None
-    except OSError as error:
-        raise DownloadError(f"{error}; run this again to resume") from None
+    except (OSError, FileError) as error:
+        raise DownloadError(f"{error_text(error)}; run this again to resume") from None
+    except BROKEN_ANSWERS as error:
+        raise DownloadError(
+            f"the hub's answer can't be read ({error_text(error)[:200]}); run this again later; if "
+            "it happens again, check HF_ENDPOINT and the proxy"
+        ) from None
     return folder
+
+
+def _client() -> httpx2.Client:
+    """Make the library's client, which then also refuses to go on without encryption."""
+    client = default_client_factory()
+    client.event_hooks["response"].append(_refuse_plain_text)
+    return client
+
+
+def _refuse_plain_text(response: httpx2.Response) -> None:
+    if not response.has_redirect_location or response.url.scheme != "https":
+        return
+    try:
+        target = response.url.join(response.headers["Location"])
+    except httpx2.InvalidURL:
+        return  # The client says so itself.
+    if target.scheme != "https":
+        raise DownloadError(
+            f"{response.url.host} leads from https to {target.scheme}, where anybody on the way "
+            "could change the files, so nothing was fetched from there; check HF_ENDPOINT and the "
+            "proxy, or put another source into weights/manifest.json"
+        )
+
+
+def _listing(repository: str, revision: str) -> tuple[str, dict[str, dict[str, Any]]]:
+    """Return the commit that a revision is, and size and sha256 of its files; None if unknown."""
+    info = HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=30)
+    if not isinstance(info.sha, str) or not re.fullmatch("[0-9a-f]{40}", info.sha):
+        raise ValueError("it names no commit")
+    files: dict[str, dict[str, Any]] = {}
+    for sibling in info.siblings or []:
+        size, sha256 = sibling.size, sibling.lfs.sha256 if sibling.lfs else None
+        if size is not None and (type(size) is not int or size < 0):
+            raise ValueError("it has a size that is none")
+        if sha256 is not None and not re.fullmatch("[0-9a-f]{64}", sha256):
+            raise ValueError("it has a hash that is none")
+        if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", sibling.rfilename, re.ASCII):
+            files[sibling.rfilename] = {"size": size, "sha256": sha256}
+    return info.sha, files
 
 
 def wanted(files: Iterable[str], task: str) -> list[str]:
@@ -189,6 +242,7 @@ def _download_file(url: str, path: Path, known: dict[str, Any]) -> dict[str, Any
         known: size and sha256 that it must have; None where unknown.
     """
     if path.exists():
+        require_regular(path)
         found = _measure(path)
         if not _difference(found, known):
             return found

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stable_diffusion import checkpoints
-from stable_diffusion.checkpoints import CheckpointError
+from stable_diffusion import checkpoints, json_files
+from stable_diffusion.json_files import FileError
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 DEMO, CHECKER = "demo", "safety-checker"
+MOST_PIXELS = 2**13
+"""The largest side of the square that a model can have been trained on."""
+LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
+"""Where the classes of components may be from, by the names in `model_index.json`."""
+CONFIGURATIONS = ("config.json", "scheduler_config.json", "preprocessor_config.json")
+"""The files that say how components are built."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +111,49 @@ class Weights:
 
 
 def entries() -> dict[str, dict[str, Any]]:
-    """Return the entries of `weights/manifest.json` by the models' names."""
-    return json.loads((WEIGHTS / "manifest.json").read_text())  # type: ignore[no-any-return]
+    """Return the entries of `weights/manifest.json` by the models' names.
+
+    Raises:
+        WeightsError: when it can't be read.
+    """
+    return _records(WEIGHTS / "manifest.json", {"task": str, "native_size": int})
 
 
 def locked() -> dict[str, dict[str, Any]]:
-    """Return the entries of `weights/lock.json`, what was downloaded, by the models' names."""
+    """Return the entries of `weights/lock.json`, what was downloaded, by the models' names.
+
+    Raises:
+        WeightsError: when it can't be read.
+    """
     lock = WEIGHTS / "lock.json"
-    return json.loads(lock.read_text()) if lock.exists() else {}
+    return _records(lock, {}) if lock.exists() else {}
+
+
+def _records(path: Path, required: dict[str, type]) -> dict[str, dict[str, Any]]:
+    """Read what is on record of models; check the types of what is used of it."""
+    try:
+        records = json_files.read(path)
+    except FileError as error:
+        raise WeightsError(str(error)) from error
+    types = {"repository": str, "revision": str, "licence": str, "files": dict, **required}
+    for name, entry in records.items():
+        sound = isinstance(entry, dict) and required.keys() <= entry.keys()
+        if not sound or not _has_types(entry, types):
+            raise WeightsError(f"{path} is broken at {name!r}: restore it from where you have it")
+        for file, known in entry.get("files", {}).items():
+            safe = not Path(file).is_absolute() and ".." not in Path(file).parts
+            if not safe or not isinstance(known, dict) or not _has_types(known, FILE_TYPES):
+                raise WeightsError(
+                    f"{path} is broken at {file!r} of {name!r}: restore it from where you have it"
+                )
+    return records
+
+
+FILE_TYPES = {"size": int | None, "sha256": str | None}
+
+
+def _has_types(entry: dict[str, Any], types: Mapping[str, Any]) -> bool:
+    return all(isinstance(entry[key], types[key]) for key in types.keys() & entry.keys())
 
 
 def components(task: str) -> tuple[str, ...]:
@@ -150,7 +191,8 @@ def _find(model: str) -> Weights:
     if entry.get("task") in TASKS:
         return Weights(model, _whole(model), entry["native_size"], entry["task"])
     path = Path(model)
-    return _in_file(path) if path.suffix.lower() in checkpoints.SUFFIXES else _in_folder(path)
+    in_file = path.suffix.lower() in checkpoints.SUFFIXES
+    return _in_file(path) if in_file else _in_folder(path)
 
 
 def find_checker() -> Path | None:
@@ -183,28 +225,76 @@ def _is_complete(folder: Path) -> bool:
 
 def _in_folder(folder: Path) -> Weights:
     config = folder / "unet" / "config.json"
-    if not _is_complete(folder) or not config.exists():
+    try:
+        there = _is_complete(folder) and config.exists()
+    except OSError:  # of a name that is too long, or a folder that is closed
+        there = False
+    if not there:
         names = [name for name, entry in entries().items() if entry["task"] in TASKS]
         raise WeightsError(
-            f"there is no model {str(folder)!r}: give a folder in diffusers' layout, an "
+            f"there is no model {str(folder)[:200]!r}: give a folder in diffusers' layout, an "
             f"original checkpoint ({' or '.join(checkpoints.SUFFIXES)}) or one of "
             + ", ".join(names)
         )
     try:
-        unet = json.loads(config.read_text())
-        vae = json.loads((folder / "vae" / "config.json").read_text())
-        native_size = int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
+        unet = json_files.read_configuration(config)
+        vae = json_files.read_configuration(folder / "vae" / "config.json")
+        native_size = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
+        if type(unet["sample_size"]) is not int or not 0 < native_size <= MOST_PIXELS:
+            raise ValueError(f"sample_size is {unet['sample_size']!r}")
         return Weights(folder.resolve().name, folder, native_size, task_of(unet["in_channels"]))
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise WeightsError(f"the configuration of {folder} can't be read ({error!r})") from error
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError) as error:
+        reason = error if isinstance(error, FileError) else repr(error)
+        raise WeightsError(f"the configuration of {folder} can't be read ({reason})") from error
 
 
 def _in_file(path: Path) -> Weights:
     try:
         channels = checkpoints.examine(path).channels
-    except CheckpointError as error:
+    except FileError as error:
         raise WeightsError(str(error)) from error
     return Weights(path.stem, path, 0, task_of(channels))
+
+
+def check_folder(folder: Path, task: str) -> None:
+    """Check the files of a folder before libraries read them: that none is a pipe, their JSON.
+
+    Raises:
+        FileError: when something is not what the libraries can be given.
+    """
+    index = json_files.read(folder / "model_index.json")
+    for name in components(task):
+        match index.get(name):
+            case [library, str()] if library in LIBRARIES:
+                pass
+            case _:
+                raise FileError(
+                    f"{folder / 'model_index.json'} names no known class for {name}: "
+                    "download it again"
+                )
+    check_components(folder, components(task))
+
+
+def check_components(folder: Path, names: Iterable[str]) -> None:
+    """Check the files of components, as `check_folder` does.
+
+    Raises:
+        FileError: when something is not what the libraries can be given.
+    """
+    for path in sorted(path for name in names for path in (folder / name).glob("*")):
+        if path.is_dir() and not path.suffix:
+            continue
+        json_files.require_regular(path)
+        if path.name in CONFIGURATIONS:
+            json_files.read_configuration(path)
+        elif path.suffix == ".json":
+            shards = json_files.read(path).get("weight_map", {})
+            if not isinstance(shards, dict) or not all(map(_is_name, shards.values())):
+                raise FileError(f"{path} names files outside its folder: download it again")
+
+
+def _is_name(shard: Any) -> bool:
+    return isinstance(shard, str) and Path(shard).name == shard
 
 
 def task_of(channels: int) -> str:

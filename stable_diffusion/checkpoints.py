@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import pickle
-import re
-import struct
-import warnings
-import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from stable_diffusion import weight_files
+from stable_diffusion.json_files import FileError, error_text
+from stable_diffusion.weight_files import Table
 
 if TYPE_CHECKING:
     import torch
@@ -35,25 +34,26 @@ FOREIGN = {
     "model_index.json",
 }
 """Descriptions of files that can't be served, by the beginnings of their tensors' names."""
-BAGGAGE = (
-    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "numpy.core.multiarray._reconstruct",
-    "numpy._core.multiarray._reconstruct",
-    "numpy.ndarray",
-    "numpy.dtype",
-)
-"""Classes of the training state that CompVis's files contain beside the weights."""
-BROKEN = (
-    *(pickle.UnpicklingError, struct.error, EOFError, RuntimeError, ValueError),
-    *(LookupError, TypeError, AssertionError, AttributeError),
-)
-"""The exceptions that torch raises for a .ckpt file that it can't or won't read."""
+FIRST = UNET + "input_blocks.0.0.weight"
+CLIP = "cond_stage_model.transformer."
+VAE_ATTENTION = {
+    "to_q": "q",
+    "to_k": "k",
+    "to_v": "v",
+    "to_out.0": "proj_out",
+    "group_norm": "norm",
+    "query": "q",
+    "key": "k",
+    "value": "v",
+    "proj_attn": "proj_out",
+}
+"""What some programs call the parts of the VAE's attention, and what CompVis does."""
+MOST_PARAMETERS = 2**31
+"""The most weights of a checkpoint that are loaded; those of version 2 have 1.3 billion."""
 
 
-class CheckpointError(ValueError):
-    """A file is not a checkpoint that can be served; the message says why and what to do."""
+class CheckpointError(FileError):
+    """A file of weights is not a checkpoint that can be served."""
 
 
 @dataclass(frozen=True)
@@ -69,30 +69,13 @@ class Original:
     channels: int
 
 
-class _Inert:
-    """A stand-in for pickled objects that are not weights: it takes any state and does nothing."""
-
-    def __init__(self, *_: Any) -> None: ...
-
-    def __setstate__(self, state: Any) -> None: ...
-
-
 def examine(path: Path) -> Original:
-    """Identify an original checkpoint; read only the header of a .safetensors file.
+    """Identify an original checkpoint by the table of its tensors.
 
     Raises:
-        CheckpointError: when it is none, or none that can be served.
+        FileError: when it is none, or none that can be served.
     """
-    if _is_safetensors(path):
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="numpy") as file:
-                names = file.keys()
-                return _identify(path, {name: file.get_slice(name).get_shape() for name in names})
-        except (OSError, SafetensorError) as error:
-            raise _unreadable(path, error) from error
-    return _identify(path, {name: tensor.shape for name, tensor in _unpickle(path).items()})
+    return _identify(path, _read_table(path))
 
 
 def load(path: Path, dtype: torch.dtype, device: str = "cpu") -> Any:
@@ -109,15 +92,16 @@ def load(path: Path, dtype: torch.dtype, device: str = "cpu") -> Any:
         UNet's `sample_size` is the side in latents of the square that the model was trained on.
 
     Raises:
-        CheckpointError: when the file is no whole checkpoint that can be served.
+        FileError: when the file is no whole checkpoint that can be served.
     """
     import diffusers
     from transformers import CLIPTokenizer
 
-    tensors = _read(path)
-    original = _identify(path, {name: tensor.shape for name, tensor in tensors.items()})
+    table = _read_table(path)
+    original = _identify(path, table)
     folder = ORIGINAL / original.architecture
-    models = _models(path, original, _used(tensors), dtype)
+    tensors = weight_files.load(path, _used(table))
+    models = _models(path, original, tensors, dtype)
     for model in models.values():
         model.to(device)
     tokenizer = CLIPTokenizer.from_pretrained(ORIGINAL / "tokenizer")
@@ -145,28 +129,31 @@ def load(path: Path, dtype: torch.dtype, device: str = "cpu") -> Any:
     )
 
 
-def _is_safetensors(path: Path) -> bool:
+def _read_table(path: Path) -> Table:
     if path.suffix.lower() not in SUFFIXES:
         raise CheckpointError(
             f"{path} is not a checkpoint: give a file with {' or '.join(SUFFIXES)}"
         )
-    if not path.is_file():
-        raise CheckpointError(f"there is no file {path}")
-    return path.suffix.lower() == ".safetensors"
+    return weight_files.read_table(path)
 
 
-def _identify(path: Path, shapes: Mapping[str, Any]) -> Original:
+def _identify(path: Path, table: Table) -> Original:
     for beginning, what in FOREIGN.items():
-        if _has(shapes, beginning):
+        if _has(table, beginning):
             raise CheckpointError(f"{path} is {what}")
-    found = {TEXT_ENCODERS[prefix] for prefix in TEXT_ENCODERS if _has(shapes, prefix)}
-    first = shapes.get(UNET + "input_blocks.0.0.weight", ())
-    if len(found) != 1 or len(first) != 4 or not _has(shapes, VAE):
+    found = {TEXT_ENCODERS[prefix] for prefix in TEXT_ENCODERS if _has(table, prefix)}
+    first = table[FIRST].shape if FIRST in table else ()
+    if len(found) != 1 or len(first) != 4 or not _has(table, VAE):
         raise CheckpointError(
             f"{path} is not a whole checkpoint of Stable Diffusion 1 or 2: give one with a "
             f"text encoder (cond_stage_model), a UNet ({UNET[:-1]}) and a VAE ({VAE[:-1]})"
         )
-    architecture, channels = found.pop(), int(first[1])
+    if sum(tensor.numel for tensor in _used(table).values()) > MOST_PARAMETERS:
+        raise CheckpointError(
+            f"{path} has more than {MOST_PARAMETERS:,} weights, which no model of Stable Diffusion "
+            "1 or 2 has: get it from its makers"
+        )
+    architecture, channels = found.pop(), first[1]
     if (architecture, channels) == ("v2", 7):
         architecture = "x4-upscaler"
     if channels not in CHANNELS[architecture]:
@@ -181,77 +168,30 @@ def _has(names: Iterable[str], beginning: str) -> bool:
     return any(name.startswith(beginning) for name in names)
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a file, mapped from the disk where its format allows it."""
-    if not _is_safetensors(path):
-        return _unpickle(path)
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unpickle(path: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a .ckpt file without running any code in it."""
-    import torch
-
-    zipped = zipfile.is_zipfile(path)
-    try:
-        if zipped and _is_compressed(path):
-            raise CheckpointError(
-                f"{path} is compressed, but checkpoints are not: download it again"
-            )
-        with (
-            warnings.catch_warnings(action="ignore"),
-            torch.serialization.safe_globals([(_Inert, name) for name in BAGGAGE]),
-        ):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except CheckpointError:
-        raise
-    except (OSError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
-    except BROKEN as error:
-        # torch's own message advises to run what is in the file.
-        if (asked := re.search(r"GLOBAL ([\w.]+)", str(error))) is None:
-            raise _unreadable(path, "it is not a whole file of tensors") from error
-        raise CheckpointError(
-            f"{path} asks to run {asked[1]}, which weights don't need and which may do harm; "
-            "it was not run. Get the model as .safetensors, or from its makers"
-        ) from error
-    content = content.get("state_dict", content) if isinstance(content, dict) else {}
-    tensors = content.items() if isinstance(content, dict) else ()
-    return {str(name): tensor for name, tensor in tensors if isinstance(tensor, torch.Tensor)}
-
-
-def _is_compressed(path: Path) -> bool:
-    """Return whether a zip file is compressed, and so may be of any size when unpacked."""
-    with zipfile.ZipFile(path) as archive:
-        return any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist())
-
-
-def _unreadable(path: Path, reason: object) -> CheckpointError:
-    return CheckpointError(
-        f"{path} can't be read ({' '.join(str(reason).split())}): download it again"
-    )
-
-
-def _used(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the tensors of UNet, VAE and text encoder.
+def _used(table: Table) -> Table:
+    """Return the tensors of UNet, VAE and text encoder, by the names that CompVis has for them.
 
     Where a training kept the moving average of the UNet's weights beside the last ones, the
     average is returned, as in the files that the makers released for inference.
     """
     used = {}
-    for name, tensor in tensors.items():
+    for name, tensor in table.items():
         if name.startswith(UNET):
             average = "model_ema." + name.removeprefix("model.").replace(".", "")
-            used[name] = tensors.get(average, tensor)
+            used[name] = table.get(average, tensor)
         elif name.startswith((VAE, *TEXT_ENCODERS)):
-            used[name] = tensor
+            used[_original_name(name)] = tensor
     return used
+
+
+def _original_name(name: str) -> str:
+    if name.startswith(CLIP) and not name.startswith(CLIP + "text_model."):
+        return f"{CLIP}text_model.{name.removeprefix(CLIP)}"  # as transformers has it since 5
+    attention, middle, part = name.rpartition(".mid.attn_1.")
+    for other, original in VAE_ATTENTION.items() if middle else ():
+        if part.startswith(other + "."):
+            return attention + middle + original + part.removeprefix(other)
+    return name
 
 
 def _models(
@@ -282,7 +222,7 @@ def _models(
         except NotImplementedError as error:  # of torch, for parameters without values
             raise CheckpointError(lacking % name) from error
         except (ValueError, SingleFileComponentError) as error:
-            raise _unreadable(path, error) from error
+            raise weight_files.unreadable(path, error_text(error)) from error
         if any(parameter.is_meta for parameter in models[name].parameters()):
             raise CheckpointError(lacking % name)
     if len(models["unet"].state_dict()) != sum(name.startswith(UNET) for name in tensors):

@@ -7,17 +7,20 @@ import inspect
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from stable_diffusion import checkpoints
-from stable_diffusion.catalogue import TASKS, SetupError, Weights, WeightsError
-from stable_diffusion.checkpoints import CheckpointError
+from stable_diffusion import checkpoints, weight_files
+from stable_diffusion.catalogue import TASKS, SetupError, Weights, WeightsError, check_folder
 from stable_diffusion.imports import lean_imports
+from stable_diffusion.json_files import FileError, error_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
     import torch
 
 Result = TypeVar("Result")
@@ -71,6 +74,9 @@ def load(weights: Weights, dtype: str | None = None) -> Model:
     """
     if dtype not in (None, *DTYPES):
         raise SetupError(f"the precision {dtype!r} is not known; give one of {', '.join(DTYPES)}")
+    if weights.path.is_dir():
+        with reading(f"the model in {weights.path}"):
+            check_folder(weights.path, weights.task)
     threading.Thread(target=_read, args=(weights,), daemon=True).start()
     pipeline = in_fresh_thread(_load, weights, dtype)
     native_size = (
@@ -106,16 +112,12 @@ def _load(weights: Weights, dtype: str | None) -> Any:
         transformers.utils.logging.disable_progress_bar()
         precision = getattr(torch, dtype or default_dtype())
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
+        with reading(f"the model in {weights.path}"):
             if weights.path.is_file():
                 pipeline = checkpoints.load(weights.path, precision, device)
             else:
                 pipeline = _load_folder(weights, precision)
-        except CheckpointError as error:
-            raise WeightsError(str(error)) from error
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise WeightsError(f"the model in {weights.path} can't be read: {reason}") from error
+            _require_tokens(weights, pipeline)
     vae = pipeline.vae
     if "vae" in TASKS[weights.task].in_full:
         vae.float()
@@ -129,6 +131,13 @@ def _load(weights: Weights, dtype: str | None) -> Any:
     return pipeline
 
 
+def _require_tokens(weights: Weights, pipeline: Any) -> None:
+    """Check that the tokenizer has a token for each byte, and none that its encoder lacks."""
+    tokenizer, tokens = pipeline.tokenizer, pipeline.text_encoder.config.vocab_size
+    if tokenizer.vocab_size < 256 or max(tokenizer.get_vocab().values()) >= tokens:
+        raise WeightsError(f"the tokenizer in {weights.path} is not that of its text encoder")
+
+
 def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
     import diffusers
     import torch
@@ -138,6 +147,8 @@ def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
     kind = getattr(diffusers, task.pipeline)
     parts: dict[str, Any] = {
         "text_encoder": _load_whole(transformers.CLIPTextModel, weights, "text_encoder", precision),
+        "unet": _load_whole(diffusers.UNet2DConditionModel, weights, "unet", precision),
+        "vae": _load_whole(diffusers.AutoencoderKL, weights, "vae", precision),
         "safety_checker": None,
         "requires_safety_checker": False,
         "feature_extractor": None,
@@ -149,17 +160,9 @@ def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
         parts["depth_estimator"] = _load_whole(estimator, weights, "depth_estimator", torch.float32)
     pipeline = kind.from_pretrained(
         weights.path,
-        dtype=precision,
-        variant=weights.variant,
         local_files_only=True,
-        use_safetensors=True,
         **{name: parts[name] for name in parts.keys() & inspect.signature(kind).parameters},
     )
-    for name in ("unet", "vae"):
-        lacking = [
-            key for key, value in getattr(pipeline, name).named_parameters() if value.is_meta
-        ]
-        _refuse_lacking(weights, name, lacking)
     if "feature_extractor" in task.extra_components:
         # By name: the class that `model_index.json` names is no more.
         extractor = transformers.DPTImageProcessorPil.from_pretrained(
@@ -170,18 +173,68 @@ def _load_folder(weights: Weights, precision: torch.dtype) -> Any:
 
 
 def _load_whole(kind: Any, weights: Weights, name: str, dtype: torch.dtype) -> Any:
-    """Load a transformers model; raise where weights are missing, which it would make up."""
-    model, report = kind.from_pretrained(
-        weights.path / name,
-        dtype=dtype,
-        variant=weights.variant,
-        local_files_only=True,
-        use_safetensors=True,
-        output_loading_info=True,
-    )
+    """Load a component; raise where weights are missing, which transformers would make up."""
+    files = [path for path in weights.files() if path.parent.name == name]
+    with within_files(weights.path / name, files):
+        model, report = kind.from_pretrained(
+            weights.path / name,
+            dtype=dtype,
+            variant=weights.variant,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
     lacking = [key for key in report["missing_keys"] if not key.startswith(NOT_USED)]
     _refuse_lacking(weights, name, lacking)
+    if name in ("unet", "vae") and report["unexpected_keys"]:
+        names = ", ".join(sorted(report["unexpected_keys"])[:5])
+        raise WeightsError(
+            f"{weights.path / name / 'config.json'} has no place for some of the weights beside it "
+            f"({names}): download both again"
+        )
     return model
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn what is raised for files that can't be read into a `WeightsError`."""
+    try:
+        yield
+    except SetupError:
+        raise
+    except Exception as error:  # The libraries raise whatever comes, tokenizers this class itself.
+        raise WeightsError(f"{what} can't be read: {error_text(error)}") from error
+
+
+@contextmanager
+def within_files(folder: Path, files: Iterable[Path]) -> Iterator[None]:
+    """Let no model be built in the block that has more than twice the weights of its files.
+
+    Raises:
+        FileError: when the configuration in the folder asks for more, or a file can't be read.
+    """
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    stored = [
+        tensor for path in files for tensor in weight_files.require_safetensors(path).values()
+    ]
+    left = {"tensors": 2 * len(stored), "numbers": 2 * sum(tensor.numel for tensor in stored)}
+
+    def count(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter | None) -> None:
+        if parameter is not None and name not in module._parameters:
+            left["tensors"] -= 1
+            left["numbers"] -= parameter.numel()
+        if min(left.values()) < 0:
+            raise FileError(
+                f"{folder / 'config.json'} describes a larger model than the weights beside it "
+                "are for: download both again"
+            )
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _refuse_lacking(weights: Weights, name: str, lacking: list[str]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stable_diffusion.catalogue import WeightsError, find_checker
-from stable_diffusion.models import Model, in_fresh_thread
+from stable_diffusion.catalogue import WeightsError, check_components, find_checker
+from stable_diffusion.models import Model, in_fresh_thread, reading, within_files
 
 if TYPE_CHECKING:
     import torch
@@ -36,28 +36,27 @@ class SafetyChecker:
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
         import transformers
         from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-        from safetensors import SafetensorError
 
         transformers.utils.logging.disable_progress_bar()
         weights, processor = folder / "safety_checker", folder / "feature_extractor"
         for file in (weights / "config.json", processor / "preprocessor_config.json"):
             if not file.exists():
                 raise WeightsError(f"{file} is missing; the NSFW checker needs it")
-        try:
+        fp16 = weights / "model.fp16.safetensors"
+        file = fp16 if fp16.exists() else weights / "model.safetensors"
+        with reading(f"the NSFW checker in {folder}"), within_files(weights, [file]):
+            check_components(folder, (weights.name, processor.name))
             # The one that does without torchvision: it resizes by Pillow, as the original did.
             self._processor = transformers.CLIPImageProcessorPil.from_pretrained(processor)
             checker, report = StableDiffusionSafetyChecker.from_pretrained(
                 weights,
                 dtype=dtype,
-                variant="fp16" if (weights / "model.fp16.safetensors").exists() else None,
+                variant="fp16" if file == fp16 else None,
                 local_files_only=True,
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())
-            raise WeightsError(f"the NSFW checker in {folder} can't be read: {reason}") from error
         # What the library did not find in the file it has filled with random numbers.
         random = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
         if random:

@@ -61,6 +61,7 @@ class Hub(ThreadingHTTPServer):
     commits: content of each file, by revision; `main` is the revision of that branch.
     broken: content of files that is not what the listing says.
     refusals: status and headers of the answer to every path that starts so.
+    answers: content of the answer to every path that starts so, with status 200.
     breaks: of a file, after how many bytes the connection breaks, for one request after another.
     held: a file of which the hub sends the half, then sets `waiting` and no more is heard of it.
     listed, sent: repository and revision of each listing asked for; file and range of each file.
@@ -73,6 +74,7 @@ class Hub(ThreadingHTTPServer):
         self.main = FIRST
         self.broken: dict[str, bytes] = {}
         self.refusals: dict[str, tuple[int, dict[str, str]]] = {}
+        self.answers: dict[str, bytes] = {}
         self.breaks: dict[str, Iterator[int]] = {}
         self.held, self.waiting = "", threading.Event()
         self.ranges = True
@@ -96,8 +98,11 @@ class Page(BaseHTTPRequestHandler):
         refused = [
             answer for start, answer in self.server.refusals.items() if path.startswith(start)
         ]
+        answers = [body for start, body in self.server.answers.items() if path.startswith(start)]
         if refused:
             self._answer(*refused[0], content=b"It went wrong\n  at line 1\n")
+        elif answers:
+            self._answer(200, {}, content=answers[0])
         elif match := re.fullmatch("/api/models/(.+/.+)/revision/(.+)", path):
             self._list(match[1], match[2], sizes="blobs=true" in url.query)
         elif match := re.fullmatch("/.+/.+/resolve/([0-9a-f]{40})/(.+)", path):

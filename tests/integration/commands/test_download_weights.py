@@ -18,11 +18,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx2
 import huggingface_hub
 import pytest
 from huggingface_hub import constants, file_download
 
 from cog_schema.schema import ROOT
+from commands import download_weights
 from commands.download_weights import WEIGHTS, DownloadError, main, wanted
 from stable_diffusion import catalogue
 from tests.support.hub import (
@@ -45,6 +47,26 @@ from tests.support.properties import given
 from tests.support.properties import strategies as st
 
 NAME, REPOSITORY = catalogue.TASKS["img2img"].preferred, "someone/tiny"
+
+
+WRONG_ENTRIES: list[dict[str, Any]] = [
+    {"repository": 5},
+    {"revision": []},
+    {"files": []},
+    {"files": {"a": 5}},
+    {"files": {"a": {"size": "5"}}},
+    {"files": {"a": {"sha256": 5}}},
+    {"files": {"../../a": {}}},
+    {"files": {"/etc/a": {}}},
+]
+BROKEN_RECORDS = (
+    *("", "{", "[]", "5", "null", '{"a": NaN}', "[" * 10**5, '{"a": 1e999}', '{"a": 5}'),
+    *(
+        json.dumps({NAME: {"task": "img2img", "native_size": 768} | wrong})
+        for wrong in WRONG_ENTRIES
+    ),
+)
+"""What may be found in place of a manifest and of a lock."""
 
 
 @dataclass(frozen=True)
@@ -543,6 +565,128 @@ def test_what_is_there_needs_no_room(
     there = 3000 * LOADED.index(HALF[0]) + 3000 + 1000
     room = SimpleNamespace(free=3000 * len(LOADED) - there)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: room)
+    assert download(NAME).status == 0
+
+
+# What no hub should answer
+
+
+SIBLINGS = [
+    {"rfilename": file, "size": 3000, "lfs": record(content) | {"pointerSize": 134}}
+    for file, content in contents(*LOADED).items()
+]
+LISTING: dict[str, Any] = {"id": REPOSITORY, "sha": FIRST, "siblings": SIBLINGS}
+
+
+def listing(**values: Any) -> bytes:
+    """A listing whose files all have these values."""
+    return json.dumps(LISTING | {"siblings": [one | values for one in SIBLINGS]}).encode()
+
+
+ANSWERS = {
+    "nothing": b"",
+    "a page": b"<!DOCTYPE html><html>Log in</html>",
+    "cut off": json.dumps(LISTING).encode()[:200],
+    "no text": b"\xff\xfe{",
+    "null": b"null",
+    "list": b"[]",
+    "number": b"5",
+    "nested": b"[" * 10**5 + b"]" * 10**5,
+    "empty": b"{}",
+    "no commit": json.dumps(LISTING | {"sha": None}).encode(),
+    "a commit elsewhere": json.dumps(LISTING | {"sha": "../../main"}).encode(),
+    "a number as commit": json.dumps(LISTING | {"sha": 5}).encode(),
+    "files are a text": json.dumps(LISTING | {"siblings": "unet"}).encode(),
+    "files are numbers": json.dumps(LISTING | {"siblings": [5]}).encode(),
+    "files without names": json.dumps(LISTING | {"siblings": [{}]}).encode(),
+    "no files": json.dumps(LISTING | {"siblings": None}).encode(),
+    "names are numbers": listing(rfilename=5),
+    "names are lists": listing(rfilename=["unet"]),
+    "names lead out": listing(rfilename="unet/../../../config.json"),
+    "names with a zero": listing(rfilename="unet/\0.json"),
+    "sizes are texts": listing(size="3000"),
+    "sizes are negative": listing(size=-1),
+    "sizes are infinite": listing(size=float("inf")),
+    "sizes are absurd": listing(size=10**30),
+    "sizes are true": listing(size=True),
+    "hashes are numbers": listing(lfs={"size": 3000, "sha256": 5, "pointerSize": 1}),
+    "hashes are short": listing(lfs={"size": 3000, "sha256": "abc", "pointerSize": 1}),
+    "hashes are missing": listing(lfs={"size": 3000}),
+    "hashes are a list": listing(lfs=[5]),
+    "dates": json.dumps(LISTING | {"lastModified": "never"}).encode(),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_listing_that_is_none_is_told(answer: str, hub: Hub, download: Download) -> None:
+    hub.answers["/api/models/"] = ANSWERS[answer]
+    assert_refused(download(NAME))
+    assert hub.sent == []
+
+
+@pytest.mark.parametrize("headers", [{"Content-Length": "x"}, {"Content-Range": "bytes x/y"}])
+def test_files_with_broken_headers_are_told(
+    headers: dict[str, str], hub: Hub, download: Download
+) -> None:
+    hub.refusals[f"/{REPOSITORY}/resolve/"] = 200, headers
+    assert_refused(download(NAME))
+
+
+@pytest.mark.parametrize("name", ["lock.json", "manifest.json"])
+@pytest.mark.parametrize("text", BROKEN_RECORDS)
+def test_a_broken_record_is_told(
+    text: str, name: str, hub: Hub, weights: Path, download: Download
+) -> None:
+    (weights / name).write_text(text)
+    outcome = download(NAME)
+    assert outcome.status == 1
+    assert re.fullmatch(rf".*{name} (can't be read|is broken) .+\n", outcome.message)
+    assert hub.sent == []
+
+
+def test_a_pipe_in_place_of_a_file_is_told(weights: Path, download: Download) -> None:
+    for path in (weights / "lock.json", weights / NAME / "unet" / "config.json"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(path)
+        outcome = download(NAME)
+        path.unlink()
+        assert (outcome.status, outcome.message.count("\n")) == (1, 1)
+        assert f"{path} is not a regular file" in outcome.message
+
+
+@pytest.mark.parametrize("page", ["/api/models/", f"/{REPOSITORY}/resolve/", "/network/"])
+@pytest.mark.parametrize("target", ["http://plain.test/", "HTTP://plain.test/", "ftp://plain.test"])
+def test_https_is_not_left_for_http(
+    target: str,
+    page: str,
+    hub: Hub,
+    download: Download,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The hub of this machine, as if by https; `page` leads to where nothing is encrypted."""
+    asked: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(str(request.url))
+        path = request.url.raw_path.decode()
+        if path.startswith(page) or request.url.scheme != "https":
+            return httpx2.Response(302, headers={"Location": target})
+        if path.startswith("/api/"):
+            return httpx2.Response(200, json=LISTING)
+        if path.startswith("/network/"):
+            return httpx2.Response(200, content=contents(path.split("/", 3)[3]).popitem()[1])
+        return httpx2.Response(302, headers={"Location": f"/network{path.split('resolve')[1]}"})
+
+    def client() -> httpx2.Client:
+        return httpx2.Client(transport=httpx2.MockTransport(answer), follow_redirects=True)
+
+    monkeypatch.setattr(download_weights, "default_client_factory", client)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.test")
+    template = "https://hub.test/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    assert_refused(download(NAME), "leads from https to", "nothing was fetched")
+    assert all(url.startswith("https://hub.test/") for url in asked)
+    page = "/nowhere/"
     assert download(NAME).status == 0
 
 

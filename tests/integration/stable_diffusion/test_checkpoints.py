@@ -16,8 +16,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditi
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from stable_diffusion import catalogue, checkpoints, models
-from stable_diffusion.checkpoints import CheckpointError, Original
+from stable_diffusion import catalogue, checkpoints, models, weight_files
+from stable_diffusion.checkpoints import Original
+from stable_diffusion.json_files import FileError
 from stable_diffusion.models import Model
 from tests.support import original_layout
 from tests.support.original_layout import Tensors
@@ -278,7 +279,7 @@ def test_a_checkpoint_that_lacks_a_weight_is_refused(
     missing: str, tmp_path: Path, drawing: Tensors
 ) -> None:
     del drawing[missing]
-    with pytest.raises(CheckpointError, match=r"lacks weights|valid CLIP model|expected shape"):
+    with pytest.raises(FileError, match=r"lacks weights|valid CLIP model|expected shape"):
         checkpoints.load(write(tmp_path / "a.safetensors", drawing), torch.float32)
 
 
@@ -286,19 +287,19 @@ def test_weights_that_the_architecture_has_no_place_for_are_refused(
     tmp_path: Path, drawing: Tensors
 ) -> None:
     drawing["model.diffusion_model.motion.weight"] = torch.zeros(1)
-    with pytest.raises(CheckpointError, match="more weights than that of Stable Diffusion"):
+    with pytest.raises(FileError, match="more weights than that of Stable Diffusion"):
         checkpoints.load(write(tmp_path / "a.safetensors", drawing), torch.float32)
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path, drawing: Tensors) -> None:
     drawing["model.diffusion_model.out.2.bias"] = torch.zeros(5)
-    with pytest.raises(CheckpointError, match=r"expected shape torch.Size\(\[4\]\)"):
+    with pytest.raises(FileError, match=r"expected shape torch.Size\(\[4\]\)"):
         checkpoints.load(write(tmp_path / "a.safetensors", drawing), torch.float32)
 
 
 def test_a_unet_without_numbers_is_refused(tmp_path: Path, drawing: Tensors) -> None:
     drawing["model.diffusion_model.out.2.bias"] = torch.full((4,), torch.nan)
-    with pytest.raises(CheckpointError, match="output is not a number"):
+    with pytest.raises(FileError, match="output is not a number"):
         checkpoints.load(write(tmp_path / "a.safetensors", drawing), torch.float32)
 
 
@@ -319,9 +320,9 @@ def test_other_files_of_tensors_are_refused(
     names: list[str], told: str, suffix: str, tmp_path: Path
 ) -> None:
     path = write(tmp_path / f"other{suffix}", {name: torch.zeros(4, 4, 3, 3) for name in names})
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(FileError, match=told):
         checkpoints.examine(path)
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(FileError, match=told):
         checkpoints.load(path, torch.float32)
 
 
@@ -329,8 +330,87 @@ def test_a_checkpoint_with_other_input_channels_is_refused(
     tmp_path: Path, drawing: Tensors
 ) -> None:
     drawing["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(32, 8, 3, 3)
-    with pytest.raises(CheckpointError, match=r"takes 8 channels: give .* text to image \(4\)"):
+    with pytest.raises(FileError, match=r"takes 8 channels: give .* text to image \(4\)"):
         checkpoints.examine(write(tmp_path / "a.safetensors", drawing))
+
+
+@pytest.mark.parametrize("suffix", checkpoints.SUFFIXES)
+@pytest.mark.parametrize("written", [".safetensors", ".ckpt", "old"])
+def test_a_file_is_what_its_content_says_and_bytes_behind_it_do_no_harm(
+    written: str, suffix: str, tmp_path: Path, drawing: Tensors
+) -> None:
+    path = tmp_path / f"model{suffix}"
+    if written == "old":
+        torch.save({"state_dict": drawing}, path, _use_new_zipfile_serialization=False)
+    else:
+        write(tmp_path / f"other{written}", drawing).rename(path)
+    if written != ".ckpt":
+        with path.open("ab") as file:
+            file.write(b"\0" * 999)
+    assert checkpoints.examine(path) == Original("v2", 4)
+    loaded = checkpoints.load(path, torch.float32)
+    assert torch.equal(loaded.unet.conv_out.bias, drawing["model.diffusion_model.out.2.bias"])
+
+
+LAYOUTS = {
+    "diffusers": ("to_q", "to_k", "to_v", "to_out.0", "group_norm"),
+    "early diffusers": ("query", "key", "value", "proj_attn", "group_norm"),
+}
+"""The names of the VAE's attention beside CompVis's."""
+
+
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_vae_s_attention_is_read_by_all_its_names(
+    layout: str,
+    flat: bool,
+    tmp_path: Path,
+    demo: Model,
+    originals: Callable[[Any, str], Tensors],
+) -> None:
+    model = Small("v1", 9, demo.pipeline.tokenizer)
+    tensors = originals(model, "v1")
+    for name in [name for name in tensors if ".mid.attn_1." in name]:
+        start, _, part = name.rpartition("attn_1.")
+        ours, _, kind = part.partition(".")
+        theirs = dict(zip(("q", "k", "v", "proj_out", "norm"), LAYOUTS[layout], strict=True))[ours]
+        tensor = tensors.pop(name)
+        tensors[f"{start}attn_1.{theirs}.{kind}"] = tensor.squeeze() if flat else tensor
+    loaded = checkpoints.load(write(tmp_path / "a.safetensors", tensors), torch.float32)
+    assert_equal(loaded, model)
+
+
+def test_a_text_encoder_is_read_by_its_newest_names(
+    tmp_path: Path, demo: Model, originals: Callable[[Any, str], Tensors]
+) -> None:
+    model = Small("v1", 9, demo.pipeline.tokenizer)
+    tensors = {name.replace(".text_model", ""): t for name, t in originals(model, "v1").items()}
+    assert_equal(checkpoints.load(write(tmp_path / "a.ckpt", tensors), torch.float32), model)
+
+
+def test_views_of_one_storage_are_read(tmp_path: Path, drawing: Tensors) -> None:
+    name = "model.diffusion_model.out.2.bias"
+    drawing[name] = torch.arange(24.0).view(4, 6)[:, 3]
+    for zipped in (True, False):
+        torch.save(drawing, tmp_path / "a.ckpt", _use_new_zipfile_serialization=zipped)
+        table = weight_files.read_table(tmp_path / "a.ckpt")
+        assert torch.equal(weight_files.load(tmp_path / "a.ckpt", table)[name], drawing[name])
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("dtype", weight_files.NUMBER_BYTES)
+def test_every_type_of_number_is_read(dtype: str, zipped: bool, tmp_path: Path) -> None:
+    tensor = torch.tensor([0, 1, 1, 0]).to(getattr(torch, dtype))
+    if dtype.startswith("float8") and not zipped:
+        pytest.skip("torch has no old format for these")
+    for path in (tmp_path / "a.ckpt", tmp_path / "a.safetensors"):
+        if path.suffix == ".ckpt":
+            torch.save({"a": tensor}, path, _use_new_zipfile_serialization=zipped)
+        else:
+            save_file({"a": tensor}, path)
+        loaded = weight_files.load(path, weight_files.read_table(path))["a"]
+        assert loaded.dtype == tensor.dtype
+        assert torch.equal(loaded.float(), tensor.float())
 
 
 @pytest.mark.parametrize("suffix", checkpoints.SUFFIXES)
@@ -342,14 +422,14 @@ def test_a_file_that_was_cut_off_is_refused(
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     for read in (checkpoints.examine, lambda path: checkpoints.load(path, torch.float32)):
-        with pytest.raises(CheckpointError, match=r"can't be read .*: download it again"):
+        with pytest.raises(FileError, match=r"can't be read .*: download it again"):
             read(path)
 
 
 @pytest.mark.parametrize("name", ["text.ckpt", "text.safetensors"])
 def test_what_is_no_file_of_tensors_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\n")
-    with pytest.raises(CheckpointError, match=r"can't be read .*: download it again"):
+    with pytest.raises(FileError, match="is a pointer of Git LFS .*: run `git lfs pull`"):
         checkpoints.examine(tmp_path / name)
 
 
@@ -359,12 +439,12 @@ def test_a_compressed_file_is_refused_before_it_fills_the_memory(tmp_path: Path)
     with zipfile.ZipFile(plain) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():
             new.writestr(name, old.read(name))
-    with pytest.raises(CheckpointError, match="packed.ckpt is compressed, but checkpoints are not"):
+    with pytest.raises(FileError, match="packed.ckpt is compressed, but checkpoints are not"):
         checkpoints.examine(packed)
 
 
 def test_other_suffixes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"give a file with \.ckpt or \.safetensors"):
+    with pytest.raises(FileError, match=r"give a file with \.ckpt or \.safetensors"):
         checkpoints.examine(tmp_path / "model.pt")
 
 
@@ -386,7 +466,7 @@ def test_a_file_that_asks_to_run_something_is_refused_and_nothing_is_run(
     content = {"callbacks": Hostile(f"touch {trace}"), "state_dict": drawing}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     for read in (checkpoints.examine, lambda path: checkpoints.load(path, torch.float32)):
-        with pytest.raises(CheckpointError, match=r"asks to run posix\.system.* it was not run"):
+        with pytest.raises(FileError, match=r"asks to run posix\.system.* it was not run"):
             read(path)
     assert not trace.exists()
     torch.load(path, weights_only=False)

@@ -67,6 +67,25 @@ def test_a_folder_that_lacks_weights_is_refused(part: str, weight: str, tmp_path
         models.load(catalogue.find(str(folder)))
 
 
+@pytest.mark.parametrize("names", [("query", "key", "value", "proj_attn"), ()])
+def test_a_folder_of_2022_draws_the_same(
+    names: tuple[str, ...], tmp_path: Path, demo: Model
+) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(catalogue.WEIGHTS / "demo", folder)
+    file = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    parts = dict(zip(("to_q", "to_k", "to_v", "to_out.0"), names, strict=False))
+    for name in [name for name in tensors if "attentions.0.to_" in name]:
+        start, _, part = name.rpartition("attentions.0.")
+        part, _, kind = part.rpartition(".")
+        tensors[f"{start}attentions.0.{parts.get(part, part)}.{kind}"] = tensors.pop(name)
+    save_file(tensors, file, {"format": "pt"})
+    loaded = models.load(catalogue.find(str(folder))).pipeline.vae.state_dict()
+    for name, tensor in demo.pipeline.vae.state_dict().items():
+        assert torch.equal(loaded[name], tensor)
+
+
 def test_an_unknown_precision_is_refused_with_those_there_are(demo: Model) -> None:
     with pytest.raises(SetupError, match="'int4' is not known; give one of float32, float16"):
         models.load(demo.weights, "int4")
