@@ -62,10 +62,10 @@ class Downloads:
         """Fetch until cancelled; what has begun then goes on, see `halt`."""
         while True:
             self._news.clear()
-            for waiting in await self._predictions.unready(self._front_id):
-                if waiting.id not in self._tokens and self._has_turn(waiting.token_id):
-                    self._tokens[waiting.id] = waiting.token_id
-                    task = asyncio.create_task(self._fetch(waiting.id))
+            for prediction_id, token_id in await self._predictions.unready(self._front_id):
+                if prediction_id not in self._tokens and self._has_turn(token_id):
+                    self._tokens[prediction_id] = token_id
+                    task = asyncio.create_task(self._fetch(prediction_id))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
             await within(self._news, self._timings.poll_seconds)

@@ -83,10 +83,15 @@ def page(session: Session, token_id: str, cursor: str | None = None) -> Page[Pre
     return pages.read(session, PredictionRow, PredictionRow.token_id == token_id, cursor)
 
 
-def unready(session: Session, front_id: str) -> list[PredictionRow]:
-    """Return the waiting predictions whose files a front is still to fetch, oldest first."""
-    waiting = select(PredictionRow).where(_is_unready(front_id))
-    return list(session.scalars(waiting.order_by(PredictionRow.number)))
+def unready(session: Session, front_id: str) -> list[tuple[str, str]]:
+    """Return the waiting predictions whose files a front is still to fetch, oldest first.
+
+    Returns:
+        Their ids and tokens' ids alone: each prediction may have a MiB of inputs.
+    """
+    waiting = select(PredictionRow.id, PredictionRow.token_id).where(_is_unready(front_id))
+    rows = session.execute(waiting.order_by(PredictionRow.number))
+    return [(row.id, row.token_id) for row in rows]
 
 
 def claim_files(session: Session, prediction_id: str, front_id: str) -> PredictionRow | None:
@@ -199,10 +204,10 @@ def crash(session: Session, live: Known, reason: str) -> PredictionRow | None:
 
 def running(session: Session, front_id: str) -> dict[tuple[str, int], bool]:
     """Return the ids and attempts that a front runs, and whether each is to be cancelled."""
-    own = select(PredictionRow).where(
+    own = select(PredictionRow.id, PredictionRow.attempt, PredictionRow.canceling).where(
         PredictionRow.status == Status.PROCESSING, PredictionRow.front_id == front_id
     )
-    return {(one.id, one.attempt): one.canceling for one in session.scalars(own)}
+    return {(one.id, one.attempt): one.canceling for one in session.execute(own)}
 
 
 def requeue_orphans(session: Session) -> list[str]:

@@ -39,7 +39,7 @@ class Predictions:
         self.add = _writing(database, _frozen(predictions.add))
         self.find = _reading(database, _frozen(predictions.find))
         self.page = _reading(database, _frozen_page)
-        self.unready = _reading(database, _frozen_all(predictions.unready))
+        self.unready = _reading(database, predictions.unready)
         self.claim_files = _writing(database, _frozen(predictions.claim_files))
         self.set_ready = _surely(database, _frozen(predictions.set_ready))
         self.claim = _writing(database, _frozen(predictions.claim))
@@ -121,15 +121,6 @@ def _frozen(work: Work[Given, PredictionRow | None]) -> Work[Given, Prediction |
     ) -> Prediction | None:
         row = work(session, *arguments, **options)
         return row.frozen() if row else None
-
-    return frozen
-
-
-def _frozen_all(work: Work[Given, list[PredictionRow]]) -> Work[Given, list[Prediction]]:
-    def frozen(
-        session: Session, /, *arguments: Given.args, **options: Given.kwargs
-    ) -> list[Prediction]:
-        return [row.frozen() for row in work(session, *arguments, **options)]
 
     return frozen
 

@@ -104,7 +104,7 @@ def test_only_those_of_the_task_are_claimed(session: Session) -> None:
 def test_one_whose_files_are_not_there_yet_lets_others_pass(session: Session) -> None:
     slow = add(session, "slow", ready=False, files={"image": "https://example.com"})
     add(session, "quick")
-    assert predictions.unready(session, "this") == [slow]
+    assert predictions.unready(session, "this") == [(slow.id, slow.token_id)]
     assert [claimed(session), claimed(session)] == ["quick", None]
     assert predictions.claim_files(session, slow.id, "this") is slow
     predictions.set_ready(session, slow, {"image": "in-image"})
