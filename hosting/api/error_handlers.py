@@ -17,7 +17,7 @@ from hosting.queue.inputs import Fault, InvalidInputs
 from hosting.queue.intake import QueueFull
 from hosting.storage.database import Unavailable
 from hosting.storage.pages import InvalidCursor
-from hosting.storage.uploads import QuotaExceeded
+from hosting.storage.quota import QuotaExceeded
 
 
 def answer(request: Request, error: Exception) -> Response:

@@ -62,7 +62,7 @@ async def create_file(request: Request, caller: Admitted) -> FileDocument:
         details = await _details(form.get("metadata", "{}"))
         known_as = form.get("filename") or content.filename
     services = caller.services
-    most = services.settings.kept_megabytes * 2**20
+    most = services.settings.kept_bytes
     await services.store.uploads.check_quota(caller.token.id, len(data), most)
     now = time.time()
     record = Upload(

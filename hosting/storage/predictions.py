@@ -8,17 +8,18 @@ who had it before, is not taken.
 
 from __future__ import annotations
 
+import math
 import time
 
-from sqlalchemy import ColumnElement, Select, delete, func, select
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 
 from hosting.prediction import Crashed, Ended, Outcome, Prediction, Requeued
 from hosting.states import FINISHED, UNFINISHED, FailureKind, Status
-from hosting.storage import pages
+from hosting.storage import pages, quota
 from hosting.storage.pages import Page
-from hosting.storage.tables import Delivery, Heartbeat, PredictionRow, Token, Upload
+from hosting.storage.tables import Delivery, Heartbeat, PredictionRow, Upload
 
 EVENTS = ("start", "output", "logs", "completed")
 """The events that a webhook may ask for."""
@@ -41,15 +42,19 @@ Known = Prediction | PredictionRow
 """A prediction as whoever has it knows it."""
 
 
-def add(session: Session, prediction: Prediction, limit: int) -> PredictionRow | None:
+def add(
+    session: Session, prediction: Prediction, limit: int, most_bytes: float = math.inf
+) -> PredictionRow | None:
     """Take a prediction into the queue; return it, or the one that has its `given_id` already.
 
     Args:
         limit: unfinished predictions that its token may have. None is taken beyond them.
+        most_bytes: of files that its token may keep at a time.
+
+    Raises:
+        QuotaExceeded: when it would keep more with this one's.
     """
-    # Counted and added by one at a time: two at once would both find the last place free.
-    token = select(Token.id).where(Token.id == prediction.token_id)
-    session.execute(token.with_for_update(key_share=True))
+    quota.lock(session, prediction.token_id)
     if prediction.given_id is not None:
         known = find(session, prediction.given_id, prediction.token_id)
         if known is not None:
@@ -60,6 +65,8 @@ def add(session: Session, prediction: Prediction, limit: int) -> PredictionRow |
     )
     if (session.scalar(unfinished) or 0) >= limit:
         return None
+    if prediction.input_bytes:
+        quota.check(session, prediction.token_id, prediction.input_bytes, most_bytes)
     row = PredictionRow.of(prediction)
     session.add(row)
     session.flush()
@@ -103,15 +110,29 @@ def claim_files(session: Session, prediction_id: str, front_id: str) -> Predicti
     return prediction
 
 
-def set_ready(session: Session, live: Known, files: dict[str, str]) -> PredictionRow | None:
+def set_ready(
+    session: Session,
+    live: Known,
+    files: dict[str, str],
+    fetched_bytes: int,
+    most_bytes: float = math.inf,
+) -> PredictionRow | None:
     """Note that a prediction's files are stored, by these names; None if `live` has lost it.
 
     Args:
         live: the prediction as it was claimed.
+        fetched_bytes: of those files that did not come with the request.
+        most_bytes: of files that its token may keep at a time.
+
+    Raises:
+        QuotaExceeded: when it would keep more with these.
     """
+    quota.lock(session, live.token_id)
     prediction = _held(session, live)
     if prediction is not None:
+        quota.check(session, prediction.token_id, fetched_bytes, most_bytes)
         prediction.files, prediction.ready, prediction.front_id = files, True, None
+        prediction.input_bytes += fetched_bytes
     return prediction
 
 
@@ -299,6 +320,19 @@ def unfinished(session: Session) -> dict[tuple[str, Status], int]:
 def count_of_model(session: Session, model: str) -> int:
     """Return how many predictions of a model there are, of all tokens."""
     return session.scalar(select(func.count()).where(PredictionRow.model == model)) or 0
+
+
+def failed_with_inputs(session: Session, completed_before: float) -> list[str]:
+    """Return the ids of those that failed or were cancelled before a time and have input files."""
+    failed = PredictionRow.status.in_((Status.FAILED, Status.CANCELED))
+    old = failed & (PredictionRow.completed_at < completed_before)
+    return list(session.scalars(select(PredictionRow.id).where(old, PredictionRow.input_bytes > 0)))
+
+
+def forget_inputs(session: Session, prediction_id: str) -> None:
+    """Note that a prediction's input files were removed."""
+    it = PredictionRow.id == prediction_id
+    session.execute(update(PredictionRow).where(it).values(input_bytes=0))
 
 
 def expire(session: Session, completed_before: float) -> list[str]:

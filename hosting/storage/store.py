@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 from sqlalchemy.orm import Session
 
 from hosting.prediction import Prediction
-from hosting.storage import deliveries, heartbeats, predictions, tokens, uploads
+from hosting.storage import deliveries, heartbeats, predictions, quota, tokens, uploads
 from hosting.storage.database import Database, Work
 from hosting.storage.pages import Page
 from hosting.storage.tables import PredictionRow
@@ -52,6 +52,8 @@ class Predictions:
         self.typical_seconds = _reading(database, predictions.typical_seconds)
         self.unfinished = _reading(database, predictions.unfinished)
         self.count_of_model = _reading(database, predictions.count_of_model)
+        self.failed_with_inputs = _reading(database, predictions.failed_with_inputs)
+        self.forget_inputs = _writing(database, predictions.forget_inputs)
         self.expire = _writing(database, predictions.expire)
         self.unknown_ids = _reading(database, predictions.unknown_ids)
 
@@ -61,7 +63,7 @@ class Uploads:
 
     def __init__(self, database: Database) -> None:
         self.add = _writing(database, uploads.add)
-        self.check_quota = _reading(database, uploads.check_quota)
+        self.check_quota = _reading(database, quota.check)
         self.find = _reading(database, uploads.find)
         self.page = _reading(database, uploads.page)
         self.forget = _writing(database, uploads.forget)

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from hosting.prediction import Prediction
 from hosting.storage.tables import new_id
-from tests.support.front import Queue, in_queue
+from tests.support.front import Queue, in_queue, until
 from tools.fake_cog import CogServer, data_url, pixels
 
 pytestmark = pytest.mark.usefixtures("everywhere")
@@ -62,6 +63,7 @@ def test_files_reach_cog_as_data_urls_only(tmp_path: Path, cog: CogServer) -> No
             assert done.status == "succeeded"
             assert done.files["image"] == "in-image"
             assert done.files["mask"].startswith("in-mask-")
+            assert done.input_bytes == len(mask)  # the other was not counted when it was added
 
     (run,) = cog.runs
     expected = {"prompt": "fox", "seed": 7, "image": data_url(image), "mask": data_url(mask)}
@@ -90,6 +92,29 @@ def test_an_input_that_cannot_be_fetched_fails_the_prediction_by_its_name(
             assert reason in done.error
 
     assert cog.runs == []
+
+
+def test_what_was_fetched_for_a_prediction_that_fails_is_not_kept(
+    tmp_path: Path, cog: CogServer
+) -> None:
+    large = pixels("image", 1) + bytes(2**20)
+    files = {"/image.png": pixels("image", 1), "/large.png": large}
+
+    with served(files) as url:
+
+        @in_queue(tmp_path, cog, allowed_networks=("127.0.0.0/8",), kept_megabytes=1)
+        async def _(queue: Queue) -> None:
+            async def failed(**names: str) -> Prediction:
+                files = {name: f"{url}/{path}" for name, path in names.items()}
+                (done,) = await queue.over(await queue.ask("fox", files=files, ready=False))
+                await until(lambda: not list(tmp_path.glob("predictions/*/in-*")))
+                assert (done.status, done.failure, done.input_bytes) == ("failed", "inputs", 0)
+                return done
+
+            done = await failed(image="image.png", mask="none.png")
+            assert (done.error or "").startswith("mask: ")
+            done = await failed(image="large.png")
+            assert "together they may have 1 MiB" in (done.error or "")
 
 
 def test_an_input_of_the_inner_network_is_not_fetched(tmp_path: Path, cog: CogServer) -> None:

@@ -133,9 +133,9 @@ def test_files_that_a_frozen_front_has_fetched_are_not_taken(store: Database, cl
     store.write_now(heartbeats.beat, "other", DEAD_AFTER)
     other = store.write_now(predictions.claim_files, slow, "other")
     assert other is not None
-    assert store.write_now(predictions.set_ready, mine, {"image": "in-old"}) is None
+    assert store.write_now(predictions.set_ready, mine, {"image": "in-old"}, 0) is None
     assert store.write_now(predictions.conclude, mine, Status.FAILED, "gone") is None
-    ready = store.write_now(predictions.set_ready, other, {"image": "in-new"})
+    ready = store.write_now(predictions.set_ready, other, {"image": "in-new"}, 0)
     assert ready is not None
     assert (ready.status, ready.files) == ("starting", {"image": "in-new"})
 

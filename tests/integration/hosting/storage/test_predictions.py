@@ -107,7 +107,7 @@ def test_one_whose_files_are_not_there_yet_lets_others_pass(session: Session) ->
     assert predictions.unready(session, "this") == [(slow.id, slow.token_id)]
     assert [claimed(session), claimed(session)] == ["quick", None]
     assert predictions.claim_files(session, slow.id, "this") is slow
-    predictions.set_ready(session, slow, {"image": "in-image"})
+    predictions.set_ready(session, slow, {"image": "in-image"}, 0)
     assert predictions.unready(session, "this") == []
     assert claimed(session) == "slow"
     assert slow.files == {"image": "in-image"}
