@@ -25,11 +25,17 @@ class Store:
     """
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self.predictions = Predictions(database)
         self.uploads = Uploads(database)
         self.tokens = Tokens(database)
         self.heartbeats = Heartbeats(database)
         self.deliveries = Deliveries(database)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the database was found damaged."""
+        return self._database.is_damaged
 
 
 class Predictions:
