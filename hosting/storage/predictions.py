@@ -156,7 +156,7 @@ def claim(session: Session, task: str, has_others: bool, front_id: str) -> Predi
     if has_others and session.scalar(before) is not None:
         return None
     prediction.status, prediction.front_id = Status.PROCESSING, front_id
-    prediction.started_at = time.time()
+    prediction.started_at = _now_after(prediction.created_at)
     prediction.attempt += 1
     return prediction
 
@@ -258,7 +258,8 @@ def finish(
     prediction = _unfinished(session, prediction_id)
     if prediction is None:
         return None
-    prediction.status, prediction.completed_at = status, time.time()
+    began_at = prediction.started_at or prediction.created_at
+    prediction.status, prediction.completed_at = status, _now_after(began_at)
     prediction.error, prediction.failure = error, failure
     _announce(session, prediction, "completed")
     return prediction
@@ -303,7 +304,8 @@ def typical_seconds(session: Session, task: str) -> float | None:
         .order_by(PredictionRow.number.desc())
         .limit(SAMPLE_SIZE)
     )
-    seconds = [float(one) for one in session.scalars(done) if one is not None]
+    # Older versions have written runs that ended before they began, by a clock that stepped back.
+    seconds = [max(0.0, float(one)) for one in session.scalars(done) if one is not None]
     return sum(seconds) / len(seconds) if seconds else None
 
 
@@ -352,6 +354,11 @@ def unknown_ids(session: Session, ids: list[str]) -> set[str]:
         unknown -= set(session.scalars(select(PredictionRow.id).where(PredictionRow.id.in_(batch))))
         unknown -= set(session.scalars(select(Upload.id).where(Upload.id.in_(batch))))
     return unknown
+
+
+def _now_after(moment: float) -> float:
+    """Return the time by the clock, which may have stepped back; a moment before stays before."""
+    return max(moment, time.time())
 
 
 def _announce(session: Session, prediction: PredictionRow, event: str) -> None:

@@ -74,6 +74,19 @@ def test_who_has_said_nothing_for_too_long_is_dead(store: Database, clock: Clock
     assert there(store) == {"other"}
 
 
+def test_the_dead_do_not_live_until_a_clock_that_stepped_back_has_caught_up(
+    store: Database, clock: Clock
+) -> None:
+    for front in ("one", "other"):
+        store.write_now(heartbeats.beat, front, DEAD_AFTER)
+    clock.now -= 8638
+    store.write_now(heartbeats.beat, "one", DEAD_AFTER)
+    assert there(store) == {"one", "other"}
+    clock.now += DEAD_AFTER + 1
+    store.write_now(heartbeats.beat, "one", DEAD_AFTER)
+    assert there(store) == {"one"}
+
+
 def test_the_others_get_what_the_dead_had_and_nothing_of_the_living(
     store: Database, clock: Clock
 ) -> None:

@@ -298,6 +298,22 @@ def test_the_typical_time_is_the_mean_of_the_last_that_succeeded(session: Sessio
     assert predictions.typical_seconds(session, "img2img") == 3
 
 
+def test_nothing_takes_less_than_no_time_when_the_clock_steps_back(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began_before, begins_after, never_begins = (add(session) for _ in range(3))
+    claimed(session)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 8638)
+    claimed(session)
+    for one in (began_before, begins_after, never_begins):
+        predictions.finish(session, one.id, Status.SUCCEEDED)
+        assert one.completed_at is not None
+        assert one.created_at <= (one.started_at or one.created_at) <= one.completed_at
+    add(session, status="succeeded", started_at=9000.0, completed_at=362.0)
+    assert predictions.typical_seconds(session, "img2img") == 0
+
+
 def test_runs_of_a_model_are_counted(session: Session) -> None:
     add(session, model="a/b", status="succeeded")
     add(session, model="a/b")
