@@ -168,6 +168,28 @@ def test_a_body_without_end_is_refused_and_then_not_waited_for(
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
+# Requests in disguise
+
+
+@pytest.mark.parametrize("length", [b"5", b"0", b"100"])
+def test_a_body_whose_end_is_told_in_two_ways_is_refused_and_nothing_behind_it_is_read(
+    tmp_path: Path, cog: CogServer, length: bytes
+) -> None:
+    with front(tmp_path, cog) as one, connected(one) as raw:
+        raw.sendall(
+            b"POST /v1/predictions HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+            + length
+            + b"\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            b"GET /v1/account HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        )
+        answer = b""
+        while piece := raw.recv(2**16):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
 # A full disk
 
 
