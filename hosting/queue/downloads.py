@@ -83,7 +83,7 @@ class Downloads:
         key = new_id()
         self._tokens[key] = token_id
         try:
-            return await picture(self._settings, url)
+            return await picture(self._settings, url, token_id)
         finally:
             del self._tokens[key]
             self.wake()
@@ -119,7 +119,7 @@ class Downloads:
             for name, location in prediction.files.items():
                 if InputFile(location).is_stored:
                     continue
-                data = await picture(self._settings, location)
+                data = await picture(self._settings, location, prediction.token_id)
                 fetched[name] = file = InputFile.fetched(name)
                 size += len(data)
                 await asyncio.to_thread(self._files.write, file.path(prediction.id), data)
@@ -146,8 +146,11 @@ class Downloads:
         await asyncio.to_thread(self._files.remove_inputs, prediction.id, names)
 
 
-async def picture(settings: Settings, url: str) -> bytes:
+async def picture(settings: Settings, url: str, token_id: str) -> bytes:
     """Return the picture that a client's URL leads to.
+
+    Args:
+        token_id: the client's.
 
     Raises:
         FetchError: when it leads to none.
@@ -157,6 +160,7 @@ async def picture(settings: Settings, url: str) -> bytes:
         largest=settings.image_megabytes * 2**20,
         seconds=settings.fetch_seconds,
         allowed=settings.networks,
+        owner=token_id,
     )
     if mime.picture_type(data) is None:
         raise fetch.FetchError(f"{url[:100]} is not a picture; {mime.TAKEN}")

@@ -177,11 +177,9 @@ def test_a_body_whose_end_is_told_in_two_ways_is_refused_and_nothing_behind_it_i
 ) -> None:
     with front(tmp_path, cog) as one, connected(one) as raw:
         raw.sendall(
-            b"POST /v1/predictions HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
-            + length
-            + b"\r\n"
+            b"POST /v1/predictions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %b\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-            b"GET /v1/account HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            b"GET /v1/account HTTP/1.1\r\nHost: localhost\r\n\r\n" % length
         )
         answer = b""
         while piece := raw.recv(2**16):

@@ -3,17 +3,20 @@ from __future__ import annotations
 import asyncio
 import http.server
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hosting.net import lookups
 from hosting.prediction import Prediction
-from hosting.storage.tables import new_id
-from tests.support.front import Queue, in_queue, until
+from hosting.storage.tables import Token, new_id
+from tests.support.front import LONGEST, Queue, in_queue, until
 from tools.fake_cog import CogServer, data_url, pixels
 
 pytestmark = pytest.mark.usefixtures("everywhere")
@@ -43,9 +46,11 @@ def served(files: dict[str, bytes]) -> Iterator[str]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_files_reach_cog_as_data_urls_only(tmp_path: Path, cog: CogServer) -> None:
@@ -126,6 +131,40 @@ def test_an_input_of_the_inner_network_is_not_fetched(tmp_path: Path, cog: CogSe
             (done,) = await queue.over(await queue.ask("fox", files=files, ready=False))
             assert done.status == "failed"
             assert "not public" in (done.error or "")
+
+
+def test_names_that_are_slow_to_be_found_hold_up_no_other_token(
+    tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "EACH_AT_ONCE", 1)
+    monkeypatch.setattr(lookups, "_threads", ThreadPoolExecutor(2))
+    answers = threading.Event()
+    search = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *arguments: Any, **options: Any) -> Any:
+        if host == "slow.example":
+            answers.wait(LONGEST)
+        return search("127.0.0.1", *arguments, **options)
+
+    with served({"/fox.png": pixels("fox", 1)}) as url:
+
+        @in_queue(tmp_path, cog, allowed_networks=("127.0.0.0/8",))
+        async def _(queue: Queue) -> None:
+            monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+            ann, bob = (Token(id=name, name=name, webhook_secret="") for name in ("ann", "bob"))
+            ids = []
+            try:
+                for owner, name in ((ann, "slow.example"), (ann, "slow.example"), (bob, "quick")):
+                    await queue.database.write(lambda session, owner=owner: session.merge(owner))
+                    files = {"image": url.replace("127.0.0.1", name) + "/fox.png"}
+                    asked = queue.ask("fox", files=files, ready=False, token_id=owner.id)
+                    ids.append(await asked)
+                (quick,) = await queue.over(ids[2])
+                assert quick.status == "succeeded"
+                assert {(await queue.found(one)).status for one in ids[:2]} == {"starting"}
+            finally:
+                answers.set()
+            assert {one.status for one in await queue.over(*ids)} == {"succeeded"}
 
 
 def test_one_whose_input_is_still_on_its_way_holds_nobody_up(

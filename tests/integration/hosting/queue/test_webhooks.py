@@ -36,7 +36,14 @@ class Receiver:
         monkeypatch.setattr(time, "time", lambda: self.now[0])
 
     async def post(
-        self, url: str, body: bytes, headers: dict[str, str], *, seconds: float, allowed: Any
+        self,
+        url: str,
+        body: bytes,
+        headers: dict[str, str],
+        *,
+        seconds: float,
+        allowed: Any,
+        owner: str,
     ) -> int:
         self.calls.append((url, headers, body))
         answer = self.answers.get(url, lambda: 200)()
