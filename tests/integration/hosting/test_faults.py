@@ -19,6 +19,7 @@ import pytest
 from hosting.api import connections
 from hosting.states import FINISHED
 from hosting.storage import connection
+from hosting.storage.database import THREADS
 from tests.support.front import LONGEST, Front, front, wait_until
 from tools.fake_cog import CogServer, data_url, pixels
 
@@ -320,7 +321,7 @@ def full(*_: Any) -> None:
 def pages(one: Front, most: int) -> None:
     """Lets the database's file have so many pages at most; as many as it has, if those are more."""
     connect: Callable[[], Any] = one.database._engine.raw_connection
-    kept = [connect() for _ in range(8)]  # all that there are
+    kept = [connect() for _ in range(2 * THREADS)]  # all that there may be
     for raw in kept:
         raw.cursor().execute(f"PRAGMA max_page_count = {most}").fetchall()
         raw.close()
