@@ -4,12 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from hosting.backends import endpoints
 from hosting.backends.endpoints import Endpoint
 from hosting.states import State
 from tests.support.front import LONGEST, until
-from tools.fake_cog import CogServer, Receive, Scope, Send
+from tools.fake_cog import CogServer
 
 
 class Watched(Endpoint):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
 from hosting.net import lookups
 from hosting.prediction import Prediction
@@ -155,7 +156,7 @@ def test_names_that_are_slow_to_be_found_hold_up_no_other_token(
             ids = []
             try:
                 for owner, name in ((ann, "slow.example"), (ann, "slow.example"), (bob, "quick")):
-                    await queue.database.write(lambda session, owner=owner: session.merge(owner))
+                    await queue.database.write(Session.merge, owner)
                     files = {"image": url.replace("127.0.0.1", name) + "/fox.png"}
                     asked = queue.ask("fox", files=files, ready=False, token_id=owner.id)
                     ids.append(await asked)

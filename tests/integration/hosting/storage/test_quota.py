@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
@@ -37,7 +38,7 @@ def bob(session: Session) -> Token:
     return tokens.all_tokens(session)[1]
 
 
-def add(session: Session, owner: Token, size: int, **fields: object) -> PredictionRow:
+def add(session: Session, owner: Token, size: int, **fields: Any) -> PredictionRow:
     """A prediction with input files of so many bytes, of a token that may keep 10."""
     asked = prediction(owner, "fox", input_bytes=size, **fields)
     row = predictions.add(session, asked, 100, 10)
