@@ -6,16 +6,24 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from tools.attacks import documents, forms, messages, parameters, values
-from tools.fake_cog import data_url, pixels
+from tools.fake_cog import pixels
 
 MODEL = "stability-ai/stable-diffusion"
+INPUTS = {"prompt": '"fox"', "num_inference_steps": "1"}
+"""Sane inputs, as JSON by name."""
 METHODS = ("get", "post", "put", "patch", "delete")
 PAGES: dict[str, Any] = {
-    **dict.fromkeys(("/", "/docs", "/docs/openapi.json", "/docs/start.js", "/form/models"), {"get": {}}),
-    **dict.fromkeys(("/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"), {"get": {}}),
+    "/": {"get": {}},
+    "/docs": {"get": {}},
+    "/docs/openapi.json": {"get": {}},
+    "/docs/start.js": {"get": {}},
+    "/docs/swagger-ui-bundle.js": {"get": {}},
+    "/docs/swagger-ui.css": {"get": {}},
+    "/form/models": {"get": {}},
     "/p/{prediction_id}": {"get": {"parameters": [{"name": "prediction_id", "in": "path"}]}},
     "/form/{path}": {"get": {"parameters": [{"name": "path", "in": "path"}]}},
     "/form/examples/{path}": {"get": {"parameters": [{"name": "path", "in": "path"}]}},
@@ -86,21 +94,22 @@ class Attack:
 
 
 def operations(document: Mapping[str, Any]) -> list[Operation]:
-    """Return the operations of a front's OpenAPI document, and its pages."""
-    return [
+    """Return the operations of a front's OpenAPI document and its pages, what removes last."""
+    found = [
         _operation(method, path, operation, document)
         for path, methods in {**document["paths"], **PAGES}.items()
         for method, operation in methods.items()
         if method in METHODS
     ]
+    return sorted(found, key=lambda one: one.method == "delete")
 
 
 def attacks(target: Target) -> Iterator[Attack]:
     """Yield all hostile requests."""
-    for operation in target.operations:
-        yield from _Requests(target, operation).all()
     for link in target.links:
         yield from _links(target, link)
+    for operation in target.operations:
+        yield from _Requests(target, operation).all()
 
 
 class _Requests:
@@ -115,12 +124,11 @@ class _Requests:
             lambda found: places.get(found[1].decode(), b"none"),
             operation.path.encode(),
         )
-        self._fields = _sane(target, operation)
+        self._fields = _sane(operation)
 
     def all(self) -> Iterator[Attack]:
         yield from self._of_parameters()
-        for name, texts in parameters.HEADERS:
-            yield from (self._attack("headers", headers={name: text}) for text in texts)
+        yield from (self._attack("headers", headers=headers) for headers in parameters.headers())
         for method in parameters.METHODS:
             yield self._attack("methods", method=method)
         for query in parameters.WHOLE_QUERIES:
@@ -148,8 +156,8 @@ class _Requests:
                     yield self._attack("queries", self._path + b"?" + pair)
                     yield self._attack("queries", self._path + b"?" + pair + b"&" + pair)
             else:
-                texts = dict(parameters.HEADERS).get(name.title().encode(), parameters.QUERIES)
-                for text in texts:
+                known = {**parameters.READ, **parameters.REFUSED}
+                for text in known.get(name.lower().encode(), parameters.QUERIES):
                     headers = {name.encode(): text}
                     yield self._attack("headers", headers=headers, body=sane_body)
 
@@ -166,17 +174,14 @@ class _Requests:
             yield from (self._with("values", {name: value}) for value in values.of(schema))
         is_nested = "input" in schemas
         inputs = self._target.inputs if is_nested or "prompt" in schemas else {}
-        sane = json.loads(self._fields["input"]) if is_nested else {}
 
-        def given(changed: Mapping[str, str]) -> dict[str, str]:
+        def given(changed: Mapping[str, str]) -> Mapping[str, str]:
             if not is_nested:
-                return dict(changed)
-            plain = {name: json.dumps(value) for name, value in sane.items()}
-            return {"input": documents.document({**plain, **changed}).decode()}
+                return changed
+            return {"input": documents.document({**INPUTS, **changed}).decode()}
 
-        for name, schema in inputs.items():
-            for value in values.of(schema):
-                yield self._with("values", given({name: value}))
+        for changed in _of_inputs(inputs):
+            yield self._with("values", given(changed))
         for name in documents.NAMES if is_nested else ():
             yield self._with("values", given({name: "1"}))
         files = [name for name, schema in inputs.items() if schema.get("format") == "uri"]
@@ -201,16 +206,19 @@ class _Requests:
         for kind, body in forms.hostile(texts, file, picture):
             yield self._attack("forms", headers={b"Content-Type": kind}, body=body)
         sane = forms.part(file, picture, b'filename="a.png"')
-        fields = {**schemas, **self._target.inputs} if "prompt" in schemas else schemas
-        for name, schema in fields.items():
-            rest = [forms.part(other, value) for other, value in texts.items() if other != name]
-            parts = [*rest, sane] if name != file else rest
-            hostile = [values.as_bytes(value) for value in values.of(schema)]
-            if schema.get("type") == "string" and "enum" not in schema:
-                hostile += [body for body in documents.BODIES if len(body) < 2**17]
-            for value in hostile:
-                body = forms.multipart(*parts, forms.part(name, value))
-                yield self._attack("values", headers={b"Content-Type": forms.MULTIPART}, body=body)
+        changes = [
+            {name: values.as_bytes(value) for name, value in changed.items()}
+            for changed in _of_inputs(self._target.inputs if "prompt" in schemas else schemas)
+        ]
+        changes += [
+            {name: body} for name in texts for body in documents.BODIES if len(body) < 2**17
+        ]
+        for changed in changes:
+            named = {file: sane} if file not in changed else {}
+            fields = {**texts, **changed}
+            named |= {name: forms.part(name, value) for name, value in fields.items()}
+            body = forms.multipart(*named.values())
+            yield self._attack("values", headers={b"Content-Type": forms.MULTIPART}, body=body)
 
     def _attack(
         self,
@@ -241,6 +249,22 @@ def request(
     return method + b" " + path + b" HTTP/1.1\r\n" + _lines(named) + b"\r\n" + body
 
 
+def _of_inputs(schemas: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, str]]:
+    """Yield hostile values of fields, as JSON by name.
+
+    Fields of one type have theirs at once: a fault of one does not hide that of another, as all
+    that is wrong is to be named.
+    """
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for name, schema in schemas.items():
+        kind = schema.get("type"), schema.get("format"), "enum" in schema
+        groups.setdefault(kind, []).append(name)
+    for names in groups.values():
+        for hostile in zip_longest(*(values.of(schemas[name]) for name in names)):
+            given = zip(names, hostile, strict=True)
+            yield {name: value for name, value in given if value is not None}
+
+
 def _lines(headers: Mapping[bytes, bytes]) -> bytes:
     return b"".join(name + b": " + text + b"\r\n" for name, text in headers.items())
 
@@ -261,17 +285,15 @@ def _links(target: Target, link: str) -> Iterator[Attack]:
         yield Attack("links", f"GET {path.decode()}", message)
 
 
-def _sane(target: Target, operation: Operation) -> dict[str, str]:
+def _sane(operation: Operation) -> dict[str, str]:
     """Return the fields of a sane body, as JSON by name."""
     schemas = operation.json or operation.form or {}
-    picture = json.dumps(data_url(pixels("fox", 7)))
-    inputs = {"prompt": '"fox"', "num_inference_steps": "1", "image": picture}
     if "input" in schemas:
         version = {"version": json.dumps(MODEL)} if "version" in schemas else {}
-        return {"input": documents.document(inputs).decode(), **version}
+        return {"input": documents.document(INPUTS).decode(), **version}
     if "prompt" in schemas:
-        return inputs
-    return {"url": picture} if "url" in schemas else {}
+        return INPUTS
+    return {"url": '"http://127.0.0.1:9/"'} if "url" in schemas else {}
 
 
 def _operation(
