@@ -107,9 +107,30 @@ def operations(document: Mapping[str, Any]) -> list[Operation]:
 def attacks(target: Target) -> Iterator[Attack]:
     """Yield all hostile requests."""
     for link in target.links:
-        yield from _links(target, link)
+        yield from on_link(target, link)
     for operation in target.operations:
-        yield from _Requests(target, operation).all()
+        yield from on_operation(target, operation)
+
+
+def on_operation(target: Target, operation: Operation) -> Iterator[Attack]:
+    """Yield the hostile requests for an operation."""
+    yield from _Requests(target, operation).all()
+
+
+def on_link(target: Target, link: str) -> Iterator[Attack]:
+    """Yield a signed link, changed in each of its parts."""
+    path, _, query = link.encode().partition(b"?")
+    queries = [b"", *(query + b"&" + more[1:] for more in parameters.WHOLE_QUERIES)]
+    for pair in query.split(b"&"):
+        name = pair.partition(b"=")[0]
+        queries += [query.replace(pair, name + b"=" + text) for text in parameters.QUERIES]
+        queries += [query + b"&" + name + b"=" + text for text in parameters.QUERIES]
+    paths = [path + b"?" + changed for changed in queries]
+    folder = path.rpartition(b"/")[0]
+    paths += [folder + b"/" + text + b"?" + query for text in parameters.PATHS]
+    for changed in paths:
+        message = request(target, b"GET", changed, {b"authorization": b""}, b"")
+        yield Attack("links", f"GET {path.decode()}", message)
 
 
 class _Requests:
@@ -208,7 +229,7 @@ class _Requests:
         sane = forms.part(file, picture, b'filename="a.png"')
         changes = [
             {name: values.as_bytes(value) for name, value in changed.items()}
-            for changed in _of_inputs(self._target.inputs if "prompt" in schemas else schemas)
+            for changed in _of_inputs(schemas)
         ]
         changes += [
             {name: body} for name in texts for body in documents.BODIES if len(body) < 2**17
@@ -267,22 +288,6 @@ def _of_inputs(schemas: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, s
 
 def _lines(headers: Mapping[bytes, bytes]) -> bytes:
     return b"".join(name + b": " + text + b"\r\n" for name, text in headers.items())
-
-
-def _links(target: Target, link: str) -> Iterator[Attack]:
-    """Yield a signed link, changed in each of its parts."""
-    path, _, query = link.encode().partition(b"?")
-    queries = [b"", *(query + b"&" + more[1:] for more in parameters.WHOLE_QUERIES)]
-    for pair in query.split(b"&"):
-        name = pair.partition(b"=")[0]
-        queries += [query.replace(pair, name + b"=" + text) for text in parameters.QUERIES]
-        queries += [query + b"&" + name + b"=" + text for text in parameters.QUERIES]
-    paths = [path + b"?" + changed for changed in queries]
-    folder = path.rpartition(b"/")[0]
-    paths += [folder + b"/" + text + b"?" + query for text in parameters.PATHS]
-    for changed in paths:
-        message = request(target, b"GET", changed, {b"authorization": b""}, b"")
-        yield Attack("links", f"GET {path.decode()}", message)
 
 
 def _sane(operation: Operation) -> dict[str, str]:

@@ -18,7 +18,7 @@ from tools.attacks import requests, values
 from tools.attacks.requests import MODEL, Attack, Target
 from tools.fake_cog import data_url, pixels
 
-AT_ONCE = int(__import__("os").environ.get("ATO","8"))
+AT_ONCE = 4
 ANSWER_SECONDS = 60.0
 """Time after which an answer is taken for one that never comes."""
 REST_SECONDS = 0.2

@@ -158,6 +158,7 @@ def refusal(url: str, **options: Any) -> str:
 
 # What is refused before anything is sent
 
+
 @pytest.mark.parametrize("url", ADDRESSES, ids=lambda url: ascii(url)[:50])
 def test_a_hostile_url_reaches_nothing(url: str, server: Server, network: Network) -> None:
     network.names = {name: [addresses] for name, addresses in NAMES.items()}
