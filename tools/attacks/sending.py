@@ -23,8 +23,8 @@ ANSWER_SECONDS = 60.0
 """Time after which an answer is taken for one that never comes."""
 REST_SECONDS = 0.2
 """Time after which a message that may lack something is ended."""
-HUNG_UP = 0
-"""The status of what the front hangs up on."""
+HUNG_UP, NOTHING = 0, -1
+"""Statuses of what the front hangs up on, and of what it gives no answer to in time."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def target(url: str, token: str = "") -> Target:
     )
 
 
-def send_all(place: str, attacks: Iterable[Attack]) -> Iterator[Answer]:
-    """Send attacks, some at once, and yield their answers in no order."""
+def send_all(place: str, attacks: Iterable[Attack]) -> list[Answer]:
+    """Send attacks, some at once, and return their answers, in no order."""
     lock = threading.Lock()
     left = iter(attacks)
     answers: list[Answer] = []
@@ -96,15 +96,11 @@ def send_all(place: str, attacks: Iterable[Attack]) -> Iterator[Answer]:
         working = [threads.submit(work) for _ in range(AT_ONCE)]
         for one in working:
             one.result()
-    yield from answers
+    return answers
 
 
 def send(place: str, attack: Attack) -> Answer:
-    """Send one, again if it came too often, and return its answer.
-
-    Raises:
-        TimeoutError: when none comes.
-    """
+    """Send one, again if it came too often, and return its answer."""
     while True:
         answer = _sent(place, attack)
         if answer.status != 429 or "retry-after" not in answer.headers:
@@ -130,6 +126,8 @@ def _sent(place: str, attack: Attack) -> Answer:
         try:
             response.begin()
             body = response.read()
+        except TimeoutError:
+            return Answer(attack, NOTHING, seconds=time.perf_counter() - start)
         except (ConnectionError, http.client.HTTPException):
             return Answer(attack, HUNG_UP, seconds=time.perf_counter() - start)
         finally:

@@ -17,7 +17,7 @@ from tests.support.front import Front, front, unresolved, wait_until
 from tests.support.routes import ROUTES
 from tools.attacks import requests, sending
 from tools.attacks.requests import MODEL, PAGES, Target
-from tools.attacks.sending import HUNG_UP, Answer
+from tools.attacks.sending import HUNG_UP, NOTHING, Answer
 from tools.fake_cog import CogServer
 
 DEEPINFRA = "/v1/inference/"
@@ -99,17 +99,19 @@ def test_no_change_of_a_link_breaks_it(one: Front, target: Target, tracebacks: l
 
 def is_right(path: str, answer: Answer) -> bool:
     """Whether it was answered, and in its API's form if it was refused."""
-    if answer.status < 400 or answer.attack.message.startswith(b"HEAD "):
-        return answer.status != HUNG_UP or answer.attack.kind == "HTTP"
-    if answer.status >= 500:
+    if answer.status == HUNG_UP:
+        return answer.attack.kind == "HTTP"
+    if answer.status == NOTHING or answer.status >= 500:
         return False
+    if answer.status < 400 or answer.attack.message.startswith(b"HEAD "):
+        return True
     if answer.body == b"Invalid HTTP request received.":
         return True
     document = json.loads(answer.body)
-    if answer.headers["content-type"] == "application/problem+json":
-        return {"title", "detail", "status"} <= document.keys()
     if path.startswith(DEEPINFRA):
         return {"detail", "error"} <= document.keys()
+    if answer.headers["content-type"] == "application/problem+json":
+        return {"title", "detail", "status"} <= document.keys()
     return path.startswith("/predictions") and (document == {} or "detail" in document)
 
 
