@@ -207,8 +207,9 @@ def create(
             allow_headers=["authorization", "content-type", "prefer", "last-event-id"],
         )
     # Outermost: what is too large, or goes wrong, is answered outside of add_middleware's.
-    stack = BodyLimit(application.build_middleware_stack(), settings.upload_megabytes)
-    guarded = OriginGuard(HttpDefaults(stack), settings, host)
+    answer = error_handlers.answer
+    stack = BodyLimit(application.build_middleware_stack(), settings.upload_megabytes, answer)
+    guarded = OriginGuard(HttpDefaults(stack), settings, host, answer)
     application.middleware_stack = SecurityHeaders(guarded)
     return application
 

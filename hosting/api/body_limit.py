@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hosting.api.problems import Problem
@@ -14,16 +18,20 @@ memory, and all are parsed while nobody else is served."""
 
 
 class BodyLimit:
-    """Answers with a problem where the framework has refused a body in words of its own.
+    """Answers in our words where the framework has refused a body in words of its own.
 
     JSON of too many values is refused here, before it is parsed.
 
     Args:
         megabytes: MiB that a body may have. It is the framework that counts them.
+        answer: makes the answer to a request that is refused.
     """
 
-    def __init__(self, app: ASGIApp, megabytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, megabytes: int, answer: Callable[[Request, Exception], Response]
+    ) -> None:
         self._app = app
+        self._answer = answer
         self._detail = f"The body has more than {megabytes} MiB"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,7 +60,8 @@ class BodyLimit:
                 answered = Headers(raw=message["headers"]).get("content-type", "")
                 is_replaced = answered.startswith("text/plain")
             if is_replaced:
-                await Problem(413, self._detail).response()(scope, receive, send)
+                answer = self._answer(Request(scope), Problem(413, self._detail))
+                await answer(scope, receive, send)
             else:
                 await send(message)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hosting.api.problems import Problem
@@ -20,10 +22,18 @@ class OriginGuard:
 
     Args:
         listens_on: the address that the front listens on.
+        answer: makes the answer to a request that is refused.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, listens_on: str) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        listens_on: str,
+        answer: Callable[[Request, Exception], Response],
+    ) -> None:
         self._app = app
+        self._answer = answer
         self._hosts = settings.hosts | {
             f"[{listens_on}]" if ":" in listens_on else listens_on.lower()
         }
@@ -33,7 +43,8 @@ class OriginGuard:
         """Pass a request on, or answers it."""
         fault = self._fault(Headers(scope=scope)) if scope["type"] == "http" else None
         if fault:
-            await Problem(403, fault).response()(scope, receive, send)
+            answer = self._answer(Request(scope), Problem(403, fault))
+            await answer(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 

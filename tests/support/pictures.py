@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 
 import numpy
@@ -49,16 +47,3 @@ def half_mask(size: tuple[int, int] = (128, 128)) -> Image.Image:
     mask = Image.new("L", size, 0)
     mask.paste(255, (size[0] // 2, 0, *size))
     return mask
-
-
-def png(width: int, height: int, depth: int, colours: int, pixels: bytes) -> bytes:
-    """A PNG file by its specification, for what Pillow would not write."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, 0)
-    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(pixels)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)

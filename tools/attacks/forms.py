@@ -35,24 +35,14 @@ FILENAMES: tuple[bytes, ...] = (
     *(b"filename*=undefined''a", b"filename*=punycode''%ff", b"filename*=utf-7''+2D0-"),
     *(b"filename*=unicode_escape''%5Cud83d", b"filename*=utf-16''a", b"filename*=''", b"filename*"),
     *(b"filename*0=a; filename*1=b", b"filename*utf-8''a", b'filename="a"; filename="b"'),
-    *(
-        b'filename="\xe2\x80\xaegnp.exe"',
-        b'filename="a\tb"',
-        b'filename="CON"',
-        b'filename="a/b/c"',
-    ),
+    *(b'filename="\xe2\x80\xaegnp.exe"', b'filename="a\tb"', b'filename="CON"'),
+    b'filename="a/b/c"',
 )
 URLENCODED_BODIES: tuple[bytes, ...] = (
     *(b"", b"=", b"&", b"&" * 10_000, b"%", b"a=%", b"a=%zz", b"a=%ff", b"%00=%00", b"a=%ED%A0%80"),
     *(b"a=1&" * 5000, b"a;b;c", b"\xff=\xfe", b"\0", b"a" * 100_000, b"a=" + b"+" * 100_000),
-    *(
-        b"prompt",
-        b"prompt=",
-        b"prompt=a&prompt=b",
-        b"prompt[]=a",
-        b"prompt[a]=b",
-        b"_charset_=utf-7",
-    ),
+    *(b"prompt", b"prompt=", b"prompt=a&prompt=b", b"prompt[]=a", b"prompt[a]=b"),
+    b"_charset_=utf-7",
 )
 
 

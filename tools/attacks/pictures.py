@@ -59,6 +59,11 @@ def pictures() -> Iterator[tuple[str, bytes]]:
             yield f"{kind}: changed, {chance.random():.6f}", bytes(changed)
 
 
+def hostile(name: str) -> bytes:
+    """Return one by its name."""
+    return dict(KINDS[name.partition(":")[0]]())[name.partition(": ")[2]]
+
+
 def sane() -> dict[str, bytes]:
     """Return a picture in each format that is read."""
     picture = Image.radial_gradient("L").resize((48, 32))

@@ -106,10 +106,8 @@ def as_bytes(value: str) -> bytes:
 
 
 def _choices(choices: list[Any]) -> Iterator[str]:
-    for choice in choices:
-        yield json.dumps(choice)
-        yield json.dumps(f" {choice}")
-    first = choices[0]
+    first, last = choices[0], choices[-1]
+    yield from map(json.dumps, (first, last, f" {first}", [first], {"value": first}))
     if isinstance(first, str):
         yield from map(json.dumps, (first.upper(), first.lower(), first + "\0", first * 1000))
         yield from BROKEN_TEXTS

@@ -108,11 +108,12 @@ def is_right(path: str, answer: Answer) -> bool:
     if answer.body == b"Invalid HTTP request received.":
         return True
     document = json.loads(answer.body)
-    if path.startswith(DEEPINFRA):
-        return {"detail", "error"} <= document.keys()
-    if answer.headers["content-type"] == "application/problem+json":
-        return {"title", "detail", "status"} <= document.keys()
-    return path.startswith("/predictions") and (document == {} or "detail" in document)
+    is_problem = {"title", "detail", "status"} <= document.keys()
+    is_deepinfras = {"detail", "error"} <= document.keys()
+    is_cogs = path.startswith("/predictions") and (document == {} or "detail" in document)
+    if answer.attack.kind == "HTTP":  # whose path may be another
+        return is_problem or is_deepinfras or is_cogs
+    return is_deepinfras if path.startswith(DEEPINFRA) else is_problem or is_cogs
 
 
 def check_health(one: Front) -> None:

@@ -15,21 +15,9 @@ from stable_diffusion import decoding, images
 from stable_diffusion.request import InputError
 from tests.support import profiles
 from tests.support.pictures import picture_of
+from tools.attacks.pictures import chunk, png
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def png(
-    width: int, height: int, depth: int, colours: int, rows: bytes, *chunks: tuple[bytes, bytes]
-) -> bytes:
-    """A PNG; each row begins with the number of its filter, 0."""
-    head = struct.pack(">2I5B", width, height, depth, colours, 0, 0, 0)
-    parts = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
 
 def read(folder: Path, data: bytes) -> Image.Image:
@@ -145,10 +133,10 @@ def test_a_broken_profile_or_one_of_another_kind_refuses_nothing(
 
 def test_a_png_says_by_its_gamma_how_light_its_values_are(tmp_path: Path) -> None:
     rows = b"\0" + bytes((55, 55, 55))
-    linear = png(1, 1, 8, 2, rows, (b"gAMA", struct.pack(">I", 100_000)))
+    linear = png(1, 1, 8, 2, rows, chunk(b"gAMA", struct.pack(">I", 100_000)))
     assert numpy.allclose(pixel(read(tmp_path, linear)), 127, atol=3)
-    usual = png(1, 1, 8, 2, rows, (b"gAMA", struct.pack(">I", 45_455)))
-    named = png(1, 1, 8, 2, rows, (b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 100_000)))
+    usual = png(1, 1, 8, 2, rows, chunk(b"gAMA", struct.pack(">I", 45_455)))
+    named = png(1, 1, 8, 2, rows, chunk(b"sRGB", b"\0"), chunk(b"gAMA", struct.pack(">I", 100_000)))
     for data in (usual, named):
         assert tuple(pixel(read(tmp_path, data))) == (55, 55, 55)
 
@@ -196,24 +184,22 @@ def test_an_orientation_that_there_is_not_turns_nothing(tmp_path: Path, value: i
 @pytest.mark.parametrize(
     "extra",
     [
-        (b"tEXt", b"workflow\0" + b"x" * (3 * 2**20)),
-        (b"zTXt", b"workflow\0\0" + zlib.compress(b"x" * (64 * 2**20))),
-        (b"iTXt", b"a\0\1\0\0\0" + zlib.compress(b"x" * (8 * 2**20))),
-        (b"iCCP", b"name\0\0" + zlib.compress(b"x" * (64 * 2**20))),
-        (b"iCCP", b"name\0\0no zlib at all"),
-        (b"iCCP", b""),
-        (b"eXIf", b"II*\0" + b"\xff" * 40),
-        (b"tIME", b"1"),
-        (b"acTL", b"\xff" * 8),
-        (b"pHYs", b""),
-        (b"cHRM", b"12"),
-        (b"gAMA", bytes(4)),
-        (b"gAMA", b"1"),
+        chunk(b"tEXt", b"workflow\0" + b"x" * (3 * 2**20)),
+        chunk(b"zTXt", b"workflow\0\0" + zlib.compress(b"x" * (64 * 2**20))),
+        chunk(b"iTXt", b"a\0\1\0\0\0" + zlib.compress(b"x" * (8 * 2**20))),
+        chunk(b"iCCP", b"name\0\0" + zlib.compress(b"x" * (64 * 2**20))),
+        chunk(b"iCCP", b"name\0\0no zlib at all"),
+        chunk(b"iCCP", b""),
+        chunk(b"eXIf", b"II*\0" + b"\xff" * 40),
+        chunk(b"tIME", b"1"),
+        chunk(b"acTL", b"\xff" * 8),
+        chunk(b"pHYs", b""),
+        chunk(b"cHRM", b"12"),
+        chunk(b"gAMA", bytes(4)),
+        chunk(b"gAMA", b"1"),
     ],
 )
-def test_nothing_in_a_png_beside_its_pixels_refuses_it(
-    tmp_path: Path, extra: tuple[bytes, bytes]
-) -> None:
+def test_nothing_in_a_png_beside_its_pixels_refuses_it(tmp_path: Path, extra: bytes) -> None:
     start = time.process_time()
     data = png(1, 1, 8, 2, b"\0" + bytes((200, 100, 50)), extra)
     assert tuple(pixel(read(tmp_path, data))) == (200, 100, 50)
@@ -229,7 +215,7 @@ def test_a_transparent_grey_is_white_at_any_depth(tmp_path: Path, depth: int) ->
     value = most // 3 if depth > 1 else 0
     bits = f"{value:0{depth}b}{most:0{depth}b}".ljust(8, "0")
     row = b"\0" + int(bits, 2).to_bytes((len(bits) + 7) // 8, "big")
-    data = png(2, 1, depth, 0, row, (b"tRNS", struct.pack(">H", value)))
+    data = png(2, 1, depth, 0, row, chunk(b"tRNS", struct.pack(">H", value)))
     picture = read(tmp_path, data)
     assert tuple(pixel(picture)) == (255, 255, 255)
     assert tuple(pixel(picture, (1, 0))) == (255, 255, 255)
@@ -246,7 +232,7 @@ def test_a_transparent_colour_is_white_at_any_depth(tmp_path: Path, depth: int) 
         [10, 20, 30, 40, 50, 60] if depth == 8 else [257 * v for v in (10, 20, 30, 40, 50, 60)]
     )
     row = b"\0" + struct.pack(">6B" if depth == 8 else ">6H", *colours)
-    data = png(2, 1, depth, 2, row, (b"tRNS", struct.pack(">3H", *colours[:3])))
+    data = png(2, 1, depth, 2, row, chunk(b"tRNS", struct.pack(">3H", *colours[:3])))
     picture = read(tmp_path, data)
     assert tuple(pixel(picture)) == (255, 255, 255)
     assert tuple(pixel(picture, (1, 0))) == (40, 50, 60)

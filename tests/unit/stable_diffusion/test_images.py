@@ -11,9 +11,10 @@ from PIL import Image, ImageOps
 
 from stable_diffusion import decoding, images
 from stable_diffusion.request import SIZES, InputError
-from tests.support.pictures import opened, picture_of, png
+from tests.support.pictures import opened, picture_of
 from tests.support.properties import given
 from tests.support.properties import strategies as st
+from tools.attacks.pictures import png
 
 
 def saved(folder: Path, picture: Image.Image, file_format: str, **options: Any) -> Path:

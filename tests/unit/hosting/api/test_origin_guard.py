@@ -6,6 +6,7 @@ import httpx2
 import pytest
 from starlette.responses import PlainTextResponse
 
+from hosting.api.error_handlers import answer
 from hosting.api.origin_guard import OriginGuard
 from hosting.settings import Settings
 from tests.support import asgi
@@ -14,7 +15,7 @@ from tests.support import asgi
 def ask(headers: dict[str, str], listens_on: str = "127.0.0.1", **settings: Any) -> httpx2.Response:
     """The answer to a request with these headers."""
     inside = PlainTextResponse("inside")
-    return asgi.ask(OriginGuard(inside, Settings(**settings), listens_on), headers)
+    return asgi.ask(OriginGuard(inside, Settings(**settings), listens_on, answer), headers)
 
 
 def passes(headers: dict[str, str], **options: Any) -> bool:
