@@ -140,6 +140,6 @@ async def picture(settings: Settings, url: str) -> bytes:
         seconds=settings.fetch_seconds,
         allowed=settings.networks,
     )
-    if mime.picture_type(data) is None:
-        raise fetch.FetchError(f"{url[:100]} is not a picture; {mime.TAKEN}")
+    if fault := mime.fault_of(data):
+        raise fetch.FetchError(f"{url[:100]} {fault}")
     return data
