@@ -3,7 +3,6 @@
 Cog makes the API's schema from this file's text: what `Input(...)` holds must be literal.
 """
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -95,6 +94,13 @@ class Predictor(BasePredictor):
     largest_side: int | None = None
 
     def setup(self) -> None:
+        from stable_diffusion.decoder_processes import DecoderProcesses
+
+        self.decoders = DecoderProcesses(most=8)
+        self.load()
+
+    def load(self) -> None:
+        """Load the model that the environment names."""
         model, rows = os.environ.get("MODEL"), os.environ.get("ROWS")
         if rows and not (rows.isdecimal() and int(rows) > 1):
             raise catalogue.SetupError(
@@ -159,7 +165,8 @@ class Predictor(BasePredictor):
     async def answer(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
         """Yield the output files of a prediction, and show the client its progress.
 
-        The metric `failure` is the reason why it failed, if the client can do something about it.
+        The metric `failure` says whose fault it is that it failed: the client's (`inputs`, `nsfw`)
+        or the machine's (`memory`).
 
         Args:
             inputs: by their names, as Cog hands them on.
@@ -176,10 +183,13 @@ class Predictor(BasePredictor):
         except NsfwError:
             self.record_metric("failure", "nsfw")
             raise
+        except MemoryError:
+            self.record_metric("failure", "memory")
+            raise
 
     async def draw(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
         """Yield the output files, and show the client the progress."""
-        request = await asyncio.to_thread(self.read, inputs)
+        request = await self.decoders.run(partial(self.read, inputs))
         print(f"seed {request.seed}", *request.notes, sep="\n")
         self.record_metric("warming", self.engine.is_warming)
 
@@ -210,11 +220,17 @@ class Predictor(BasePredictor):
                 yield Path(path)
 
     @classmethod
-    def read(cls, inputs: Mapping[str, Any], known: Sequence[str] = ()) -> Request:
+    def read(
+        cls,
+        inputs: Mapping[str, Any],
+        known: Sequence[str] = (),
+        read_picture: Callable[..., tuple[Any, list[str]]] = images.read_picture,
+    ) -> Request:
         """Make a `Request` from the inputs as Cog, or the command line, hands them on.
 
         Args:
             known: what was already found wrong with them.
+            read_picture: reads a picture as `images.read_picture` does.
 
         Raises:
             InputError: naming everything that is wrong with them.
@@ -230,13 +246,11 @@ class Predictor(BasePredictor):
         def missing(name: str) -> bool:
             return inputs.get(name) is None and not any(f.startswith(f"{name}: ") for f in faults)
 
-        readers = {
-            "image": partial(images.read_image, largest_side=cls.largest_side),
-            "mask": partial(images.read_mask, notes=notes),
-        }
-        for name, reader in readers.items():
+        for name in ("image", "mask"):
             if values.get(name) is not None:
-                values[name] = attempt(reader, values[name])
+                read = attempt(read_picture, name, values[name], cls.largest_side)
+                values[name], found = read or (None, [])
+                notes += found
             elif name in cls.required and missing(name):
                 faults.append(f"{name}: is required")
         if inputs.get("mask") is not None and missing("image"):

@@ -99,7 +99,7 @@ async def _predict(predictor: Predictor, request: Request, output: Path | None) 
 
     # What makes many predictions faster takes longer to get ready than one takes.
     os.environ.setdefault("EXECUTOR", "plain")
-    predictor.setup()
+    predictor.load()
 
     from stable_diffusion.events import Flagged, Progress, PromptTruncated
     from stable_diffusion.results import generate_files

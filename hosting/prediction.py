@@ -80,12 +80,14 @@ class Requeued:
 
 @dataclass(frozen=True)
 class Crashed:
-    """Its run broke: its worker died, or Cog or the front had a fault of their own.
+    """Its run broke: its worker died or had too little memory, or Cog or the front had a fault.
 
     It goes back to the queue, and fails when that was too often.
     """
 
     reason: str
+    has_died: bool = True
+    """Whether its worker may have died; False: it had too little memory."""
 
 
 Outcome = Ended | Requeued | Crashed

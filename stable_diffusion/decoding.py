@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +57,6 @@ _STARTS = {
     "SVG": (b"<svg", b"<?xml"),
 }
 
-_decoding = threading.Lock()  # a picture of 64 megapixels takes a gigabyte while it is decoded
-
 
 @dataclass
 class _Facts:
@@ -76,7 +73,11 @@ class _Facts:
 
 
 def decode(
-    name: str, source: object, largest_side: int | None = None, as_numbers: bool = False
+    name: str,
+    source: object,
+    largest_side: int | None = None,
+    claim: Callable[[int], None] | None = None,
+    as_numbers: bool = False,
 ) -> tuple[Image.Image, str]:
     """Read a picture from an uploaded file.
 
@@ -85,6 +86,7 @@ def decode(
         source: the path of the uploaded file. Cog hands on any text that is not a URL as it
             stands, so that a text is an attempt to read a file of the server, and refused.
         largest_side: width and height that it may have, in pixels; None: `LARGEST_PIXELS` alone.
+        claim: is called with the number of pixels before they are decoded.
         as_numbers: whether its values are numbers and not colours, as a mask's: no profile is
             applied to them.
 
@@ -93,19 +95,18 @@ def decode(
 
     Raises:
         InputError: when it is no readable picture of the formats taken, or too large.
+        OSError: when the file can't be read.
     """
     if not isinstance(source, Path):
         raise InputError(f"{name}: {quote(source)} is not an upload; give an http(s) or data URL")
-    data = b""
+    if source.stat().st_size > LARGEST_FILE_BYTES:
+        raise InputError(
+            f"{name}: the file has more than {LARGEST_FILE_BYTES // 2**20} MiB; give a smaller"
+        )
+    data = source.read_bytes()
     try:
-        if source.stat().st_size > LARGEST_FILE_BYTES:
-            raise InputError(
-                f"{name}: the file has more than {LARGEST_FILE_BYTES // 2**20} MiB; give a smaller"
-            )
-        with _decoding:
-            data = source.read_bytes()
-            return _decoded(name, data, largest_side, as_numbers)
-    except InputError:
+        return _decoded(name, data, largest_side, claim, as_numbers)
+    except (InputError, MemoryError):
         raise
     except Image.DecompressionBombError:
         raise InputError(f"{name}: the picture is too large; {_most()}") from None
@@ -127,6 +128,25 @@ def kind_of(data: bytes) -> str | None:
     return next((kind for kind, starts in _STARTS.items() if data.startswith(starts)), None)
 
 
+def size_of_webp(data: bytes) -> tuple[int, int] | None:
+    """Return the width and height in a WebP file's header; None for any other file.
+
+    Source: https://developers.google.com/speed/webp/docs/riff_container.
+    """
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < 30:
+        return None
+    match data[12:16]:
+        case b"VP8X":
+            width, height = (int.from_bytes(data[i : i + 3], "little") for i in (24, 27))
+            return 1 + width, 1 + height
+        case b"VP8L":
+            bits = int.from_bytes(data[21:25], "little")
+            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+        case _:
+            width, height = (int.from_bytes(data[i : i + 2], "little") for i in (26, 28))
+            return width & 0x3FFF, height & 0x3FFF
+
+
 def scans_of(jpeg: bytes) -> int:
     """Return the number of scans of a JPEG file's first picture.
 
@@ -143,11 +163,20 @@ def scans_of(jpeg: bytes) -> int:
 
 
 def _decoded(
-    name: str, data: bytes, largest_side: int | None, as_numbers: bool
+    name: str,
+    data: bytes,
+    largest_side: int | None,
+    claim: Callable[[int], None] | None,
+    as_numbers: bool,
 ) -> tuple[Image.Image, str]:
     facts = _Facts()
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         data, facts = _pixels_of_png(name, data)
+    size = size_of_webp(data)
+    if size:  # to open one takes the memory for its pixels
+        _check_size(name, size, largest_side)
+        if claim:
+            claim(size[0] * size[1])
     with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
         _check_size(name, picture.size, largest_side)
         # A JPEG with several pictures in it is an MPO by Pillow's name.
@@ -155,6 +184,8 @@ def _decoded(
             raise InputError(f"{name}: the JPEG file has more than {MOST_SCANS} scans")
         extent = picture.tile[0][1] if picture.format == "GIF" and picture.tile else None
         mode = picture.mode
+        if claim and not size:
+            claim(picture.width * picture.height)
         picture.load()
         if picture.format != "PNG":
             profile = picture.info.get("icc_profile") or b""

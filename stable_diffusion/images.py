@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -27,29 +27,54 @@ LARGEST_EXIF_BYTES = 60_000
 """Bytes of metadata in an EXIF block, which ends at 65,535 in a JPEG file."""
 
 
-def read_image(source: object, largest_side: int | None = None) -> Image.Image:
+def read_picture(
+    name: str,
+    source: object,
+    largest_side: int | None = None,
+    claim: Callable[[int], None] | None = None,
+) -> tuple[Image.Image, list[str]]:
+    """Read the input `image` or `mask` from an uploaded file.
+
+    Args, Raises: as those of `decode`.
+
+    Returns:
+        The picture as the model takes it, and sentences for the client on how it was read.
+    """
+    if name == "mask":
+        return read_mask(source, largest_side, claim)
+    return read_image(source, largest_side, claim), []
+
+
+def read_image(
+    source: object,
+    largest_side: int | None = None,
+    claim: Callable[[int], None] | None = None,
+) -> Image.Image:
     """Read a picture from an uploaded file: upright, RGB in sRGB, transparency laid on white.
 
     Args, Raises: as those of `decode`.
     """
-    picture, _ = decode("image", source, largest_side)
+    picture, _ = decode("image", source, largest_side, claim)
     return _flattened(picture, "white").convert("RGB")
 
 
-def read_mask(source: object, notes: list[str]) -> Image.Image:
+def read_mask(
+    source: object,
+    largest_side: int | None = None,
+    claim: Callable[[int], None] | None = None,
+) -> tuple[Image.Image, list[str]]:
     """Read a mask from an uploaded file: upright, greyscale, transparency laid on black.
 
-    Args:
-        source: as that of an image.
-        notes: takes a sentence where the file has more than greys.
+    Args, Raises: as those of `decode`.
 
-    Raises:
-        InputError: when it is no readable picture of the formats taken.
+    Returns:
+        The mask, and a sentence where the file has more than greys.
     """
-    picture, mode = decode("mask", source, as_numbers=True)
+    picture, mode = decode("mask", source, largest_side, claim, as_numbers=True)
+    notes = []
     if _has_more_than_greys(picture):
         notes.append(f"mask: its mode {mode} was read as greyscale, its transparent parts as black")
-    return _flattened(picture, "black").convert("L")
+    return _flattened(picture, "black").convert("L"), notes
 
 
 def _has_more_than_greys(picture: Image.Image) -> bool:

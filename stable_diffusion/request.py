@@ -25,8 +25,11 @@ class InputError(ValueError):
     """Some inputs can't be used; `faults` has one sentence for each, which starts with its name."""
 
     def __init__(self, *faults: str) -> None:
-        super().__init__("\n".join(faults))
+        super().__init__(*faults)
         self.faults = faults
+
+    def __str__(self) -> str:
+        return "\n".join(self.faults)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,7 @@ FAILURES = {
     "nsfw as before": (None, _FLAGGED),
     "err": (None, "ArithmeticError: no picture came out"),
     "disk": (None, "OSError: [Errno 28] No space left on device: '/tmp/out-0.png'"),
+    "memory": ("memory", "MemoryError: there is not enough memory for a picture of this size"),
     "quoted": ("inputs", "InputError: prompt: 'OSError: [Errno 28]' is not allowed"),
 }
 """The metric `failure` and the error of predictions that fail."""
@@ -96,6 +97,7 @@ class CogServer:
         nsfw: end because all images were flagged.
         fail as before, nsfw as before: the same, of a predictor that gives no reason as a metric.
         err: end with an error that nobody foresaw.
+        disk, memory: end because the machine has no more of it.
         die: take the worker with it.
         break: hang up in the middle.
         garbage: send what is no JSON.

@@ -28,7 +28,8 @@ DISK_FULL = re.compile(
 """Cog's sentence where the worker could not write a file: no space, or no quota, is left."""
 KINDS = {"Input": FailureKind.INPUTS, "Nsfw": FailureKind.NSFW}
 FAILURE = "failure"
-"""The metric by which the predictor says why it fails: a FailureKind."""
+"""The metric by which the predictor says why it fails: a FailureKind, or MEMORY."""
+MEMORY = "memory"
 
 
 class Busy(Exception):
@@ -47,6 +48,10 @@ class DiskFull(Exception):
     """The disk of the endpoint's machine is full, which is no fault of the prediction."""
 
 
+class OutOfMemory(Exception):
+    """The memory of the endpoint's machine did not suffice, as far as the prediction came."""
+
+
 class Refused(Exception):
     """The endpoint does not take the inputs. The message is for the client."""
 
@@ -56,16 +61,14 @@ class Cog:
 
     Args:
         url: of Cog's server.
+        path: of the Unix socket that it listens at, if any.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, path: str | None = None) -> None:
         self.url = url
         self.slots: int | None = None
         """The predictions at once that a cluster takes, by its last answer."""
-        # Nothing of the environment: a proxy must not see what goes to the endpoint.
-        self._http = httpx2.AsyncClient(
-            base_url=url, trust_env=False, timeout=httpx2.Timeout(10, read=None, pool=None)
-        )
+        self._http = client(url, path)
 
     async def status(self) -> State:
         """Ask the endpoint for its state.
@@ -158,6 +161,20 @@ class Cog:
         await self._http.aclose()
 
 
+def client(url: str, path: str | None = None) -> httpx2.AsyncClient:
+    """Return a client of HTTP for predictions, which may take as long as they like.
+
+    Args:
+        path: of the Unix socket that the server listens at, if any.
+    """
+    return httpx2.AsyncClient(
+        base_url=url,
+        trust_env=False,  # a proxy must not see what goes to the endpoint
+        timeout=httpx2.Timeout(10, read=None, pool=None),
+        transport=httpx2.AsyncHTTPTransport(uds=path) if path else None,
+    )
+
+
 def fault_of(error: httpx2.HTTPError) -> str:
     """Why there is no answer."""
     return f"{type(error).__name__}: {error}".rstrip(": ")
@@ -172,6 +189,7 @@ def _completed(data: dict[str, Any], failure: object) -> dict[str, Any]:
     Raises:
         Died: when the error is not the prediction's but the endpoint's.
         DiskFull: when the endpoint's disk is.
+        OutOfMemory: when its memory is.
         Unreachable: when the prediction never came to the worker.
     """
     if data.get("status") not in FINISHED:
@@ -183,7 +201,11 @@ def _completed(data: dict[str, Any], failure: object) -> dict[str, Any]:
         return {**data, "error": None}
     if DISK_FULL.match(error):
         raise DiskFull(error)
-    if prefix := PREFIXES.match(error):
+    prefix = PREFIXES.match(error)
+    if failure == MEMORY:
+        sentence = error[prefix.end() :] if prefix else error
+        raise OutOfMemory(sentence.removeprefix("MemoryError: "))
+    if prefix:
         known = KINDS.get(prefix["kind"], FailureKind.INTERNAL)
         kind = next((one for one in FailureKind if one == failure), known)
         return {**data, "error": error[prefix.end() :] or None, "failure": kind}

@@ -49,9 +49,7 @@ class Endpoint:
         if isinstance(origin, Server):
             self.server = origin
             self.schema = origin.launch.schema
-            self.cog = Cog(
-                "http://127.0.0.1:9"
-            )  # nobody listens there; its URL comes with its start
+            self.cog = Cog("http://not-started", "not-started")
         else:
             self.cog = Cog(origin)
 
@@ -153,7 +151,7 @@ class Endpoint:
 
     async def _start(self, server: Server) -> None:
         try:
-            url = await server.start()
+            place = await server.start()
         except (
             OSError
         ) as error:  # no memory, no disk; a server that was ready before is tried again
@@ -161,7 +159,7 @@ class Endpoint:
             await server.end()
             return
         await self.cog.close()
-        self.cog = Cog(url)
+        self.cog = Cog(*place)
 
     async def _knows_schema(self) -> bool:
         """Return whether its schema is known and one of ours, asking for it if need be."""

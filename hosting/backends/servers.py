@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hosting import log
+from hosting.backends.cog_process import SOCKET
 
 LEVELS = {"ERROR": logging.ERROR, "WARN": logging.WARNING, "WARNING": logging.WARNING}
 """Cog's names for the levels above `INFO`."""
@@ -52,33 +53,41 @@ class Server:
 
     Args:
         folder: made when it is started, with all that it writes, and removed when it is ended.
+        has_own_network: whether it is in a network of its own, where it reaches nothing and only
+            this account reaches it.
     """
 
-    def __init__(self, launch: Launch, folder: Path) -> None:
+    def __init__(self, launch: Launch, folder: Path, has_own_network: bool = True) -> None:
         self.launch = launch
+        self._has_own_network = has_own_network
         self._process: asyncio.subprocess.Process | None = None
         self._folder = folder
         self._relay: asyncio.Task[None] | None = None
+        self._directory: int | None = None
 
     @property
     def is_alive(self) -> bool:
         """Whether the process is there."""
         return self._process is not None and self._process.returncode is None
 
-    async def start(self) -> str:
-        """Start it and return its URL. It ends with the thread that calls this."""
+    async def start(self) -> tuple[str, str | None]:
+        """Start it; return its URL, and the path of the socket that it listens at, if any.
+
+        It ends with the thread that calls this.
+        """
         launch = self.launch
         folder = self._folder
         shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, mode=0o700)
         # Cog reads the schema and predict.py from the folder that it is started in.
-        (folder / ".cog").mkdir(parents=True)
+        (folder / ".cog").mkdir()
         (folder / ".cog" / "openapi_schema.json").write_text(json.dumps(launch.schema))
         (folder / launch.predict.name).symlink_to(launch.predict)
         (folder / "tmp").mkdir()
         address, port = _free_place()
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "hosting.backends.parent_death", str(os.getpid())),
-            *("--host", address),
+            *(sys.executable, "-m", "hosting.backends.cog_process", str(os.getpid())),
+            *("own" if self._has_own_network else "machine", "--host", address),
             cwd=folder,
             env={
                 # The threads of a step wait for one another at the core, by default for so long
@@ -104,7 +113,12 @@ class Server:
             start_new_session=True,  # Ctrl-C is for this process, which then ends the server
         )
         self._relay = asyncio.create_task(self._relay_log())
-        return f"http://{address}:{port}"
+        url = f"http://{address}:{port}"
+        if not self._has_own_network:
+            return url, None
+        # The path of a socket may have 108 bytes, and a folder's may have more.
+        self._directory = os.open(folder, os.O_DIRECTORY)
+        return url, f"/proc/self/fd/{self._directory}/{SOCKET}"
 
     async def end(self) -> None:
         """End it at once, with its worker and its files. Nothing happens if it does not run."""
@@ -114,8 +128,10 @@ class Server:
             await self._process.wait()
         if self._relay:
             await self._relay
+        if self._directory is not None:
+            os.close(self._directory)
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
-        self._process = self._relay = None
+        self._process = self._relay = self._directory = None
 
     async def _relay_log(self) -> None:
         """Log what the server writes, to its end: else its pipe would fill, and it would stop."""
@@ -152,13 +168,11 @@ def _log_line(name: str, line: str) -> None:
 def _free_place() -> tuple[str, int]:
     """Return an address and a port that Cog's server can listen on.
 
-    Cog's server has no tokens, and any page in a browser on this machine could shut it down. Where
-    all of 127.0.0.0/8 is loopback, no page finds it among 16 million addresses.
+    Cog's server has no tokens. Where it could get no network of its own, no page in a browser on
+    this machine finds it among 16 million addresses of its loopback.
     """
-    address = "127.0.0.1"
-    if sys.platform == "linux":
-        parts = (random.SystemRandom().randrange(1, 255) for _ in range(3))
-        address = ".".join(map(str, (127, *parts)))
+    parts = (random.SystemRandom().randrange(1, 255) for _ in range(3))
+    address = ".".join(map(str, (127, *parts)))
     with socket.socket() as free:
         free.bind((address, 0))
         return address, int(free.getsockname()[1])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import httpx2
 
-from hosting.backends.cog import Died, Unreachable, fault_of
+from hosting.backends.cog import Died, Unreachable, client, fault_of
 
 OF_THE_HOP = {"connection", "date", "host", "keep-alive", "server", "transfer-encoding"}
 """The headers of requests and answers that are not passed on: each hop has its own."""
@@ -39,9 +39,7 @@ class Relay:
     """
 
     def __init__(self, url: str) -> None:
-        self._http = httpx2.AsyncClient(
-            base_url=url, trust_env=False, timeout=httpx2.Timeout(10, read=None, pool=None)
-        )
+        self._http = client(url)
 
     async def send(self, request: RelayedRequest) -> AsyncGenerator[Head | bytes, None]:
         """Pass a request on; yield the answer's head, then its body in pieces.

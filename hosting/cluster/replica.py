@@ -101,8 +101,10 @@ class Replica:
         log.configure_ours()
         self._watch: asyncio.Task[None] | None = None
         self._gate = ConcurrencyGate(launch.slots)
-        self._server = Server(launch, Path(tempfile.mkdtemp(prefix="stable-diffusion-replica-")))
-        url = await self._server.start()
+        folder = Path(tempfile.mkdtemp(prefix="stable-diffusion-replica-"))
+        # It fetches pictures and calls webhooks, as Cog's contract has it.
+        self._server = Server(launch, folder, has_own_network=False)
+        url, _ = await self._server.start()
         self._cog, self._relay = Cog(url), Relay(url)
         health = Health()
         while await health.look(self._cog) is not State.READY:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from hosting import log
-from hosting.backends.cog import Busy, Died, DiskFull, Refused, Unreachable
+from hosting.backends.cog import Busy, Died, DiskFull, OutOfMemory, Refused, Unreachable
 from hosting.backends.endpoints import Endpoint
 from hosting.prediction import Crashed, Ended, Outcome, Prediction, Requeued
 from hosting.queue.changes import Changes
@@ -30,6 +30,8 @@ from hosting.storage.files import TYPES, Files, OutputFile
 from hosting.storage.store import Store
 from hosting.timings import Timings
 
+MOST_FULL_DISKS = 1000
+"""Attempts after which a prediction fails whose endpoint's disk is full: most of a day."""
 DATA_URL = re.compile(r"data:image/(png|webp|jpeg|jpg);base64,")
 
 
@@ -70,7 +72,7 @@ class Run:
         except asyncio.CancelledError:
             return Requeued("this process ends")
         except Exception as fault:
-            outcome = outcome_of(fault, self._timings)
+            outcome = outcome_of(fault, self.prediction.attempt, self._timings)
             self._log_fault(fault, outcome, about)
             if isinstance(fault, (Unreachable, Died)):
                 self.endpoint.lose()
@@ -183,12 +185,18 @@ class Run:
                 log.info("back to the queue", reason=reason, **about)
             case Crashed(reason) if isinstance(fault, Died):
                 log.warning("its worker died", reason=reason, **about)
+            case Crashed(reason, has_died=False):
+                log.warning("its worker had too little memory", reason=reason, **about)
             case Crashed(reason):
                 log.error("its run went wrong", exception=fault, reason=reason, **about)
 
 
-def outcome_of(fault: Exception, timings: Timings) -> Outcome:
-    """Return what becomes of a prediction whose run a fault has ended."""
+def outcome_of(fault: Exception, attempt: int, timings: Timings) -> Outcome:
+    """Return what becomes of a prediction whose run a fault has ended.
+
+    Args:
+        attempt: which run of it that was, counted from 1.
+    """
     match fault:
         case Busy():
             return Requeued("the endpoint is full", timings.poll_seconds)
@@ -196,10 +204,15 @@ def outcome_of(fault: Exception, timings: Timings) -> Outcome:
             return Requeued(str(fault))
         case Died():
             return Crashed(str(fault))
+        case OutOfMemory():
+            return Crashed(str(fault), has_died=False)
         case Refused():
             return Ended(Status.FAILED, str(fault), FailureKind.INPUTS)
         case FileNotFoundError():
             error = "The files of its inputs are gone"
+            return Ended(Status.FAILED, error, FailureKind.INTERNAL)
+        case DiskFull() if attempt >= MOST_FULL_DISKS:
+            error = f"The disk of the model's machine was full {attempt} times: {fault}"
             return Ended(Status.FAILED, error, FailureKind.INTERNAL)
         case OSError() | Unavailable() | DiskFull():  # or the database is locked
             return Requeued(str(fault), timings.disk_retry_seconds)

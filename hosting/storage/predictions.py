@@ -194,8 +194,8 @@ def settle(session: Session, live: Known, outcome: Outcome) -> PredictionRow | N
             return conclude(session, live, status, error, failure)
         case Requeued():
             return requeue(session, live)
-        case Crashed(reason):
-            return crash(session, live, reason)
+        case Crashed():
+            return crash(session, live, outcome)
 
 
 def requeue(session: Session, live: Known) -> PredictionRow | None:
@@ -210,17 +210,20 @@ def requeue(session: Session, live: Known) -> PredictionRow | None:
     return prediction
 
 
-def crash(session: Session, live: Known, reason: str) -> PredictionRow | None:
-    """Back in the queue after its worker died; failed, if it died too often. None if it is over."""
+def crash(session: Session, live: Known, crashed: Crashed) -> PredictionRow | None:
+    """Back in the queue after its run broke; failed, if that was too often. None if it is over."""
     prediction = _held(session, live)
     if prediction is None:
         return None
     prediction.crashes += 1
     if prediction.crashes < MOST_CRASHES:
         return requeue(session, prediction)
+    fault, kind = "The worker died", FailureKind.WORKER
+    if not crashed.has_died:
+        fault, kind = "The worker had too little memory", FailureKind.INTERNAL
     isolated = MOST_CRASHES - 1
-    error = f"The worker died each time it ran this prediction, {isolated} times isolated: {reason}"
-    return finish(session, prediction.id, Status.FAILED, error, FailureKind.WORKER)
+    error = f"{fault} each time it ran this prediction, {isolated} times isolated: {crashed.reason}"
+    return finish(session, prediction.id, Status.FAILED, error, kind)
 
 
 def running(session: Session, front_id: str) -> dict[tuple[str, int], bool]:

@@ -21,8 +21,7 @@ from stable_diffusion import catalogue, images
 from stable_diffusion.models import Model
 from tests.support import random_models
 from tests.support.pictures import EXAMPLES, difference, half_mask, picture_of
-from tests.support.server import Server, file_of, start
-from tools.benchmark.server import url_of
+from tests.support.server import Server, bare_cog, file_of, picture_in, start
 
 NATIVE = (128, 128)
 FLOWER = images.fit(images.read_image(EXAMPLES / "flower.png"), NATIVE)
@@ -180,11 +179,11 @@ def test_one_front_serves_several_models_by_their_names(
 def test_a_front_uses_cog_servers_that_run_already(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    owner = start(tmp_path_factory.mktemp("owner"), "--model", "demo")
-    cog = psutil.Process(owner.process.pid).children()[0]
-    server = start(tmp_path_factory.mktemp("server"), COG_URLS=url_of(cog))
-    assert difference(*(one.draw(prompt="a rose", seed=1)[0] for one in (owner, server))) == (0, 0)
-    assert psutil.Process(server.process.pid).children() == []
-    server.stop()
-    assert owner.health == "READY"
-    owner.stop()
+    with bare_cog(tmp_path_factory.mktemp("cog")) as cog:
+        server = start(tmp_path_factory.mktemp("server"), COG_URLS=cog.url)
+        (picture,) = server.draw(prompt="a rose", seed=1)
+        (output,) = cog.predict({"prompt": "a rose", "seed": 1})["output"]
+        assert difference(picture, picture_in(output)) == (0, 0)
+        assert psutil.Process(server.process.pid).children() == []
+        server.stop()
+        assert cog.get("/health-check")["status"] == "READY"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import signal
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -12,11 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import psutil
 import pytest
 from PIL import Image
 
 from cog_schema import schema
+from hosting.backends.cog_process import SOCKET
 from stable_diffusion import images
 from tests.support.pictures import EXAMPLES, difference, picture_of, png, same
 from tests.support.server import Server, file_of, picture_in, start, url_of
@@ -295,7 +298,7 @@ def test_a_dead_worker_is_replaced_and_a_stopped_server_leaves_nothing(tmp_path:
     try:
         server.draw(prompt="x", num_inference_steps=1)
         # The line of processes is scripts/serve, Cog's server, the worker with the model.
-        psutil.Process(server.process.pid).children(recursive=True)[-1].kill()
+        psutil.Process(server.process.pid).children()[0].children()[0].kill()
         assert server.draw(prompt="x", num_inference_steps=1)[0].size == NATIVE
         server.wait_for("is ready", times=2)
         server.draw(prompt="x", num_inference_steps=1)
@@ -305,3 +308,30 @@ def test_a_dead_worker_is_replaced_and_a_stopped_server_leaves_nothing(tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
     with pytest.raises(urllib.error.URLError):
         server.predict(prompt="x")
+
+
+def test_only_this_account_reaches_the_models_server(tmp_path: Path) -> None:
+    server = start(tmp_path, "--model", "demo")
+    try:
+        cog = psutil.Process(server.process.pid).children()[0]
+        path, words = f"/proc/{cog.pid}/cwd/{SOCKET}", cog.cmdline()
+        place = (words[words.index("--host") + 1], int(cog.environ()["PORT"]))
+        transport = httpx2.HTTPTransport(uds=path)
+        with httpx2.Client(base_url="http://cog", transport=transport) as client:
+            assert client.get("/health-check").json()["status"] == "READY"
+        with pytest.raises(OSError):
+            socket.create_connection(place, 5)
+        real = Path(path).resolve()
+        for private in (real, real.parent):
+            assert private.stat().st_mode & 0o077 == 0
+    finally:
+        server.stop()
+
+
+def test_a_frozen_worker_ends_with_a_killed_front(tmp_path: Path) -> None:
+    server = start(tmp_path, "--model", "demo")
+    behind = psutil.Process(server.process.pid).children(recursive=True)
+    behind[1].suspend()
+    server.process.kill()
+    server.process.wait()
+    assert psutil.wait_procs(behind, timeout=30)[1] == []

@@ -20,6 +20,7 @@ import predict
 from cog_schema import schema
 from stable_diffusion import images, request, results, safety, watermark
 from stable_diffusion.catalogue import SetupError
+from stable_diffusion.decoder_processes import DecoderProcesses
 from stable_diffusion.engine import Engine
 from stable_diffusion.models import Model
 from stable_diffusion.request import InputError, Request
@@ -29,6 +30,7 @@ from tests.support.pictures import EXAMPLES, difference, half_mask, opened, pict
 from tests.support.studio import Studio
 
 FLOWER = EXAMPLES / "flower.png"
+DECODERS = DecoderProcesses(most=8)
 FLAGGED = picture_of(size=(256, 320))
 
 
@@ -37,7 +39,7 @@ def predictor(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """A predictor that is set up, with a temporary folder of its own."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     predictor = predict.Predictor()
-    predictor.engine = studio.engine
+    predictor.engine, predictor.decoders = studio.engine, DECODERS
     predictor.metrics = {}
     monkeypatch.setattr(
         predictor, "record_metric", lambda name, value: predictor.metrics.update({name: value})
@@ -169,6 +171,18 @@ def test_what_is_wrong_with_the_inputs_is_a_failure_of_its_kind(
     with pytest.raises(InputError, match="^image: the file is not a picture"):
         run(predictor, prompt="a rose", image=broken)
     assert predictor.metrics["failure"] == "inputs"
+
+
+def test_too_little_memory_is_told_to_be_the_machines_fault(
+    predictor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(work: Any) -> Any:
+        raise MemoryError("The machine had no memory left to read a picture")
+
+    monkeypatch.setattr(DecoderProcesses, "run", lambda _, work: fail(work))
+    with pytest.raises(MemoryError):
+        run(predictor, prompt="a rose", image=FLOWER)
+    assert predictor.metrics["failure"] == "memory"
 
 
 @pytest.mark.parametrize("name", ["DepthToImage", "Upscaler"])

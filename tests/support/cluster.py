@@ -52,7 +52,7 @@ class Cluster:
 
     def cog_servers(self) -> list[psutil.Process]:
         """The Cog servers, whose parents are the replicas, and whose children are the workers."""
-        return self._named("hosting.backends.parent_death")
+        return self._named("hosting.backends.cog_process")
 
     def kill(self, name: str) -> None:
         """Kills the process of Ray's that has a name in its own."""

@@ -13,7 +13,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 from PIL import Image
 
 from cog_schema import schema
-from tools.benchmark.server import free_port
+from tools.benchmark.server import Client, free_port
 
 
 @dataclass
@@ -146,3 +147,47 @@ def start(
     threading.Thread(target=server.relay, daemon=True).start()
     server.wait_for("is ready", ready)
     return server
+
+
+@contextmanager
+def bare_cog(folder: Path) -> Iterator[Client]:
+    """Runs a Cog server with the demo model, as its container does, and nothing before it.
+
+    Args:
+        folder: for what it reads and writes.
+    """
+    text = schema.PREDICT.read_text()
+    (folder / ".cog").mkdir()
+    (folder / ".cog" / "openapi_schema.json").write_text(json.dumps(schema.schema(text)))
+    (folder / schema.PREDICT.name).symlink_to(schema.PREDICT)
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1"],
+        cwd=folder,
+        env={
+            **os.environ,
+            "MODEL": "demo",
+            "PORT": str(port),
+            "PYTHONPATH": str(schema.ROOT),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "TMPDIR": str(folder),
+            "COG_PREDICT_TYPE_STUB": f"{schema.PREDICT.name}:Predictor",
+            "COG_MAX_CONCURRENCY": "8",
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    client = Client(f"http://127.0.0.1:{port}")
+    try:
+        until(lambda: process.poll() is not None or _is_ready(client), 90)
+        yield client
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _is_ready(client: Client) -> bool:
+    try:
+        return bool(client.get("/health-check")["status"] == "READY")
+    except OSError:
+        return False

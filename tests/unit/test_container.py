@@ -33,6 +33,8 @@ def test_the_container_installs_the_versions_that_are_tested(build: dict[str, An
     assert build["sdk_version"] == pins["cog"] == pins["coglet"]
     lines = [line for line in requirements.splitlines() if line and not line.startswith("#")]
     assert len(lines) == len(pins)
+    chosen = (ROOT / "requirements.txt").read_text()
+    assert pins.items() >= set(re.findall(r"^([\w-]+)==(.+)$", chosen, re.MULTILINE))
 
 
 def test_the_container_has_a_gpu_and_a_python_that_the_project_takes(

@@ -72,7 +72,7 @@ def measure(model: str, size: int, rounds: int, count: int) -> dict[str, Any]:
 def cog_servers() -> list[Client]:
     """Return clients of the replicas' own Cog servers."""
     family = psutil.Process().children(recursive=True)
-    cogs = [one for one in family if "hosting.backends.parent_death" in " ".join(one.cmdline())]
+    cogs = [one for one in family if "hosting.backends.cog_process" in " ".join(one.cmdline())]
     return [Client(url_of(cog)) for cog in cogs]
 
 

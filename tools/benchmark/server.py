@@ -37,6 +37,11 @@ class Client:
     def __init__(self, url: str) -> None:
         self.url = url
 
+    def get(self, path: str) -> Any:
+        """Return the document at a path."""
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as response:
+            return json.load(response)
+
     def predict(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Run a prediction; return its document."""
         body = json.dumps({"input": inputs}).encode()
@@ -84,8 +89,7 @@ class Server(Client):
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/health-check", timeout=5) as response:
-                return bool(json.load(response)["status"] == "READY")
+            return bool(self.get("/health-check")["status"] == "READY")
         except OSError:
             return False
 

@@ -5,6 +5,7 @@ Source: https://replicate.com/docs/reference/http, and the packages `replicate` 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Annotated, Any, Literal
 
@@ -125,14 +126,16 @@ async def stream_prediction(
 ) -> StreamingResponse:
     """Send a prediction's outputs and logs as events: `output`, `logs`, `done`.
 
-    Its URL, in the prediction's `urls`, needs no token for a time.
+    Its URL, in the prediction's `urls`, needs no token for a time. No link in what it sends then is
+    good for longer.
     """
     services = services_of(request)
     folder = folder_of_prediction(prediction_id)
-    is_open = services.links.is_valid(str(request.url))
-    if not is_open or await services.store.tokens.is_owner_revoked(folder):
-        prediction_id = (await _own(await caller_of(request), prediction_id)).id
-    return event_stream.response(stream.events(view_of(request), prediction_id, last_event_id))
+    expires = services.links.expiry_of(str(request.url))
+    if expires is None or await services.store.tokens.is_owner_revoked(folder):
+        prediction_id, expires = (await _own(await caller_of(request), prediction_id)).id, None
+    view = dataclasses.replace(view_of(request), expires=expires)
+    return event_stream.response(stream.events(view, prediction_id, last_event_id))
 
 
 @routes.get("/models", tags=["models"])

@@ -127,3 +127,23 @@ def test_the_example_for_kubernetes_has_the_same_configuration() -> None:
     labels = [pod["template"]["metadata"]["labels"] for pod in pods]
     assert labels == [policy["spec"]["podSelector"]["matchLabels"]] * 2
     assert f"ray[serve]=={cluster_config['rayVersion']}" in REQUIREMENTS.read_text()
+
+
+def test_in_the_example_for_kubernetes_no_container_is_root_or_writes_to_its_image() -> None:
+    service, _ = yaml.safe_load_all((schema.ROOT / "docs" / "rayservice.yaml").read_text())
+    config = service["spec"]["rayClusterConfig"]
+    groups = [config["headGroupSpec"], *config["workerGroupSpecs"]]
+    pods = [group["template"]["spec"] for group in groups]
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in [
+        config["autoscalerOptions"],
+        *(one for pod in pods for one in pod["containers"]),
+    ]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert "/tmp" in [mount["mountPath"] for mount in container["volumeMounts"]]

@@ -157,7 +157,7 @@ def test_a_masks_values_are_numbers_and_no_colours(tmp_path: Path) -> None:
     mask = Image.new("L", (4, 4), 55)
     for options in ({}, {"icc_profile": profiles.grey(1.0)}):
         (tmp_path / "mask").write_bytes(saved(mask, "PNG", **options))
-        assert images.read_mask(tmp_path / "mask", []).getpixel((0, 0)) == 55
+        assert images.read_mask(tmp_path / "mask")[0].getpixel((0, 0)) == 55
 
 
 @pytest.mark.parametrize("file_format", ["png", "webp", "jpg"])
@@ -236,7 +236,7 @@ def test_a_transparent_grey_is_white_at_any_depth(tmp_path: Path, depth: int) ->
     opaque = read(tmp_path, png(2, 1, depth, 0, row))
     assert abs(int(pixel(opaque)[0]) - 255 * value / most) <= 1
     (tmp_path / "mask").write_bytes(data)
-    mask = images.read_mask(tmp_path / "mask", [])
+    mask, _ = images.read_mask(tmp_path / "mask")
     assert (mask.getpixel((0, 0)), mask.getpixel((1, 0))) == (0, 255)
 
 
@@ -318,6 +318,18 @@ def test_what_lies_behind_a_jpeg_is_no_scan_of_it(tmp_path: Path) -> None:
         assert read(tmp_path, data + behind).size == (128, 128)
     comment = b"\xff\xfe" + struct.pack(">H", 2002) + b"\xff\xda" * 1000
     assert read(tmp_path, data[:2] + comment + data[2:]).size == (128, 128)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "lossless"])
+def test_the_size_of_a_webp_is_known_before_its_pixels_take_memory(
+    tmp_path: Path, mode: str
+) -> None:
+    picture = picture_of("RGB" if mode == "lossless" else mode, (300, 200))
+    data = saved(picture, "WEBP", lossless=mode == "lossless")
+    assert decoding.size_of_webp(data) == (300, 200)
+    assert read(tmp_path, data).size == (300, 200)
+    header = b"VP8X" + struct.pack("<II", 10, 0) + b"\xff\x3f\0" * 2
+    assert "16384 × 16384 pixels" in refusal(tmp_path, data[:12] + header + data[30:])
 
 
 def test_a_png_of_a_million_chunks_is_refused(tmp_path: Path) -> None:

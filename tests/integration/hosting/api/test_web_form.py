@@ -71,6 +71,19 @@ def test_a_link_does_not_renew_itself_nor_tell_of_what_only_the_owner_may_do(
         assert one.client.get(url).status_code == 200
 
 
+def test_the_link_of_a_stream_makes_none_that_last_longer(
+    one: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"input": {"prompt": "fox", "seed": 7}}
+    answer = one.client.post(f"/v1/models/{MODEL}/predictions", json=asked, headers=WAIT)
+    link = answer.json()["urls"]["stream"]
+    later = time.time() + 7200
+    monkeypatch.setattr(time, "time", lambda: later)
+    sent = one.client.get(link, headers={"accept": "text/event-stream"}).text
+    (url,) = [line.removeprefix("data: ") for line in sent.splitlines() if "/files/" in line]
+    assert parse_qs(urlsplit(url).query)["expires"] == parse_qs(urlsplit(link).query)["expires"]
+
+
 def test_it_has_the_settings_by_the_names_of_the_contract(one: Front, cog: CogServer) -> None:
     cat = data_url((EXAMPLES / "cat.png").read_bytes())
     asked = {"prompt": "fox", "seed": 7, "num_outputs": 2, "prompt_strength": "0.5"}

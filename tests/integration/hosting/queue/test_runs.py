@@ -124,6 +124,23 @@ def test_a_workers_disk_that_was_full_is_tried_again(tmp_path: Path, cog: CogSer
     assert len(cog.runs) == 7
 
 
+def test_too_little_memory_is_tried_again_isolated_and_fails_in_the_end(
+    tmp_path: Path, cog: CogServer
+) -> None:
+    cog.tell("fox", "memory", "succeed")
+    cog.tell("cat", *["memory"] * 4)
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        fox, cat = await queue.over(await queue.ask("fox"), await queue.ask("cat"))
+        assert (fox.status, fox.crashes) == ("succeeded", 1)
+        assert (cat.status, cat.failure) == ("failed", FailureKind.INTERNAL)
+        assert cat.error == (
+            "The worker had too little memory each time it ran this prediction, 3 times isolated: "
+            "there is not enough memory for a picture of this size"
+        )
+
+
 def test_a_sentence_that_only_quotes_a_full_disk_is_the_clients_fault(
     tmp_path: Path, cog: CogServer
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from hosting.prediction import Crashed
 from hosting.states import Status
 from hosting.storage import heartbeats, predictions, tokens
 from hosting.storage.database import Database, Unavailable
@@ -117,7 +118,7 @@ def test_who_comes_back_may_write_nothing_of_what_another_has_taken(
         assert store.write_now(predictions.mark_started, mine)  # it is to be cancelled
         assert store.write_now(predictions.record_progress, mine)
         assert store.write_now(predictions.requeue, mine) is None
-        assert store.write_now(predictions.crash, mine, "it died") is None
+        assert store.write_now(predictions.crash, mine, Crashed("it died")) is None
         assert store.write_now(predictions.conclude, mine, Status.SUCCEEDED) is None
         assert store.write_now(lambda session: session.scalar(select(Delivery))) is None
 

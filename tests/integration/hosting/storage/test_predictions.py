@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
+from hosting.prediction import Crashed
 from hosting.states import FINISHED, FailureKind, Status
 from hosting.storage import predictions, tokens
 from hosting.storage.database import Database
@@ -116,7 +117,7 @@ def test_one_whose_files_are_not_there_yet_lets_others_pass(session: Session) ->
 def test_one_whose_worker_died_runs_alone_and_those_behind_it_wait(session: Session) -> None:
     fox = add(session, "fox")
     claimed(session)
-    predictions.crash(session, fox, "it died")
+    predictions.crash(session, fox, Crashed("it died"))
     add(session, "owl")
     assert claimed(session, has_company=True) is None
     assert claimed(session, has_company=False) == "fox"
@@ -174,10 +175,10 @@ def test_the_worker_may_die_so_often_and_then_the_prediction_fails(session: Sess
     fox = add(session)
     for crashes in range(1, MOST_CRASHES):
         claimed(session)
-        predictions.crash(session, fox, "it died")
+        predictions.crash(session, fox, Crashed("it died"))
         assert (fox.status, fox.crashes) == ("starting", crashes)
     claimed(session)
-    predictions.crash(session, fox, "it died")
+    predictions.crash(session, fox, Crashed("it died"))
     assert fox.status == "failed"
     assert fox.failure is FailureKind.WORKER
     assert fox.error == (
@@ -213,7 +214,7 @@ def test_what_is_over_stays_as_it_is(session: Session, status: Status) -> None:
     assert predictions.finish(session, fox.id, Status.FAILED, "other") is None
     assert predictions.cancel(session, fox.id) is None
     assert predictions.requeue(session, live) is None
-    assert predictions.crash(session, live, "it died") is None
+    assert predictions.crash(session, live, Crashed("it died")) is None
     assert predictions.requeue_orphans(session) == []
     assert predictions.record_progress(session, live)
     assert (fox.status, fox.error, fox.completed_at, fox.crashes) == (status, "why", ended, 0)
@@ -402,7 +403,7 @@ class Life(RuleBasedStateMachine):
                 case "requeue":
                     predictions.requeue(self.session, one)
                 case "crash":
-                    predictions.crash(self.session, one, "it died")
+                    predictions.crash(self.session, one, Crashed("it died"))
                 case _:
                     predictions.finish(self.session, one.id, Status(what))
 

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from hosting.prediction import Crashed
 from hosting.states import Status
 from hosting.storage import database, deliveries, heartbeats, predictions, quota, tokens, uploads
 from hosting.storage.database import Database
@@ -164,7 +165,7 @@ def test_a_prediction_ends_once(store: Database) -> None:
     def end(number: int) -> bool:
         if number % 2:
             return store.write_now(predictions.conclude, live, Status.SUCCEEDED) is not None
-        return store.write_now(predictions.crash, live, "it died") is not None
+        return store.write_now(predictions.crash, live, Crashed("it died")) is not None
 
     assert sum(at_once(end)) == 1
 
