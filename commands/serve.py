@@ -12,7 +12,7 @@ from cog_schema import selection
 from hosting import app
 from hosting.backends.servers import Launch
 from hosting.settings import Settings, SettingsError
-from hosting.storage.database import DatabaseError
+from hosting.storage.database import DatabaseError, Unavailable
 from stable_diffusion.catalogue import WeightsError
 
 
@@ -25,7 +25,7 @@ def main() -> int:
         launches = [] if settings.cog_urls else _launches(arguments)
         _check_port(arguments.host, arguments.port)
         return asyncio.run(app.serve(settings, launches, arguments.host, arguments.port))
-    except (WeightsError, SettingsError, DatabaseError) as error:
+    except (WeightsError, SettingsError, DatabaseError, Unavailable) as error:
         print(error, file=sys.stderr)
         return 1
 

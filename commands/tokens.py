@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from hosting.settings import Settings, SettingsError
 from hosting.storage import tokens
-from hosting.storage.database import Database, DatabaseError
+from hosting.storage.database import Database, DatabaseError, Unavailable
 from hosting.storage.tokens import TokenError
 
 
@@ -30,7 +30,7 @@ def main() -> int:
                     for token in database.write_now(tokens.all_tokens):
                         revoked = f", revoked {_when(token.revoked_at)}" if token.revoked_at else ""
                         print(f"{token.name}: made {_when(token.created_at)}{revoked}")
-    except (SettingsError, DatabaseError, TokenError) as error:
+    except (SettingsError, DatabaseError, Unavailable, TokenError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -30,6 +30,8 @@ class Prediction:
     """Inputs that are files, by name: the locations of `InputFile`s."""
     ready: bool
     """Whether all of `files` lie in the prediction's folder."""
+    input_bytes: int = 0
+    """Of those of `files` that lie there; they count in the token's quota."""
     number: int | None = None
     """Its place in the queue, first come first served; None until it is in it."""
     given_id: str | None = None

@@ -60,7 +60,7 @@ class Settings:
     retention_days: float = _setting(30.0, "days that finished predictions are kept; 0 is for ever")
     upload_hours: float = _setting(24.0, "hours that uploaded files are kept")
     kept_megabytes: int = _setting(
-        2000, "MiB of uploaded files that each token may have kept at a time"
+        2000, "MiB of uploads and of predictions' input files that each token may have at a time"
     )
     link_hours: float = _setting(24.0, "hours that the link to a file is good for")
     stop_seconds: float = _setting(30.0, "seconds that running predictions get when it is stopped")
@@ -106,6 +106,11 @@ class Settings:
     def database(self) -> Path | str:
         """The database: SQLite's file, or PostgreSQL's URL."""
         return self.database_url or self.data.resolve() / "predictions.db"
+
+    @property
+    def kept_bytes(self) -> int:
+        """`kept_megabytes` in bytes."""
+        return self.kept_megabytes * 2**20
 
     @property
     def networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:

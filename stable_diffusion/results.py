@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +97,24 @@ def metadata_of(request: Request, seed: int, weights: Weights) -> dict[str, Any]
 
 def new_folder() -> Path:
     """Make an empty folder for one prediction's files; remove those of old predictions."""
-    root = Path(tempfile.gettempdir()) / f"stable-diffusion-{os.getuid()}"
-    root.mkdir(mode=0o700, exist_ok=True)
+    root = _root()
     for folder in root.iterdir():
         if folder.stat().st_mtime < time.time() - KEPT_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix="", dir=root))
+
+
+def _root() -> Path:
+    """Return the folder for the folders of all predictions, where no other account can look."""
+    root = Path(tempfile.gettempdir()) / f"stable-diffusion-{os.getuid()}"
+    with suppress(FileExistsError):
+        root.mkdir(mode=0o700)
+    there = root.lstat()
+    is_own_folder = stat.S_ISDIR(there.st_mode) and there.st_uid == os.getuid()
+    return root if is_own_folder and stat.S_IMODE(there.st_mode) == 0o700 else _other_root()
+
+
+@cache
+def _other_root() -> Path:
+    """Return another, of a name that nobody could guess and take before."""
+    return Path(tempfile.mkdtemp(prefix="stable-diffusion-"))

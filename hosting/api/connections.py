@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -18,6 +19,23 @@ LINGER_SECONDS = 5.0
 """For the rest of a body whose request was answered before all of it had come."""
 
 
+class _Http(h11.Connection):
+    """HTTP/1.1, which takes no request that says in two ways where its body ends.
+
+    A proxy may go by one and we by the other, and then what one takes for a body the other takes
+    for the next client's request. Source: RFC 9112, 6.3.
+    """
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """Return what comes next of a request."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            names = {name for name, _ in event.headers}
+            if {b"content-length", b"transfer-encoding"} <= names:
+                raise h11.RemoteProtocolError("both Content-Length and Transfer-Encoding")
+        return event
+
+
 class Connection(H11Protocol):
     """Uvicorn's, which waits for ever: for a request, for the rest of its head, for its body.
 
@@ -30,6 +48,10 @@ class Connection(H11Protocol):
     """The part of a request that is awaited."""
     _end = 0.0
     """When it must be there, by the loop's clock."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.conn = _Http(h11.SERVER)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to count the time that a client takes."""

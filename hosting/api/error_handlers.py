@@ -15,9 +15,9 @@ from hosting.api.deepinfra import errors as deepinfra
 from hosting.api.problems import Problem, invalid
 from hosting.queue.inputs import Fault, InvalidInputs
 from hosting.queue.intake import QueueFull
-from hosting.storage.database import Unavailable
+from hosting.storage.database import Damaged, Unavailable
 from hosting.storage.pages import InvalidCursor
-from hosting.storage.uploads import QuotaExceeded
+from hosting.storage.quota import QuotaExceeded
 
 
 def answer(request: Request, error: Exception) -> Response:
@@ -46,6 +46,9 @@ def _problem(error: Exception) -> Problem:
             return Problem(error.status_code, str(error.detail), headers=error.headers)
         case ClientDisconnect():  # nobody is there to read it
             return Problem(400, "The connection was closed before the whole request had come")
+        case Damaged():
+            log.error("not taken", reason=str(error))
+            return Problem(503, "The server's database is damaged; whoever runs it must restore it")
         case Unavailable() | OSError():
             log.warning("not taken", reason=str(error))
             detail = "The server can't keep anything now; try again"

@@ -62,7 +62,7 @@ async def create_file(request: Request, caller: Admitted) -> FileDocument:
         details = await _details(form.get("metadata", "{}"))
         known_as = form.get("filename") or content.filename
     services = caller.services
-    most = services.settings.kept_megabytes * 2**20
+    most = services.settings.kept_bytes
     await services.store.uploads.check_quota(caller.token.id, len(data), most)
     now = time.time()
     record = Upload(
@@ -89,7 +89,7 @@ async def create_file(request: Request, caller: Admitted) -> FileDocument:
 
 @routes.get("/v1/files", tags=["files"])
 async def list_files(caller: Admitted, cursor: str | None = None) -> Page[FileDocument]:
-    """Your files, the newest first, in pages of 100."""
+    """Your files, the newest first, in pages: of 100, or fewer where they are large."""
     view = caller.view
     page = await caller.services.store.uploads.page(caller.token.id, cursor)
     shown = [documents.upload(one, view.base, view.link) for one in page.rows]

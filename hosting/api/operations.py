@@ -42,13 +42,16 @@ async def health(request: Request) -> Response:
         }
         for one in services.endpoints
     ]
+    database = "ok" if queue is not None else "unavailable"
+    if services.store.is_damaged:
+        database = "damaged"
     has_space = services.files.free_bytes() >= LEAST_FREE_BYTES
     is_ready = any(one.status is State.READY for one in services.endpoints)
-    is_well = queue is not None and has_space and is_ready
+    is_well = database == "ok" and has_space and is_ready
     document = {
         "status": "ok" if is_well else "unavailable",
         "front": "stopping" if services.queue.is_stopping else "ok",
-        "database": "ok" if queue is not None else "unavailable",
+        "database": database,
         "disk": "ok" if has_space else "full",
         "queue": queue,
         "endpoints": endpoints,

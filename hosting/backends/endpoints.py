@@ -13,6 +13,8 @@ from hosting.backends.servers import Server
 from hosting.backends.supervision import Health
 from hosting.states import State
 
+LONGEST_SCHEMA_SECONDS = 30.0
+"""Seconds that an endpoint's whole schema may take."""
 LONGEST_PAUSE_SECONDS = 30.0
 """Before a server of our own that has died is started again."""
 
@@ -40,6 +42,8 @@ class Endpoint:
         """Whether the one that runs must have no other beside it."""
         self.is_warming: bool | None = None
         """Whether it makes itself faster still, by its last prediction; None before the first."""
+        self._unusable = ""
+        """Why it can't be used, as it was logged last."""
         self._paused_until = 0.0
         """Until when, by the monotonic clock, nothing more is sent."""
         if isinstance(origin, Server):
@@ -116,12 +120,14 @@ class Endpoint:
         while True:
             if self.server and not self.server.is_alive:
                 await self._start(self.server)
-            before, self.status = self.status, await health.look(self.cog)
+            before, status = self.status, await health.look(self.cog)
             if self.cog.slots is not None:
                 self.slots = self.cog.slots
-            if self.status is State.READY:
+            if status is State.READY:
                 pause, was_ready = 1.0, True
-                await self._fetch_schema()
+                if not await self._knows_schema():
+                    status = State.UNREACHABLE  # whatever it is, it does not serve us
+            self.status = status
             if self.status != before and self.status is State.READY:
                 log.info(f"{self.name} is ready")
             elif before is State.READY and self.status != before:
@@ -155,13 +161,24 @@ class Endpoint:
         await self.cog.close()
         self.cog = Cog(*place)
 
-    async def _fetch_schema(self) -> None:
+    async def _knows_schema(self) -> bool:
+        """Return whether its schema is known and one of ours, asking for it if need be."""
         if self.schema is None:
             try:
-                schema = await self.cog.schema()
+                async with asyncio.timeout(LONGEST_SCHEMA_SECONDS):
+                    schema = await self.cog.schema()
                 published_models.task_of(schema)
-            except (Unreachable, ValueError, KeyError) as error:
-                self.status = State.UNREACHABLE
-                log.error(f"{self.name} can't be used", reason=str(error))
+            except TimeoutError:
+                self._say_unusable(f"it gives no whole schema in {LONGEST_SCHEMA_SECONDS:g} s")
+            # What is no schema at all may have anything where a schema has an object.
+            except (Unreachable, ValueError, KeyError, TypeError, AttributeError) as error:
+                self._say_unusable(str(error))
             else:
                 self.schema = schema
+        return self.schema is not None
+
+    def _say_unusable(self, reason: str) -> None:
+        """Log once why an endpoint is not served by, however often it is looked at."""
+        if reason != self._unusable:
+            log.error(f"{self.name} can't be used", reason=reason)
+        self._unusable = reason

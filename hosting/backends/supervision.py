@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from hosting.backends.cog import Cog
@@ -10,6 +11,8 @@ from hosting.states import State
 
 POLL_SECONDS = 0.5
 """Seconds between two looks at a Cog server's health."""
+LONGEST_LOOK_SECONDS = 10.0
+"""Seconds that a whole answer may take."""
 LONGEST_SILENCE_SECONDS = 120.0
 """Seconds after which a server of our own that says nothing is lost."""
 
@@ -23,7 +26,11 @@ class Health:
 
     async def look(self, cog: Cog) -> State:
         """Ask it for its state, and return that (see `Cog.status`)."""
-        self.status = await cog.status()
+        try:
+            async with asyncio.timeout(LONGEST_LOOK_SECONDS):
+                self.status = await cog.status()
+        except TimeoutError:  # it says something now and then, and is never done
+            self.status = State.UNREACHABLE
         if self.status is not State.UNREACHABLE:
             self._answered = time.monotonic()
         return self.status

@@ -291,7 +291,7 @@ function aboutOf({ input, created_at: created, metrics }) {
   const size = input.width && input.height ? `${input.width} × ${input.height}` : null;
   const steps = input.num_inference_steps && `${input.num_inference_steps} steps`;
   const took = metrics?.predict_time && `took ${metrics.predict_time.toFixed(1)} s`;
-  const minutes = Math.round((new Date(created).getTime() - Date.now()) / 60000);
+  const minutes = Math.min(0, Math.round((new Date(created).getTime() - Date.now()) / 60000));
   /** @type {[number, Intl.RelativeTimeFormatUnit]} */
   const [amount, unit] =
     minutes > -60

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
-from functools import cache, partial
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import quote, urljoin
 
 import httpcore2
 
 from hosting.net.addresses import Networks, is_public
+from hosting.net.lookups import look_up
 
 LONGEST_URL_CHARACTERS = 4_000
 """Characters of a URL. A signed one of an object store has about half of that."""
@@ -31,15 +30,19 @@ LABEL = "(?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 NAME = re.compile(rf"(?=.{{1,253}}$)(?:[a-z0-9_]{LABEL}\.)*[a-z]{LABEL}")
 """A host's name. Its last label starts with a letter, or C libraries take it for a number."""
 
-_lookups = ThreadPoolExecutor(16, "lookup")  # their own, as a slow one can't be called off
-
 
 class FetchError(Exception):
     """A sentence, for the person who gave the URL."""
 
 
 async def download(
-    url: str, *, largest: int, seconds: float, allowed: Networks = (), redirects: int = 10
+    url: str,
+    *,
+    largest: int,
+    seconds: float,
+    allowed: Networks = (),
+    redirects: int = 10,
+    owner: str = "",
 ) -> bytes:
     """Return the file at a URL.
 
@@ -49,6 +52,7 @@ async def download(
         seconds: the time for everything, from the first look-up to the last byte.
         allowed: networks that are taken although they are not public.
         redirects: how many are followed. The target of each is checked like the first URL.
+        owner: who has given the URL: names that are slow to be found hold up no other owner.
 
     Raises:
         FetchError: when the URL is refused, or the file doesn't come whole, plain and in time.
@@ -58,7 +62,7 @@ async def download(
     try:
         async with asyncio.timeout(seconds):
             for _ in range(redirects + 1):
-                async with _answer("GET", url, headers, None, seconds, allowed) as response:
+                async with _answer("GET", url, headers, None, seconds, allowed, owner) as response:
                     location = _header(response, b"location")
                     if response.status not in REDIRECTS or location is None:
                         return await _file(_host(url), response, largest)
@@ -69,7 +73,13 @@ async def download(
 
 
 async def post(
-    url: str, body: bytes, headers: Mapping[str, str], *, seconds: float, allowed: Networks = ()
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    seconds: float,
+    allowed: Networks = (),
+    owner: str = "",
 ) -> int:
     """Post a body to a URL; redirects are not followed, and the answer's body is not read.
 
@@ -79,6 +89,7 @@ async def post(
         headers: names and values in ASCII, sent besides Host and Content-Length.
         seconds: the time for everything, from the look-up to the answer's status.
         allowed: networks that are taken although they are not public.
+        owner: as for `download`.
 
     Returns:
         The answer's status code, whatever it is.
@@ -89,7 +100,7 @@ async def post(
     try:
         async with (
             asyncio.timeout(seconds),
-            _answer("POST", url, headers, body, seconds, allowed) as response,
+            _answer("POST", url, headers, body, seconds, allowed, owner) as response,
         ):
             return response.status
     except FAILURES as error:
@@ -185,8 +196,9 @@ def _target(url: str, location: bytes) -> str:
 class _Network(httpcore2.AnyIOBackend):
     """Looks a host up once, and dials no address but those that were checked."""
 
-    def __init__(self, allowed: Networks) -> None:
+    def __init__(self, allowed: Networks, owner: str) -> None:
         self.allowed = allowed
+        self.owner = owner
         self.stream: httpcore2.AsyncNetworkStream | None = None
 
     async def connect_tcp(
@@ -197,7 +209,7 @@ class _Network(httpcore2.AnyIOBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        addresses = (await _addresses(host, port, self.allowed))[:MOST_ADDRESSES]
+        addresses = (await _addresses(host, port, self.allowed, self.owner))[:MOST_ADDRESSES]
         # One that swallows what it is sent must leave time for the next.
         share = timeout and timeout / len(addresses)
         for address in addresses:
@@ -214,13 +226,11 @@ class _Network(httpcore2.AnyIOBackend):
             await self.stream.aclose()
 
 
-async def _addresses(host: str, port: int, allowed: Networks) -> list[str]:
-    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+async def _addresses(host: str, port: int, allowed: Networks, owner: str) -> list[str]:
     try:
-        found = await asyncio.get_running_loop().run_in_executor(_lookups, look_up)
+        addresses = await look_up(host, port, owner)
     except (OSError, UnicodeError) as error:
         raise FetchError(f"the host {host} could not be found") from error
-    addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
     for address in addresses:
         if not is_public(address) and not any(ip_address(address) in net for net in allowed):
             raise FetchError(f"{host} leads to an address that is not public")
@@ -240,12 +250,13 @@ async def _answer(
     body: bytes | None,
     seconds: float,
     allowed: Networks,
+    owner: str,
 ) -> AsyncIterator[httpcore2.Response]:
     parsed = _parsed(url)
     host = parsed.host.decode()
     name = f"[{host}]" if ":" in host else host  # httpcore2 itself leaves the brackets out
     port = f":{parsed.port}" if parsed.port else ""
-    network = _Network(allowed)
+    network = _Network(allowed, owner)
     try:
         async with (
             httpcore2.AsyncConnectionPool(_tls(), network_backend=network) as pool,

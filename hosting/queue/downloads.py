@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from hosting import log
 from hosting.net import fetch
@@ -14,6 +14,7 @@ from hosting.states import FailureKind, Status
 from hosting.storage import mime
 from hosting.storage.database import Unavailable
 from hosting.storage.files import Files, InputFile
+from hosting.storage.quota import QuotaExceeded
 from hosting.storage.store import Store
 from hosting.storage.tables import new_id
 from hosting.timings import Timings
@@ -62,10 +63,10 @@ class Downloads:
         """Fetch until cancelled; what has begun then goes on, see `halt`."""
         while True:
             self._news.clear()
-            for waiting in await self._predictions.unready(self._front_id):
-                if waiting.id not in self._tokens and self._has_turn(waiting.token_id):
-                    self._tokens[waiting.id] = waiting.token_id
-                    task = asyncio.create_task(self._fetch(waiting.id))
+            for prediction_id, token_id in await self._predictions.unready(self._front_id):
+                if prediction_id not in self._tokens and self._has_turn(token_id):
+                    self._tokens[prediction_id] = token_id
+                    task = asyncio.create_task(self._fetch(prediction_id))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
             await within(self._news, self._timings.poll_seconds)
@@ -82,7 +83,7 @@ class Downloads:
         key = new_id()
         self._tokens[key] = token_id
         try:
-            return await picture(self._settings, url)
+            return await picture(self._settings, url, token_id)
         finally:
             del self._tokens[key]
             self.wake()
@@ -112,24 +113,44 @@ class Downloads:
 
     async def _fetch_files(self, prediction: Prediction) -> None:
         """Fetch a claimed prediction's files, after which it may run, or has failed."""
-        files = dict(prediction.files)
-        for name, location in files.items():
-            if InputFile(location).is_stored:
-                continue
-            try:
-                data = await picture(self._settings, location)
-            except fetch.FetchError as error:
-                failed = Ended(Status.FAILED, f"{name}: {error}", FailureKind.INPUTS)
-                await self._predictions.settle(prediction, failed)
+        fetched: dict[str, InputFile] = {}
+        size = 0
+        try:
+            for name, location in prediction.files.items():
+                if InputFile(location).is_stored:
+                    continue
+                data = await picture(self._settings, location, prediction.token_id)
+                fetched[name] = file = InputFile.fetched(name)
+                size += len(data)
+                await asyncio.to_thread(self._files.write, file.path(prediction.id), data)
+            files = {**prediction.files, **{name: one.location for name, one in fetched.items()}}
+            most = self._settings.kept_bytes
+            if await self._predictions.set_ready(prediction, files, size, most):
                 return
-            file = InputFile.fetched(name)
-            await asyncio.to_thread(self._files.write, file.path(prediction.id), data)
-            files[name] = file.location
-        await self._predictions.set_ready(prediction, files)
+        except fetch.FetchError as error:
+            await self._fail(prediction, f"{name}: {error}")
+        except QuotaExceeded as error:
+            await self._fail(prediction, str(error))
+        except OSError:
+            await self._discard(prediction, fetched.values())
+            raise
+        await self._discard(prediction, fetched.values())
+
+    async def _fail(self, prediction: Prediction, error: str) -> None:
+        failed = Ended(Status.FAILED, error, FailureKind.INPUTS)
+        await self._predictions.settle(prediction, failed)
+
+    async def _discard(self, prediction: Prediction, fetched: Collection[InputFile]) -> None:
+        """Remove files that no row has: they count in nobody's quota."""
+        names = [file.location for file in fetched]
+        await asyncio.to_thread(self._files.remove_inputs, prediction.id, names)
 
 
-async def picture(settings: Settings, url: str) -> bytes:
+async def picture(settings: Settings, url: str, token_id: str) -> bytes:
     """Return the picture that a client's URL leads to.
+
+    Args:
+        token_id: the client's.
 
     Raises:
         FetchError: when it leads to none.
@@ -139,6 +160,7 @@ async def picture(settings: Settings, url: str) -> bytes:
         largest=settings.image_megabytes * 2**20,
         seconds=settings.fetch_seconds,
         allowed=settings.networks,
+        owner=token_id,
     )
     if fault := mime.fault_of(data):
         raise fetch.FetchError(f"{url[:100]} {fault}")

@@ -79,6 +79,7 @@ class Intake:
         Raises:
             InvalidInputs: naming every fault.
             QueueFull: when the token has too many.
+            QuotaExceeded: when it would keep too many bytes of files.
         """
         values, faults = _read(new)
         faults += _faults_around(new)
@@ -117,6 +118,7 @@ class Intake:
             request=values,
             files=files,
             ready=len(found) == len(given),
+            input_bytes=sum(map(len, found.values())),
             webhook=new.webhook,
             webhook_events=new.webhook_events,
         )
@@ -124,13 +126,18 @@ class Intake:
 
     async def _add(self, prediction: Prediction, files: Mapping[str, bytes]) -> Prediction:
         """Write a prediction with the files that came with it; whole, or not at all."""
-        for name, data in files.items():
-            path = InputFile.sent(name).path(prediction.id)
-            await asyncio.to_thread(self._files.write, path, data)
-        limit = self._settings.queue_limit
-        accepted = await self._store.predictions.add(prediction, limit)
+        limit, most_bytes = self._settings.queue_limit, self._settings.kept_bytes
+        folder = folder_of_prediction(prediction.id)
+        try:
+            for name, data in files.items():
+                path = InputFile.sent(name).path(prediction.id)
+                await asyncio.to_thread(self._files.write, path, data)
+            accepted = await self._store.predictions.add(prediction, limit, most_bytes)
+        except Exception:
+            await asyncio.to_thread(self._files.remove, folder)
+            raise
         if accepted is None or accepted.id != prediction.id:
-            await asyncio.to_thread(self._files.remove, folder_of_prediction(prediction.id))
+            await asyncio.to_thread(self._files.remove, folder)
         if accepted is None:
             raise QueueFull(
                 f"You have {limit} unfinished predictions, as many as you may; "

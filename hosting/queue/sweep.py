@@ -9,6 +9,10 @@ from hosting.settings import Settings
 from hosting.storage.files import Files, file_of_upload, folder_of_prediction
 from hosting.storage.store import Store
 
+FAILED_INPUTS_SECONDS = 3600
+"""Seconds that the input files of predictions that failed or were cancelled are kept: for who asks
+again with the same ones."""
+
 
 async def run(settings: Settings, store: Store, files: Files, pause_seconds: float) -> None:
     """Sweep until cancelled."""
@@ -22,6 +26,9 @@ async def sweep(settings: Settings, store: Store, files: Files) -> None:
     now = time.time()
     for upload_id in await store.uploads.expire(now):
         await asyncio.to_thread(files.remove, file_of_upload(upload_id))
+    for prediction_id in await store.predictions.failed_with_inputs(now - FAILED_INPUTS_SECONDS):
+        await asyncio.to_thread(files.remove_inputs, prediction_id)
+        await store.predictions.forget_inputs(prediction_id)
     if settings.retention_days:
         before = now - settings.retention_days * 86400
         for prediction_id in await store.predictions.expire(before):

@@ -114,7 +114,12 @@ class Webhooks:
         }
         try:
             status = await fetch.post(
-                url, body, headers, seconds=ANSWER_SECONDS, allowed=self._allowed
+                url,
+                body,
+                headers,
+                seconds=ANSWER_SECONDS,
+                allowed=self._allowed,
+                owner=prediction.token_id,
             )
             fault = "" if 200 <= status < 300 else f"it answered {status}"
         except fetch.FetchError as error:

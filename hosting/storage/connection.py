@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
-from psycopg.errors import IdleInTransactionSessionTimeout
+from psycopg.errors import DataCorrupted, IdleInTransactionSessionTimeout, IndexCorrupted
 from sqlalchemy import create_engine, event, make_url
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
 from sqlalchemy.exc import OperationalError
@@ -24,6 +25,8 @@ OPTIONS = {
 """The options of connections to PostgreSQL, where the URL does not give them."""
 BUSY_MILLISECONDS = 20000
 """Milliseconds that a transaction waits for another that writes to the SQLite file."""
+DAMAGES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""SQLite's codes of a file that is no database, or no longer a whole one."""
 CACHE_KIBIBYTES = 128
 """KiB of the SQLite file that each connection keeps. The system keeps it for all of them."""
 
@@ -39,7 +42,9 @@ def connect(where: Path | str, most: int) -> Engine:
         ValueError, SQLAlchemyError: when the URL is none.
     """
     if isinstance(where, Path):
-        engine = create_engine(f"sqlite:///{where}", pool_size=most, max_overflow=0)
+        engine = create_engine(
+            f"sqlite:///{where}", pool_size=most, max_overflow=0, hide_parameters=True
+        )
         event.listen(engine, "connect", _configure)
         event.listen(engine, "begin", _begin)
         return engine
@@ -48,6 +53,7 @@ def connect(where: Path | str, most: int) -> Engine:
         url.set(drivername="postgresql+psycopg"),
         pool_size=most,
         max_overflow=0,
+        hide_parameters=True,  # a fault must not bring clients' prompts into the log
         pool_pre_ping=True,  # a server that was started again is no fault
         connect_args={name: text for name, text in OPTIONS.items() if name not in url.query},
     )
@@ -76,6 +82,15 @@ def reason(error: BaseException, where: Path | str) -> str:
     # Drivers quote what they could not make sense of.
     password = str(where).rpartition("@")[0].partition("//")[2].partition(":")[2]
     return line.replace(password, "…") if password else line
+
+
+def is_damaged(error: BaseException) -> bool:
+    """Return whether an error of SQLAlchemy's says that the database itself is damaged."""
+    cause = getattr(error, "orig", None)
+    if isinstance(cause, sqlite3.Error):
+        # The bits above tell the details; an error of Python's own module has no code.
+        return getattr(cause, "sqlite_errorcode", 0) & 0xFF in DAMAGES
+    return isinstance(cause, (DataCorrupted, IndexCorrupted))
 
 
 def _of_the_server(context: ExceptionContext) -> OperationalError | None:

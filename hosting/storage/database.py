@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from hosting import log
@@ -30,12 +30,19 @@ THREADS = 8
 """Transactions at the same time that write, and as many that read; each has a connection."""
 
 
+RESTORE = "docs/hosting.md says how to put a back-up in its place"
+
+
 class DatabaseError(ValueError):
     """A sentence for whoever has chosen the database."""
 
 
 class Unavailable(Exception):
     """The database can't do it now: it is away, locked, or its disk is full. The message says."""
+
+
+class Damaged(Unavailable):
+    """The database can't be read any more: a part of it is lost. The message says what to do."""
 
 
 class Database:
@@ -63,7 +70,11 @@ class Database:
             raise DatabaseError(f"{connection.shown(where)} {error}") from None
         except (SQLAlchemyError, OSError, ValueError) as error:
             reason = connection.reason(error, where)
+            if connection.is_damaged(error):
+                reason = f"{reason}; {RESTORE}"
             raise DatabaseError(f"{connection.shown(where)} can't be used: {reason}") from None
+        self.is_damaged = False
+        """Whether a transaction has found it damaged, since the start."""
         # Who reads does not wait for those who wait to write.
         self._threads = ThreadPoolExecutor(THREADS, "database")
         self._reading_threads = ThreadPoolExecutor(THREADS, "database-reader")
@@ -87,7 +98,7 @@ class Database:
         """Do the same for work that only reads; it waits for no writer."""
 
         def look() -> Result:
-            with _asking(), self._readers.begin() as session:
+            with self._asking(), self._readers.begin() as session:
                 return work(session, *arguments, **options)
 
         return await asyncio.get_running_loop().run_in_executor(self._reading_threads, look)
@@ -96,7 +107,7 @@ class Database:
         self, work: Work[Given, Result], *arguments: Given.args, **options: Given.kwargs
     ) -> Result:
         """Call `work` in a transaction, while the caller waits."""
-        with _asking(), self._writers.begin() as session:
+        with self._asking(), self._writers.begin() as session:
             return work(session, *arguments, **options)
 
     async def write_surely(
@@ -116,14 +127,18 @@ class Database:
         self._reading_threads.shutdown()
         self._engine.dispose()
 
-
-@contextmanager
-def _asking() -> Iterator[None]:
-    """Raise Unavailable for SQLAlchemy's error, which is unknown outside of this package."""
-    try:
-        yield
-    except OperationalError as error:
-        raise Unavailable(str(error.orig)) from error
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Raise Unavailable for SQLAlchemy's error, which is unknown outside of this package."""
+        try:
+            yield
+        except DBAPIError as error:
+            if connection.is_damaged(error):
+                self.is_damaged = True
+                raise Damaged(f"the database is damaged ({error.orig}); {RESTORE}") from error
+            if isinstance(error, OperationalError):
+                raise Unavailable(str(error.orig)) from error
+            raise
 
 
 def secret(session: Session, name: str) -> bytes:

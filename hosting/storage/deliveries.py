@@ -19,6 +19,10 @@ MOST_TRIES = 7
 the last is a minute after it. The others are called once, as by Replicate."""
 
 
+LONGEST_PAUSE_SECONDS = 2.0 ** (MOST_TRIES - 2)
+"""Seconds between the last two of them."""
+
+
 def due(
     session: Session, being_called: list[str], front_id: str, limit: int
 ) -> list[tuple[str, str, str]]:
@@ -31,7 +35,7 @@ def due(
     due = (
         select(Delivery.id, Delivery.prediction_id, PredictionRow.token_id)
         .join(PredictionRow, PredictionRow.id == Delivery.prediction_id)
-        .where(Delivery.number.in_(oldest), Delivery.due_at <= time.time(), _is_own(front_id))
+        .where(Delivery.number.in_(oldest), _is_due(), _is_own(front_id))
         .where(Delivery.prediction_id.not_in(being_called))
         .order_by(place)
         .limit(limit)
@@ -41,7 +45,7 @@ def due(
 
 def claim(session: Session, delivery_id: str, front_id: str) -> tuple[Prediction, str, str] | None:
     """Return the prediction, its token's secret and the URL; None if another front calls."""
-    due = (Delivery.id == delivery_id) & (Delivery.due_at <= time.time()) & _is_own(front_id)
+    due = (Delivery.id == delivery_id) & _is_due() & _is_own(front_id)
     delivery = session.scalar(select(Delivery).where(due).with_for_update(skip_locked=True))
     if delivery is None:
         return None
@@ -69,6 +73,15 @@ def finish(session: Session, delivery_id: str, front_id: str, is_taken: bool) ->
         session.delete(delivery)
     else:
         delivery.due_at = time.time() + 2.0 ** (delivery.tries - 1)
+
+
+def _is_due() -> ColumnElement[bool]:
+    """Return the condition for the calls whose time has come.
+
+    What is due later than any pause lasts was so by a clock that has stepped back since.
+    """
+    now = time.time()
+    return (Delivery.due_at <= now) | (Delivery.due_at > now + LONGEST_PAUSE_SECONDS)
 
 
 def _is_own(front_id: str) -> ColumnElement[bool]:

@@ -24,6 +24,8 @@ from hosting.storage import mime
 
 LINKED = "/files/"
 """The beginning of the paths of files in our URLs."""
+INPUT = "in-"
+"""The beginning of the names of a prediction's input files."""
 OUTPUT = re.compile(
     r"predictions/[a-z0-9]{1,64}/out-\d+(?:-(?P<attempt>\d+))?\.(?P<ending>png|webp|jpg)"
 )
@@ -50,7 +52,7 @@ class InputFile:
     @classmethod
     def sent(cls, name: str) -> InputFile:
         """Return the file that came with the request for the input of a name."""
-        return cls(f"in-{name}")
+        return cls(f"{INPUT}{name}")
 
     @classmethod
     def fetched(cls, name: str) -> InputFile:
@@ -58,7 +60,7 @@ class InputFile:
 
         No two are the same: a front that was frozen may be fetching another picture.
         """
-        return cls(f"in-{name}-{secrets.token_hex(4)}")
+        return cls(f"{INPUT}{name}-{secrets.token_hex(4)}")
 
     @property
     def is_stored(self) -> bool:
@@ -197,6 +199,18 @@ class Files:
                 shutil.rmtree(path)
             else:
                 os.unlink(path)
+
+    def remove_inputs(self, prediction_id: str, only: Collection[str] | None = None) -> None:
+        """Remove the files that went into a prediction.
+
+        Args:
+            only: those of these names alone.
+        """
+        folder = f"{self._folder}/{folder_of_prediction(prediction_id)}"
+        with contextlib.suppress(FileNotFoundError):  # it has none
+            for name in os.listdir(folder):
+                if name.startswith(INPUT) and (only is None or name in only):
+                    _unlink(f"{folder}/{name}")
 
     def remove_outputs(self, prediction_id: str, attempt: int, keep: Collection[str]) -> None:
         """Remove what an attempt at a prediction, and those before it, have made.

@@ -6,7 +6,7 @@ been frozen: when it comes back, what it had is no longer its own, and it may wr
 
 from __future__ import annotations
 
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from hosting.storage import predictions
@@ -33,6 +33,8 @@ def beat(session: Session, front_id: str, dead_after: float) -> list[str]:
     lock(session, "fronts")
     now = clock(session)
     session.execute(delete(Heartbeat).where(Heartbeat.seen_at < now - dead_after))
+    # Where the clock has stepped back, the dead must not live until it has caught up.
+    session.execute(update(Heartbeat).where(Heartbeat.seen_at > now).values(seen_at=now))
     session.merge(Heartbeat(id=front_id, seen_at=now))
     session.flush()
     return predictions.requeue_orphans(session)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, String, cast, func, select
 from sqlalchemy.orm import Session
 
 from hosting.storage.tables import PredictionRow, Upload
 
 PAGE_ROWS = 100
-"""Rows of a page."""
+"""Rows of a page, at most."""
+LARGEST_PAGE_CHARACTERS = 4 * 2**20
+"""Characters that the rows of a page have together, as text. A row that has more is a page alone.
+JSON is stored as ASCII: characters are bytes, except in logs and errors."""
 
 Row = TypeVar("Row", PredictionRow, Upload)
 Listed = TypeVar("Listed")
@@ -45,26 +51,48 @@ def read(
     Raises:
         InvalidCursor: when it is no cursor of ours.
     """
-    listed = select(table).where(is_listed)
+    listed = select(table.number).where(is_listed)
     older_than, newer_than = _places(cursor)
     if newer_than is None:
         wanted = listed if older_than is None else listed.where(table.number < older_than)
-        rows = list(session.scalars(wanted.order_by(table.number.desc()).limit(PAGE_ROWS)))
+        wanted = wanted.order_by(table.number.desc())
     else:
         wanted = listed.where(table.number > newer_than).order_by(table.number)
-        rows = list(session.scalars(wanted.limit(PAGE_ROWS)))[::-1]
+    # How large they are is asked before any is read: a hundred may have a hundred MiB.
+    sizes = session.execute(wanted.add_columns(_characters(table)).limit(PAGE_ROWS)).all()
+    numbers = _those_that_fit([(number, size) for number, size in sizes])
+    if not numbers:
+        return Page([], None, None)
 
-    def some(more: Select[Row]) -> bool:
-        return session.scalar(more.limit(1)) is not None
+    newest_first = select(table).where(table.number.in_(numbers)).order_by(table.number.desc())
+    rows = list(session.scalars(newest_first))
+    first, last = max(numbers), min(numbers)
 
-    if not rows:
-        return Page(rows, None, None)
-    first, last = rows[0].number, rows[-1].number
+    def are_there(condition: ColumnElement[bool]) -> bool:
+        return session.scalar(listed.where(condition).limit(1)) is not None
+
     return Page(
         rows,
-        f"n{first}" if some(listed.where(table.number > first)) else None,
-        f"o{last}" if some(listed.where(table.number < last)) else None,
+        f"n{first}" if are_there(table.number > first) else None,
+        f"o{last}" if are_there(table.number < last) else None,
     )
+
+
+def _characters(table: type[Row]) -> ColumnElement[int]:
+    """Return the characters that a row has, as text."""
+    lengths = (func.length(cast(column, String)) for column in table.__table__.columns)
+    return reduce(add, (func.coalesce(length, 0) for length in lengths))
+
+
+def _those_that_fit(sizes: list[tuple[int, int]]) -> list[int]:
+    """Return the numbers of the first rows that fit on a page: one at least, if there is any.
+
+    Args:
+        sizes: the rows' numbers and characters, in the order in which they are taken.
+    """
+    totals = itertools.accumulate(size for _, size in sizes)
+    fitting = sum(total <= LARGEST_PAGE_CHARACTERS for total in totals)
+    return [number for number, _ in sizes[: max(1, fitting)]]
 
 
 def _places(cursor: str | None) -> tuple[int | None, int | None]:

@@ -8,17 +8,18 @@ who had it before, is not taken.
 
 from __future__ import annotations
 
+import math
 import time
 
-from sqlalchemy import ColumnElement, Select, delete, func, select
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 
 from hosting.prediction import Crashed, Ended, Outcome, Prediction, Requeued
 from hosting.states import FINISHED, UNFINISHED, FailureKind, Status
-from hosting.storage import pages
+from hosting.storage import pages, quota
 from hosting.storage.pages import Page
-from hosting.storage.tables import Delivery, Heartbeat, PredictionRow, Token, Upload
+from hosting.storage.tables import Delivery, Heartbeat, PredictionRow, Upload
 
 EVENTS = ("start", "output", "logs", "completed")
 """The events that a webhook may ask for."""
@@ -41,15 +42,19 @@ Known = Prediction | PredictionRow
 """A prediction as whoever has it knows it."""
 
 
-def add(session: Session, prediction: Prediction, limit: int) -> PredictionRow | None:
+def add(
+    session: Session, prediction: Prediction, limit: int, most_bytes: float = math.inf
+) -> PredictionRow | None:
     """Take a prediction into the queue; return it, or the one that has its `given_id` already.
 
     Args:
         limit: unfinished predictions that its token may have. None is taken beyond them.
+        most_bytes: of files that its token may keep at a time.
+
+    Raises:
+        QuotaExceeded: when it would keep more with this one's.
     """
-    # Counted and added by one at a time: two at once would both find the last place free.
-    token = select(Token.id).where(Token.id == prediction.token_id)
-    session.execute(token.with_for_update(key_share=True))
+    quota.lock(session, prediction.token_id)
     if prediction.given_id is not None:
         known = find(session, prediction.given_id, prediction.token_id)
         if known is not None:
@@ -60,6 +65,8 @@ def add(session: Session, prediction: Prediction, limit: int) -> PredictionRow |
     )
     if (session.scalar(unfinished) or 0) >= limit:
         return None
+    if prediction.input_bytes:
+        quota.check(session, prediction.token_id, prediction.input_bytes, most_bytes)
     row = PredictionRow.of(prediction)
     session.add(row)
     session.flush()
@@ -83,10 +90,15 @@ def page(session: Session, token_id: str, cursor: str | None = None) -> Page[Pre
     return pages.read(session, PredictionRow, PredictionRow.token_id == token_id, cursor)
 
 
-def unready(session: Session, front_id: str) -> list[PredictionRow]:
-    """Return the waiting predictions whose files a front is still to fetch, oldest first."""
-    waiting = select(PredictionRow).where(_is_unready(front_id))
-    return list(session.scalars(waiting.order_by(PredictionRow.number)))
+def unready(session: Session, front_id: str) -> list[tuple[str, str]]:
+    """Return the waiting predictions whose files a front is still to fetch, oldest first.
+
+    Returns:
+        Their ids and tokens' ids alone: each prediction may have a MiB of inputs.
+    """
+    waiting = select(PredictionRow.id, PredictionRow.token_id).where(_is_unready(front_id))
+    rows = session.execute(waiting.order_by(PredictionRow.number))
+    return [(row.id, row.token_id) for row in rows]
 
 
 def claim_files(session: Session, prediction_id: str, front_id: str) -> PredictionRow | None:
@@ -98,15 +110,29 @@ def claim_files(session: Session, prediction_id: str, front_id: str) -> Predicti
     return prediction
 
 
-def set_ready(session: Session, live: Known, files: dict[str, str]) -> PredictionRow | None:
+def set_ready(
+    session: Session,
+    live: Known,
+    files: dict[str, str],
+    fetched_bytes: int,
+    most_bytes: float = math.inf,
+) -> PredictionRow | None:
     """Note that a prediction's files are stored, by these names; None if `live` has lost it.
 
     Args:
         live: the prediction as it was claimed.
+        fetched_bytes: of those files that did not come with the request.
+        most_bytes: of files that its token may keep at a time.
+
+    Raises:
+        QuotaExceeded: when it would keep more with these.
     """
+    quota.lock(session, live.token_id)
     prediction = _held(session, live)
     if prediction is not None:
+        quota.check(session, prediction.token_id, fetched_bytes, most_bytes)
         prediction.files, prediction.ready, prediction.front_id = files, True, None
+        prediction.input_bytes += fetched_bytes
     return prediction
 
 
@@ -130,7 +156,7 @@ def claim(session: Session, task: str, has_others: bool, front_id: str) -> Predi
     if has_others and session.scalar(before) is not None:
         return None
     prediction.status, prediction.front_id = Status.PROCESSING, front_id
-    prediction.started_at = time.time()
+    prediction.started_at = _now_after(prediction.created_at)
     prediction.attempt += 1
     return prediction
 
@@ -202,10 +228,10 @@ def crash(session: Session, live: Known, crashed: Crashed) -> PredictionRow | No
 
 def running(session: Session, front_id: str) -> dict[tuple[str, int], bool]:
     """Return the ids and attempts that a front runs, and whether each is to be cancelled."""
-    own = select(PredictionRow).where(
+    own = select(PredictionRow.id, PredictionRow.attempt, PredictionRow.canceling).where(
         PredictionRow.status == Status.PROCESSING, PredictionRow.front_id == front_id
     )
-    return {(one.id, one.attempt): one.canceling for one in session.scalars(own)}
+    return {(one.id, one.attempt): one.canceling for one in session.execute(own)}
 
 
 def requeue_orphans(session: Session) -> list[str]:
@@ -235,7 +261,8 @@ def finish(
     prediction = _unfinished(session, prediction_id)
     if prediction is None:
         return None
-    prediction.status, prediction.completed_at = status, time.time()
+    began_at = prediction.started_at or prediction.created_at
+    prediction.status, prediction.completed_at = status, _now_after(began_at)
     prediction.error, prediction.failure = error, failure
     _announce(session, prediction, "completed")
     return prediction
@@ -280,7 +307,8 @@ def typical_seconds(session: Session, task: str) -> float | None:
         .order_by(PredictionRow.number.desc())
         .limit(SAMPLE_SIZE)
     )
-    seconds = [float(one) for one in session.scalars(done) if one is not None]
+    # Older versions have written runs that ended before they began, by a clock that stepped back.
+    seconds = [max(0.0, float(one)) for one in session.scalars(done) if one is not None]
     return sum(seconds) / len(seconds) if seconds else None
 
 
@@ -297,6 +325,19 @@ def unfinished(session: Session) -> dict[tuple[str, Status], int]:
 def count_of_model(session: Session, model: str) -> int:
     """Return how many predictions of a model there are, of all tokens."""
     return session.scalar(select(func.count()).where(PredictionRow.model == model)) or 0
+
+
+def failed_with_inputs(session: Session, completed_before: float) -> list[str]:
+    """Return the ids of those that failed or were cancelled before a time and have input files."""
+    failed = PredictionRow.status.in_((Status.FAILED, Status.CANCELED))
+    old = failed & (PredictionRow.completed_at < completed_before)
+    return list(session.scalars(select(PredictionRow.id).where(old, PredictionRow.input_bytes > 0)))
+
+
+def forget_inputs(session: Session, prediction_id: str) -> None:
+    """Note that a prediction's input files were removed."""
+    it = PredictionRow.id == prediction_id
+    session.execute(update(PredictionRow).where(it).values(input_bytes=0))
 
 
 def expire(session: Session, completed_before: float) -> list[str]:
@@ -316,6 +357,11 @@ def unknown_ids(session: Session, ids: list[str]) -> set[str]:
         unknown -= set(session.scalars(select(PredictionRow.id).where(PredictionRow.id.in_(batch))))
         unknown -= set(session.scalars(select(Upload.id).where(Upload.id.in_(batch))))
     return unknown
+
+
+def _now_after(moment: float) -> float:
+    """Return the time by the clock, which may have stepped back; a moment before stays before."""
+    return max(moment, time.time())
 
 
 def _announce(session: Session, prediction: PredictionRow, event: str) -> None:

@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 from sqlalchemy.orm import Session
 
 from hosting.prediction import Prediction
-from hosting.storage import deliveries, heartbeats, predictions, tokens, uploads
+from hosting.storage import deliveries, heartbeats, predictions, quota, tokens, uploads
 from hosting.storage.database import Database, Work
 from hosting.storage.pages import Page
 from hosting.storage.tables import PredictionRow
@@ -25,11 +25,17 @@ class Store:
     """
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self.predictions = Predictions(database)
         self.uploads = Uploads(database)
         self.tokens = Tokens(database)
         self.heartbeats = Heartbeats(database)
         self.deliveries = Deliveries(database)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the database was found damaged."""
+        return self._database.is_damaged
 
 
 class Predictions:
@@ -39,7 +45,7 @@ class Predictions:
         self.add = _writing(database, _frozen(predictions.add))
         self.find = _reading(database, _frozen(predictions.find))
         self.page = _reading(database, _frozen_page)
-        self.unready = _reading(database, _frozen_all(predictions.unready))
+        self.unready = _reading(database, predictions.unready)
         self.claim_files = _writing(database, _frozen(predictions.claim_files))
         self.set_ready = _surely(database, _frozen(predictions.set_ready))
         self.claim = _writing(database, _frozen(predictions.claim))
@@ -52,6 +58,8 @@ class Predictions:
         self.typical_seconds = _reading(database, predictions.typical_seconds)
         self.unfinished = _reading(database, predictions.unfinished)
         self.count_of_model = _reading(database, predictions.count_of_model)
+        self.failed_with_inputs = _reading(database, predictions.failed_with_inputs)
+        self.forget_inputs = _writing(database, predictions.forget_inputs)
         self.expire = _writing(database, predictions.expire)
         self.unknown_ids = _reading(database, predictions.unknown_ids)
 
@@ -61,7 +69,7 @@ class Uploads:
 
     def __init__(self, database: Database) -> None:
         self.add = _writing(database, uploads.add)
-        self.check_quota = _reading(database, uploads.check_quota)
+        self.check_quota = _reading(database, quota.check)
         self.find = _reading(database, uploads.find)
         self.page = _reading(database, uploads.page)
         self.forget = _writing(database, uploads.forget)
@@ -121,15 +129,6 @@ def _frozen(work: Work[Given, PredictionRow | None]) -> Work[Given, Prediction |
     ) -> Prediction | None:
         row = work(session, *arguments, **options)
         return row.frozen() if row else None
-
-    return frozen
-
-
-def _frozen_all(work: Work[Given, list[PredictionRow]]) -> Work[Given, list[Prediction]]:
-    def frozen(
-        session: Session, /, *arguments: Given.args, **options: Given.kwargs
-    ) -> list[Prediction]:
-        return [row.frozen() for row in work(session, *arguments, **options)]
 
     return frozen
 

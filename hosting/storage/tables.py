@@ -8,7 +8,17 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Dialect, ForeignKey, Index, Integer, String, TypeDecorator
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    TypeDecorator,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from hosting.prediction import Prediction
@@ -87,6 +97,13 @@ class PredictionRow(Base):
         Index("of_token_by_status", "token_id", "status"),
         Index("given", "token_id", "given_id", unique=True),
         Index("of_model", "model"),
+        Index(
+            "with_inputs",
+            "token_id",
+            "input_bytes",
+            sqlite_where=text("input_bytes > 0"),
+            postgresql_where=text("input_bytes > 0"),
+        ),
     )
 
     number: Mapped[int] = mapped_column(COUNT, primary_key=True, autoincrement=True)
@@ -101,6 +118,7 @@ class PredictionRow(Base):
     request: Mapped[Mapping[str, Any]] = mapped_column(JSON)
     files: Mapped[Mapping[str, str]] = mapped_column(JSON)
     ready: Mapped[bool]
+    input_bytes: Mapped[int] = mapped_column(COUNT)
     status: Mapped[Status]
     canceling: Mapped[bool]
     crashes: Mapped[int]

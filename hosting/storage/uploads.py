@@ -4,52 +4,26 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session
 
-from hosting.storage import pages
+from hosting.storage import pages, quota
 from hosting.storage.pages import Page
-from hosting.storage.tables import Token, Upload
-
-MIB = 2**20
-
-
-class QuotaExceeded(Exception):
-    """A token keeps as much as it may. The message is for the client."""
+from hosting.storage.tables import Upload
 
 
 def add(session: Session, upload: Upload, most: int) -> None:
     """Store an upload's record.
 
     Args:
-        most: bytes that its token may keep at a time.
+        most: bytes of files that its token may keep at a time.
 
     Raises:
         QuotaExceeded: when it would keep more with this one.
     """
-    # One at a time: two at once would both find room.
-    token = select(Token.id).where(Token.id == upload.token_id)
-    session.execute(token.with_for_update(key_share=True))
-    check_quota(session, upload.token_id, upload.size, most)
+    quota.lock(session, upload.token_id)
+    quota.check(session, upload.token_id, upload.size, most)
     session.add(upload)
-
-
-def check_quota(session: Session, token_id: str, size: int, most: int) -> None:
-    """Check that a token may keep so much more.
-
-    Args:
-        size: bytes of what comes.
-        most: bytes that the token may keep at a time.
-
-    Raises:
-        QuotaExceeded: when it may not.
-    """
-    stored = int(session.scalar(select(func.sum(Upload.size)).where(_are_kept(token_id))) or 0)
-    if stored + size > most:
-        raise QuotaExceeded(
-            f"Your uploaded files have {stored / MIB:.1f} MiB, this one has {size / MIB:.1f} MiB, "
-            f"and together they may have {most / MIB:g} MiB; delete some, or wait until they expire"
-        )
 
 
 def find(session: Session, upload_id: str, token_id: str) -> Upload | None:

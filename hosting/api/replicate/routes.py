@@ -100,7 +100,7 @@ async def create_prediction_of_model(
 
 @routes.get("/predictions", tags=["predictions"])
 async def list_predictions(caller: Admitted, cursor: str | None = None) -> Page[PredictionDocument]:
-    """Your predictions, the newest first, in pages of 100."""
+    """Your predictions, the newest first, in pages: of 100, or fewer where they are large."""
     page = await caller.services.queue.page(caller.token.id, cursor)
     shown = [documents.prediction(one, caller.view.link) for one in page.rows]
     return documents.page(shown, f"{caller.view.base}/v1/predictions", page.newer, page.older)

@@ -8,7 +8,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,12 +19,14 @@ import pytest
 from hosting.api import connections
 from hosting.states import FINISHED
 from hosting.storage import connection
+from hosting.storage.database import THREADS
 from tests.support.front import LONGEST, Front, front, wait_until
 from tools.fake_cog import CogServer, data_url, pixels
 
 MODEL = "/v1/models/stability-ai/stable-diffusion/predictions"
 DAWDLERS = 200
 """Connections at once that say little."""
+PROMPT = {"prompt": "a stoat in secret"}
 HEAD = b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\n"
 TYPE = b"Content-Type: multipart/form-data; boundary=b\r\n"
 PART = b'--b\r\nContent-Disposition: form-data; name="content"; filename="a"\r\n\r\n'
@@ -167,6 +169,26 @@ def test_a_body_without_end_is_refused_and_then_not_waited_for(
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
+# Requests in disguise
+
+
+@pytest.mark.parametrize("length", [b"5", b"0", b"100"])
+def test_a_body_whose_end_is_told_in_two_ways_is_refused_and_nothing_behind_it_is_read(
+    tmp_path: Path, cog: CogServer, length: bytes
+) -> None:
+    with front(tmp_path, cog) as one, connected(one) as raw:
+        raw.sendall(
+            b"POST /v1/predictions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %b\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            b"GET /v1/account HTTP/1.1\r\nHost: localhost\r\n\r\n" % length
+        )
+        answer = b""
+        while piece := raw.recv(2**16):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
 # A full disk
 
 
@@ -242,6 +264,44 @@ def test_a_database_that_another_holds_takes_nothing_and_loses_nothing(
         assert len(cog.runs) == 5
 
 
+# A damaged database
+
+
+def test_a_damaged_database_is_said_so_in_a_sentence_and_in_no_sql(
+    tmp_path: Path, cog: CogServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with front(tmp_path, cog) as one:
+        over(one, ask(one, "a fox in secret"))
+        damage(one, tmp_path / "predictions.db")
+        for answer in (
+            ask(one, "an owl in secret"),
+            one.client.get("/v1/predictions"),
+            one.client.post("/v1/inference/stabilityai/stable-diffusion-2-1", json=PROMPT),
+            one.client.post("/predictions", json={"input": PROMPT}),
+        ):
+            assert answer.status_code == 503, answer.text
+            assert "database is damaged; whoever runs it must restore it" in answer.text
+        health = one.client.get("/health")
+        assert (health.status_code, health.json()["database"]) == (503, "damaged")
+    logged = [f"{one.getMessage()} {getattr(one, 'fields', {})}" for one in caplog.records]
+    assert any("docs/hosting.md says how to put a back-up in its place" in one for one in logged)
+    assert not any("SELECT" in one or "secret" in one for one in [*logged, caplog.text])
+
+
+def damage(one: Front, file: Path) -> None:
+    """Overwrites all of the database but its first page, which has the tables' names."""
+    with closing(sqlite3.connect(file, timeout=LONGEST)) as raw:
+        checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)"
+        wait_until(lambda: raw.execute(checkpoint).fetchone()[0] == 0)  # 1: somebody reads
+        (size,) = raw.execute("PRAGMA page_size").fetchone()
+    with file.open("r+b") as written:
+        length = written.seek(0, os.SEEK_END)
+        written.seek(size)
+        written.write(b"\xff" * (length - size))
+    one.database._engine.dispose()  # connections remember pages
+
+
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
     """Another process is in the middle of writing."""
@@ -261,7 +321,7 @@ def full(*_: Any) -> None:
 def pages(one: Front, most: int) -> None:
     """Lets the database's file have so many pages at most; as many as it has, if those are more."""
     connect: Callable[[], Any] = one.database._engine.raw_connection
-    kept = [connect() for _ in range(8)]  # all that there are
+    kept = [connect() for _ in range(2 * THREADS)]  # all that there may be
     for raw in kept:
         raw.cursor().execute(f"PRAGMA max_page_count = {most}").fetchall()
         raw.close()

@@ -301,6 +301,15 @@ def test_tokens_queues_and_rates_have_their_errors(cog: CogServer, tmp_path: Pat
         cog.let_go("endless")
 
 
+def test_files_beyond_what_a_token_may_keep_are_its_error(cog: CogServer, tmp_path: Path) -> None:
+    asked = {"prompt": "fox", "image": data_url(pixels("image", 1) + bytes(2**20))}
+    with front(tmp_path, cog, kept_megabytes=1) as one:
+        answer = one.client.post(PATH, json=asked)
+        assert answer.status_code == 413
+        assert "together they may have 1 MiB" in answer.json()["detail"]["error"]
+        assert "together they may have 1 MiB" in answer.json()["error"]
+
+
 def test_who_hangs_up_cancels_it(one: Front, cog: CogServer) -> None:
     cog.tell("endless 2", "hold")
     with pytest.raises(httpx2.ReadTimeout):

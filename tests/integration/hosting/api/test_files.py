@@ -325,7 +325,7 @@ def test_uploads_that_race_are_kept_as_far_as_there_is_room(
         refused = send(200 * 1024)
         assert refused.status_code == 413
         assert refused.headers["content-type"] == "application/problem+json"
-        assert "have 0.9 MiB, this one has 0.2 MiB" in refused.json()["detail"]
+        assert "have 0.9 MiB, what you send has 0.2 MiB" in refused.json()["detail"]
         one.client.delete(f"/v1/files/{kept.pop()}")
         assert send(200 * 1024).status_code == 201
 

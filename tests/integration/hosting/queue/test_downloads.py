@@ -3,16 +3,21 @@ from __future__ import annotations
 import asyncio
 import http.server
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
-from hosting.storage.tables import new_id
-from tests.support.front import Queue, in_queue
+from hosting.net import lookups
+from hosting.prediction import Prediction
+from hosting.storage.tables import Token, new_id
+from tests.support.front import LONGEST, Queue, in_queue, until
 from tools.fake_cog import CogServer, data_url, pixels
 
 pytestmark = pytest.mark.usefixtures("everywhere")
@@ -42,9 +47,11 @@ def served(files: dict[str, bytes]) -> Iterator[str]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_files_reach_cog_as_data_urls_only(tmp_path: Path, cog: CogServer) -> None:
@@ -62,6 +69,7 @@ def test_files_reach_cog_as_data_urls_only(tmp_path: Path, cog: CogServer) -> No
             assert done.status == "succeeded"
             assert done.files["image"] == "in-image"
             assert done.files["mask"].startswith("in-mask-")
+            assert done.input_bytes == len(mask)  # the other was not counted when it was added
 
     (run,) = cog.runs
     expected = {"prompt": "fox", "seed": 7, "image": data_url(image), "mask": data_url(mask)}
@@ -92,6 +100,29 @@ def test_an_input_that_cannot_be_fetched_fails_the_prediction_by_its_name(
     assert cog.runs == []
 
 
+def test_what_was_fetched_for_a_prediction_that_fails_is_not_kept(
+    tmp_path: Path, cog: CogServer
+) -> None:
+    large = pixels("image", 1) + bytes(2**20)
+    files = {"/image.png": pixels("image", 1), "/large.png": large}
+
+    with served(files) as url:
+
+        @in_queue(tmp_path, cog, allowed_networks=("127.0.0.0/8",), kept_megabytes=1)
+        async def _(queue: Queue) -> None:
+            async def failed(**names: str) -> Prediction:
+                files = {name: f"{url}/{path}" for name, path in names.items()}
+                (done,) = await queue.over(await queue.ask("fox", files=files, ready=False))
+                await until(lambda: not list(tmp_path.glob("predictions/*/in-*")))
+                assert (done.status, done.failure, done.input_bytes) == ("failed", "inputs", 0)
+                return done
+
+            done = await failed(image="image.png", mask="none.png")
+            assert (done.error or "").startswith("mask: ")
+            done = await failed(image="large.png")
+            assert "together they may have 1 MiB" in (done.error or "")
+
+
 def test_an_input_of_the_inner_network_is_not_fetched(tmp_path: Path, cog: CogServer) -> None:
     with served({"/fox.png": pixels("fox", 1)}) as url:
 
@@ -101,6 +132,40 @@ def test_an_input_of_the_inner_network_is_not_fetched(tmp_path: Path, cog: CogSe
             (done,) = await queue.over(await queue.ask("fox", files=files, ready=False))
             assert done.status == "failed"
             assert "not public" in (done.error or "")
+
+
+def test_names_that_are_slow_to_be_found_hold_up_no_other_token(
+    tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "EACH_AT_ONCE", 1)
+    monkeypatch.setattr(lookups, "_threads", ThreadPoolExecutor(2))
+    answers = threading.Event()
+    search = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *arguments: Any, **options: Any) -> Any:
+        if host == "slow.example":
+            answers.wait(LONGEST)
+        return search("127.0.0.1", *arguments, **options)
+
+    with served({"/fox.png": pixels("fox", 1)}) as url:
+
+        @in_queue(tmp_path, cog, allowed_networks=("127.0.0.0/8",))
+        async def _(queue: Queue) -> None:
+            monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+            ann, bob = (Token(id=name, name=name, webhook_secret="") for name in ("ann", "bob"))
+            ids = []
+            try:
+                for owner, name in ((ann, "slow.example"), (ann, "slow.example"), (bob, "quick")):
+                    await queue.database.write(Session.merge, owner)
+                    files = {"image": url.replace("127.0.0.1", name) + "/fox.png"}
+                    asked = queue.ask("fox", files=files, ready=False, token_id=owner.id)
+                    ids.append(await asked)
+                (quick,) = await queue.over(ids[2])
+                assert quick.status == "succeeded"
+                assert {(await queue.found(one)).status for one in ids[:2]} == {"starting"}
+            finally:
+                answers.set()
+            assert {one.status for one in await queue.over(*ids)} == {"succeeded"}
 
 
 def test_one_whose_input_is_still_on_its_way_holds_nobody_up(

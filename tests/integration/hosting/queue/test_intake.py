@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hosting.storage.database import Unavailable
 from tests.support.front import Front, front
 from tools.fake_cog import CogServer, data_url, pixels
 
@@ -17,6 +20,45 @@ MASK = {"mask": data_url(pixels("mask", 1))}
 def one(everywhere: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     with CogServer().served() as cog, front(tmp_path_factory.mktemp("front"), cog) as one:
         yield one
+
+
+@pytest.mark.parametrize(
+    "path", [f"/v1/models/{NAME}/predictions", "/v1/predictions", "/predictions"]
+)
+def test_inputs_beyond_what_a_token_may_keep_are_refused_and_leave_no_file(
+    everywhere: None, tmp_path: Path, path: str
+) -> None:
+    inputs = {"prompt": "fox", "image": data_url(pixels("image", 1) + bytes(600 * 1024))}
+    body: dict[str, Any] = {"input": inputs}
+    if path == "/v1/predictions":
+        body["version"] = NAME
+    with CogServer().served() as cog, front(tmp_path, cog, kept_megabytes=1) as one:
+        assert one.client.post(path, json=body).is_success
+        kept = {folder.name for folder in (tmp_path / "predictions").iterdir()}
+        refused = one.client.post(path, json=body)
+        assert refused.status_code == 413
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.json()["detail"] == (
+            "Your uploads and the input files of your predictions have 0.6 MiB, what you send has "
+            "0.6 MiB, and together they may have 1 MiB; delete uploads, or wait until files expire"
+        )
+        assert {folder.name for folder in (tmp_path / "predictions").iterdir()} == kept
+        upload = {"content": ("a", bytes(600 * 1024), "a/b")}
+        assert one.client.post("/v1/files", files=upload).status_code == 413
+        assert one.client.post(path, json={**body, "input": {"prompt": "fox"}}).is_success
+
+
+def test_what_the_database_does_not_take_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: Any) -> None:
+        raise Unavailable("database or disk is full")
+
+    with CogServer().served() as cog, front(tmp_path, cog) as one:
+        monkeypatch.setattr(one.services.store.predictions, "add", full)
+        answer = one.client.post(f"/v1/models/{NAME}/predictions", json={"input": INPUTS})
+        assert answer.status_code == 503
+        assert list((tmp_path / "predictions").iterdir()) == []
 
 
 @pytest.mark.parametrize("version", [BLACK_REPAINTED, f"{NAME}:{BLACK_REPAINTED}"])

@@ -79,6 +79,25 @@ def test_what_is_older_than_it_is_kept_is_removed_and_nothing_else(house: House)
     assert [house.database.write_now(predictions.find, one) for one in old] == [None] * 3
 
 
+def test_inputs_of_what_failed_or_was_cancelled_are_removed_after_an_hour(house: House) -> None:
+    now = time.time()
+    ids = {
+        (status, hours): house.add(status=status, completed_at=now - hours * 3600, input_bytes=5)
+        for status in FINISHED
+        for hours in (0.9, 1.1)
+    }
+    for one in ids.values():
+        house.files.write(f"predictions/{one}/out-0.png", b"output")
+    house.sweep(retention_days=0)
+    for (status, hours), one in ids.items():
+        names = {path.name for path in (house.folder / "predictions" / one).iterdir()}
+        is_kept = status == "succeeded" or hours < 1
+        assert names == ({"in-image", "out-0.png"} if is_kept else {"out-0.png"})
+        record = house.database.write_now(predictions.find, one)
+        assert record is not None
+        assert record.input_bytes == (5 if is_kept else 0)
+
+
 def test_without_a_retention_everything_is_kept(house: House) -> None:
     one = house.add(status="succeeded", completed_at=1.0)
     age(house.folder / "predictions" / one, 10**8)

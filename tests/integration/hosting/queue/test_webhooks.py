@@ -36,7 +36,14 @@ class Receiver:
         monkeypatch.setattr(time, "time", lambda: self.now[0])
 
     async def post(
-        self, url: str, body: bytes, headers: dict[str, str], *, seconds: float, allowed: Any
+        self,
+        url: str,
+        body: bytes,
+        headers: dict[str, str],
+        *,
+        seconds: float,
+        allowed: Any,
+        owner: str,
     ) -> int:
         self.calls.append((url, headers, body))
         answer = self.answers.get(url, lambda: 200)()
@@ -171,6 +178,24 @@ def test_completed_is_told_again_later_and_later_until_it_is_taken(
     assert receiver.urls == [url] * 4
     # A receiver can tell that they are the same.
     assert len({headers["webhook-id"] for _, headers, _ in receiver.calls}) == 1
+
+
+def test_a_call_does_not_wait_for_a_clock_that_has_stepped_back(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    url = "https://example.com/a"
+    answers = iter([500, 200])
+    receiver.answers[url] = lambda: next(answers)
+
+    async def main() -> None:
+        async with calling(tmp_path) as caller:
+            caller.announce(url, "completed")
+            await caller.until_due([("completed", 1, receiver.now[0] + 1)])
+            receiver.now[0] -= 8638
+            await caller.until_due([])
+
+    asyncio.run(main())
+    assert receiver.urls == [url] * 2
 
 
 def test_after_the_last_try_it_is_given_up(tmp_path: Path, receiver: Receiver) -> None:

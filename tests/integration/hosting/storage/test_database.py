@@ -77,6 +77,13 @@ def test_a_transaction_is_done_whole_or_not_at_all(store: Database) -> None:
     assert store.write_now(names) == []
 
 
+def test_a_fault_does_not_tell_what_was_to_be_written(store: Database) -> None:
+    store.write_now(add, "a")
+    with pytest.raises(IntegrityError) as refused:
+        store.write_now(lambda session: session.add(Secret(name="a", value="a red fox")))
+    assert "fox" not in str(refused.value)
+
+
 def test_the_file_is_written_ahead_and_only_its_owner_can_read_the_folder(
     tmp_path: Path, store: Database
 ) -> None:
@@ -168,5 +175,5 @@ def test_tables_of_another_version_are_refused(tmp_path: Path, store: Database) 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "predictions.db").write_bytes(b"hello" * 1000)
-    with pytest.raises(DatabaseError, match="can't be used: file is not a database"):
+    with pytest.raises(DatabaseError, match="file is not a database; docs/hosting.md says"):
         Database(tmp_path / "predictions.db")

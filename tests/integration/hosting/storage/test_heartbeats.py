@@ -75,6 +75,19 @@ def test_who_has_said_nothing_for_too_long_is_dead(store: Database, clock: Clock
     assert there(store) == {"other"}
 
 
+def test_the_dead_do_not_live_until_a_clock_that_stepped_back_has_caught_up(
+    store: Database, clock: Clock
+) -> None:
+    for front in ("one", "other"):
+        store.write_now(heartbeats.beat, front, DEAD_AFTER)
+    clock.now -= 8638
+    store.write_now(heartbeats.beat, "one", DEAD_AFTER)
+    assert there(store) == {"one", "other"}
+    clock.now += DEAD_AFTER + 1
+    store.write_now(heartbeats.beat, "one", DEAD_AFTER)
+    assert there(store) == {"one"}
+
+
 def test_the_others_get_what_the_dead_had_and_nothing_of_the_living(
     store: Database, clock: Clock
 ) -> None:
@@ -134,9 +147,9 @@ def test_files_that_a_frozen_front_has_fetched_are_not_taken(store: Database, cl
     store.write_now(heartbeats.beat, "other", DEAD_AFTER)
     other = store.write_now(predictions.claim_files, slow, "other")
     assert other is not None
-    assert store.write_now(predictions.set_ready, mine, {"image": "in-old"}) is None
+    assert store.write_now(predictions.set_ready, mine, {"image": "in-old"}, 0) is None
     assert store.write_now(predictions.conclude, mine, Status.FAILED, "gone") is None
-    ready = store.write_now(predictions.set_ready, other, {"image": "in-new"})
+    ready = store.write_now(predictions.set_ready, other, {"image": "in-new"}, 0)
     assert ready is not None
     assert (ready.status, ready.files) == ("starting", {"image": "in-new"})
 

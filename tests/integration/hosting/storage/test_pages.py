@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from hosting.storage import pages, predictions, tokens, uploads
@@ -64,6 +65,36 @@ def test_pages_are_newest_first_and_lead_to_one_another(
     assert (last, older) == ("0", None)
     assert read(database, table, newer)[::2] == ("4 3", read(database, table)[2])
     assert read(database, table, newer_than_last)[0] == "2 1"
+
+
+@pytest.mark.parametrize("table", [PredictionRow, Upload])
+def test_a_page_ends_early_when_its_rows_are_large_but_has_one_at_least(
+    database: Database,
+    table: type[PredictionRow] | type[Upload],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pages, "PAGE_ROWS", 100)
+    monkeypatch.setattr(pages, "LARGEST_PAGE_CHARACTERS", 10_000)
+    database.write_now(_make_large, "2", 6_000)
+    database.write_now(_make_large, "1", 60_000)
+    names, _, older = read(database, table)
+    assert names == "4 3 2"
+    names, _, older = read(database, table, older)
+    assert names == "1"
+    names, newer, older = read(database, table, older)
+    assert (names, older) == ("0", None)
+    names, newer, _ = read(database, table, newer)
+    assert names == "1"
+    assert read(database, table, newer)[0] == "4 3 2"
+
+
+def _make_large(session: Session, name: str, characters: int) -> None:
+    """Make those of `own` with a name large."""
+    for one in session.scalars(select(PredictionRow)):
+        if one.input["prompt"] == name:
+            one.logs = "x" * characters
+    for file in session.scalars(select(Upload).where(Upload.name == name)):
+        file.details = {"about": "x" * characters}
 
 
 def test_beyond_the_last_there_is_nothing(database: Database) -> None:

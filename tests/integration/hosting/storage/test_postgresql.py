@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from commands.tokens import main
 from hosting.states import Status
-from hosting.storage import predictions, tokens, uploads
+from hosting.storage import predictions, quota, tokens
 from hosting.storage.connection import reason
 from hosting.storage.database import Database, DatabaseError, Unavailable, clock
 from hosting.storage.tables import PredictionRow, Secret
@@ -122,8 +122,8 @@ def test_numbers_and_times_are_kept_to_the_last_bit(store: Database) -> None:
     found = store.write_now(predictions.find, kept.id)  # type: ignore[union-attr]
     assert found is not None
     assert (found.request["seed"], found.created_at, found.number) == (seed, moment, 2**40)
-    with pytest.raises(uploads.QuotaExceeded):
-        store.write_now(uploads.check_quota, own_id(store), 1, 2**40)
+    with pytest.raises(quota.QuotaExceeded):
+        store.write_now(quota.check, own_id(store), 1, 2**40)
 
 
 def own_id(store: Database) -> str:

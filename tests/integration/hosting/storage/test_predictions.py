@@ -105,10 +105,10 @@ def test_only_those_of_the_task_are_claimed(session: Session) -> None:
 def test_one_whose_files_are_not_there_yet_lets_others_pass(session: Session) -> None:
     slow = add(session, "slow", ready=False, files={"image": "https://example.com"})
     add(session, "quick")
-    assert predictions.unready(session, "this") == [slow]
+    assert predictions.unready(session, "this") == [(slow.id, slow.token_id)]
     assert [claimed(session), claimed(session)] == ["quick", None]
     assert predictions.claim_files(session, slow.id, "this") is slow
-    predictions.set_ready(session, slow, {"image": "in-image"})
+    predictions.set_ready(session, slow, {"image": "in-image"}, 0)
     assert predictions.unready(session, "this") == []
     assert claimed(session) == "slow"
     assert slow.files == {"image": "in-image"}
@@ -297,6 +297,22 @@ def test_the_typical_time_is_the_mean_of_the_last_that_succeeded(session: Sessio
     add(session, status="failed", started_at=0.0, completed_at=9999.0)
     add(session, status="succeeded", task="upscale", started_at=0.0, completed_at=9999.0)
     assert predictions.typical_seconds(session, "img2img") == 3
+
+
+def test_nothing_takes_less_than_no_time_when_the_clock_steps_back(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began_before, begins_after, never_begins = (add(session) for _ in range(3))
+    claimed(session)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 8638)
+    claimed(session)
+    for one in (began_before, begins_after, never_begins):
+        predictions.finish(session, one.id, Status.SUCCEEDED)
+        assert one.completed_at is not None
+        assert one.created_at <= (one.started_at or one.created_at) <= one.completed_at
+    add(session, status="succeeded", started_at=9000.0, completed_at=362.0)
+    assert predictions.typical_seconds(session, "img2img") == 0
 
 
 def test_runs_of_a_model_are_counted(session: Session) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from hosting.prediction import Crashed
 from hosting.states import Status
-from hosting.storage import database, deliveries, heartbeats, predictions, tokens, uploads
+from hosting.storage import database, deliveries, heartbeats, predictions, quota, tokens, uploads
 from hosting.storage.database import Database
 from hosting.storage.tables import Delivery, Heartbeat, PredictionRow, Token
 from hosting.timings import DEFAULT_TIMINGS
@@ -186,7 +186,7 @@ def test_files_are_fetched_by_one_front(store: Database) -> None:
     (one,) = [one for one in claimed if one]
     waiting = [store.write_now(predictions.unready, str(number)) for number in range(FRONTS)]
     assert [bool(found) for found in waiting].count(True) == 1
-    assert store.write_now(predictions.set_ready, one, {}) is not None
+    assert store.write_now(predictions.set_ready, one, {}, 0) is not None
 
 
 # What else is decided
@@ -198,7 +198,7 @@ def test_uploads_never_are_more_than_they_may(store: Database) -> None:
             store.write_now(
                 lambda session: uploads.add(session, upload(local(session), size=10), 35)
             )
-        except uploads.QuotaExceeded:
+        except quota.QuotaExceeded:
             return False
         return True
 

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from hosting.storage import predictions, tokens, uploads
 from hosting.storage.database import Database
+from hosting.storage.quota import QuotaExceeded
 from hosting.storage.tables import Token
-from hosting.storage.uploads import QuotaExceeded
 from tests.support.front import place, upload
 
 
@@ -66,8 +66,8 @@ def test_a_token_keeps_as_much_as_it_may_and_no_more(
     with pytest.raises(QuotaExceeded) as refused:
         uploads.add(session, upload(ann, size=4 * mib + 1), 10 * mib)
     assert str(refused.value) == (
-        "Your uploaded files have 6.0 MiB, this one has 4.0 MiB, and together they may have "
-        "10 MiB; delete some, or wait until they expire"
+        "Your uploads and the input files of your predictions have 6.0 MiB, what you send has "
+        "4.0 MiB, and together they may have 10 MiB; delete uploads, or wait until files expire"
     )
     uploads.add(session, upload(ann, size=4 * mib), 10 * mib)
     uploads.add(session, upload(bob, size=10 * mib), 10 * mib)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from hosting.api.body_limit import BodyLimit
 from hosting.api.problems import Problem
@@ -16,7 +16,12 @@ def test_what_the_framework_refuses_is_refused_in_our_words() -> None:
 
 
 @pytest.mark.parametrize(
-    "inside", [PlainTextResponse("inside"), Problem(413, "You keep too much").response()]
+    "inside",
+    [
+        PlainTextResponse("inside"),
+        Problem(413, "You keep too much").response(),
+        JSONResponse({"error": "You keep too much"}, 413),
+    ],
 )
 def test_any_other_answer_stays_as_it_is(inside: Response) -> None:
     answer = ask(BodyLimit(inside, 7))

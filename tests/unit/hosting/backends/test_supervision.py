@@ -54,6 +54,18 @@ def test_a_server_is_lost_when_it_says_so(now: list[float], status: State, expec
     assert is_lost(Health(), both) is expected
 
 
+def test_an_answer_that_never_is_whole_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dripping:
+        async def status(self) -> State:
+            await asyncio.sleep(60)
+            return State.READY
+
+    monkeypatch.setattr(supervision, "LONGEST_LOOK_SECONDS", 0.01)
+    health = Health()
+    health.status = State.READY
+    assert asyncio.run(health.look(cast(Cog, Dripping()))) is State.UNREACHABLE
+
+
 def test_a_server_whose_process_has_ended_is_lost(now: list[float]) -> None:
     both = Both()
     both.status_now = State.READY

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from hosting.backends import endpoints
+from hosting.backends.endpoints import Endpoint
+from hosting.states import State
+from tests.support.front import LONGEST, until
+from tools.fake_cog import CogServer
+
+
+class Watched(Endpoint):
+    """An endpoint that remembers every state that it has had."""
+
+    def __init__(self, url: str) -> None:
+        self.seen: list[State] = []
+        super().__init__(url, 1)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "status":
+            self.seen.append(value)
+
+
+class Frozen(CogServer):
+    """One that says that it is ready, and not what it is."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/openapi.json":
+            await asyncio.sleep(LONGEST)
+        await super().__call__(scope, receive, send)
+
+
+def states(cog: CogServer) -> set[State]:
+    """The states that an endpoint has when it is looked at for some times."""
+
+    async def main() -> set[State]:
+        endpoint = Watched(cog.url)
+        supervising = asyncio.create_task(endpoint.supervise(0.01))
+        await until(lambda: len(endpoint.seen) > 3 or supervising.done())
+        supervising.cancel()
+        await asyncio.gather(supervising, return_exceptions=True)
+        assert supervising.cancelled()
+        await endpoint.close()
+        return set(endpoint.seen)
+
+    with cog.served():
+        return asyncio.run(main())
+
+
+def test_one_that_is_ours_is_ready() -> None:
+    assert states(CogServer()) == {State.STARTING, State.READY}
+
+
+NO_OBJECT: dict[str, Any] = {"components": {"schemas": {"Input": {"properties": []}}}}
+
+
+@pytest.mark.parametrize("schema", [{}, [], "ok", {"components": None}, NO_OBJECT])
+def test_one_that_is_something_else_is_never_ready(
+    schema: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    cog = CogServer()
+    cog.schema = schema
+    assert states(cog) == {State.STARTING, State.UNREACHABLE}
+    assert caplog.messages == [f"{cog.url} can't be used"]
+
+
+def test_one_that_does_not_say_what_it_is_is_never_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "LONGEST_SCHEMA_SECONDS", 0.05)
+    assert states(Frozen()) == {State.STARTING, State.UNREACHABLE}
