@@ -1,13 +1,18 @@
-"""The schemas of the models that run here."""
+"""The schemas of the models that run here, and of the fields that several APIs have."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from hosting.api.problems import Problem
 from hosting.backends.endpoints import Endpoint
 from hosting.published_models import MODELS, Model
+
+Url = Annotated[str, Field(json_schema_extra={"format": "uri"})]
+"""A URL that a client gives; the queue checks it."""
 
 
 def running_schema(endpoints: Sequence[Endpoint], model: Model) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx2
 import uvicorn
+from fastapi import FastAPI
 from sqlalchemy.orm import Session
 
 from hosting import app
@@ -41,6 +42,7 @@ LONGEST = 60.0
 """Seconds after which what should happen has not."""
 QUICK = Timings(poll_seconds=0.02, disk_retry_seconds=0.2)
 """So that tests need not wait for what runs by the clock."""
+RESOLVE = socket.getaddrinfo
 server: PostgreSQL | None = None
 """Where the databases are, if not in files; see the fixture `everywhere`."""
 
@@ -64,6 +66,13 @@ def known(folder: Path, **settings: Any) -> Settings:
     """Settings whose DATA is a folder."""
     url = place(folder) if server else ""
     return Settings(data=folder, database_url=str(url), **settings)
+
+
+def unresolved(host: Any, *arguments: Any, **options: Any) -> Any:
+    """Stands in for `socket.getaddrinfo`: nobody is asked where a name leads."""
+    if host != "127.0.0.1":
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+    return RESOLVE(host, *arguments, **options)
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -193,6 +202,7 @@ def in_queue(
 class Front:
     """The whole front, behind a port."""
 
+    application: FastAPI
     services: Services
     database: Database
     url: str
@@ -205,7 +215,13 @@ class Front:
 
 
 @contextmanager
-def front(folder: Path, *cogs: CogServer, wait: bool = True, **settings: Any) -> Iterator[Front]:
+def front(
+    folder: Path,
+    *cogs: CogServer,
+    wait: bool = True,
+    timings: Timings = QUICK,
+    **settings: Any,
+) -> Iterator[Front]:
     """The front, serving.
 
     Args:
@@ -213,7 +229,7 @@ def front(folder: Path, *cogs: CogServer, wait: bool = True, **settings: Any) ->
     """
     told = known(folder, cog_urls=tuple(cog.url for cog in cogs), **settings)
     database = Database(told.database)
-    application = app.create(told, database, [], timings=QUICK)
+    application = app.create(told, database, [], timings=timings)
     services: Services = application.state.services
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(
@@ -230,7 +246,7 @@ def front(folder: Path, *cogs: CogServer, wait: bool = True, **settings: Any) ->
         try:
             with httpx2.Client(base_url=url, timeout=LONGEST, trust_env=False) as client:
                 wait_until(lambda: not wait or all(one.schema for one in services.endpoints))
-                yield Front(services, database, url, client)
+                yield Front(application, services, database, url, client)
         finally:
             server.should_exit = True
             thread.join()

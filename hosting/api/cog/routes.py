@@ -19,7 +19,7 @@ from hosting.api.auth import Admitted, Caller
 from hosting.api.cog import documents, stream
 from hosting.api.context import services_of
 from hosting.api.problems import Problem
-from hosting.api.schemas import running_schema
+from hosting.api.schemas import Url, running_schema
 from hosting.backends.endpoints import Endpoint
 from hosting.published_models import Model
 from hosting.queue.inputs import InvalidInputs
@@ -37,7 +37,7 @@ class CogPredictionRequest(BaseModel):
 
     id: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="to cancel it by")
     input: dict[str, Any] = Field(default_factory=dict, description="the model's inputs")
-    webhook: str | None = Field(None, description="a URL that is told of the prediction by POST")
+    webhook: Url | None = Field(None, description="a URL that is told of the prediction by POST")
     webhook_events_filter: list[str] | None = Field(
         None, description="what the webhook is told of; all unless given"
     )

@@ -40,6 +40,7 @@ _FIELDS = {
         "prompt": {"type": "string"},
         "webhook": {
             "type": "string",
+            "format": "uri",
             "description": "a URL that is told of the result; it is answered `queued` at once",
         },
     },

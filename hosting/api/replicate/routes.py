@@ -26,7 +26,7 @@ from hosting.api.replicate.documents import (
     PredictionDocument,
     VersionDocument,
 )
-from hosting.api.schemas import running_schema
+from hosting.api.schemas import Url, running_schema
 from hosting.api.view import view_of
 from hosting.prediction import Prediction
 from hosting.published_models import MODELS, Model
@@ -49,11 +49,11 @@ class PredictionRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     input: dict[str, Any] = Field(description="the model's inputs; files as URLs or data URLs")
-    webhook: str | None = Field(None, description="a URL that is told of the prediction by POST")
+    webhook: Url | None = Field(None, description="a URL that is told of the prediction by POST")
     webhook_events_filter: list[Literal["start", "output", "logs", "completed"]] | None = Field(
         None, description="what the webhook is told of; all unless given"
     )
-    webhook_completed: str | None = Field(
+    webhook_completed: Url | None = Field(
         None, deprecated=True, description="as `webhook`, at the end"
     )
     stream: bool | None = Field(None, description="not needed: every prediction can be streamed")

@@ -13,13 +13,12 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.schemas import BaseSchema
 
 from hosting.api.documentation import OPENAPI
-from tests.support.front import LONGEST, Front, front
+from tests.support.front import LONGEST, Front, front, unresolved
 from tests.support.properties import given, settings
 from tests.support.routes import ROUTES
 from tools.fake_cog import CogServer, data_url, pixels
 
 COG = "/openapi.json"
-RESOLVE = socket.getaddrinfo
 EXAMPLES = 20
 """Requests that are drawn for each operation; each is sent as it is, and once more to where there
 is something."""
@@ -30,16 +29,9 @@ MODEL = "stability-ai/stable-diffusion"
 def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     limits: dict[str, Any] = {"requests_per_minute": 10**8, "queue_limit": 10**6}
     with pytest.MonkeyPatch.context() as patched, CogServer().served() as cog:
-        patched.setattr(socket, "getaddrinfo", resolved)
+        patched.setattr(socket, "getaddrinfo", unresolved)
         with front(tmp_path_factory.mktemp("front"), cog, **limits) as one:
             yield one
-
-
-def resolved(host: Any, *arguments: Any, **options: Any) -> Any:
-    """Nobody is asked where a name leads."""
-    if host != "127.0.0.1":
-        raise socket.gaierror(socket.EAI_NONAME, "no such name")
-    return RESOLVE(host, *arguments, **options)
 
 
 @pytest.fixture(scope="module")
