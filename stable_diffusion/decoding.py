@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from stable_diffusion.request import InputError, quote
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread more takes memory of its own
 LARGEST_PIXELS = 64_000_000
 """Pixels that a picture may have; a larger one is refused before any of it is decoded."""
 LARGEST_FILE_BYTES = 256 * 2**20
@@ -45,10 +47,8 @@ _COLOUR_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 """A JPEG's marker that ends the data of a scan: neither a stuffed byte nor a restart."""
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
-_BRANDS = {
-    "HEIC": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
-    "AVIF": (b"avif", b"avis"),
-}
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""The brands of files that hold pictures encoded as HEVC."""
 _STARTS = {
     "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
     "JPEG 2000": (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
@@ -105,13 +105,14 @@ def decode(
         )
     data = source.read_bytes()
     try:
-        return _decoded(name, data, largest_side, claim, as_numbers)
+        with warnings.catch_warnings(action="ignore"):  # of odd metadata, which decides nothing
+            return _decoded(name, data, largest_side, claim, as_numbers)
     except (InputError, MemoryError):
         raise
     except Image.DecompressionBombError:
         raise InputError(f"{name}: the picture is too large; {_most()}") from None
     except UnidentifiedImageError:
-        taken = "give PNG, JPEG, WebP, GIF, BMP or TIFF"
+        taken = "give PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF"
         if kind := kind_of(data):
             raise InputError(f"{name}: the file is {kind}, which can't be read; {taken}") from None
         raise InputError(f"{name}: the file is not a picture that can be read; {taken}") from None
@@ -123,8 +124,8 @@ def decode(
 
 def kind_of(data: bytes) -> str | None:
     """Return what a file is that is known, but not read; None for any other."""
-    if data[4:8] == b"ftyp":
-        return next((kind for kind, brands in _BRANDS.items() if data[8:12] in brands), None)
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC:
+        return "HEIC"
     return next((kind for kind, starts in _STARTS.items() if data.startswith(starts)), None)
 
 

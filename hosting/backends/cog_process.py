@@ -18,6 +18,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -79,20 +80,29 @@ def start_attendant(host: str = "", port: int = 0) -> None:
     """Start the process that ends the session when this process has ended.
 
     It passes the socket's connections on, if it is told where to. A worker that is frozen could
-    not end by itself.
+    not end by itself. And without its attendant nobody could reach this process, so it ends then.
 
     It is no child of this process, so that the worker stays its only one.
     """
     server = os.getpid()
+    ours, theirs = os.pipe()  # theirs is open as long as the attendant lives
     child = os.fork()
     if child:
+        os.close(theirs)
         os.waitpid(child, 0)
+        threading.Thread(target=end_with, args=(ours,), daemon=True).start()
     else:
         if not os.fork():
             with suppress(ProcessLookupError):
                 asyncio.run(attend(server, host, port))
             os.killpg(server, signal.SIGKILL)
         os._exit(0)
+
+
+def end_with(attendant: int) -> None:
+    """End the session when the attendant has gone, which has the other end of a pipe."""
+    os.read(attendant, 1)
+    os.killpg(os.getpid(), signal.SIGKILL)
 
 
 async def attend(server: int, host: str, port: int) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from hosting import log, published_models
@@ -42,6 +43,8 @@ class Endpoint:
         """Whether the one that runs must have no other beside it."""
         self.is_warming: bool | None = None
         """Whether it makes itself faster still, by its last prediction; None before the first."""
+        self._closed = 0
+        """How many have it closed."""
         self._unusable = ""
         """Why it can't be used, as it was logged last."""
         self._paused_until = 0.0
@@ -81,7 +84,7 @@ class Endpoint:
     @property
     def has_free_slot(self) -> bool:
         """Whether it takes a prediction now."""
-        free = len(self.running) < self.slots and not self._is_isolated
+        free = len(self.running) < self.slots and not self._is_isolated and not self._closed
         free &= self.schema is not None  # else it has said that it is ready, but not what it is
         return free and self.status is State.READY and time.monotonic() >= self._paused_until
 
@@ -98,6 +101,15 @@ class Endpoint:
         """Take the slot back."""
         self.running.discard(prediction_id)
         self._is_isolated = False
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Send it nothing for the time of a block."""
+        self._closed += 1
+        try:
+            yield
+        finally:
+            self._closed -= 1
 
     def pause(self, seconds: float) -> None:
         """Send it nothing for a while."""

@@ -12,6 +12,7 @@ const FORMATS = {
   WebP: "image/webp",
   GIF: "image/gif",
   BMP: "image/bmp",
+  AVIF: "image/avif",
   TIFF: "image/tiff",
 };
 /** Pixels of the shorter side beyond which a picture is scaled down: no result is larger. */
@@ -130,5 +131,6 @@ function formatOf(head) {
   if (start.startsWith("RIFF") && start.endsWith("WEBP")) return "WebP";
   if (start.startsWith("GIF8")) return "GIF";
   if (start.startsWith("BM")) return "BMP";
+  if (/^....ftypavi[fs]/s.test(start)) return "AVIF";
   return /^(II\*\0|MM\0\*)/.test(start) ? "TIFF" : null;
 }

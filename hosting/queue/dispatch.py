@@ -12,7 +12,7 @@ from typing import Any
 
 from hosting import log
 from hosting.backends.endpoints import Endpoint
-from hosting.prediction import Prediction
+from hosting.prediction import Crashed, Prediction
 from hosting.queue import sweep
 from hosting.queue.changes import Changes, within
 from hosting.queue.downloads import Downloads
@@ -214,7 +214,9 @@ class Dispatcher:
             # Before it is written: from then on, another endpoint may have the prediction.
             run.endpoint.vacate(prediction_id)
             del self._runs[prediction_id]
-        written = await self._store.predictions.settle(run.prediction, outcome)
+        # What a dead worker had run goes before what came later, so that has to be written first.
+        with run.endpoint.closed() if isinstance(outcome, Crashed) else contextlib.nullcontext():
+            written = await self._store.predictions.settle(run.prediction, outcome)
         if written:  # else it was no longer ours
             self.metrics.ran(run.prediction, written, run.endpoint)
         self.wake(prediction_id)

@@ -162,6 +162,6 @@ async def picture(settings: Settings, url: str, token_id: str) -> bytes:
         allowed=settings.networks,
         owner=token_id,
     )
-    if mime.picture_type(data) is None:
-        raise fetch.FetchError(f"{url[:100]} is not a picture; {mime.TAKEN}")
+    if fault := mime.fault_of(data):
+        raise fetch.FetchError(f"{url[:100]} {fault}")
     return data

@@ -165,8 +165,8 @@ class Intake:
         most = self._settings.image_megabytes
         if len(data) > most * 2**20:
             raise fetch.FetchError(f"The file has more than {most} MiB")
-        if mime.picture_type(data) is None:
-            raise fetch.FetchError(f"The file is not a picture; {mime.TAKEN}")
+        if fault := mime.fault_of(data):
+            raise fetch.FetchError(f"The file {fault}")
         return data
 
     async def _own_file(self, new: NewPrediction, url: str) -> str | None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-TAKEN = "give PNG, JPEG, WebP, GIF, BMP or TIFF"
+TAKEN = "give PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF"
+HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+"""The brands of the files that iPhones make."""
 
 
 def picture_type(data: bytes) -> str | None:
     """Return the MIME type by a file's first bytes; None when it is none of the formats taken."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
+    if _brands(data) & {b"avif", b"avis"}:
+        return "image/avif"
     for start, mime_type in (
         (b"\x89PNG\r\n\x1a\n", "image/png"),
         (b"\xff\xd8\xff", "image/jpeg"),
@@ -23,3 +27,19 @@ def picture_type(data: bytes) -> str | None:
         if data.startswith(start):
             return mime_type
     return None
+
+
+def fault_of(data: bytes) -> str | None:
+    """Return what is wrong with a file that is none of the pictures taken; None of one that is."""
+    if picture_type(data):
+        return None
+    is_heic = bool(_brands(data) & HEIC)
+    return f"{'is HEIC, which can not be read' if is_heic else 'is not a picture'}; {TAKEN}"
+
+
+def _brands(data: bytes) -> set[bytes]:
+    """Return the brands by which a file of ISO's media format names what is in it."""
+    if data[4:8] != b"ftyp":
+        return set()
+    end = min(int.from_bytes(data[:4], "big"), 256)
+    return {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}

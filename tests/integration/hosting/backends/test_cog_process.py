@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
+import psutil
+import pytest
 
 from cog_schema.schema import ROOT
 from hosting.backends.cog_process import SOCKET
@@ -103,3 +105,21 @@ def test_where_the_machine_grants_no_network_it_serves_and_warns(tmp_path: Path)
 def test_a_request_that_comes_before_it_listens_is_told_so(tmp_path: Path) -> None:
     with running(tmp_path, SILENT="1"):
         assert status(tmp_path) == 503
+
+
+@pytest.mark.parametrize("victim", ["server", "attendant"])
+def test_the_server_and_its_attendant_end_together(tmp_path: Path, victim: str) -> None:
+    with running(tmp_path) as (process, _):
+        assert soon(tmp_path, 200)
+        family = [one for one in psutil.process_iter() if is_in_session(one, process.pid)]
+        (attendant,) = [one for one in family if one.pid != process.pid]
+        (attendant if victim == "attendant" else process).kill()
+        assert process.wait(30) != 0
+        assert psutil.wait_procs([attendant], timeout=30)[1] == []
+
+
+def is_in_session(process: psutil.Process, session: int) -> bool:
+    try:
+        return os.getsid(process.pid) == session
+    except ProcessLookupError:
+        return False

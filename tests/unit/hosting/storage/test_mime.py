@@ -18,6 +18,7 @@ from hosting.storage import mime
         (b"MM\x00*", "image/tiff"),
         (b"II+\x00", "image/tiff"),
         (b"MM\x00+", "image/tiff"),
+        (b"\x00\x00\x00\x1cftypavif", "image/avif"),
     ],
 )
 def test_a_picture_is_known_by_its_first_bytes(start: bytes, mime_type: str) -> None:
@@ -35,8 +36,18 @@ def test_a_picture_is_known_by_its_first_bytes(start: bytes, mime_type: str) -> 
         b"%PDF-1.7",
         b"RIFF\x24\x01\x00\x00WAVE",
         b"\x00\x00\x01\x00",
-        b"\x00\x00\x00\x1cftypavif",
+        b"\x00\x00\x00\x18ftypheic",
+        b"\x00\x00\x00\x18ftypisom\x00\x00\x00\x00mp42",
+        b"\xff\xff\xff\xffftyp",
     ],
 )
 def test_what_is_no_picture_that_is_taken(data: bytes) -> None:
     assert mime.picture_type(data) is None
+
+
+def test_a_picture_of_an_iphone_is_named() -> None:
+    for start in (b"\0\0\0\x18ftypheic", b"\0\0\0\x1cftypmif1\0\0\0\0mif1heic"):
+        assert "is HEIC, which can not be read; give PNG" in (mime.fault_of(start) or "")
+    assert "is not a picture; give PNG" in (mime.fault_of(b"hello") or "")
+    assert mime.picture_type(b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif") == "image/avif"
+    assert mime.fault_of(b"\xff\xd8\xff") is None
