@@ -189,8 +189,8 @@ def _jpegs() -> Iterator[tuple[str, bytes]]:
         yield f"a frame of kind {marker:#x}", plain.replace(b"\xff\xc0", bytes([0xFF, marker]), 1)
     for marker in (0xC4, 0xDB, 0xDA, 0xC0):
         at_marker = plain.index(bytes([0xFF, marker]))
-        size = 2 + int.from_bytes(plain[at_marker + 2 : at_marker + 4], "big")
-        yield f"no segment {marker:#x}", plain[:at_marker] + plain[at_marker + size :]
+        length = 2 + int.from_bytes(plain[at_marker + 2 : at_marker + 4], "big")
+        yield f"no segment {marker:#x}", plain[:at_marker] + plain[at_marker + length :]
         yield (
             f"an empty segment {marker:#x}",
             plain[: at_marker + 2] + b"\0\2" + plain[at_marker + 4 :],
