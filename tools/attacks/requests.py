@@ -209,8 +209,8 @@ class _Requests:
         files = [name for name, schema in inputs.items() if schema.get("format") == "uri"]
         around = [name for name, schema in schemas.items() if schema.get("format") == "uri"]
         for url in values.urls() if files or around else ():
-            changed = given(dict.fromkeys(files, url)) if files else {}
-            yield self._with("addresses", {**changed, **dict.fromkeys(around, url)})
+            inside = given(dict.fromkeys(files, url)) if files else {}
+            yield self._with("addresses", {**inside, **dict.fromkeys(around, url)})
 
     def _with(self, kind: str, changed: Mapping[str, str]) -> Attack:
         body = documents.document({**self._fields, **changed})
