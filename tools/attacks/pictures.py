@@ -188,17 +188,11 @@ def _jpegs() -> Iterator[tuple[str, bytes]]:
     for marker in (0xC1, 0xC2, 0xC3, 0xC5, 0xC9, 0xCB, 0xDE):
         yield f"a frame of kind {marker:#x}", plain.replace(b"\xff\xc0", bytes([0xFF, marker]), 1)
     for marker in (0xC4, 0xDB, 0xDA, 0xC0):
-        at_marker = plain.index(bytes([0xFF, marker]))
-        length = 2 + int.from_bytes(plain[at_marker + 2 : at_marker + 4], "big")
-        yield f"no segment {marker:#x}", plain[:at_marker] + plain[at_marker + length :]
-        yield (
-            f"an empty segment {marker:#x}",
-            plain[: at_marker + 2] + b"\0\2" + plain[at_marker + 4 :],
-        )
-        yield (
-            f"a segment {marker:#x} of no length",
-            plain[: at_marker + 2] + b"\0\0" + plain[at_marker + 4 :],
-        )
+        before, sign, rest = plain.partition(bytes([0xFF, marker]))
+        behind = rest[int.from_bytes(rest[:2], "big") :]
+        yield f"no segment {marker:#x}", before + behind
+        yield f"an empty segment {marker:#x}", before + sign + b"\0\2" + rest[2:]
+        yield f"a segment {marker:#x} of no length", before + sign + b"\0\0" + rest[2:]
     start = plain[:2]
     comment = b"\xff\xfe" + struct.pack(">H", 4) + b"ab"
     yield "a hundred thousand comments", start + comment * 100_000 + plain[2:]
