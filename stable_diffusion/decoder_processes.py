@@ -179,13 +179,13 @@ class _Reader:
         process = self._context.Process(
             target=_decode, args=(theirs, self._limits, name, source, largest_side), daemon=True
         )
+        process.start()
+        theirs.close()
         with self._lock:
+            self._process = process
+        try:
             if self._is_closed:
                 raise asyncio.CancelledError
-            process.start()
-            self._process = process
-        theirs.close()
-        try:
             answer = self._answer(ours)
             if isinstance(answer, int):
                 with self._budget.claim(answer, lambda: self._is_closed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
@@ -12,6 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hosting.api.problems import Problem
 
+MULTIPART, URLENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
+LARGEST_URLENCODED_BYTES = 4 * 2**20
+"""Bytes of a form whose bytes may each be an escape, which takes fifty bytes of memory."""
+TOO_LARGE_URLENCODED = "A form with files, or of more than 4 MiB, has to be multipart/form-data"
 MOST_JSON_VALUES = 500_000
 """Values that a JSON body may have, counted by their separators: each takes some hundred bytes of
 memory, and all are parsed while nobody else is served."""
@@ -39,13 +44,18 @@ class BodyLimit:
         is_replaced = False
         values = 0
         kind = Headers(scope=scope).get("content-type", "") if scope["type"] == "http" else ""
-        is_form = kind.lower().startswith("multipart/")
+        kind = kind.partition(";")[0].strip().lower()
+        most_bytes = LARGEST_URLENCODED_BYTES if kind == URLENCODED else math.inf
+        size = 0
 
         async def receive_counted() -> Message:
-            nonlocal values
+            nonlocal size, values
             message = await receive()
-            if message["type"] == "http.request" and not is_form:
+            if message["type"] == "http.request" and kind != MULTIPART:
                 body: bytes = message.get("body", b"")
+                size += len(body)
+                if size > most_bytes:
+                    raise HTTPException(413, TOO_LARGE_URLENCODED)
                 values += sum(map(body.count, (b",", b"[", b"{")))
                 if values > MOST_JSON_VALUES:
                     raise HTTPException(413, f"The body has more than {MOST_JSON_VALUES} values")

@@ -24,7 +24,9 @@ SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", re.ASCII | re.IGNORECA
 RATIO = re.compile(r"\s*(\d{1,5}(?:\.\d{1,5})?)\s*:\s*(\d{1,5}(?:\.\d{1,5})?)\s*", re.ASCII)
 ASPECT_RATIO_SIDE_PIXELS = 768
 """Side in pixels of the square whose area an `aspect_ratio` aims at: the native one of SD 2.1."""
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+LONGEST_NUMBER_CHARACTERS = 400
+"""Characters of a number, or of a size, that comes as a text: of 1.8e308, written out, and more."""
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 FILE_SCHEMES = ("http://", "https://", "data:")
 MOST_LEVELS = 20
@@ -200,7 +202,8 @@ def _size(
     """Width and height that a size or an aspect ratio stands for."""
     is_ratio = as_given == "aspect_ratio"
     pattern, example = (RATIO, "16:9") if is_ratio else (SIZE, "512x768")
-    match = pattern.fullmatch(value) if isinstance(value, str) else None
+    text = value if isinstance(value, str) and len(value) <= LONGEST_NUMBER_CHARACTERS else ""
+    match = pattern.fullmatch(text)
     if not match or not all(float(side) > 0 for side in match.groups()):
         raise _refused("format", value, f"give width and height, such as {example}")
     if not is_ratio:
@@ -254,10 +257,9 @@ def _text(value: object) -> str | None:
 def _number(value: object) -> int | float | None:
     if isinstance(value, str):
         text = value.strip()
-        if not NUMBER.fullmatch(text):
+        if len(text) > LONGEST_NUMBER_CHARACTERS or not NUMBER.fullmatch(text):
             return None
-        # As a float, so many digits are infinite; as an integer, they would cost too much.
-        is_whole = text.lstrip("+-").isdecimal() and len(text) < 400
+        is_whole = text.lstrip("+-").isdecimal()
         value = int(text) if is_whole else float(text)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

@@ -129,3 +129,21 @@ def test_json_of_too_many_values_is_refused_before_it_is_parsed(one: Front, path
 def test_a_prompt_of_nothing_but_commas_is_no_attack(one: Front) -> None:
     body = {"input": {"prompt": "," * 100_000, "negative_prompt": "[{" * 50_000}}
     assert one.client.post(f"/v1/models/{MODEL}/predictions", json=body).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status"),
+    [
+        ("multipart/x", b'{"prompt": "x", "more": [' + b"[]," * 600_000 + b"0]}", 413),
+        ("application/x-www-form-urlencoded", b"prompt=" + b"%41" * 1_500_000, 413),
+        ("application/json", b'{"prompt": "x", "image": "data:,' + b"%41" * 1_100_000 + b'"}', 422),
+    ],
+    ids=["JSON that says it is a form", "a form of escapes", "a data URL of escapes"],
+)
+def test_a_body_that_costs_far_more_than_its_size_is_refused(
+    one: Front, kind: str, body: bytes, status: int
+) -> None:
+    path = "/v1/inference/stabilityai/stable-diffusion-2-1"
+    answer = one.client.post(path, content=body, headers={"content-type": kind})
+    assert answer.status_code == status
+    assert "detail" in answer.json()

@@ -376,3 +376,10 @@ def test_any_json_is_read_for_good_or_refused_with_sentences_that_can_be_sent(
     else:
         assert inputs.read(values, SCHEMAS[task], defaults) == values
         json.dumps(values, allow_nan=False).encode()
+
+
+@pytest.mark.parametrize("name", ["seed", "guidance_scale", "size", "aspect_ratio"])
+@pytest.mark.parametrize("text", ["1" * 10**6 + "x", "1" * 10**6, " " * 10**6 + "x"])
+def test_a_million_characters_for_a_number_cost_nothing(name: str, text: str) -> None:
+    with pytest.raises(InvalidInputs):  # after hours, if each digit is tried as the last
+        inputs.read({"prompt": "a fox", name: text}, SCHEMAS["img2img"])
