@@ -49,8 +49,8 @@ def _print(kind: str, answers: list[Answer]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/attack",
-        description="Sends some 13,000 hostile requests to every operation of a front, and says by "
-        "kind how they were answered. About 800 are predictions that are drawn.",
+        description="Sends some 12,000 hostile requests to every operation of a front, and says by "
+        "kind how they were answered. Some 500 are predictions that are drawn.",
     )
     parser.add_argument(
         "url", nargs="?", help="of a front that you may attack; without, one is started for it"

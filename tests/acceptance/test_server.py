@@ -249,6 +249,7 @@ def test_what_only_we_can_tell_fails_in_plain_words(
         "WebP: a canvas of 16384 × 16384 pixels",
         "GIF: a screen of 65,535 × 65,535 pixels",
         "TIFF: 2³² strips",
+        "BMP: runs that cover 64 megapixels",
     ],
 )
 def test_a_hostile_picture_fails_in_plain_words(unharmed: Server, name: str) -> None:

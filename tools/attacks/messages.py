@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+BODY = b'{"input": {}}'
 
-def hostile(target: bytes, head: bytes, kind: bytes, body: bytes) -> Iterator[bytes]:
+
+def hostile(target: bytes, head: bytes) -> Iterator[bytes]:
     """Yield messages around a POST.
 
     Args:
         target: of the request.
         head: the headers that it needs, each with its line's end, Host not among them.
-        kind, body: its body, and the type of that.
     """
     host = b"Host: localhost\r\n"
-    typed = host + head + b"Content-Type: " + kind + b"\r\n"
+    typed = host + head + b"Content-Type: application/json\r\n"
     post = b"POST " + target + b" HTTP/1.1\r\n"
-    size = len(body)
+    size = len(BODY)
     for length in (
         *(b"", b"-1", b"+1", b"0", b"1.5", b"0x10", b"1e9", b"\xb2", b"9" * 400, b"1, 1", b"1, 2"),
         *(str(size + 1).encode(), str(size // 2).encode(), b" " + str(size).encode() + b" "),
         *(str(size).encode() + b"\r\nContent-Length: 1", b"99999999999", b"0\r\n\tfolded"),
     ):
-        yield post + typed + b"Content-Length: " + length + b"\r\n\r\n" + body
-    chunked = b"%x\r\n" % size + body + b"\r\n0\r\n\r\n"
+        yield post + typed + b"Content-Length: " + length + b"\r\n\r\n" + BODY
+    chunked = b"%x\r\n" % size + BODY + b"\r\n0\r\n\r\n"
     for chunks in (
         *(
             b"",
@@ -47,7 +48,7 @@ def hostile(target: bytes, head: bytes, kind: bytes, body: bytes) -> Iterator[by
         ),
     ):
         yield post + typed + b"Transfer-Encoding: " + encoding + b"\r\n\r\n" + chunked
-    sized = b"Content-Length: %d\r\n\r\n" % size + body
+    sized = b"Content-Length: %d\r\n\r\n" % size + BODY
     for line in (
         *(b"POST", b"POST ", b"POST  HTTP/1.1", b"POST " + target),
         b" POST " + target + b" HTTP/1.1",
@@ -73,5 +74,5 @@ def hostile(target: bytes, head: bytes, kind: bytes, body: bytes) -> Iterator[by
     yield post + head + sized
     yield (post + typed + sized)[:-1]
     yield post + typed[:-1]
-    yield post + typed + b"\r\n" + body
+    yield post + typed + b"\r\n" + BODY
     yield (post + typed + sized) * 2

@@ -139,12 +139,7 @@ class _Requests:
     def __init__(self, target: Target, operation: Operation) -> None:
         self._target = target
         self._operation = operation
-        places = {name: value.encode() for name, value in target.places.items()}
-        self._path = re.sub(
-            rb"\{(\w+)(:path)?\}",
-            lambda found: places.get(found[1].decode(), b"none"),
-            operation.path.encode(),
-        )
+        self._path = self._filled(operation.path)
         self._fields = _sane(operation)
 
     def all(self) -> Iterator[Attack]:
@@ -158,10 +153,8 @@ class _Requests:
             yield from self._of_json(self._operation.json)
         if self._operation.json is not None or self._operation.form is not None:
             yield from self._of_forms()
-            head = _lines({b"Authorization": b"Bearer " + self._target.token.encode()})
-            for message in messages.hostile(
-                self._path, head, b"application/json", b'{"input": {}}'
-            ):
+            token = _lines({b"Authorization": b"Bearer " + self._target.token.encode()})
+            for message in messages.hostile(self._path, token):
                 yield Attack("HTTP", f"POST {self._operation.path}", message)
 
     def _of_parameters(self) -> Iterator[Attack]:
