@@ -12,6 +12,8 @@ from stable_diffusion.json_files import FileError
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 DEMO, CHECKER = "demo", "safety-checker"
+FILE_TYPES = {"size": int | None, "sha256": str | None}
+"""The types of what is on record of a file."""
 MOST_PIXELS = 2**13
 """The largest side of the square that a model can have been trained on."""
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
@@ -147,9 +149,6 @@ def _records(path: Path, required: dict[str, type]) -> dict[str, dict[str, Any]]
                     f"{path} is broken at {file!r} of {name!r}: restore it from where you have it"
                 )
     return records
-
-
-FILE_TYPES = {"size": int | None, "sha256": str | None}
 
 
 def _has_types(entry: dict[str, Any], types: Mapping[str, Any]) -> bool:

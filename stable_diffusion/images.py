@@ -33,48 +33,29 @@ def read_picture(
     largest_side: int | None = None,
     claim: Callable[[int], None] | None = None,
 ) -> tuple[Image.Image, list[str]]:
-    """Read the input `image` or `mask` from an uploaded file.
+    """Read the input `image` or `mask` from an uploaded file, upright.
+
+    An image is RGB in sRGB, its transparency laid on white. A mask is greyscale, its transparency
+    laid on black.
 
     Args, Raises: as those of `decode`.
 
     Returns:
-        The picture as the model takes it, and sentences for the client on how it was read.
+        The picture, and a sentence for the client where a mask's file has more than greys.
     """
-    if name == "mask":
-        return read_mask(source, largest_side, claim)
-    return read_image(source, largest_side, claim), []
-
-
-def read_image(
-    source: object,
-    largest_side: int | None = None,
-    claim: Callable[[int], None] | None = None,
-) -> Image.Image:
-    """Read a picture from an uploaded file: upright, RGB in sRGB, transparency laid on white.
-
-    Args, Raises: as those of `decode`.
-    """
-    picture, _ = decode("image", source, largest_side, claim)
-    return _flattened(picture, "white").convert("RGB")
-
-
-def read_mask(
-    source: object,
-    largest_side: int | None = None,
-    claim: Callable[[int], None] | None = None,
-) -> tuple[Image.Image, list[str]]:
-    """Read a mask from an uploaded file: upright, greyscale, transparency laid on black.
-
-    Args, Raises: as those of `decode`.
-
-    Returns:
-        The mask, and a sentence where the file has more than greys.
-    """
-    picture, mode = decode("mask", source, largest_side, claim, as_numbers=True)
+    is_mask = name == "mask"
+    picture, mode = decode(name, source, largest_side, claim, as_numbers=is_mask)
+    if not is_mask:
+        return _flattened(picture, "white").convert("RGB"), []
     notes = []
     if _has_more_than_greys(picture):
         notes.append(f"mask: its mode {mode} was read as greyscale, its transparent parts as black")
     return _flattened(picture, "black").convert("L"), notes
+
+
+def read_image(source: object) -> Image.Image:
+    """Read a picture as `read_picture` reads an image."""
+    return read_picture("image", source)[0]
 
 
 def _has_more_than_greys(picture: Image.Image) -> bool:

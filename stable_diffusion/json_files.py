@@ -67,9 +67,7 @@ def read_configuration(path: Path) -> dict[str, Any]:
             f"{path} has a number, or a list of numbers, beyond {LARGEST_NUMBER}, which no model "
             "of Stable Diffusion needs: download it again"
         )
-    if path.parent.name in ("unet", "vae", "text_encoder") and (
-        key := _negative_key(configuration)
-    ):
+    if path.parent.name in COUNTED and (key := _negative_key(configuration)):
         raise FileError(f"{path} has a negative {key}: download it again")
     return configuration
 

@@ -114,29 +114,7 @@ def read_table(path: Path) -> Table:
     Raises:
         FileError: when it is neither, is not whole, or asks to run something.
     """
-    json_files.require_regular(path)
-    try:
-        with _Sparing(io.FileIO(path)) as file:
-            size = file.seek(0, io.SEEK_END)
-            file.seek(0)
-            beginning = file.read(512)
-            file.seek(0)
-            if beginning.startswith((b"PK\3\4", b"PK\5\6")):
-                return _read_zip(path, file, size)
-            if beginning[8:9] == b"{":
-                return _read_safetensors(file, size)[0]
-            if beginning.startswith(b"\x80"):
-                return _read_old(file, size)
-    except ForeignError as error:
-        raise FileError(
-            f"{path} asks to run {error.name[:200]}, which weights don't need and which may do "
-            "harm; it was not run. Get the model as .safetensors, or from its makers"
-        ) from error
-    except FileError:
-        raise
-    except (OSError, ValueError, zipfile.BadZipFile, struct.error, NotImplementedError) as error:
-        raise unreadable(path, json_files.error_text(error)) from error
-    raise _other(path, beginning)
+    return _read(path)[0]
 
 
 def require_safetensors(path: Path) -> Table:
@@ -145,19 +123,14 @@ def require_safetensors(path: Path) -> Table:
     Raises:
         FileError: when it is not; the message says what it is.
     """
-    table = read_table(path)
-    with _Sparing(io.FileIO(path)) as file:
-        size = file.seek(0, io.SEEK_END)
-        file.seek(0)
-        if file.read(9)[8:] != b"{":
-            raise FileError(
-                f"{path} is a file of torch, in spite of its name: get the model as .safetensors"
-            )
-        file.seek(0)
-        end = _read_safetensors(file, size)[1]
-    if end < size:
+    table, end = _read(path)
+    if end is None:
         raise FileError(
-            f"{path} has {size - end} bytes behind its tensors: download it again, or cut them "
+            f"{path} is a file of torch, in spite of its name: get the model as .safetensors"
+        )
+    if behind := path.stat().st_size - end:
+        raise FileError(
+            f"{path} has {behind} bytes behind its tensors: download it again, or cut them "
             f"off with `truncate -s {end}`"
         )
     return table
@@ -183,6 +156,33 @@ def load(path: Path, table: Mapping[str, StoredTensor]) -> dict[str, torch.Tenso
 def unreadable(path: Path, reason: str) -> FileError:
     """Return the error of a file that is broken."""
     return FileError(f"{path} can't be read ({reason}): download it again")
+
+
+def _read(path: Path) -> tuple[Table, int | None]:
+    """Return a file's table, and where the tensors of one in safetensors' format end."""
+    json_files.require_regular(path)
+    try:
+        with _Sparing(io.FileIO(path)) as file:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            beginning = file.read(512)
+            file.seek(0)
+            if beginning.startswith((b"PK\3\4", b"PK\5\6")):
+                return _read_zip(path, file, size), None
+            if beginning[8:9] == b"{":
+                return _read_safetensors(file, size)
+            if beginning.startswith(b"\x80"):
+                return _read_old(file, size), None
+    except ForeignError as error:
+        raise FileError(
+            f"{path} asks to run {error.name[:200]}, which weights don't need and which may do "
+            "harm; it was not run. Get the model as .safetensors, or from its makers"
+        ) from error
+    except FileError:
+        raise
+    except (OSError, ValueError, zipfile.BadZipFile, struct.error, NotImplementedError) as error:
+        raise unreadable(path, json_files.error_text(error)) from error
+    raise _other(path, beginning)
 
 
 def _other(path: Path, beginning: bytes) -> FileError:

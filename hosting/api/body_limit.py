@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hosting.api.forms import MULTIPART, URLENCODED
 from hosting.api.problems import Problem
 
-MULTIPART, URLENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
 LARGEST_URLENCODED_BYTES = 4 * 2**20
 """Bytes of a form whose bytes may each be an escape, which takes fifty bytes of memory."""
 TOO_LARGE_URLENCODED = "A form with files, or of more than 4 MiB, has to be multipart/form-data"

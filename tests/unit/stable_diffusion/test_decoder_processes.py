@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from stable_diffusion import images
 from stable_diffusion.decoder_processes import Budget, DecoderProcesses, Limits
 from stable_diffusion.request import InputError
 from tests.support.pictures import picture_of, same
+from tests.support.server import until
 
 LIMITS = Limits()
 
@@ -58,12 +58,8 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def until(is_so: Callable[[], Any]) -> Any:
-    for _ in range(1000):
-        if found := is_so():
-            return found
-        time.sleep(0.01)
-    raise AssertionError("it did not come")
+def decoding(processes: int) -> Callable[[], bool]:
+    return lambda: len(multiprocessing.active_children()) == processes
 
 
 def test_a_picture_and_a_mask_are_read_as_in_this_process(picture: Path) -> None:
@@ -71,7 +67,7 @@ def test_a_picture_and_a_mask_are_read_as_in_this_process(picture: Path) -> None
     assert same(apart, images.read_image(picture))
     assert notes == []
     mask, notes = read(picture, "mask")
-    assert (mask.mode, notes) == ("L", images.read_mask(picture)[1])
+    assert (mask.mode, notes) == ("L", images.read_picture("mask", picture)[1])
     assert notes
 
 
@@ -102,7 +98,7 @@ def test_an_ordinary_picture_does_not_wait_for_slow_ones(slow: Path, picture: Pa
     async def main() -> None:
         decoders = DecoderProcesses(8)
         held_up = [asyncio.create_task(decoders.run(reading(slow))) for _ in range(4)]
-        await asyncio.to_thread(until, lambda: len(multiprocessing.active_children()) == 4)
+        await asyncio.to_thread(until, decoding(4))
         assert (await decoders.run(reading(picture)))[0].size == (128, 128)
         assert not any(task.done() for task in held_up)
         for task in held_up:
@@ -115,11 +111,11 @@ def test_an_ordinary_picture_does_not_wait_for_slow_ones(slow: Path, picture: Pa
 def test_a_cancel_ends_a_picture_at_once(slow: Path) -> None:
     async def main() -> None:
         task = asyncio.create_task(DecoderProcesses(8).run(reading(slow)))
-        await asyncio.to_thread(until, multiprocessing.active_children)
+        await asyncio.to_thread(until, decoding(1))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.to_thread(until, lambda: not multiprocessing.active_children())
+        await asyncio.to_thread(until, decoding(0))
 
     asyncio.run(main())
 
@@ -133,8 +129,10 @@ def test_only_a_decoder_that_trips_is_the_pictures_fault(
 ) -> None:
     async def main() -> None:
         task = asyncio.create_task(DecoderProcesses(8).run(reading(slow)))
-        (process,) = await asyncio.to_thread(until, multiprocessing.active_children)
-        os.kill(await asyncio.to_thread(until, lambda: process.pid), number)
+        await asyncio.to_thread(until, decoding(1))
+        (process,) = multiprocessing.active_children()
+        assert process.pid is not None
+        os.kill(process.pid, number)
         with pytest.raises(fault):
             await task
 

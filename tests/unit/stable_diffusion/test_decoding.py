@@ -145,7 +145,7 @@ def test_a_masks_values_are_numbers_and_no_colours(tmp_path: Path) -> None:
     mask = Image.new("L", (4, 4), 55)
     for options in ({}, {"icc_profile": profiles.grey(1.0)}):
         (tmp_path / "mask").write_bytes(saved(mask, "PNG", **options))
-        assert images.read_mask(tmp_path / "mask")[0].getpixel((0, 0)) == 55
+        assert images.read_picture("mask", tmp_path / "mask")[0].getpixel((0, 0)) == 55
 
 
 @pytest.mark.parametrize("file_format", ["png", "webp", "jpg"])
@@ -222,7 +222,7 @@ def test_a_transparent_grey_is_white_at_any_depth(tmp_path: Path, depth: int) ->
     opaque = read(tmp_path, png(2, 1, depth, 0, row))
     assert abs(int(pixel(opaque)[0]) - 255 * value / most) <= 1
     (tmp_path / "mask").write_bytes(data)
-    mask, _ = images.read_mask(tmp_path / "mask")
+    mask, _ = images.read_picture("mask", tmp_path / "mask")
     assert (mask.getpixel((0, 0)), mask.getpixel((1, 0))) == (0, 255)
 
 

@@ -85,7 +85,7 @@ def test_transparency_is_laid_on_white_in_an_image_and_on_black_in_a_mask(tmp_pa
     for picture in (layer, layer.convert("LA"), layer.quantize(4)):
         path = saved(tmp_path, picture, "PNG")
         assert images.read_image(path).getpixel((2, 2)) == (255, 255, 255)
-        mask, _ = images.read_mask(path)
+        mask, _ = images.read_picture("mask", path)
         assert (mask.mode, mask.getpixel((2, 2)), mask.getpixel((0, 0))) == ("L", 0, 255)
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from cog_schema.schema import ROOT
 from hosting.backends.cog_process import SOCKET
+from tests.support.server import until
 from tools.benchmark.server import free_port
 
 ADDRESS = "127.45.67.89"
@@ -60,10 +60,7 @@ def running(folder: Path, **environment: str) -> Iterator[tuple[subprocess.Popen
 
 def status(folder: Path, path: str = "/") -> int:
     """Ask through the socket, once it is there; return the status."""
-    for _ in range(400):
-        if (folder / SOCKET).is_socket():
-            break
-        time.sleep(0.05)
+    until((folder / SOCKET).is_socket)
     near = os.path.relpath(folder / SOCKET)
     with httpx2.Client(transport=httpx2.HTTPTransport(uds=near), timeout=30) as client:
         return client.get(f"http://cog{path}").status_code
@@ -77,17 +74,9 @@ def is_open(port: int) -> bool:
             return False
 
 
-def soon(folder: Path, expected: int) -> bool:
-    for _ in range(400):
-        if status(folder) == expected:
-            return True
-        time.sleep(0.05)
-    return False
-
-
 def test_it_is_reached_through_its_socket_alone(tmp_path: Path) -> None:
     with running(tmp_path) as (_, port):
-        assert soon(tmp_path, 200)
+        until(lambda: status(tmp_path) == 200)
         assert status(tmp_path, "/missing") == 404
         assert not is_open(port)
 
@@ -98,7 +87,7 @@ def test_where_the_machine_grants_no_network_it_serves_and_warns(tmp_path: Path)
         warning = json.loads(process.stdout.readline())
         assert warning["level"] == "WARNING"
         assert "every local account" in warning["fields"]["message"]
-        assert soon(tmp_path, 200)
+        until(lambda: status(tmp_path) == 200)
         assert is_open(port)
 
 
@@ -110,7 +99,7 @@ def test_a_request_that_comes_before_it_listens_is_told_so(tmp_path: Path) -> No
 @pytest.mark.parametrize("victim", ["server", "attendant"])
 def test_the_server_and_its_attendant_end_together(tmp_path: Path, victim: str) -> None:
     with running(tmp_path) as (process, _):
-        assert soon(tmp_path, 200)
+        until(lambda: status(tmp_path) == 200)
         family = [one for one in psutil.process_iter() if is_in_session(one, process.pid)]
         (attendant,) = [one for one in family if one.pid != process.pid]
         (attendant if victim == "attendant" else process).kill()

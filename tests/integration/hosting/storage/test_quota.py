@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 from hosting.states import FINISHED
-from hosting.storage import predictions, tokens, uploads
-from hosting.storage.database import Database
+from hosting.storage import predictions, uploads
 from hosting.storage.quota import QuotaExceeded
 from hosting.storage.tables import PredictionRow, Token
-from tests.support.front import place, prediction, upload
-
-
-@pytest.fixture
-def session(everywhere: None, tmp_path: Path) -> Iterator[Session]:
-    database = Database(place(tmp_path))
-    for name in ("ann", "bob"):
-        database.write_now(tokens.create, name)
-    sessions: sessionmaker[Session] = database._writers
-    with sessions() as session:
-        yield session
-    database.close()
-
-
-@pytest.fixture
-def ann(session: Session) -> Token:
-    return tokens.all_tokens(session)[0]
-
-
-@pytest.fixture
-def bob(session: Session) -> Token:
-    return tokens.all_tokens(session)[1]
+from tests.support.front import prediction, upload
 
 
 def add(session: Session, owner: Token, size: int, **fields: Any) -> PredictionRow:

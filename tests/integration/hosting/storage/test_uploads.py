@@ -1,38 +1,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
-from hosting.storage import predictions, tokens, uploads
-from hosting.storage.database import Database
+from hosting.storage import predictions, uploads
 from hosting.storage.quota import QuotaExceeded
 from hosting.storage.tables import Token
-from tests.support.front import place, upload
-
-
-@pytest.fixture
-def session(everywhere: None, tmp_path: Path) -> Iterator[Session]:
-    database = Database(place(tmp_path))
-    for name in ("ann", "bob"):
-        database.write_now(tokens.create, name)
-    sessions: sessionmaker[Session] = database._writers
-    with sessions() as session:
-        yield session
-    database.close()
-
-
-@pytest.fixture
-def ann(session: Session) -> Token:
-    return tokens.all_tokens(session)[0]
-
-
-@pytest.fixture
-def bob(session: Session) -> Token:
-    return tokens.all_tokens(session)[1]
+from tests.support.front import upload
 
 
 def test_an_upload_is_there_for_its_owner_until_its_time_is_over(
