@@ -104,6 +104,7 @@ def test_an_ordinary_picture_does_not_wait_for_slow_ones(slow: Path, picture: Pa
         for task in held_up:
             task.cancel()
         await asyncio.gather(*held_up, return_exceptions=True)
+        await asyncio.to_thread(until, decoding(0))
 
     asyncio.run(main())
 
