@@ -193,7 +193,7 @@ class Predictor(BasePredictor):
         print(f"seed {request.seed}", *request.notes, sep="\n")
         self.record_metric("warming", self.engine.is_warming)
 
-        from stable_diffusion.events import Flagged, Progress, PromptTruncated
+        from stable_diffusion.events import Flagged, NothingRepainted, Progress, PromptTruncated
         from stable_diffusion.memory import memory_used
         from stable_diffusion.results import generate_files
 
@@ -205,7 +205,7 @@ class Predictor(BasePredictor):
 
         def tell(event: "Event") -> None:
             match event:
-                case PromptTruncated() | Flagged():
+                case PromptTruncated() | NothingRepainted() | Flagged():
                     print(event.warning)
                 case Progress(step, steps, seconds_left):
                     print(f"step {step} of {steps}, {seconds_left:.0f} s left")
@@ -259,8 +259,6 @@ class Predictor(BasePredictor):
         if image and mask and image.size != mask.size:
             sizes = [f"{one.width} × {one.height}" for one in (mask, image)]
             notes.append(f"mask: its {sizes[0]} pixels were fitted like the image's {sizes[1]}")
-        if mask and not isinstance(mask, Path) and mask.getextrema()[1] < 128:
-            notes.append("mask: nothing in it is white, so nothing is repainted")
         for name in ("prompt", "negative_prompt"):
             text = values.get(name)
             if values.get("use_compel") is True and isinstance(text, str):

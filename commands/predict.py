@@ -101,7 +101,7 @@ async def _predict(predictor: Predictor, request: Request, output: Path | None) 
     os.environ.setdefault("EXECUTOR", "plain")
     predictor.load()
 
-    from stable_diffusion.events import Flagged, Progress, PromptTruncated
+    from stable_diffusion.events import Flagged, NothingRepainted, Progress, PromptTruncated
     from stable_diffusion.results import generate_files
 
     bar = tqdm(desc=str(predictor.engine.model), unit="step", disable=None, leave=False)
@@ -109,7 +109,7 @@ async def _predict(predictor: Predictor, request: Request, output: Path | None) 
 
         def tell(event: Event) -> None:
             match event:
-                case PromptTruncated() | Flagged():
+                case PromptTruncated() | NothingRepainted() | Flagged():
                     bar.write(event.warning, file=sys.stderr)
                 case Progress(step, steps, _):
                     bar.total = steps

@@ -47,6 +47,8 @@ _COLOUR_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 """A JPEG's marker that ends the data of a scan: neither a stuffed byte nor a restart."""
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_BESIDE_PIXELS = {*range(0xE0, 0xF0), 0xFE}
+"""A JPEG's segments for applications and comments."""
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 """The brands of files that hold pictures encoded as HEVC."""
 _STARTS = {
@@ -148,21 +150,6 @@ def size_of_webp(data: bytes) -> tuple[int, int] | None:
             return width & 0x3FFF, height & 0x3FFF
 
 
-def scans_of(jpeg: bytes) -> int:
-    """Return the number of scans of a JPEG file's first picture.
-
-    What follows its end (further pictures, a film, raw data of the sensor) is no part of it.
-    """
-    scans, position = 0, 2
-    while marker := _MARKER.search(jpeg, position):
-        kind, position = marker[1][0], marker.end()
-        if kind == _END_OF_IMAGE:
-            break
-        scans += kind == _START_OF_SCAN
-        position += max(2, int.from_bytes(jpeg[position : position + 2], "big"))
-    return scans
-
-
 def _decoded(
     name: str,
     data: bytes,
@@ -173,6 +160,8 @@ def _decoded(
     facts = _Facts()
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         data, facts = _pixels_of_png(name, data)
+    elif data.startswith(b"\xff\xd8\xff"):
+        data, facts = _pixels_of_jpeg(name, data)
     size = size_of_webp(data)
     if size:  # to open one takes the memory for its pixels
         _check_size(name, size, largest_side)
@@ -180,15 +169,12 @@ def _decoded(
             claim(size[0] * size[1])
     with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
         _check_size(name, picture.size, largest_side)
-        # A JPEG with several pictures in it is an MPO by Pillow's name.
-        if picture.format in ("JPEG", "MPO") and scans_of(data) > MOST_SCANS:
-            raise InputError(f"{name}: the JPEG file has more than {MOST_SCANS} scans")
         extent = picture.tile[0][1] if picture.format == "GIF" and picture.tile else None
         mode = picture.mode
         if claim and not size:
             claim(picture.width * picture.height)
         picture.load()
-        if picture.format != "PNG":
+        if picture.format not in ("PNG", "JPEG"):
             profile = picture.info.get("icc_profile") or b""
             facts.profile = profile if isinstance(profile, bytes) else b""
             with suppress(Exception):  # whatever is in it, it decides nothing but the orientation
@@ -244,10 +230,43 @@ def _pixels_of_png(name: str, data: bytes) -> tuple[bytes, _Facts]:
             with suppress(Exception):
                 facts.exif = Image.Exif()
                 facts.exif.load(body)
-    if names_space or facts.profile:
-        facts.gamma = None
     if names_space:
-        facts.profile = b""
+        facts.gamma = None
+    return b"".join(needed), facts
+
+
+def _pixels_of_jpeg(name: str, data: bytes) -> tuple[bytes, _Facts]:
+    """Return a JPEG's first picture with nothing but what its pixels are made from, and its facts.
+
+    What follows its end (further pictures, a film, raw data of the sensor) is no part of it.
+    """
+    facts, needed, profile = _Facts(), [data[:2]], dict[int, bytes]()
+    scans, position = 0, 2
+    while marker := _MARKER.search(data, position):
+        kind, start = marker[1][0], marker.end()
+        if kind == _END_OF_IMAGE:
+            needed.append(data[position:start])
+            break
+        end = start + max(2, int.from_bytes(data[start : start + 2], "big"))
+        body = data[start + 2 : end]
+        is_needed = kind not in _BESIDE_PIXELS
+        # These two say how colours are stored.
+        is_needed |= kind == 0xE0 and body.startswith(b"JFIF\0") and len(body) >= 14
+        is_needed |= kind == 0xEE and body.startswith(b"Adobe") and len(body) >= 12
+        needed.append(data[position : end if is_needed else marker.start()])
+        if kind == 0xE1 and body.startswith(b"Exif\0\0") and facts.exif is None:
+            facts.exif = Image.Exif()
+            with suppress(Exception):
+                facts.exif.load(body)
+        elif kind == 0xE2 and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
+            profile[body[12]] = body[14:]
+        scans += kind == _START_OF_SCAN
+        if scans > MOST_SCANS:
+            raise InputError(f"{name}: the JPEG file has more than {MOST_SCANS} scans")
+        position = end
+    else:
+        needed.append(data[position:])
+    facts.profile = b"".join(profile[number] for number in sorted(profile))
     return b"".join(needed), facts
 
 
@@ -322,22 +341,28 @@ def _with_alpha(
 
 
 def _in_srgb(picture: Image.Image, facts: _Facts) -> Image.Image:
-    """Return the picture in sRGB, by its profile or its gamma; a broken profile is ignored."""
-    if facts.gamma and abs(facts.gamma - 1 / 2.2) > 0.01 and picture.mode != "CMYK":
-        power = 1 / (2.2 * facts.gamma)
-        table = [round(255 * (value / 255) ** power) for value in range(256)]
-        bands = len(picture.getbands())
-        has_alpha = picture.mode in ("LA", "RGBA")
-        tables = [table] * (bands - has_alpha) + [list(range(256))] * has_alpha
-        return picture.point([value for each in tables for value in each])
-    if not facts.profile:
+    """Return the picture in sRGB, by its profile or else its gamma; what is broken is ignored."""
+    if facts.profile and (converted := _by_profile(picture, facts.profile)):
+        return converted
+    if not facts.gamma or not 0.1 < facts.gamma < 10 or abs(facts.gamma - 1 / 2.2) < 0.01:
         return picture
+    power = 1 / (2.2 * facts.gamma)
+    table = [round(255 * (value / 255) ** power) for value in range(256)]
+    has_alpha = picture.mode in ("LA", "RGBA")
+    tables = [table] * (len(picture.getbands()) - has_alpha) + [list(range(256))] * has_alpha
+    return picture.point([value for each in tables for value in each])
+
+
+def _by_profile(picture: Image.Image, data: bytes) -> Image.Image | None:
+    """Return the picture in sRGB by an ICC profile; None by one that is broken or does not fit."""
     alpha = picture.getchannel("A") if picture.mode in ("LA", "RGBA") else None
     colours = picture.convert(picture.mode[:-1]) if alpha else picture
     try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(facts.profile))
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        if profile.profile.xcolor_space == "RGB " and colours.mode == "L":
+            colours = colours.convert("RGB")
         if profile.profile.xcolor_space != _SPACES[colours.mode]:
-            return picture
+            return None
         transform = ImageCms.buildTransform(
             profile,
             _SRGB,
@@ -350,10 +375,8 @@ def _in_srgb(picture: Image.Image, facts: _Facts) -> Image.Image:
             return picture
         converted = ImageCms.applyTransform(colours, transform)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError, KeyError):
-        return picture
-    if converted is None:
-        return picture
-    if alpha:
+        return None
+    if converted and alpha:
         converted.putalpha(alpha)
     return converted
 

@@ -32,6 +32,7 @@ from stable_diffusion.events import (
     Failed,
     Finished,
     Flagged,
+    NothingRepainted,
     Picture,
     Progress,
     PromptTruncated,
@@ -43,7 +44,7 @@ from stable_diffusion.request import Request
 from stable_diffusion.safety import NsfwError, SafetyChecker
 from stable_diffusion.samplers import Table
 from stable_diffusion.side_thread import SideThread
-from stable_diffusion.tasks import TASKS, PreparedInputs
+from stable_diffusion.tasks import TASKS, WHITE, PreparedInputs
 
 DECODED_TOGETHER = 4
 """Pictures that the side thread decodes in one call."""
@@ -263,6 +264,8 @@ class Engine:
         for name, part in embeddings.cut.items():
             self._emit(job, PromptTruncated(name, part))
         inputs = self._task.prepare(request)
+        if inputs.mask and inputs.mask.getextrema()[1] < WHITE:
+            self._emit(job, NothingRepainted())
         if inputs.strength > 0:
             table = job.table.result()
             job.denoisings = [

@@ -28,6 +28,14 @@ class PromptTruncated:
 
 
 @dataclass(frozen=True)
+class NothingRepainted:
+    """The mask has no white where the picture is."""
+
+    warning = "mask: nothing in it is white where the picture is, so nothing is repainted"
+    """The sentence that tells the client."""
+
+
+@dataclass(frozen=True)
 class Progress:
     """Step `step` of `steps` is done; `seconds_left` at the pace so far."""
 
@@ -78,7 +86,7 @@ class Failed:
     error: Exception
 
 
-Event = PromptTruncated | Progress | Picture | Flagged | Finished | Failed
+Event = PromptTruncated | NothingRepainted | Progress | Picture | Flagged | Finished | Failed
 
 
 def until_finished(events: SimpleQueue[Event], timeout: float | None = None) -> Iterator[Event]:

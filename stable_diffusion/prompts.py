@@ -21,10 +21,14 @@ LONGEST_WEIGHTED_CHARACTERS = 3_000
 compel's parser takes a second for some texts of that length, and its time grows with the square
 of the length; all other requests wait meanwhile.
 """
-CALL = re.compile(r"\.(blend|and|swap|add)\(")
+CALL = re.compile(r"(?:\.(?=\w+\()|(?<=\))\s*\.\s*(?=\w+\s*\())(blend|and|swap|add)", re.IGNORECASE)
 """compel's calls, which stand at the end of prompts in parentheses."""
-FOREIGN_WEIGHT = re.compile(r"\(([^():]{1,60}):\s*(\d{1,3}(?:\.\d{1,4})?)\)")
-"""A weight as AUTOMATIC1111 writes it."""
+FOREIGN_WEIGHT = re.compile(
+    r"(?<![\d\\]):\s*(?P<weight>[+-]?(?:\d{1,3}(?:\.\d{0,4})?|\.\d{1,4}))\s*(?=[),])"
+)
+"""The end of a weight as AUTOMATIC1111 writes it. `3:4` is a ratio, `\\:` the colon itself."""
+FOREIGN_LORA = re.compile(r"<lora:[^<>]{1,100}>")
+"""A LoRA as AUTOMATIC1111 asks for it."""
 SYNTAX = re.compile(r"""[()"]|[+-](?=[\s()",.+=-]|$)""")
 """The syntax that makes compel see more than words in a text."""
 CACHED_TEXTS = 32
@@ -168,10 +172,10 @@ def parse(name: str, text: str) -> Any:
         raise InputError(f"{name}: {quote('.swap(…)')} is not supported; write what to show")
     call = CALL.search(text)
     fragments = (part for flat in _flat_prompts(conjunction) for part in flat.children)
-    as_words = re.compile(rf"\. ?{call[1]}\b") if call else None
+    as_words = re.compile(rf"\. ?{call[1]}\b", re.IGNORECASE) if call else None
     if call and as_words and any(as_words.search(str(part.text)) for part in fragments):
         raise InputError(
-            f"{name}: compel would read {quote(call[0])} as words where it stands; it must follow "
+            f"{name}: compel would read {quote(call[0] + '(')} as words where it stands; it must follow "
             "the parentheses of whole prompts"
         )
     return conjunction
@@ -179,10 +183,34 @@ def parse(name: str, text: str) -> Any:
 
 def notes_on(name: str, text: str) -> list[str]:
     """Return what compel would pass over in a text: weights as other programs write them."""
-    return [
-        f"{name}: compel reads {quote(weight[0])} as words; give ({weight[1]}){weight[2]}"
-        for weight in FOREIGN_WEIGHT.finditer(text)
-    ][:3]
+    notes = list[str]()
+    for found in FOREIGN_WEIGHT.finditer(text):
+        start = _open_parenthesis(text, found.start())
+        if start is None:
+            continue
+        words, weight = text[start + 1 : found.start()], found["weight"]
+        if ":" in words:  # of a list of weights, the last
+            start += 1 + words.rindex(",") if "," in words else 0
+            words = text[start + 1 : found.start()]
+        words = words.strip()
+        advice = f"give ({quote(words)[1:-1]}){weight}"
+        if weight.startswith("-"):
+            advice = "what is not wanted belongs into negative_prompt"
+        written = f"({text[start + 1 : found.end()]})"
+        notes.append(f"{name}: compel reads {quote(written)} as words; {advice}")
+    for found in FOREIGN_LORA.finditer(text):
+        notes.append(f"{name}: {quote(found[0])} is read as words; no LoRAs are served")
+    return notes[:3]
+
+
+def _open_parenthesis(text: str, end: int) -> int | None:
+    """Return where the parenthesis that is open at `end` begins, at most 200 characters before."""
+    depth = 0
+    for place in range(end - 1, max(-1, end - 200), -1):
+        depth += {")": 1, "(": -1}.get(text[place], 0)
+        if depth < 0:
+            return place
+    return None
 
 
 def _flat_prompts(conjunction: Any) -> list[Any]:

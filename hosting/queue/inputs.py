@@ -240,9 +240,10 @@ def _value(value: object, wanted: Mapping[str, Any]) -> Any:
         raise _refused("number_gte", value, allowed)
     if "maximum" in wanted and read_as > wanted["maximum"]:
         raise _refused("number_lte", value, allowed)
-    is_file = wanted.get("format") == "uri"
-    if is_file and not read_as[:8].lower().startswith(FILE_SCHEMES):
-        raise _refused("format", value, allowed)
+    if wanted.get("format") == "uri":
+        read_as = read_as.strip()
+        if not read_as[:8].lower().startswith(FILE_SCHEMES):
+            raise _refused("format", value, allowed)
     return read_as
 
 

@@ -31,6 +31,7 @@ LARGEST_INPUT_BYTES = 2**20
 MOST_ESCAPES = 1_000_000
 """Percent-encoded bytes of a data URL: to decode each takes two hundred bytes of memory."""
 DRAWN_SEEDS = 2**32
+DATA_URL = re.compile(r"\s*data:", re.IGNORECASE)
 OWN_UPLOAD = re.compile(r"/v1/files/([a-z0-9]{1,64})")
 
 
@@ -242,20 +243,24 @@ def _faults_of_json(shown: Mapping[str, Any]) -> list[Fault]:
 
 
 def _decoded(url: str) -> bytes:
-    """Return the content of a data URL."""
-    head, comma, text = url.partition(",")
+    """Return the content of a data URL, read as forgivingly as browsers do.
+
+    Source: https://fetch.spec.whatwg.org/#data-url-processor.
+    """
+    head, comma, text = url.partition("#")[0].partition(",")
     if not comma:
         raise fetch.FetchError("The data URL has no comma, and so no data")
     if text.count("%") > MOST_ESCAPES:
         raise fetch.FetchError(f"The data URL has more than {MOST_ESCAPES} percent-encoded bytes")
     data = unquote_to_bytes(text)
-    if not head.lower().endswith(";base64"):
+    if not re.search(r"; *base64 *$", head, re.IGNORECASE):
         return data
+    data = data.translate(None, string.whitespace.encode())
     try:
-        return base64.b64decode(data.translate(None, string.whitespace.encode()), validate=True)
+        return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise fetch.FetchError("The data URL is not in base64, as it says") from None
 
 
 def _is_data(value: object) -> bool:
-    return isinstance(value, str) and value[:5].lower() == "data:"
+    return isinstance(value, str) and DATA_URL.match(value) is not None

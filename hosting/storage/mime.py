@@ -6,6 +6,15 @@ TAKEN = "give PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF"
 HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 """The brands of the files that iPhones make."""
 
+OTHERS = {
+    "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
+    "JPEG 2000": (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
+    "PSD": (b"8BPS",),
+    "PDF": (b"%PDF",),
+    "SVG": (b"<svg", b"<?xml"),
+}
+"""The first bytes of other files that people have, by their names."""
+
 
 def picture_type(data: bytes) -> str | None:
     """Return the MIME type by a file's first bytes; None when it is none of the formats taken."""
@@ -33,8 +42,10 @@ def fault_of(data: bytes) -> str | None:
     """Return what is wrong with a file that is none of the pictures taken; None of one that is."""
     if picture_type(data):
         return None
-    is_heic = bool(_brands(data) & HEIC)
-    return f"{'is HEIC, which can not be read' if is_heic else 'is not a picture'}; {TAKEN}"
+    if _brands(data) & HEIC:
+        return f"is HEIC, which can't be read; {TAKEN}"
+    named = next((kind for kind, starts in OTHERS.items() if data.startswith(starts)), None)
+    return f"is {named}, which can't be read; {TAKEN}" if named else f"is not a picture; {TAKEN}"
 
 
 def _brands(data: bytes) -> set[bytes]:

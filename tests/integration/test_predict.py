@@ -212,13 +212,13 @@ def test_a_mask_that_was_fitted_is_told(
     [
         ("RGB", "white", []),
         ("RGBA", "white", []),
-        ("L", 127, ["mask: nothing in it is white, so nothing is repainted"]),
+        ("L", 127, ["mask: nothing in it is white where the picture is, so nothing is repainted"]),
         (
             "RGB",
             "red",
             [
                 "mask: its mode RGB was read as greyscale, its transparent parts as black",
-                "mask: nothing in it is white, so nothing is repainted",
+                "mask: nothing in it is white where the picture is, so nothing is repainted",
             ],
         ),
     ],
@@ -236,6 +236,18 @@ def test_what_a_mask_loses_or_lacks_is_told(
     run(predictor, prompt="a rose", **inputs)
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("mask: ")] == told
+
+
+def test_a_mask_whose_white_is_cropped_away_is_told(
+    predictor: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (512, 128), "white").save(tmp_path / "wide.png")
+    mask = Image.new("L", (512, 128))
+    mask.paste(255, (0, 0, 60, 128))
+    mask.save(tmp_path / "mask.png")
+    inputs = {"image": tmp_path / "wide.png", "mask": tmp_path / "mask.png"}
+    run(predictor, prompt="a rose", width=128, height=128, num_inference_steps=1, **inputs)
+    assert "nothing in it is white where the picture is" in capsys.readouterr().out
 
 
 def test_weights_of_another_program_are_told_in_the_logs(

@@ -200,9 +200,30 @@ def test_a_call_where_it_belongs_is_read(text: str) -> None:
     parse("prompt", text)
 
 
-def test_weights_of_another_program_are_told() -> None:
-    assert notes_on("prompt", "a (red)1.8 fox (in snow)") == []
-    assert notes_on("prompt", "a (red:1.8) fox, (deep snow: 0.5)") == [
-        'prompt: compel reads "(red:1.8)" as words; give (red)1.8',
-        'prompt: compel reads "(deep snow: 0.5)" as words; give (deep snow)0.5',
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a (red)1.8 fox (in snow)", []),
+        ("(see page 3:4) at 12:30, (12:30)", []),
+        (r"(red\:1.3)", []),
+        ("a (red:1.8) fox", ['"(red:1.8)" as words; give (red)1.8']),
+        ("( deep snow : .5 )", ['"( deep snow : .5 )" as words; give (deep snow).5']),
+        (
+            "((red ball) on it:1.4)",
+            ['"((red ball) on it:1.4)" as words; give ((red ball) on it)1.4'],
+        ),
+        ("(red:-1)", ['"(red:-1)" as words; what is not wanted belongs into negative_prompt']),
+        (
+            "(red:1.8, blue:0.3)",
+            ['"(red:1.8)" as words; give (red)1.8', '"( blue:0.3)" as words; give (blue)0.3'],
+        ),
+    ],
+)
+def test_weights_of_another_program_are_told(text: str, told: list[str]) -> None:
+    assert notes_on("prompt", text) == [f"prompt: compel reads {each}" for each in told]
+
+
+def test_a_lora_of_another_program_is_told() -> None:
+    assert notes_on("prompt", "<lora:foo:0.8> a cat") == [
+        'prompt: "<lora:foo:0.8>" is read as words; no LoRAs are served'
     ]

@@ -263,6 +263,52 @@ def test_greys_of_a_tiff_are_as_deep_and_as_light_as_it_says(
         assert [int(pixel(picture, (x, 0))[0]) for x in range(2)] == [255, 40]
 
 
+@pytest.mark.parametrize(
+    "segment",
+    [
+        b"\xff\xe2\0\x0eICC_PROFILE\0",
+        b"\xff\xe2\0\x0fICC_PROFILE\0\1",
+        b"\xff\xee\0\x07Adobe",
+        b"\xff\xe0\0\x06JFIF",
+        b"\xff\xed\0\x14Photoshop 3.0\x008BIM",
+        b"\xff\xe1\0\x08Exif\0\0",
+        b"\xff\xe1\0\x0aExif\0\0MM",
+        b"\xff\xfe\0\x02",
+    ],
+)
+def test_nothing_in_a_jpeg_beside_its_pixels_refuses_it(tmp_path: Path, segment: bytes) -> None:
+    data = saved(picture_of(), "JPEG")
+    (tmp_path / "plain.jpg").write_bytes(data)
+    plain = images.read_image(tmp_path / "plain.jpg")
+    with_segment = read(tmp_path, data[:2] + segment + data[2:])
+    assert (numpy.asarray(with_segment) == numpy.asarray(plain)).all()
+
+
+def test_a_grey_picture_may_have_a_profile_of_colours(tmp_path: Path) -> None:
+    profile = profiles.rgb(profiles.ADOBE, gamma=1.8)
+    grey = Image.new("L", (8, 8), 128)
+    as_colours = saved(grey.convert("RGB"), "PNG", icc_profile=profile)
+    expected = pixel(read(tmp_path, as_colours))
+    assert tuple(pixel(read(tmp_path, saved(grey, "PNG", icc_profile=profile)))) == tuple(expected)
+    assert expected[0] > 140
+
+
+def test_of_several_colour_spaces_the_profile_counts_and_a_broken_one_leaves_the_others(
+    tmp_path: Path,
+) -> None:
+    green = Image.new("RGB", (8, 8), (0, 200, 0))
+    wide = saved(green, "PNG", icc_profile=profiles.rgb(profiles.P3))
+    with_srgb = wide[:33] + chunk(b"sRGB", b"\0") + wide[33:]
+    assert (pixel(read(tmp_path, with_srgb)) == pixel(read(tmp_path, wide))).all()
+    grey = saved(Image.new("L", (8, 8), 128), "PNG")
+    linear = chunk(b"gAMA", struct.pack(">I", 100_000))
+    broken = chunk(b"iCCP", b"x\0\0" + zlib.compress(b"no profile"))
+    assert pixel(read(tmp_path, grey[:33] + broken + linear + grey[33:]))[0] > 180
+    for odd in (0, 1, 1000, 2**32 - 1):
+        absurd = chunk(b"gAMA", struct.pack(">I", odd))
+        assert pixel(read(tmp_path, grey[:33] + absurd + grey[33:]))[0] == 128
+
+
 def test_what_the_first_frame_of_a_gif_leaves_open_is_white(tmp_path: Path) -> None:
     whole = saved(Image.new("P", (2, 2), 1), "GIF", palette=[0, 0, 0, 200, 100, 50])
     data = whole[:6] + struct.pack("<2H", 4, 4) + whole[10:]
@@ -283,8 +329,7 @@ def progressive(scans: int) -> bytes:
 
 def test_the_scans_of_a_cameras_jpeg_are_counted_too(tmp_path: Path) -> None:
     few, many = progressive(0), progressive(300)
-    assert decoding.scans_of(few) == few.count(b"\xff\xda")
-    assert decoding.scans_of(many) > 300
+    assert read(tmp_path, few).size == (128, 128)
     file = io.BytesIO()
     picture_of().save(file, "MPO", save_all=True, append_images=[picture_of()])
     mpo = file.getvalue()
@@ -300,7 +345,6 @@ def test_the_scans_of_a_cameras_jpeg_are_counted_too(tmp_path: Path) -> None:
 def test_what_lies_behind_a_jpeg_is_no_scan_of_it(tmp_path: Path) -> None:
     data = saved(picture_of(), "JPEG")
     for behind in (b"\xff\xda\0\x04" * 1000, b"\0\0\0\x18ftypmp42" + b"\xff\xda" * 5000):
-        assert decoding.scans_of(data + behind) == 1
         assert read(tmp_path, data + behind).size == (128, 128)
     comment = b"\xff\xfe" + struct.pack(">H", 2002) + b"\xff\xda" * 1000
     assert read(tmp_path, data[:2] + comment + data[2:]).size == (128, 128)

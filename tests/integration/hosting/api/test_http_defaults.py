@@ -106,14 +106,22 @@ def test_a_bracket_that_nobody_closes_is_a_fault_of_the_address(one: Front, imag
         assert "webhook" in answer.text
 
 
-def test_base64_may_come_in_lines_and_with_spaces(one: Front) -> None:
+def test_data_urls_are_read_as_browsers_read_them(one: Front) -> None:
     url = data_url(pixels("image", 1))
     head, _, text = url.partition(",")
     lines = "\r\n".join(text[i : i + 60] for i in range(0, len(text), 60))
-    for spaced in (f"{head}, {lines}\n", f"{head},{text[:20]}%20{text[20:]}"):
+    bare = head.removesuffix(";base64")
+    for spaced in (
+        f"{head}, {lines}\n",
+        f"{head},{text[:20]}%20{text[20:]}",
+        f"{head},{text.rstrip('=')}",
+        f"{bare}; base64 ,{text}",
+        f" \n{head},{text}#fragment",
+    ):
         body = {"input": {"prompt": "fox", "image": spaced}}
         answer = one.client.post(f"/v1/models/{MODEL}/predictions", json=body)
         assert answer.status_code == 201, answer.text
+        assert "base64" not in answer.text
 
 
 @pytest.mark.parametrize(

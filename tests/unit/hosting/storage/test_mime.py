@@ -47,7 +47,8 @@ def test_what_is_no_picture_that_is_taken(data: bytes) -> None:
 
 def test_a_picture_of_an_iphone_is_named() -> None:
     for start in (b"\0\0\0\x18ftypheic", b"\0\0\0\x1cftypmif1\0\0\0\0mif1heic"):
-        assert "is HEIC, which can not be read; give PNG" in (mime.fault_of(start) or "")
+        assert "is HEIC, which can't be read; give PNG" in (mime.fault_of(start) or "")
     assert "is not a picture; give PNG" in (mime.fault_of(b"hello") or "")
+    assert "is PDF, which can't be read; give PNG" in (mime.fault_of(b"%PDF-1.7") or "")
     assert mime.picture_type(b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif") == "image/avif"
     assert mime.fault_of(b"\xff\xd8\xff") is None
