@@ -175,8 +175,8 @@ def parse(name: str, text: str) -> Any:
     as_words = re.compile(rf"\. ?{call[1]}\b", re.IGNORECASE) if call else None
     if call and as_words and any(as_words.search(str(part.text)) for part in fragments):
         raise InputError(
-            f"{name}: compel would read {quote(call[0] + '(')} as words where it stands; it must follow "
-            "the parentheses of whole prompts"
+            f"{name}: compel would read {quote(call[0] + '(')} as words where it stands; "
+            "it must follow the parentheses of whole prompts"
         )
     return conjunction
 
