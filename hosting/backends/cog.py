@@ -27,6 +27,11 @@ DISK_FULL = re.compile(
 )
 """Cog's sentence where the worker could not write a file: no space, or no quota, is left."""
 KINDS = {"Input": FailureKind.INPUTS, "Nsfw": FailureKind.NSFW}
+CANCELLATION = re.compile(r"\bCancelationException\b")
+"""In Cog's error where it was told to stop a run in the middle of starting it.
+
+Source: https://github.com/replicate/cog/issues/2212.
+"""
 FAILURE = "failure"
 """The metric by which the predictor says why it fails: a FailureKind, or MEMORY."""
 MEMORY = "memory"
@@ -197,6 +202,8 @@ def _completed(data: dict[str, Any], failure: object) -> dict[str, Any]:
     status, error = Status(data["status"]), data.get("error") or ""
     metrics = {name: value for name, value in data.get("metrics", {}).items() if name != FAILURE}
     data = {**data, "status": status, "metrics": metrics, "failure": None}
+    if status is Status.FAILED and CANCELLATION.search(error):
+        data["status"] = status = Status.CANCELED
     if status is not Status.FAILED:
         return {**data, "error": None}
     if DISK_FULL.match(error):

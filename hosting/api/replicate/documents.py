@@ -33,7 +33,10 @@ EPOCH = "2022-11-24T00:00:00.000Z"
 
 
 class PredictionDocument(TypedDict):
-    """A prediction. `queue` is there while it waits, and `failure` if it failed."""
+    """A prediction.
+
+    `queue` is there while it waits, `failure` if it failed, and `deadline` if it was given one.
+    """
 
     id: str
     model: str
@@ -49,6 +52,7 @@ class PredictionDocument(TypedDict):
     created_at: str
     started_at: str | None
     completed_at: str | None
+    deadline: NotRequired[str]
     urls: dict[str, str]
     queue: NotRequired[Place]
     failure: NotRequired[FailureKind]
@@ -149,6 +153,8 @@ def prediction(
     }
     if queue:
         shown["queue"] = queue
+    if record.deadline is not None:
+        shown["deadline"] = when(record.deadline)
     if record.failure:
         shown["failure"] = record.failure
     return shown

@@ -17,6 +17,7 @@ from hosting import published_models
 from hosting.api import event_stream
 from hosting.api.auth import Admitted, Caller, caller_of
 from hosting.api.context import services_of
+from hosting.api.deadlines import CancelAfter, CancelAfterField, seconds_of
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents, stream
 from hosting.api.replicate.documents import (
@@ -56,6 +57,7 @@ class PredictionRequest(BaseModel):
     webhook_completed: Url | None = Field(
         None, deprecated=True, description="as `webhook`, at the end"
     )
+    cancel_after: CancelAfterField = None
     stream: bool | None = Field(None, description="not needed: every prediction can be streamed")
 
 
@@ -76,7 +78,10 @@ Prefer = Annotated[
 
 @routes.post("/predictions", status_code=201, tags=["predictions"])
 async def create_prediction(
-    asked: PredictionRequestByName, caller: Admitted, prefer: Prefer = None
+    asked: PredictionRequestByName,
+    caller: Admitted,
+    prefer: Prefer = None,
+    cancel_after: CancelAfter = None,
 ) -> PredictionDocument:
     """Create a prediction, of a version or a model."""
     reference = asked.version or asked.model
@@ -86,16 +91,21 @@ async def create_prediction(
         raise invalid(
             [Fault("invalid_version", "version", f"There is no version {reference[:100]}")]
         )
-    return await _create(caller, _model(reference), reference, asked, prefer)
+    return await _create(caller, _model(reference), reference, asked, prefer, cancel_after)
 
 
 @routes.post("/models/{owner}/{name}/predictions", status_code=201, tags=["predictions"])
 async def create_prediction_of_model(
-    owner: str, name: str, asked: PredictionRequest, caller: Admitted, prefer: Prefer = None
+    owner: str,
+    name: str,
+    asked: PredictionRequest,
+    caller: Admitted,
+    prefer: Prefer = None,
+    cancel_after: CancelAfter = None,
 ) -> PredictionDocument:
     """Create a prediction of a model."""
     reference = f"{owner}/{name}"
-    return await _create(caller, _model(reference), reference, asked, prefer)
+    return await _create(caller, _model(reference), reference, asked, prefer, cancel_after)
 
 
 @routes.get("/predictions", tags=["predictions"])
@@ -185,7 +195,12 @@ async def get_webhook_secret(caller: Admitted) -> dict[str, str]:
 
 
 async def _create(
-    caller: Caller, model: Model, reference: str, asked: PredictionRequest, prefer: str | None
+    caller: Caller,
+    model: Model,
+    reference: str,
+    asked: PredictionRequest,
+    prefer: str | None,
+    cancel_after: str | None,
 ) -> PredictionDocument:
     services = caller.services
     version = reference.rpartition(":")[2]
@@ -200,6 +215,7 @@ async def _create(
         hosts=caller.view.hosts,
         webhook=asked.webhook or asked.webhook_completed,
         webhook_events=events if asked.webhook else ["completed"],
+        cancel_after=seconds_of(cancel_after, asked.cancel_after),
     )
     prediction = await services.queue.accept(new)
     wanted = re.search(r"\bwait(?:=(\d{1,4}))?\b", prefer or "")

@@ -15,7 +15,7 @@ import pytest
 from hosting.backends.endpoints import Endpoint
 from hosting.prediction import Prediction
 from hosting.storage import predictions
-from tests.support.front import Front, front, wait_until
+from tests.support.front import Front, front, said, wait_until
 from tools.fake_cog import CogServer, data_url, pixels
 
 
@@ -67,10 +67,15 @@ def test_a_prediction_is_answered_with_its_pictures(one: Front) -> None:
     assert document == {
         "id": document["id"],
         "status": "succeeded",
-        "logs": "drawing fox\n",
-        "metrics": {"progress": 1.0, "predict_time": 0.25, "images": made},
+        "logs": document["logs"],
+        "metrics": {
+            "progress": {"step": 2, "steps": 2, "seconds_left": 0},
+            "predict_time": 0.25,
+            "images": made,
+        },
         "output": [data_url(pixels("fox", 5, index)) for index in (0, 1)],
     }
+    assert said(document["logs"]) == "drawing fox\n"
 
 
 @pytest.mark.parametrize("weights", ["stable-diffusion-2-1", "demo"])
@@ -241,12 +246,12 @@ def test_a_stream_tells_all_that_happens(one: Front) -> None:
     told = events(answer.text)
     assert told[0] == ("start", {"id": "streamed", "status": "processing"})
     logs = "".join(data["data"] for kind, data in told if kind == "log")
-    assert logs == "drawing stream\n"
+    assert said(logs) == "drawing stream\n"
     assert all(data["source"] == "stdout" for kind, data in told if kind == "log")
     pictures = [data_url(pixels("stream", 4, index)) for index in (0, 1)]
     assert [data["chunk"] for kind, data in told if kind == "output"] == pictures
     metrics = {data["name"]: data["value"] for kind, data in told if kind == "metric"}
-    assert metrics["progress"] == 1
+    assert metrics["progress"]["step"] == 2
     assert [one["file"] for one in metrics["images"]] == ["out-0.png", "out-1.png"]
     kind, last = told[-1]
     assert kind == "completed"
