@@ -64,6 +64,7 @@ class NewPrediction:
     given_id: str | None = None
     webhook: str | None = None
     webhook_events: list[str] = field(default_factory=list)
+    makes_files: bool = False
 
 
 class Intake:
@@ -125,6 +126,7 @@ class Intake:
             input_bytes=sum(map(len, found.values())),
             webhook=new.webhook,
             webhook_events=new.webhook_events,
+            makes_files=new.makes_files,
         )
         return await self._add(prediction, found)
 

@@ -155,11 +155,15 @@ def prediction(
 
 
 async def shown(view: View, record: Prediction) -> PredictionDocument:
-    """Return a prediction as its client is to see it."""
+    """Return a prediction as its client is to see it.
+
+    Its pictures are links, but data URLs where the client makes files of them, and could make none
+    of our links since they are plain http.
+    """
     services = view.services
     paths = _outputs(record)
     urls: list[str] = []
-    if view.takes_data:
+    if record.makes_files and view.makes_files and view.base.startswith("http:"):
         urls = await asyncio.to_thread(services.files.data_urls, record.id, record.output)
     data = dict(zip(paths, urls, strict=False))
     return prediction(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Request
@@ -14,7 +15,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from hosting import published_models
-from hosting.api import event_stream
+from hosting.api import event_stream, preferences
 from hosting.api.auth import Admitted, Caller, caller_of
 from hosting.api.context import services_of
 from hosting.api.problems import Problem, invalid
@@ -69,14 +70,14 @@ class PredictionRequestByName(PredictionRequest):
 
 
 Prefer = Annotated[
-    str | None,
+    Sequence[str],
     Header(description="`wait` or `wait=5`: answer when it is finished, or after 60 or 5 s"),
 ]
 
 
 @routes.post("/predictions", status_code=201, tags=["predictions"])
 async def create_prediction(
-    asked: PredictionRequestByName, caller: Admitted, prefer: Prefer = None
+    asked: PredictionRequestByName, caller: Admitted, prefer: Prefer = ()
 ) -> PredictionDocument:
     """Create a prediction, of a version or a model."""
     reference = asked.version or asked.model
@@ -91,7 +92,7 @@ async def create_prediction(
 
 @routes.post("/models/{owner}/{name}/predictions", status_code=201, tags=["predictions"])
 async def create_prediction_of_model(
-    owner: str, name: str, asked: PredictionRequest, caller: Admitted, prefer: Prefer = None
+    owner: str, name: str, asked: PredictionRequest, caller: Admitted, prefer: Prefer = ()
 ) -> PredictionDocument:
     """Create a prediction of a model."""
     reference = f"{owner}/{name}"
@@ -185,9 +186,10 @@ async def get_webhook_secret(caller: Admitted) -> dict[str, str]:
 
 
 async def _create(
-    caller: Caller, model: Model, reference: str, asked: PredictionRequest, prefer: str | None
+    caller: Caller, model: Model, reference: str, asked: PredictionRequest, prefer: Sequence[str]
 ) -> PredictionDocument:
     services = caller.services
+    wait_seconds = _seconds_to_wait(prefer)
     version = reference.rpartition(":")[2]
     events: list[str] = list(asked.webhook_events_filter or [])
     new = NewPrediction(
@@ -200,17 +202,24 @@ async def _create(
         hosts=caller.view.hosts,
         webhook=asked.webhook or asked.webhook_completed,
         webhook_events=events if asked.webhook else ["completed"],
+        makes_files=caller.view.makes_files and wait_seconds is not None,
     )
     prediction = await services.queue.accept(new)
-    wanted = re.search(r"\bwait(?:=(\d{1,4}))?\b", prefer or "")
-    if wanted:
-        seconds = min(max(int(wanted[1] or LONGEST_WAIT_SECONDS), 1), LONGEST_WAIT_SECONDS)
-        prediction = await services.queue.finished(prediction, seconds - WAIT_MARGIN_SECONDS)
+    if wait_seconds is not None:
+        prediction = await services.queue.finished(prediction, wait_seconds - WAIT_MARGIN_SECONDS)
     shown = await documents.shown(caller.view, prediction)
     if shown["status"] is Status.PROCESSING:
         # Replicate says so too: its clients take anything else for the end.
         shown["status"] = Status.STARTING
     return shown
+
+
+def _seconds_to_wait(prefer: Sequence[str]) -> int | None:
+    """Return how long a client asks to be kept waiting; None where it does not."""
+    wanted = preferences.read(prefer).get("wait")
+    if wanted is None or not re.fullmatch(r"\d{0,9}", wanted, re.ASCII):
+        return None
+    return min(max(int(wanted or LONGEST_WAIT_SECONDS), 1), LONGEST_WAIT_SECONDS)
 
 
 def _model(reference: str) -> Model:
