@@ -19,18 +19,16 @@ from hosting.api import event_stream, preferences
 from hosting.api.auth import Admitted, Caller, caller_of
 from hosting.api.context import services_of
 from hosting.api.problems import Problem, invalid
-from hosting.api.replicate import documents, stream
+from hosting.api.replicate import documents, models, stream
 from hosting.api.replicate.documents import (
     AccountDocument,
-    ModelDocument,
     Page,
     PredictionDocument,
-    VersionDocument,
 )
 from hosting.api.schemas import Url, running_schema
 from hosting.api.view import view_of
 from hosting.prediction import Prediction
-from hosting.published_models import MODELS, Model
+from hosting.published_models import Model
 from hosting.queue.inputs import Fault
 from hosting.queue.intake import NewPrediction
 from hosting.states import Status
@@ -42,6 +40,7 @@ WAIT_MARGIN_SECONDS = 0.3
 """So much earlier it is answered: clients hang up soon after the time they named."""
 
 routes = APIRouter(prefix="/v1")
+routes.include_router(models.routes)
 
 
 class PredictionRequest(BaseModel):
@@ -87,7 +86,7 @@ async def create_prediction(
         raise invalid(
             [Fault("invalid_version", "version", f"There is no version {reference[:100]}")]
         )
-    return await _create(caller, _model(reference), reference, asked, prefer)
+    return await _create(caller, models.named(reference), reference, asked, prefer)
 
 
 @routes.post("/models/{owner}/{name}/predictions", status_code=201, tags=["predictions"])
@@ -96,7 +95,7 @@ async def create_prediction_of_model(
 ) -> PredictionDocument:
     """Create a prediction of a model."""
     reference = f"{owner}/{name}"
-    return await _create(caller, _model(reference), reference, asked, prefer)
+    return await _create(caller, models.named(reference), reference, asked, prefer)
 
 
 @routes.get("/predictions", tags=["predictions"])
@@ -137,40 +136,6 @@ async def stream_prediction(
         prediction_id, expires = (await _own(await caller_of(request), prediction_id)).id, None
     view = dataclasses.replace(view_of(request), expires=expires)
     return event_stream.response(stream.events(view, prediction_id, last_event_id))
-
-
-@routes.get("/models", tags=["models"])
-async def list_models(caller: Admitted) -> Page[ModelDocument]:
-    """Return the models that run here."""
-    tasks = {endpoint.task for endpoint in caller.services.endpoints}
-    running = [model for model in MODELS if model.task in tasks]
-    return documents.page([await _shown_model(caller, model) for model in running])
-
-
-@routes.get("/models/{owner}/{name}", tags=["models"])
-async def get_model(owner: str, name: str, caller: Admitted) -> ModelDocument:
-    """Return a model, and its newest version with the schema of its inputs and outputs."""
-    return await _shown_model(caller, _model(f"{owner}/{name}"))
-
-
-@routes.get("/models/{owner}/{name}/versions", tags=["models"])
-async def list_versions(owner: str, name: str, caller: Admitted) -> Page[VersionDocument]:
-    """Return a model's versions: ours, and those that clients may have in their code."""
-    model = _model(f"{owner}/{name}")
-    schema = running_schema(caller.services.endpoints, model)
-    ids = [published_models.version_of(model), *model.versions]
-    return documents.page(
-        [documents.version(published_models.find(i) or model, i, schema) for i in ids]
-    )
-
-
-@routes.get("/models/{owner}/{name}/versions/{version_id}", tags=["models"])
-async def get_version(owner: str, name: str, version_id: str, caller: Admitted) -> VersionDocument:
-    """Return a version of a model."""
-    model = published_models.find(version_id)
-    if model is None or model.id != f"{owner}/{name}":
-        raise Problem(404, f"{owner}/{name} has no version {version_id[:100]}")
-    return documents.version(model, version_id, running_schema(caller.services.endpoints, model))
 
 
 @routes.get("/account", tags=["account"])
@@ -220,27 +185,6 @@ def _seconds_to_wait(prefer: Sequence[str]) -> int | None:
     if wanted is None or not re.fullmatch(r"\d{0,9}", wanted, re.ASCII):
         return None
     return min(max(int(wanted or LONGEST_WAIT_SECONDS), 1), LONGEST_WAIT_SECONDS)
-
-
-def _model(reference: str) -> Model:
-    """Return a model by `owner/name`, with or without a version.
-
-    Raises:
-        Problem: when there is none.
-    """
-    found = published_models.find(reference)
-    if found is None:
-        names = ", ".join(sorted(one.id for one in MODELS))
-        raise Problem(404, f"There is no model {reference[:100]}; there are {names}")
-    return found
-
-
-async def _shown_model(caller: Caller, model: Model) -> ModelDocument:
-    services = caller.services
-    schema = running_schema(services.endpoints, model)
-    return documents.model(
-        model, caller.view.base, schema, await services.queue.count_of_model(model.id)
-    )
 
 
 async def _own(caller: Caller, prediction_id: str) -> Prediction:
