@@ -19,7 +19,7 @@ from hosting.api import event_stream, preferences
 from hosting.api.auth import Admitted, Caller, caller_of
 from hosting.api.context import services_of
 from hosting.api.problems import Problem, invalid
-from hosting.api.replicate import documents, models, stream
+from hosting.api.replicate import collections, deployments, documents, models, stream, trainings
 from hosting.api.replicate.documents import (
     AccountDocument,
     Page,
@@ -40,7 +40,9 @@ WAIT_MARGIN_SECONDS = 0.3
 """So much earlier it is answered: clients hang up soon after the time they named."""
 
 routes = APIRouter(prefix="/v1")
-routes.include_router(models.routes)
+for nouns in (models.routes, models.search_routes, deployments.routes, trainings.routes):
+    routes.include_router(nouns)
+routes.include_router(collections.routes)
 
 
 class PredictionRequest(BaseModel):
@@ -96,6 +98,14 @@ async def create_prediction_of_model(
     """Create a prediction of a model."""
     reference = f"{owner}/{name}"
     return await _create(caller, models.named(reference), reference, asked, prefer)
+
+
+@routes.post("/deployments/{owner}/{name}/predictions", status_code=201, tags=["predictions"])
+async def create_prediction_of_deployment(
+    owner: str, name: str, asked: PredictionRequest, caller: Admitted, prefer: Prefer = ()
+) -> PredictionDocument:
+    """Create a prediction of a deployment, which is the model of its name."""
+    return await create_prediction_of_model(owner, name, asked, caller, prefer)
 
 
 @routes.get("/predictions", tags=["predictions"])
