@@ -63,6 +63,9 @@ class Prediction:
     """The form of its webhook's document: replicate (Cog's API too) or deepinfra."""
     webhook: str | None = None
     webhook_events: Sequence[str] = field(default_factory=list)
+    makes_files: bool = False
+    """Whether it was created by a client of Replicate's that makes files of the outputs, and waits
+    for them."""
 
 
 @dataclass(frozen=True)

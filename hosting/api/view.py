@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from fastapi import Request
 
 from hosting.api.context import Services, services_of
+
+REPLICATES = re.compile(r"replicate-|(?:(?:Async)?Replicate|_ModuleClient)/")
+"""How the User-Agent of Replicate's own clients begins."""
+MAKES_FILES = re.compile(
+    r"replicate-(?:python|javascript)/[1-9]|(?:(?:Async)?Replicate|_ModuleClient)/Python [1-9]"
+)
+"""How the User-Agent of Replicate's own clients begins from version 1.0 on, whose `run` makes files
+of data URLs and of https URLs, not of plain http ones. Version 2 of Python's names its class."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +28,10 @@ class View:
     """The front's URL, without a path."""
     hosts: frozenset[str]
     """The names and ports under which links to the front are its own."""
-    takes_data: bool
-    """Whether outputs go to the client as data URLs: Replicate's own clients make files of them
-    and of https URLs, not of plain http ones."""
+    makes_files: bool
+    """Whether the client is one of Replicate's own that makes files of what `run` returns."""
+    knows_aborted: bool
+    """Whether the client takes the status `aborted` for an end. None of Replicate's own does."""
     expires: str | None = None
     """When its links expire, in seconds since 1970; None leaves that to `Links`."""
 
@@ -37,5 +47,5 @@ def view_of(request: Request) -> View:
     base = public or f"{request.url.scheme}://{request.headers['host']}"
     hosts = frozenset(urlsplit(url).netloc.lower() for url in (base, public) if url)
     agent = request.headers.get("user-agent", "")
-    is_replicate = agent.startswith(("replicate-python/", "replicate-javascript/"))
-    return View(services, base, hosts, is_replicate and base.startswith("http:"))
+    makes_files, knows_aborted = MAKES_FILES.match(agent), not REPLICATES.match(agent)
+    return View(services, base, hosts, makes_files is not None, knows_aborted)

@@ -17,8 +17,12 @@ RENAMED = {
     "input_image": "image",
 }
 """Inputs of the originals, and what the endpoints call them."""
-RENAMED_VALUES = {"K-LMS": "KLMS"}
-"""Choices of the originals, and what the endpoints call them."""
+RENAMED_VALUES: Mapping[str, Mapping[Any, Any]] = {
+    "scheduler": {"K-LMS": "KLMS"},
+    "output_format": {"jpeg": "jpg"},
+    "output_quality": {0: 1},
+}
+"""By the input, values of the originals and others, and what the endpoints call them."""
 SIZE_NAMES = ("size", "image_dimensions")
 SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", re.ASCII | re.IGNORECASE)
 RATIO = re.compile(r"\s*(\d{1,5}(?:\.\d{1,5})?)\s*:\s*(\d{1,5}(?:\.\d{1,5})?)\s*", re.ASCII)
@@ -125,7 +129,7 @@ def read(
     for name, wanted in properties.items():
         if name in given:
             try:
-                values[name] = _value(given[name], wanted)
+                values[name] = _value(given[name], wanted, RENAMED_VALUES.get(name, {}))
             except _Refused as refused:
                 refuse(name, names[name], refused)
         elif wanted["required"]:
@@ -220,8 +224,11 @@ def _size(
     return min(itertools.product(*choices), key=distance)
 
 
-def _value(value: object, wanted: Mapping[str, Any]) -> Any:
+def _value(value: object, wanted: Mapping[str, Any], renamed: Mapping[Any, Any]) -> Any:
     """Return a value as the schema wants it.
+
+    Args:
+        renamed: what some values stand for.
 
     Raises:
         _Refused: when it is not to be had.
@@ -230,8 +237,7 @@ def _value(value: object, wanted: Mapping[str, Any]) -> Any:
     read_as: Any = _READERS[kind](value)
     if kind == "integer" and isinstance(read_as, float):
         read_as = int(read_as) if read_as.is_integer() else None
-    if kind == "string" and "enum" in wanted:
-        read_as = RENAMED_VALUES.get(read_as, read_as)
+    read_as = renamed.get(read_as, read_as)
     if read_as is None:
         raise _refused("invalid_type", value, allowed)
     if "enum" in wanted and read_as not in wanted["enum"]:

@@ -67,6 +67,7 @@ class NewPrediction:
     webhook_events: list[str] = field(default_factory=list)
     cancel_after: int | None = None
     """Seconds after which it is ended if it is not over."""
+    makes_files: bool = False
 
 
 class Intake:
@@ -131,6 +132,7 @@ class Intake:
             input_bytes=sum(map(len, found.values())),
             webhook=new.webhook,
             webhook_events=new.webhook_events,
+            makes_files=new.makes_files,
         )
         return await self._add(prediction, found)
 

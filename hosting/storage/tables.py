@@ -137,6 +137,7 @@ class PredictionRow(Base):
     api: Mapped[str]
     webhook: Mapped[str | None]
     webhook_events: Mapped[Sequence[str]] = mapped_column(JSON)
+    makes_files: Mapped[bool]
 
     @classmethod
     def of(cls, prediction: Prediction) -> PredictionRow:

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from hosting import published_models
-from hosting.api import event_stream
+from hosting.api import event_stream, preferences
 from hosting.api.auth import Admitted, Caller
 from hosting.api.cog import documents, stream
 from hosting.api.context import services_of
@@ -46,7 +46,7 @@ class CogPredictionRequest(BaseModel):
 
 
 GivenId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-Prefer = Annotated[str | None, Header(description="`respond-async`: don't wait for the result")]
+Prefer = Annotated[Sequence[str], Header(description="`respond-async`: don't wait for the result")]
 Accept = Annotated[str, Header(description="`text/event-stream`: tell what happens as it does")]
 
 
@@ -55,7 +55,7 @@ async def predict(
     request: Request,
     asked: CogPredictionRequest,
     caller: Admitted,
-    prefer: Prefer = None,
+    prefer: Prefer = (),
     accept: Accept = "application/json",
     cancel_after: CancelAfter = None,
 ) -> Response:
@@ -69,7 +69,7 @@ async def predict_by_id(
     prediction_id: GivenId,
     asked: CogPredictionRequest,
     caller: Admitted,
-    prefer: Prefer = None,
+    prefer: Prefer = (),
     accept: Accept = "application/json",
     cancel_after: CancelAfter = None,
 ) -> Response:
@@ -114,7 +114,7 @@ async def _predict(
     asked: CogPredictionRequest,
     caller: Caller,
     given_id: str | None,
-    prefer: str | None,
+    prefer: Sequence[str],
     accepts: str,
     cancel_after: str | None,
 ) -> Response:
@@ -142,7 +142,7 @@ async def _predict(
             for one in error.faults
         ]
         return JSONResponse({"detail": faults}, 422)
-    if "respond-async" in (prefer or ""):
+    if "respond-async" in preferences.read(prefer):
         shown = {"id": given_id or prediction.id, "status": prediction.status}
         return JSONResponse(shown, 202)
     if "text/event-stream" in accepts:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Generic, Literal, NotRequired
 
@@ -28,6 +29,14 @@ from hosting.storage.tables import Token, Upload
 Document = TypeVar("Document")
 
 COG_VERSION = "0.23.1"
+REFUSED: dict[str, Any] = {
+    "status_code": 403,
+    "response_model": None,
+    "response_description": "Refused, whatever is asked for",
+}
+"""How routes document what Replicate's API does and this server does not."""
+HARDWARE = "self-hosted"
+"""The name of the hardware here, which nobody chooses by the API."""
 EPOCH = "2022-11-24T00:00:00.000Z"
 """When Stable Diffusion 2 was published; versions must have some date."""
 
@@ -82,6 +91,56 @@ class ModelDocument(TypedDict):
     cover_image_url: str | None
     default_example: None
     latest_version: VersionDocument
+
+
+class FoundModel(TypedDict):
+    """A model that a search has found, and what is known of it besides."""
+
+    model: ModelDocument
+    metadata: dict[str, Any]
+
+
+class SearchDocument(TypedDict):
+    """What a search has found."""
+
+    query: str
+    models: list[FoundModel]
+    collections: list[dict[str, Any]]
+    pages: list[dict[str, Any]]
+
+
+class ReleaseConfiguration(TypedDict):
+    """What a deployment runs on."""
+
+    hardware: str
+    min_instances: int
+    max_instances: int
+
+
+class ReleaseDocument(TypedDict):
+    """What a deployment runs."""
+
+    number: int
+    model: str
+    version: str
+    created_at: str
+    created_by: AccountDocument | None
+    configuration: ReleaseConfiguration
+
+
+class DeploymentDocument(TypedDict):
+    """A model that runs here, as a deployment."""
+
+    owner: str
+    name: str
+    current_release: ReleaseDocument
+
+
+class HardwareDocument(TypedDict):
+    """Hardware that a model may run on."""
+
+    name: str
+    sku: str
 
 
 class FileDocument(TypedDict):
@@ -160,16 +219,27 @@ def prediction(
     return shown
 
 
+def known(view: View, record: Prediction) -> Prediction:
+    """Return a prediction whose status its client knows: others would wait for its end for ever."""
+    if record.status is Status.ABORTED and not view.knows_aborted:
+        return replace(record, status=Status.CANCELED)
+    return record
+
+
 async def shown(view: View, record: Prediction) -> PredictionDocument:
-    """Return a prediction as its client is to see it."""
+    """Return a prediction as its client is to see it.
+
+    Its pictures are links, but data URLs where the client makes files of them, and could make none
+    of our links since they are plain http.
+    """
     services = view.services
     paths = _outputs(record)
     urls: list[str] = []
-    if view.takes_data:
+    if record.makes_files and view.makes_files and view.base.startswith("http:"):
         urls = await asyncio.to_thread(services.files.data_urls, record.id, record.output)
     data = dict(zip(paths, urls, strict=False))
     return prediction(
-        record,
+        known(view, record),
         lambda path: data.get(path) or view.link(path),
         await services.queue.place(record),
     )
@@ -200,6 +270,36 @@ def version(published: Model, version_id: str, schema: Mapping[str, Any]) -> Ver
         "created_at": EPOCH,
         "cog_version": COG_VERSION,
         "openapi_schema": published_models.openapi_schema(published, schema),
+    }
+
+
+def search(query: str, found: Sequence[ModelDocument]) -> SearchDocument:
+    """Return what a search has found: models only."""
+    models: list[FoundModel] = [{"model": one, "metadata": {"tags": []}} for one in found]
+    return {"query": query, "models": models, "collections": [], "pages": []}
+
+
+def deployment(published: Model, instances: int) -> DeploymentDocument:
+    """Return a model that runs here as a deployment.
+
+    Args:
+        instances: endpoints that serve the model.
+    """
+    return {
+        "owner": published.owner,
+        "name": published.name,
+        "current_release": {
+            "number": 1,
+            "model": published.id,
+            "version": published_models.version_of(published),
+            "created_at": EPOCH,
+            "created_by": None,
+            "configuration": {
+                "hardware": HARDWARE,
+                "min_instances": instances,
+                "max_instances": instances,
+            },
+        },
     }
 
 

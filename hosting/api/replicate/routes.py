@@ -7,30 +7,30 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from hosting import published_models
-from hosting.api import event_stream
+from hosting.api import event_stream, preferences
 from hosting.api.auth import Admitted, Caller, caller_of
 from hosting.api.context import services_of
 from hosting.api.deadlines import CancelAfter, CancelAfterField, seconds_of
 from hosting.api.problems import Problem, invalid
-from hosting.api.replicate import documents, stream
+from hosting.api.replicate import collections, deployments, documents, models, stream, trainings
 from hosting.api.replicate.documents import (
     AccountDocument,
-    ModelDocument,
     Page,
     PredictionDocument,
-    VersionDocument,
 )
 from hosting.api.schemas import Url, running_schema
 from hosting.api.view import view_of
 from hosting.prediction import Prediction
-from hosting.published_models import MODELS, Model
+from hosting.published_models import Model
 from hosting.queue.inputs import Fault
 from hosting.queue.intake import NewPrediction
 from hosting.states import Status
@@ -42,6 +42,9 @@ WAIT_MARGIN_SECONDS = 0.3
 """So much earlier it is answered: clients hang up soon after the time they named."""
 
 routes = APIRouter(prefix="/v1")
+for nouns in (models.routes, models.search_routes, deployments.routes, trainings.routes):
+    routes.include_router(nouns)
+routes.include_router(collections.routes)
 
 
 class PredictionRequest(BaseModel):
@@ -71,17 +74,29 @@ class PredictionRequestByName(PredictionRequest):
 
 
 Prefer = Annotated[
-    str | None,
+    Sequence[str],
     Header(description="`wait` or `wait=5`: answer when it is finished, or after 60 or 5 s"),
 ]
 
 
+@dataclass(frozen=True)
+class Terms:
+    """How long a client wants to wait for a prediction, and when it is to be ended."""
+
+    prefer: Sequence[str]
+    cancel_after: str | None
+
+
+def _terms(prefer: Prefer = (), cancel_after: CancelAfter = None) -> Terms:
+    return Terms(prefer, cancel_after)
+
+
+Asked = Annotated[Terms, Depends(_terms)]
+
+
 @routes.post("/predictions", status_code=201, tags=["predictions"])
 async def create_prediction(
-    asked: PredictionRequestByName,
-    caller: Admitted,
-    prefer: Prefer = None,
-    cancel_after: CancelAfter = None,
+    asked: PredictionRequestByName, caller: Admitted, terms: Asked
 ) -> PredictionDocument:
     """Create a prediction, of a version or a model."""
     reference = asked.version or asked.model
@@ -91,28 +106,34 @@ async def create_prediction(
         raise invalid(
             [Fault("invalid_version", "version", f"There is no version {reference[:100]}")]
         )
-    return await _create(caller, _model(reference), reference, asked, prefer, cancel_after)
+    return await _create(caller, models.named(reference), reference, asked, terms)
 
 
 @routes.post("/models/{owner}/{name}/predictions", status_code=201, tags=["predictions"])
 async def create_prediction_of_model(
-    owner: str,
-    name: str,
-    asked: PredictionRequest,
-    caller: Admitted,
-    prefer: Prefer = None,
-    cancel_after: CancelAfter = None,
+    owner: str, name: str, asked: PredictionRequest, caller: Admitted, terms: Asked
 ) -> PredictionDocument:
     """Create a prediction of a model."""
     reference = f"{owner}/{name}"
-    return await _create(caller, _model(reference), reference, asked, prefer, cancel_after)
+    return await _create(caller, models.named(reference), reference, asked, terms)
+
+
+@routes.post("/deployments/{owner}/{name}/predictions", status_code=201, tags=["predictions"])
+async def create_prediction_of_deployment(
+    owner: str, name: str, asked: PredictionRequest, caller: Admitted, terms: Asked
+) -> PredictionDocument:
+    """Create a prediction of a deployment, which is the model of its name."""
+    return await create_prediction_of_model(owner, name, asked, caller, terms)
 
 
 @routes.get("/predictions", tags=["predictions"])
 async def list_predictions(caller: Admitted, cursor: str | None = None) -> Page[PredictionDocument]:
     """Your predictions, the newest first, in pages: of 100, or fewer where they are large."""
     page = await caller.services.queue.page(caller.token.id, cursor)
-    shown = [documents.prediction(one, caller.view.link) for one in page.rows]
+    shown = [
+        documents.prediction(documents.known(caller.view, one), caller.view.link)
+        for one in page.rows
+    ]
     return documents.page(shown, f"{caller.view.base}/v1/predictions", page.newer, page.older)
 
 
@@ -148,40 +169,6 @@ async def stream_prediction(
     return event_stream.response(stream.events(view, prediction_id, last_event_id))
 
 
-@routes.get("/models", tags=["models"])
-async def list_models(caller: Admitted) -> Page[ModelDocument]:
-    """Return the models that run here."""
-    tasks = {endpoint.task for endpoint in caller.services.endpoints}
-    running = [model for model in MODELS if model.task in tasks]
-    return documents.page([await _shown_model(caller, model) for model in running])
-
-
-@routes.get("/models/{owner}/{name}", tags=["models"])
-async def get_model(owner: str, name: str, caller: Admitted) -> ModelDocument:
-    """Return a model, and its newest version with the schema of its inputs and outputs."""
-    return await _shown_model(caller, _model(f"{owner}/{name}"))
-
-
-@routes.get("/models/{owner}/{name}/versions", tags=["models"])
-async def list_versions(owner: str, name: str, caller: Admitted) -> Page[VersionDocument]:
-    """Return a model's versions: ours, and those that clients may have in their code."""
-    model = _model(f"{owner}/{name}")
-    schema = running_schema(caller.services.endpoints, model)
-    ids = [published_models.version_of(model), *model.versions]
-    return documents.page(
-        [documents.version(published_models.find(i) or model, i, schema) for i in ids]
-    )
-
-
-@routes.get("/models/{owner}/{name}/versions/{version_id}", tags=["models"])
-async def get_version(owner: str, name: str, version_id: str, caller: Admitted) -> VersionDocument:
-    """Return a version of a model."""
-    model = published_models.find(version_id)
-    if model is None or model.id != f"{owner}/{name}":
-        raise Problem(404, f"{owner}/{name} has no version {version_id[:100]}")
-    return documents.version(model, version_id, running_schema(caller.services.endpoints, model))
-
-
 @routes.get("/account", tags=["account"])
 async def get_account(caller: Admitted) -> AccountDocument:
     """Whose token it is."""
@@ -195,14 +182,10 @@ async def get_webhook_secret(caller: Admitted) -> dict[str, str]:
 
 
 async def _create(
-    caller: Caller,
-    model: Model,
-    reference: str,
-    asked: PredictionRequest,
-    prefer: str | None,
-    cancel_after: str | None,
+    caller: Caller, model: Model, reference: str, asked: PredictionRequest, terms: Terms
 ) -> PredictionDocument:
     services = caller.services
+    wait_seconds = _seconds_to_wait(terms.prefer)
     version = reference.rpartition(":")[2]
     events: list[str] = list(asked.webhook_events_filter or [])
     new = NewPrediction(
@@ -215,13 +198,12 @@ async def _create(
         hosts=caller.view.hosts,
         webhook=asked.webhook or asked.webhook_completed,
         webhook_events=events if asked.webhook else ["completed"],
-        cancel_after=seconds_of(cancel_after, asked.cancel_after),
+        cancel_after=seconds_of(terms.cancel_after, asked.cancel_after),
+        makes_files=caller.view.makes_files and wait_seconds is not None,
     )
     prediction = await services.queue.accept(new)
-    wanted = re.search(r"\bwait(?:=(\d{1,4}))?\b", prefer or "")
-    if wanted:
-        seconds = min(max(int(wanted[1] or LONGEST_WAIT_SECONDS), 1), LONGEST_WAIT_SECONDS)
-        prediction = await services.queue.finished(prediction, seconds - WAIT_MARGIN_SECONDS)
+    if wait_seconds is not None:
+        prediction = await services.queue.finished(prediction, wait_seconds - WAIT_MARGIN_SECONDS)
     shown = await documents.shown(caller.view, prediction)
     if shown["status"] is Status.PROCESSING:
         # Replicate says so too: its clients take anything else for the end.
@@ -229,25 +211,12 @@ async def _create(
     return shown
 
 
-def _model(reference: str) -> Model:
-    """Return a model by `owner/name`, with or without a version.
-
-    Raises:
-        Problem: when there is none.
-    """
-    found = published_models.find(reference)
-    if found is None:
-        names = ", ".join(sorted(one.id for one in MODELS))
-        raise Problem(404, f"There is no model {reference[:100]}; there are {names}")
-    return found
-
-
-async def _shown_model(caller: Caller, model: Model) -> ModelDocument:
-    services = caller.services
-    schema = running_schema(services.endpoints, model)
-    return documents.model(
-        model, caller.view.base, schema, await services.queue.count_of_model(model.id)
-    )
+def _seconds_to_wait(prefer: Sequence[str]) -> int | None:
+    """Return how long a client asks to be kept waiting; None where it does not."""
+    wanted = preferences.read(prefer).get("wait")
+    if wanted is None or not re.fullmatch(r"\d{0,9}", wanted, re.ASCII):
+        return None
+    return min(max(int(wanted or LONGEST_WAIT_SECONDS), 1), LONGEST_WAIT_SECONDS)
 
 
 async def _own(caller: Caller, prediction_id: str) -> Prediction:

@@ -88,6 +88,31 @@ def test_what_runs_is_canceled_and_what_waits_is_aborted(one: Front, cog: CogSer
     assert cog.prompts == ["fox"]
 
 
+@pytest.mark.parametrize(
+    "agent",
+    [
+        "replicate-python/0.8.3",
+        "replicate-python/1.0.7",
+        "replicate-javascript/1.4.0",
+        "Replicate/Python 2.0.0b1",
+        "AsyncReplicate/Python 2.0.0b1",
+    ],
+)
+def test_replicates_own_clients_are_told_canceled_which_they_wait_for(
+    one: Front, cog: CogServer, agent: str
+) -> None:
+    fox = create(one, "fox", cancel_after=None).json()
+    owl = create(one, "owl").json()
+    wait_until(lambda: status_of(one, owl) == "aborted")
+    told = {"User-Agent": agent}
+    path = f"/v1/predictions/{owl['id']}"
+    assert one.client.get(path, headers=told).json()["status"] == "canceled"
+    newest = one.client.get("/v1/predictions", headers=told).json()["results"][0]
+    assert (newest["id"], newest["status"]) == (owl["id"], "canceled")
+    assert "canceled" in one.client.get(f"{path}/stream", headers=told).text
+    one.client.post(f"/v1/predictions/{fox['id']}/cancel")
+
+
 def test_what_is_over_in_time_stays_so(one: Front) -> None:
     (elk,) = (create(one, "elk").json(),)
     wait_until(lambda: status_of(one, elk) == "succeeded")

@@ -86,7 +86,7 @@ def test_what_is_in_an_older_file_is_there_and_works(tmp_path: Path) -> None:
         assert (done.id, done.status, done.output, done.api) == (
             "done", "succeeded", ["out-0.png"], "replicate",
         )  # fmt: skip
-        assert done.input_bytes == 0
+        assert (done.input_bytes, done.makes_files) == (0, False)
         assert (done.created_at, done.request["seed"]) == (1.25, 2**53 - 1)
         listed = uploads.page(session, "local")
         assert [one.name for one in listed.rows] == ["c", "b", "a"]

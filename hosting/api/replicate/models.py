@@ -1,0 +1,147 @@
+"""The models of Replicate's API, their versions, and the search for them."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import PlainTextResponse
+
+from hosting import published_models
+from hosting.api.auth import Admitted, Caller
+from hosting.api.problems import Problem
+from hosting.api.replicate import documents
+from hosting.api.replicate.documents import (
+    REFUSED,
+    ModelDocument,
+    Page,
+    PredictionDocument,
+    SearchDocument,
+    VersionDocument,
+)
+from hosting.api.schemas import running_schema
+from hosting.published_models import MODELS, Model
+
+LONGEST_SEARCH_CHARACTERS = 1000
+FIXED = "Models and their versions are chosen by whoever runs this server, not by this API"
+
+routes = APIRouter(prefix="/models", tags=["models"])
+search_routes = APIRouter(prefix="/search", tags=["models"])
+
+
+@routes.get("")
+async def list_models(caller: Admitted) -> Page[ModelDocument]:
+    """Return the models that run here."""
+    return documents.page([await _shown(caller, model) for model in running(caller)])
+
+
+# OpenAPI has no method QUERY before its version 3.2.
+@routes.api_route("", methods=["QUERY"], include_in_schema=False)
+async def find_models(request: Request, caller: Admitted) -> Page[ModelDocument]:
+    """Return the models that run here whose names and descriptions have each word of a text."""
+    text = (await request.body()).decode("utf-8", "replace")
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        parsed = None
+    # Some of Replicate's clients send the text as it is, others as JSON.
+    found = _found(caller, parsed if isinstance(parsed, str) else text)
+    return documents.page([await _shown(caller, model) for model in found])
+
+
+@search_routes.get("")
+async def search(
+    caller: Admitted,
+    query: Annotated[str, Query(description="words of names or descriptions")],
+    limit: Annotated[int, Query(ge=1, le=50, description="the most models to return")] = 20,
+) -> SearchDocument:
+    """Search for models that run here; there are no collections and no pages to be found."""
+    found = [await _shown(caller, model) for model in _found(caller, query)[:limit]]
+    return documents.search(query, found)
+
+
+@routes.post("", **REFUSED)
+@routes.patch("/{owner}/{name}", **REFUSED)
+@routes.delete("/{owner}/{name}", **REFUSED)
+@routes.delete("/{owner}/{name}/versions/{version_id}", **REFUSED)
+async def change_models(_: Admitted) -> None:
+    """Refuse: models are chosen by whoever runs the server."""
+    raise Problem(403, FIXED)
+
+
+@routes.get("/{owner}/{name}")
+async def get_model(owner: str, name: str, caller: Admitted) -> ModelDocument:
+    """Return a model, and its newest version with the schema of its inputs and outputs."""
+    return await _shown(caller, named(f"{owner}/{name}"))
+
+
+@routes.get("/{owner}/{name}/readme", response_class=PlainTextResponse)
+async def get_readme(owner: str, name: str, caller: Admitted) -> PlainTextResponse:
+    """Return what a model is, as Markdown."""
+    model = await _shown(caller, named(f"{owner}/{name}"))
+    text = f"# {model['owner']}/{model['name']}\n\n{model['description']}\n"
+    return PlainTextResponse(text)
+
+
+@routes.get("/{owner}/{name}/examples")
+async def list_examples(owner: str, name: str, caller: Admitted) -> Page[PredictionDocument]:
+    """Return a model's example predictions: there are none."""
+    running_schema(caller.services.endpoints, named(f"{owner}/{name}"))
+    return documents.page([])
+
+
+@routes.get("/{owner}/{name}/versions")
+async def list_versions(owner: str, name: str, caller: Admitted) -> Page[VersionDocument]:
+    """Return a model's versions: ours, and those that clients may have in their code."""
+    model = named(f"{owner}/{name}")
+    schema = running_schema(caller.services.endpoints, model)
+    ids = [published_models.version_of(model), *model.versions]
+    return documents.page(
+        [documents.version(published_models.find(i) or model, i, schema) for i in ids]
+    )
+
+
+@routes.get("/{owner}/{name}/versions/{version_id}")
+async def get_version(owner: str, name: str, version_id: str, caller: Admitted) -> VersionDocument:
+    """Return a version of a model."""
+    model = published_models.find(version_id)
+    if model is None or model.id != f"{owner}/{name}":
+        raise Problem(404, f"{owner}/{name} has no version {version_id[:100]}")
+    return documents.version(model, version_id, running_schema(caller.services.endpoints, model))
+
+
+def named(reference: str) -> Model:
+    """Return a model by `owner/name`, with or without a version.
+
+    Raises:
+        Problem: when there is none.
+    """
+    found = published_models.find(reference)
+    if found is None:
+        names = ", ".join(sorted(one.id for one in MODELS))
+        raise Problem(404, f"There is no model {reference[:100]}; there are {names}")
+    return found
+
+
+def running(caller: Caller) -> list[Model]:
+    """Return the models that run here."""
+    tasks = {endpoint.task for endpoint in caller.services.endpoints}
+    return [model for model in MODELS if model.task in tasks]
+
+
+def _found(caller: Caller, text: str) -> list[Model]:
+    words = text[:LONGEST_SEARCH_CHARACTERS].lower().split()
+    return [
+        model
+        for model in running(caller)
+        if all(word in f"{model.id} {model.description}".lower() for word in words)
+    ]
+
+
+async def _shown(caller: Caller, model: Model) -> ModelDocument:
+    services = caller.services
+    schema = running_schema(services.endpoints, model)
+    return documents.model(
+        model, caller.view.base, schema, await services.queue.count_of_model(model.id)
+    )
