@@ -3,7 +3,7 @@
 import { ask, askJson, here } from "./api.js";
 import { announce, button, copy, h, pause, save } from "./dom.js";
 
-const FINISHED = ["succeeded", "failed", "canceled"];
+const FINISHED = ["succeeded", "failed", "canceled", "aborted"];
 const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
 /** @typedef {import("./schema.js").Value} Value */
@@ -12,7 +12,7 @@ const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
  * A prediction of the API, as far as the page reads it.
  * @typedef {object} Prediction
  * @property {string} id
- * @property {"starting" | "processing" | "succeeded" | "failed" | "canceled"} status
+ * @property {"starting" | "processing" | "succeeded" | "failed" | "canceled" | "aborted"} status
  * @property {Record<string, any>} input  by the names that its client uses.
  * @property {string[]?} output
  * @property {string?} error
@@ -233,7 +233,7 @@ export async function follow(prediction, path, changed) {
 function endOf({ status, output, error, input }) {
   const count = output?.length ?? 0;
   if (status === "failed") return `It failed: ${error}`;
-  if (status === "canceled") return `Stopped: ${input.prompt}`;
+  if (status === "canceled" || status === "aborted") return `Stopped: ${input.prompt}`;
   return `Done: ${count} ${count === 1 ? "picture" : "pictures"} of ${input.prompt}`;
 }
 
@@ -279,7 +279,7 @@ function statusOf({ status, queue, metrics, logs }) {
     return `Step ${step[1]} of ${step[2]}, ${secondsOf(Number(step[3]))} left`;
   }
   if (status === "failed") return "It failed";
-  return status === "canceled" ? "Stopped" : "Done";
+  return status === "succeeded" ? "Done" : "Stopped";
 }
 
 /** @param {number} seconds */
