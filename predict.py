@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stable_diffusion.events import Event
     from stable_diffusion.safety import SafetyChecker
 
-SIZES = [128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024]
+SIZES = [64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024]
 SCHEDULERS = ["DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM"]
 
 

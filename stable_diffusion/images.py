@@ -12,7 +12,7 @@ from typing import Any
 from PIL import ExifTags, Image, ImageChops, ImageCms, PngImagePlugin
 
 from stable_diffusion.decoding import decode
-from stable_diffusion.request import SIZES
+from stable_diffusion.request import AUTOMATIC_SIZES
 
 
 def _srgb_profile() -> bytes:
@@ -90,7 +90,7 @@ def choose_size(
     if width and height:
         return width, height
     ratio = Fraction(*shape)
-    sizes = product([width] if width else SIZES, [height] if height else SIZES)
+    sizes = product(*([side] if side else AUTOMATIC_SIZES for side in (width, height)))
 
     def distance(size: tuple[int, int]) -> tuple[Fraction, int, int]:
         quotient = Fraction(*size) / ratio  # exact, so that ties are ties

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SIZES = (128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024)
+SIZES = tuple(range(64, 1024 + 1, 64))
+"""Widths and heights in pixels that may be asked for."""
+AUTOMATIC_SIZES = (128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024)
+"""Those that are chosen from where one is left empty."""
 SCHEDULERS = ("DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM")
 FORMATS = ("png", "webp", "jpg")
 SEEDS = 2**53

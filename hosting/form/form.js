@@ -195,11 +195,10 @@ function changed() {
 
 /** @param {import("./picture.js").SizedPicture} image */
 function resultSize(image) {
-  const sides = inputs.find(({ name }) => name === "width")?.choices;
-  if (!sides || !model) return null;
+  if (!plainFields.width || !model) return null;
   /** @param {string} name: of a side, which is a number or left to the model. */
   const side = (name) => Number(tryGet(plainFields[name])) || null;
-  return sizeOf(side("width"), side("height"), image, sides.map(Number), model.native_size);
+  return sizeOf(side("width"), side("height"), image, model.native_size);
 }
 
 /**

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from stable_diffusion import decoding, images
-from stable_diffusion.request import SIZES, InputError
+from stable_diffusion.request import AUTOMATIC_SIZES, SIZES, InputError
 from tests.support.pictures import opened, picture_of
 from tests.support.properties import given
 from tests.support.properties import strategies as st
@@ -205,6 +206,13 @@ def test_with_one_side_given_the_other_follows_the_shape() -> None:
     assert images.choose_size(128, None, (1, 1), native=768) == (128, 128)
 
 
+def test_what_is_left_empty_is_chosen_from_the_documented_thirteen() -> None:
+    # 192 and 320 may be asked for, and would be closer.
+    assert images.choose_size(192, None, (1, 1), native=768) == (192, 256)
+    assert images.choose_size(None, None, (5, 2), native=384) == (640, 256)
+    assert images.choose_size(320, 192, (1, 1), native=768) == (320, 192)
+
+
 sides = st.integers(1, 10_000)
 
 
@@ -217,7 +225,8 @@ def test_no_pair_of_about_the_native_area_is_closer_in_shape(
     def distance(size: tuple[int, int]) -> float:
         return float(abs(numpy.log(size[0] / size[1]) - numpy.log(width / height)))
 
-    pairs = [(w, h) for w in SIZES for h in SIZES if native**2 / 2 <= w * h <= native**2 * 2]
+    every = itertools.product(AUTOMATIC_SIZES, AUTOMATIC_SIZES)
+    pairs = [(w, h) for w, h in every if native**2 / 2 <= w * h <= native**2 * 2]
     assert chosen in pairs
     assert distance(chosen) <= min(map(distance, pairs)) + 1e-9
     mirrored = images.choose_size(None, None, (height, width), native)

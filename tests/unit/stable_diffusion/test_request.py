@@ -7,7 +7,6 @@ import pytest
 from stable_diffusion.request import (
     LONGEST_PROMPT_CHARACTERS,
     SCHEDULERS,
-    SIZES,
     InputError,
     Request,
 )
@@ -78,10 +77,11 @@ def test_null_is_allowed_where_empty_means_something_and_nowhere_else() -> None:
         assert faults(**{name: None})[0].startswith(f"{name}: null is not allowed")
 
 
-def test_only_the_thirteen_sizes_are_allowed() -> None:
-    for size in SIZES:
+def test_only_multiples_of_64_from_64_to_1024_are_allowed() -> None:
+    for size in range(64, 1024 + 1, 64):
         assert Request.of({"prompt": "", "width": size, "height": size * 1.0}).height == size
-    assert "128, 256, 384" in faults(width=100)[0]
+    for size in (0, 32, 100, 1088):
+        assert "give one of 64, 128, 192, 256" in faults(width=size)[0]
     assert faults(height="128")[0].startswith("height: ")
 
 
