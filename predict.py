@@ -230,7 +230,12 @@ class Predictor(BasePredictor):
                     print(event.warning)
                 case Progress(step, steps, seconds_left):
                     print(f"step {step} of {steps}, {seconds_left:.0f} s left")
-                    self.record_metric("progress", step / steps)
+                    progress = {
+                        "step": step,
+                        "steps": steps,
+                        "seconds_left": round(seconds_left, 1),
+                    }
+                    self.record_metric("progress", progress)
             if isinstance(event, Flagged):
                 record(event.index, event.seed, True, None)
 

@@ -266,7 +266,7 @@ class CogServer:
             await run.let_go.wait()
             return
         await _event(send, "log", {"data": f"drawing {run.prompt}\n", "source": "stdout"})
-        await _metric(send, "progress", 0.5)
+        await _metric(send, "progress", {"step": 1, "steps": 2, "seconds_left": 0.5})
         if what in ("warming", "warm"):
             await _metric(send, "warming", what == "warming")
         if what == "break":
@@ -303,7 +303,7 @@ class CogServer:
             await _metric(send, "images", files)
             url = data_url(picture)
             await _event(send, "output", {"chunk": "some text" if what == "no picture" else url})
-        await _metric(send, "progress", 1.0)
+        await _metric(send, "progress", {"step": 2, "steps": 2, "seconds_left": 0.0})
         run.status = "succeeded"
         await self._complete(send, run)
 

@@ -330,7 +330,7 @@ def test_a_prediction_yields_files_with_their_metadata_and_tells_the_metrics(
     assert 100 * 2**20 < memory < psutil.virtual_memory().total
     assert predictor.metrics == {
         "warming": False,
-        "progress": 1,
+        "progress": {"step": 4, "steps": 4, "seconds_left": 0},
         "images": [
             {"index": index, "seed": index, "nsfw": None, "file": path.name}
             for index, path in enumerate(paths)

@@ -18,6 +18,8 @@ from hosting.storage import predictions
 from tests.support.front import Front, front, wait_until
 from tools.fake_cog import CogServer, data_url, pixels
 
+DONE = {"step": 2, "steps": 2, "seconds_left": 0}
+
 
 @pytest.fixture(scope="module")
 def cog(everywhere: None) -> Iterator[CogServer]:
@@ -68,7 +70,7 @@ def test_a_prediction_is_answered_with_its_pictures(one: Front) -> None:
         "id": document["id"],
         "status": "succeeded",
         "logs": "drawing fox\n",
-        "metrics": {"progress": 1.0, "predict_time": 0.25, "images": made},
+        "metrics": {"progress": DONE, "predict_time": 0.25, "images": made},
         "output": [data_url(pixels("fox", 5, index)) for index in (0, 1)],
     }
 
@@ -246,7 +248,7 @@ def test_a_stream_tells_all_that_happens(one: Front) -> None:
     pictures = [data_url(pixels("stream", 4, index)) for index in (0, 1)]
     assert [data["chunk"] for kind, data in told if kind == "output"] == pictures
     metrics = {data["name"]: data["value"] for kind, data in told if kind == "metric"}
-    assert metrics["progress"] == 1
+    assert metrics["progress"] == DONE
     assert [one["file"] for one in metrics["images"]] == ["out-0.png", "out-1.png"]
     kind, last = told[-1]
     assert kind == "completed"

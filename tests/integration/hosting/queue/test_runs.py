@@ -29,7 +29,7 @@ def test_a_prediction_makes_its_pictures(tmp_path: Path, cog: CogServer) -> None
         assert queue.pictures(done) == [pixels("fox", 7, index) for index in range(3)]
         assert done.logs == "drawing fox\n"
         assert done.metrics == {
-            "progress": 1,
+            "progress": {"step": 2, "steps": 2, "seconds_left": 0},
             "predict_time": 0.25,
             "images": [
                 {"index": index, "seed": 7 + index, "nsfw": None, "file": f"out-{index}.png"}
