@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from hosting.backends.endpoints import Endpoint
 from hosting.prediction import Prediction
 from hosting.storage import predictions
 from tests.support.front import Front, front, wait_until
@@ -77,11 +76,13 @@ def test_a_prediction_is_answered_with_its_pictures(one: Front) -> None:
 
 @pytest.mark.parametrize("weights", ["stable-diffusion-2-1", "demo"])
 def test_a_prediction_is_recorded_as_of_the_model_that_draws_it(
-    one: Front, monkeypatch: pytest.MonkeyPatch, weights: str
+    tmp_path: Path, weights: str
 ) -> None:
-    monkeypatch.setattr(Endpoint, "weights", weights)
-    answer = one.client.post("/predictions", json={"input": {"prompt": "fox"}}).json()
-    model = one.client.get(f"/v1/predictions/{answer['id']}").json()["model"]
+    cog = CogServer()
+    cog.description["model"] = weights
+    with cog.served(), front(tmp_path, cog) as one:
+        answer = one.client.post("/predictions", json={"input": {"prompt": "fox"}}).json()
+        model = one.client.get(f"/v1/predictions/{answer['id']}").json()["model"]
     assert model == ("demo" if weights == "demo" else f"stability-ai/{weights}")
 
 
