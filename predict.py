@@ -3,24 +3,29 @@
 Cog makes the API's schema from this file's text: what `Input(...)` holds must be literal.
 """
 
+import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, AsyncGenerator, AsyncIterator, Optional
 
 import cog
 from cog import BasePredictor, Input, Path
 
-from stable_diffusion import catalogue, images, models, prompts
+from stable_diffusion import __version__, catalogue, images, models, prompts
 from stable_diffusion.request import InputError, Request
 
 if TYPE_CHECKING:
     from stable_diffusion.events import Event
     from stable_diffusion.safety import SafetyChecker
 
-SIZES = [128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024]
+SIZES = [64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024]
+LOG_SECONDS = 0.2
+"""Seconds that Cog gets to read what was printed: what comes to it after the setup is lost."""
 SCHEDULERS = ["DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM"]
 
 
@@ -62,6 +67,21 @@ class Inputs:
         description="format of the image files", choices=["png", "webp", "jpg"], default="png"
     )
     output_quality = Input(description="quality of webp and jpg files", ge=1, le=100, default=90)
+    mask_source = Input(
+        description="what of the mask says where to repaint: its brightness, or its alpha channel, where transparent is repainted",
+        choices=["brightness", "alpha"],
+        default="brightness",
+    )
+    invert_mask = Input(
+        description="repaint what is black in the mask; for mask_source brightness alone",
+        default=False,
+    )
+    mask_blur = Input(
+        description="radius of the blur that is laid on the mask, in px of the mask",
+        ge=0,
+        le=64,
+        default=0,
+    )
 
     # What the other predictors have instead, or more.
     required_image = Input(description="starting image to use", accept="image/*")
@@ -98,6 +118,8 @@ class Predictor(BasePredictor):
 
         self.decoders = DecoderProcesses(most=8)
         self.load()
+        print("model", json.dumps(self.description()), flush=True)
+        time.sleep(LOG_SECONDS)
 
     def load(self) -> None:
         """Load the model that the environment names."""
@@ -121,6 +143,22 @@ class Predictor(BasePredictor):
         most_rows, executor = int(rows) if rows else None, os.environ.get("EXECUTOR") or None
         self.engine = Engine(loaded, most_rows, checker_beside(loaded), executor)
 
+    def description(self) -> dict[str, Any]:
+        """Return what the model is that was loaded, for whoever serves it (docs/api.md)."""
+        weights = self.engine.model.weights
+        return {
+            "model": weights.name,
+            "task": weights.task,
+            "native_size": weights.native_size,
+            "checker": self.engine.has_checker,
+            "samplers": SCHEDULERS,
+            "versions": {
+                "stable-diffusion": __version__,
+                "diffusers": version("diffusers"),
+                "torch": version("torch"),
+            },
+        }
+
     @cog.streaming
     @cog.concurrent(max=8)
     async def predict(
@@ -140,6 +178,9 @@ class Predictor(BasePredictor):
         scheduler: str = Inputs.scheduler,
         output_format: str = Inputs.output_format,
         output_quality: int = Inputs.output_quality,
+        mask_source: str = Inputs.mask_source,
+        invert_mask: bool = Inputs.invert_mask,
+        mask_blur: int = Inputs.mask_blur,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -157,6 +198,9 @@ class Predictor(BasePredictor):
             "scheduler": scheduler,
             "output_format": output_format,
             "output_quality": output_quality,
+            "mask_source": mask_source,
+            "invert_mask": invert_mask,
+            "mask_blur": mask_blur,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -209,7 +253,12 @@ class Predictor(BasePredictor):
                     print(event.warning)
                 case Progress(step, steps, seconds_left):
                     print(f"step {step} of {steps}, {seconds_left:.0f} s left")
-                    self.record_metric("progress", step / steps)
+                    progress = {
+                        "step": step,
+                        "steps": steps,
+                        "seconds_left": round(seconds_left, 1),
+                    }
+                    self.record_metric("progress", progress)
             if isinstance(event, Flagged):
                 record(event.index, event.seed, True, None)
 
@@ -246,9 +295,10 @@ class Predictor(BasePredictor):
         def missing(name: str) -> bool:
             return inputs.get(name) is None and not any(f.startswith(f"{name}: ") for f in faults)
 
+        by_alpha = values.get("mask_source") == "alpha"
         for name in ("image", "mask"):
             if values.get(name) is not None:
-                read = attempt(read_picture, name, values[name], cls.largest_side)
+                read = attempt(read_picture, name, values[name], cls.largest_side, by_alpha)
                 values[name], found = read or (None, [])
                 notes += found
             elif name in cls.required and missing(name):
@@ -259,6 +309,8 @@ class Predictor(BasePredictor):
         if image and mask and image.size != mask.size:
             sizes = [f"{one.width} × {one.height}" for one in (mask, image)]
             notes.append(f"mask: its {sizes[0]} pixels were fitted like the image's {sizes[1]}")
+        if mask and by_alpha and values.get("invert_mask") is True:
+            notes.append("invert_mask: has no effect where mask_source is alpha")
         for name in ("prompt", "negative_prompt"):
             text = values.get(name)
             if values.get("use_compel") is True and isinstance(text, str):
@@ -292,6 +344,9 @@ class Inpainting(Predictor):
         scheduler: str = Inputs.scheduler,
         output_format: str = Inputs.output_format,
         output_quality: int = Inputs.output_quality,
+        mask_source: str = Inputs.mask_source,
+        invert_mask: bool = Inputs.invert_mask,
+        mask_blur: int = Inputs.mask_blur,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -309,6 +364,9 @@ class Inpainting(Predictor):
             "scheduler": scheduler,
             "output_format": output_format,
             "output_quality": output_quality,
+            "mask_source": mask_source,
+            "invert_mask": invert_mask,
+            "mask_blur": mask_blur,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -340,6 +398,9 @@ class DepthToImage(Predictor):
         scheduler: str = Inputs.scheduler,
         output_format: str = Inputs.output_format,
         output_quality: int = Inputs.output_quality,
+        mask_source: str = Inputs.mask_source,
+        invert_mask: bool = Inputs.invert_mask,
+        mask_blur: int = Inputs.mask_blur,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -357,6 +418,9 @@ class DepthToImage(Predictor):
             "scheduler": scheduler,
             "output_format": output_format,
             "output_quality": output_quality,
+            "mask_source": mask_source,
+            "invert_mask": invert_mask,
+            "mask_blur": mask_blur,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:

@@ -151,29 +151,6 @@ MODELS: tuple[Model, ...] = _ORIGINALS + tuple(
 )
 
 
-def task_of(schema: Mapping[str, Any]) -> str:
-    """Return the task that a Cog endpoint serves: img2img, inpainting, depth or upscale.
-
-    Args:
-        schema: its OpenAPI document.
-
-    Raises:
-        ValueError: when it is none of ours.
-    """
-    document = schema.get("components", {}).get("schemas", {}).get("Input", {})
-    inputs, required = document.get("properties", {}), document.get("required", ())
-    if not {"prompt", "image", "num_inference_steps"} <= inputs.keys():
-        raise ValueError(
-            "The endpoint is not a Stable Diffusion model: its inputs lack prompt, image or "
-            "num_inference_steps"
-        )
-    if "noise_level" in inputs:
-        return "upscale"
-    if "mask" in required:
-        return "inpainting"
-    return "depth" if "image" in required else "img2img"
-
-
 def find(reference: str) -> Model | None:
     """Return the model that a client means; None where there is none, or no such version of it.
 
@@ -201,15 +178,14 @@ def offered(task: str, weights: str) -> Model:
     return min(of_task, key=lambda one: (one.name != weights, len(one.defaults)))
 
 
-def running(task: str, weights: str | None) -> Model:
+def running(task: str, weights: str) -> Model:
     """Return the model that an endpoint runs, with the defaults of the endpoint's own schema.
 
     Args:
-        weights: their name in the catalogue; None where nobody knows them, as of an endpoint that
-            is known by its URL. Then it is the task's model.
+        weights: their name in the catalogue.
     """
-    known = offered(task, weights or "")
-    if weights and known.name != weights:
+    known = offered(task, weights)
+    if known.name != weights:
         known = Model("", weights, task, _DESCRIPTIONS[task], {})
     return replace(known, defaults={})
 

@@ -44,6 +44,15 @@ SCHEMAS = {
 }
 
 
+MODELS = {
+    "img2img": "stable-diffusion-2-1",
+    "inpainting": "stable-diffusion-2-inpainting",
+    "depth": "stable-diffusion-2-depth",
+    "upscale": "stable-diffusion-x4-upscaler",
+}
+"""The names of the weights that each task's server says it has."""
+
+
 def pixels(prompt: str, seed: int, index: int = 0) -> bytes:
     """Return a small PNG that depends on prompt, seed and index only."""
     colour = hashlib.sha256(f"{prompt}/{seed}/{index}".encode()).digest()[:12]
@@ -116,6 +125,15 @@ class CogServer:
     def __init__(self, task: str = "img2img", slots: int = 8) -> None:
         paths = {**SCHEMAS[task]["paths"], "/shutdown": {"post": {}}}
         self.schema = {**SCHEMAS[task], "paths": paths}
+        self.description: dict[str, Any] = {
+            "model": MODELS[task],
+            "task": task,
+            "native_size": 768,
+            "checker": True,
+            "samplers": self.schema["components"]["schemas"]["scheduler"]["enum"],
+            "versions": {"diffusers": "0.40.0", "torch": "2.13.0"},
+        }
+        """What its worker says of its model when it is set up."""
         self.slots = slots
         self.status = "READY"
         self.is_cluster = False
@@ -205,7 +223,8 @@ class CogServer:
         self.received.append(asked)
         if asked.path == "/health-check":
             slots = {"cog-slots": str(self.slots)} if self.is_cluster else {}
-            await _answer(send, 200, {"status": self.status}, slots)
+            logs = f"[coglet::setup] model {json.dumps(self.description)}\n[coglet] Server ready\n"
+            await _answer(send, 200, {"status": self.status, "setup": {"logs": logs}}, slots)
             if self.status == "UNHEALTHY" and self.restarts:
                 self.restart()
         elif asked.path == "/openapi.json":
@@ -268,7 +287,7 @@ class CogServer:
             await run.let_go.wait()
             return
         await _event(send, "log", {"data": f"drawing {run.prompt}\n", "source": "stdout"})
-        await _metric(send, "progress", {"step": 1, "steps": 2, "seconds_left": 0.25})
+        await _metric(send, "progress", {"step": 1, "steps": 2, "seconds_left": 0.5})
         if what in ("warming", "warm"):
             await _metric(send, "warming", what == "warming")
         if what == "break":

@@ -19,6 +19,7 @@ from hosting.api.context import services_of
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
 from hosting.api.view import view_of
+from hosting.backends.description import Description
 from hosting.backends.endpoints import Endpoint
 from hosting.net.fetch import FetchError
 from hosting.queue.downloads import NoTurn
@@ -44,8 +45,8 @@ class RunningModel(TypedDict):
     name: str
     task: str
     status: str
-    native_size: int | None
-    """Side in pixels of the square that it was trained on; None where nobody knows."""
+    description: Description | None
+    """What its worker says of it; None until it was ready once."""
 
 
 class Address(BaseModel):
@@ -100,7 +101,9 @@ async def prediction(request: Request, prediction_id: str) -> Response:
 async def running_models(caller: Admitted) -> list[RunningModel]:
     """Return the models that the page offers: one for each that runs."""
     return [
-        _running(endpoint, endpoint.task) for endpoint in caller.services.endpoints if endpoint.task
+        _running(endpoint, endpoint.task, endpoint.model)
+        for endpoint in caller.services.endpoints
+        if endpoint.task and endpoint.model
     ]
 
 
@@ -116,16 +119,13 @@ async def picture(address: Address, caller: Admitted) -> Response:
     return Response(data, media_type=mime.picture_type(data))
 
 
-def _running(endpoint: Endpoint, task: str) -> RunningModel:
-    model = published_models.offered(task, endpoint.name)
+def _running(endpoint: Endpoint, task: str, weights: str) -> RunningModel:
     return {
-        "id": model.id,
-        # An endpoint that is known by its URL only has no name for its weights, and the URL is not
-        # for clients.
-        "name": endpoint.name if endpoint.server else model.name,
+        "id": published_models.offered(task, weights).id,
+        "name": weights,
         "task": task,
         "status": endpoint.status,
-        "native_size": endpoint.native_size,
+        "description": endpoint.description,
     }
 
 

@@ -73,6 +73,8 @@ class Cog:
         self.url = url
         self.slots: int | None = None
         """The predictions at once that a cluster takes, by its last answer."""
+        self.setup_logs = ""
+        """What the predictor printed while it was set up, by the last answer."""
         self._http = client(url, path)
 
     async def status(self) -> State:
@@ -82,19 +84,14 @@ class Cog:
         """
         try:
             answer = await self._http.get("/health-check", timeout=5)
-            state = State(answer.json()["status"])
+            document = answer.json()
+            state = State(document["status"])
             self.slots = int(answer.headers[SLOTS]) if SLOTS in answer.headers else None
+            setup = document.get("setup")
+            self.setup_logs = str(setup.get("logs", "")) if isinstance(setup, dict) else ""
         except (httpx2.HTTPError, ValueError, KeyError, TypeError):
             return State.UNREACHABLE
         return State.READY if state is State.BUSY else state
-
-    async def setup_logs(self) -> str:
-        """Return the log of the predictor's setup; empty while it is not known."""
-        try:
-            answer = await self._http.get("/health-check", timeout=5)
-            return str(answer.json()["setup"]["logs"])
-        except (httpx2.HTTPError, ValueError, KeyError, TypeError):
-            return ""
 
     async def schema(self) -> dict[str, Any]:
         """Return the endpoint's OpenAPI document.
@@ -105,7 +102,8 @@ class Cog:
         try:
             answer = await self._http.get("/openapi.json", timeout=10)
             document: dict[str, Any] = answer.raise_for_status().json()
-        except (httpx2.HTTPError, ValueError) as error:
+            document["components"]["schemas"]["Input"]["properties"]
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
             raise Unreachable(f"{self.url} gives no schema: {error}") from None
         return document
 

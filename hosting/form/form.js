@@ -10,6 +10,8 @@ import { inputsOf, sizeOf } from "./schema.js";
 
 /** What is of no use without an image. */
 const ON_IMAGES = ["mask", "strength"];
+/** What is of no use without a mask. */
+const ON_MASKS = ["mask_source", "invert_mask", "mask_blur"];
 
 /**
  * A model that can be chosen.
@@ -18,7 +20,7 @@ const ON_IMAGES = ["mask", "strength"];
  * @property {string} name
  * @property {string} task
  * @property {string} status
- * @property {number?} native_size
+ * @property {{native_size: number}?} description  what its worker says of it.
  */
 /** @typedef {import("./fields.js").Field} Field */
 /** @typedef {import("./picture.js").Picture} Picture */
@@ -77,7 +79,7 @@ export async function draw(chosen) {
   model = chosen;
   const path = `/openapi.json?model=${encodeURIComponent(chosen.id)}`;
   const document = await askJson(path);
-  if (model !== chosen) return; // another was chosen meanwhile
+  if (model.id !== chosen.id) return; // another was chosen meanwhile
   inputs = inputsOf(document);
   plainFields = {};
   pictureFields = {};
@@ -96,6 +98,15 @@ export async function draw(chosen) {
     const picture = pictures.get(name);
     if (picture) field.set(picture);
   }
+  changed();
+}
+
+/**
+ * Takes what is known now of the model that the form is for.
+ * @param {Model} newer
+ */
+export function renew(newer) {
+  model = newer;
   changed();
 }
 
@@ -186,20 +197,26 @@ function changed() {
   const image = pictureIn("image");
   if (image && isSized(image)) pictureFields.image.crop(resultSize(image));
   const isOptional = inputs.some(({ name, isRequired }) => name === "image" && !isRequired);
-  for (const name of ON_IMAGES) {
-    const shown = field(name);
-    if (shown) shown.element.hidden = isOptional && !image && !pictureIn("mask");
-  }
+  const mask = pictureIn("mask");
+  /**
+   * @param {string[]} names
+   * @param {boolean} isHidden
+   */
+  const hide = (names, isHidden) => {
+    for (const name of names) field(name)?.element.toggleAttribute("hidden", isHidden);
+  };
+  hide(ON_IMAGES, isOptional && !image && !mask);
+  hide(ON_MASKS, !mask);
   onChange();
 }
 
 /** @param {import("./picture.js").SizedPicture} image */
 function resultSize(image) {
-  const sides = inputs.find(({ name }) => name === "width")?.choices;
-  if (!sides || !model) return null;
+  if (!plainFields.width || !model) return null;
   /** @param {string} name: of a side, which is a number or left to the model. */
   const side = (name) => Number(tryGet(plainFields[name])) || null;
-  return sizeOf(side("width"), side("height"), image, sides.map(Number), model.native_size);
+  const native = model.description?.native_size ?? null;
+  return sizeOf(side("width"), side("height"), image, native);
 }
 
 /**

@@ -19,10 +19,11 @@ const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
  * @property {string} [failure]  why it failed, in a word: inputs, nsfw, worker …
  * @property {string} logs
  * @property {string} created_at
- * @property {{progress?: number, predict_time?: number, images?: DrawnImage[]}} [metrics]
+ * @property {{progress?: Progress, predict_time?: number, images?: DrawnImage[]}} [metrics]
  * @property {{position: number, estimated_wait: number}?} [queue]
  * @property {{get: string, cancel: string, web: string}} urls
  */
+/** @typedef {{step: number, steps: number, seconds_left: number}} Progress */
 /** @typedef {{index: number, seed: number, file: string?}} DrawnImage */
 
 /**
@@ -153,7 +154,8 @@ export function makeCard(prediction, actions) {
       status.textContent = statusOf(now);
       status.hidden = now.status === "succeeded";
       bar.hidden = isOver(now);
-      if (now.status === "processing") bar.value = now.metrics?.progress ?? 0;
+      const progress = now.metrics?.progress;
+      if (now.status === "processing") bar.value = progress ? progress.step / progress.steps : 0;
       else bar.removeAttribute("value");
       fault.textContent = (now.error ?? "").trim();
       drawPictures(picturesOf(now));
@@ -264,7 +266,7 @@ export function settingsOf({ input }, seed = null) {
 }
 
 /** @param {Prediction} prediction */
-function statusOf({ status, queue, metrics, logs }) {
+function statusOf({ status, queue, metrics }) {
   if (status === "starting") {
     if (!queue) return "Waiting";
     const wait = queue.estimated_wait;
@@ -273,10 +275,9 @@ function statusOf({ status, queue, metrics, logs }) {
     return `Waiting: ${place}${wait >= 1 ? `, about ${secondsOf(wait)}` : ""}`;
   }
   if (status === "processing") {
-    const step = [...logs.matchAll(/^step (\d+) of (\d+), (\d+) s left$/gm)].pop();
     if (!metrics?.progress) return "Starting";
-    if (!step) return `${Math.round(100 * metrics.progress)} %`;
-    return `Step ${step[1]} of ${step[2]}, ${secondsOf(Number(step[3]))} left`;
+    const { step, steps, seconds_left: left } = metrics.progress;
+    return `Step ${step} of ${steps}, ${secondsOf(left)} left`;
   }
   if (status === "failed") return "It failed";
   return status === "succeeded" ? "Done" : "Stopped";

@@ -160,6 +160,6 @@ def _main(endpoints: Sequence[Endpoint]) -> Model:
         Problem: when nobody knows it yet.
     """
     for endpoint in endpoints:
-        if endpoint.task:
-            return published_models.running(endpoint.task, endpoint.weights)
+        if endpoint.task and endpoint.model:
+            return published_models.running(endpoint.task, endpoint.model)
     raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})

@@ -26,17 +26,6 @@ def found(reference: str) -> Model:
     return model
 
 
-@pytest.mark.parametrize("task", SCHEMAS)
-def test_an_endpoints_task_is_read_from_its_schema(task: str) -> None:
-    assert published_models.task_of(SCHEMAS[task]) == task
-
-
-@pytest.mark.parametrize("foreign", [{}, {"components": {"schemas": {"Input": {}}}}])
-def test_an_endpoint_of_something_else_is_refused(foreign: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="is not a Stable Diffusion model"):
-        published_models.task_of(foreign)
-
-
 @every_model
 def test_a_model_is_found_by_its_name_in_any_case(model: Model) -> None:
     assert found(model.id) is found(model.id.upper()) is model
@@ -152,12 +141,11 @@ def test_a_model_can_be_a_key() -> None:
         ("img2img", "stable-diffusion-2-1", "stability-ai/stable-diffusion-2-1"),
         ("upscale", "stable-diffusion-x4-upscaler", "stability-ai/stable-diffusion-x4-upscaler"),
         ("img2img", "demo", "demo"),
-        ("img2img", None, "stability-ai/stable-diffusion-img2img"),
-        ("depth", None, "stability-ai/stable-diffusion-2-depth"),
+        ("depth", "my-own-weights", "my-own-weights"),
     ],
 )
 def test_what_runs_has_its_published_name_or_that_of_its_weights(
-    task: str, weights: str | None, name: str
+    task: str, weights: str, name: str
 ) -> None:
     running = published_models.running(task, weights)
     assert (running.id, running.task, running.defaults) == (name, task, {})

@@ -152,7 +152,7 @@ def test_one_that_is_put_back_has_its_old_place_and_nothing_else_of_its_run(
 ) -> None:
     fox, _ = add(session, "fox", seed=5), add(session, "owl")
     claimed(session)
-    fox.output, fox.logs, fox.metrics = ["out-0.png"], "half", {"progress": 0.5}
+    fox.output, fox.logs, fox.metrics = ["out-0.png"], "half", {"warming": True}
     assert predictions.requeue(session, fox) is fox
     assert (fox.status, fox.started_at, fox.crashes) == ("starting", None, 0)
     assert (fox.output, fox.logs, fox.metrics) == ([], "", {})
