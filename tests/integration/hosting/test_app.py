@@ -136,7 +136,7 @@ def test_a_body_that_is_too_large_is_a_problem(one: Front, path: str) -> None:
 
     answer = one.client.post(path, content=pieces(), headers=headers)
     assert "content-length" not in answer.request.headers
-    problem(answer, 413)
+    assert problem(answer, 413)["detail"] == "The body has more than 1 MiB"
 
 
 def test_a_size_that_is_only_claimed_is_refused_before_the_body_comes(one: Front) -> None:
