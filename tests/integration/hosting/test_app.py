@@ -153,10 +153,29 @@ def test_another_name_is_not_served_whatever_the_route(one: Front) -> None:
     for path in ROUTES:
         for headers in ({"host": "attacker.example"}, {"origin": "null"}):
             answer = one.client.get(path, headers=headers)
+            if path in ("/health", "/health-check") and "host" in headers:
+                assert (answer.status_code, "status" in answer.json()) == (200, True)
+                continue
             if path.startswith("/v1/inference/"):  # DeepInfra's form
                 assert (answer.status_code, "detail" in answer.json()) == (403, True)
             else:
                 problem(answer, 403)
+
+
+@pytest.mark.parametrize("request_line", ["GET /health HTTP/1.0", "HEAD /health/ HTTP/1.0"])
+def test_a_balancer_may_ask_for_the_health_without_a_host(one: Front, request_line: str) -> None:
+    wait_until(lambda: one.client.get("/health").status_code == 200)
+    place = urlsplit(one.url)
+    with socket.create_connection((place.hostname, place.port), timeout=10) as raw:
+        raw.sendall(f"{request_line}\r\n\r\n".encode())
+        assert raw.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("path", ["/health", "/health-check"])
+def test_a_page_of_another_origin_may_not_ask_for_the_health(one: Front, path: str) -> None:
+    for host in ({}, {"host": "attacker.example"}):
+        headers = {"origin": "https://other.example", **host}
+        problem(one.client.get(path, headers=headers), 403)
 
 
 def test_no_page_of_another_origin_is_told_that_it_may_read(one: Front) -> None:
