@@ -171,6 +171,7 @@ def create(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        strict_content_type=False,  # it is OriginGuard that keeps pages of others out
         telemetry={"tracing": False, "metrics": False},
         exception_handlers=error_handlers.HANDLERS,
     )
