@@ -94,7 +94,8 @@ def _fault_of_body(fault: str) -> Fault:
     Args:
         fault: what is wrong with it, after "The body".
     """
-    return Fault("invalid_body", "body", f"The body {fault}; send a JSON object, as application/json")
+    sentence = f"The body {fault}; send a JSON object, as application/json"
+    return Fault("invalid_body", "body", sentence)
 
 
 HANDLERS: Any = dict.fromkeys(
