@@ -155,13 +155,11 @@ async def picture(settings: Settings, url: str, token_id: str) -> bytes:
     Raises:
         FetchError: when it leads to none.
     """
-    data = await fetch.download(
+    return await fetch.download(
         url,
         largest=settings.image_megabytes * 2**20,
         seconds=settings.fetch_seconds,
         allowed=settings.networks,
         owner=token_id,
+        fault_of=mime.fault_of,
     )
-    if fault := mime.fault_of(data):
-        raise fetch.FetchError(f"{url[:100]} {fault}")
-    return data
