@@ -121,8 +121,9 @@ def check_url(url: str) -> None:
     """Check a URL's text: whether its host leads to a public address is not looked up.
 
     Taken are `http://` and `https://`, a host's name or its address in the usual form, and a port
-    from 1 to 65535, or none: at most 4,000 characters, none of control, no backslash. What is not ASCII, and
-    spaces, are percent-encoded in path and query, as browsers do; the host must be ASCII.
+    from 1 to 65535, or none: at most 4,000 characters, none of control, no backslash. What is not
+    ASCII, and spaces, are percent-encoded in path and query, as browsers do; the host must be
+    ASCII.
 
     Raises:
         FetchError: names the fault.
