@@ -19,11 +19,18 @@ MOST_JSON_VALUES = 500_000
 """Values that a JSON body may have, counted by their separators: each takes some hundred bytes of
 memory, and all are parsed while nobody else is served."""
 
+TOO_MANY = "Other large requests are being read or answered; send this one again later"
+SMALL_BYTES = 2**20
+"""Of a body that is taken however many others there are."""
+MOST_AT_ONCE = 3
+"""Of the largest bodies, how many there may be in memory, or as many bytes of smaller ones."""
+
 
 class BodyLimit:
     """Refuses bodies that are too large, at once where their length is announced.
 
-    JSON of too many values is refused before it is parsed.
+    JSON of too many values is refused before it is parsed. Where bodies have too many bytes
+    together with those that began earlier and are not answered yet, they are answered 503.
 
     Args:
         megabytes: MiB that a body may have.
@@ -36,6 +43,9 @@ class BodyLimit:
         self._app = app
         self._answer = answer
         self._megabytes = megabytes
+        self._most_bytes_at_once = MOST_AT_ONCE * megabytes * 2**20
+        self._sizes: dict[object, int] = {}
+        """Bytes of the bodies of requests that are not answered yet, in the order they began."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answers it."""
@@ -53,6 +63,7 @@ class BodyLimit:
             await self._answer(Request(scope), too_large)(scope, receive, send)
             return
         size = values = 0
+        key = object()
 
         async def receive_counted() -> Message:
             nonlocal size, values
@@ -60,12 +71,27 @@ class BodyLimit:
             if message["type"] == "http.request":
                 body: bytes = message.get("body", b"")
                 size += len(body)
+                self._sizes[key] = size
                 if size > most_bytes:
                     raise too_large
+                if size > SMALL_BYTES and self._bytes_until(key) > self._most_bytes_at_once:
+                    raise HTTPException(503, TOO_MANY, {"Retry-After": "5"})
                 if kind != MULTIPART:
                     values += sum(map(body.count, (b",", b"[", b"{")))
                 if values > MOST_JSON_VALUES:
                     raise HTTPException(413, f"The body has more than {MOST_JSON_VALUES} values")
             return message
 
-        await self._app(scope, receive_counted, send)
+        try:
+            await self._app(scope, receive_counted, send)
+        finally:
+            self._sizes.pop(key, None)
+
+    def _bytes_until(self, key: object) -> int:
+        """Return the bytes of a body and those that began before it."""
+        total = 0
+        for one, size in self._sizes.items():
+            total += size
+            if one is key:
+                break
+        return total

@@ -342,6 +342,10 @@ WEIGHTS = {
 }
 
 
+def writing(file: str, data: bytes) -> Write:
+    return lambda folder: (folder / file).write_bytes(data)
+
+
 def replacing(file: str, write: Write) -> Write:
     def change(folder: Path) -> None:
         (folder / file).unlink()
@@ -473,7 +477,7 @@ TOLD: dict[str, tuple[Write, str]] = {
         for value in values
     },
     **{
-        f"merges.txt: {name}": (lambda folder, data=data: (folder / MERGES).write_bytes(data), told)
+        f"merges.txt: {name}": (writing(MERGES, data), told)
         for name, (data, told) in NO_MERGES.items()
     },
 }

@@ -191,6 +191,44 @@ def test_a_client_that_sends_all_before_it_reads_sees_why_its_body_is_refused(
     assert (response.status, document["detail"]) == (413, "The body has more than 1 MiB")
 
 
+def test_large_bodies_that_are_too_many_together_are_asked_to_come_again(
+    tmp_path: Path, cog: CogServer
+) -> None:
+    with front(tmp_path, cog, upload_megabytes=2) as one:
+        large = {"content": ("a", bytes(3 * 2**19), "a/b")}
+        with ExitStack() as stack:
+            for _ in range(3):
+                raw = stack.enter_context(connected(one))
+                raw.sendall(ANNOUNCED.replace(b": 1000", b": 2000000") + bytes(1_900_000))
+            wait_until(lambda: one.client.post("/v1/files", files=large).status_code == 503)
+            answer = one.client.post("/v1/files", files=large)
+            assert answer.json()["detail"].startswith("Other large requests are being read")
+            assert answer.headers["retry-after"] == "5"
+            small = {"content": ("a", bytes(2**19), "a/b")}
+            assert one.client.post("/v1/files", files=small).status_code == 201
+        wait_until(lambda: one.client.post("/v1/files", files=large).status_code == 201)
+
+
+def test_of_large_bodies_that_come_at_once_the_first_are_taken(
+    tmp_path: Path, cog: CogServer
+) -> None:
+    size, rest = 2**21 - 1000, b"\r\n--b--\r\n"
+    head = ANNOUNCED.replace(b": 1000", b": %d" % (len(PART) + size + len(rest)))
+    with front(tmp_path, cog, upload_megabytes=2) as one, ExitStack() as stack:
+        sending = [stack.enter_context(connected(one)) for _ in range(5)]
+        for raw in sending:
+            raw.sendall(head)
+            time.sleep(0.05)
+        for _ in range(size // 1000 // 8):
+            for raw in sending:
+                raw.sendall(bytes(8000))
+        answers = []
+        for raw in sending:
+            raw.sendall(bytes(size % 8000) + rest)
+            answers.append(raw.recv(12))
+    assert answers == 3 * [b"HTTP/1.1 201"] + 2 * [b"HTTP/1.1 503"]
+
+
 @pytest.mark.parametrize("kind", [b"application/json", b"application/x-www-form-urlencoded"])
 def test_a_client_that_asks_first_need_not_send_a_body_that_is_too_large(
     tmp_path: Path, cog: CogServer, kind: bytes
