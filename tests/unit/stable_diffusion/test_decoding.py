@@ -11,7 +11,9 @@ import numpy
 import pytest
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, TiffTags
 
-from stable_diffusion import decoding, images
+from stable_diffusion import images
+from stable_diffusion.decoding import png as png_chunks
+from stable_diffusion.decoding.webp import size_of_webp
 from stable_diffusion.request import InputError
 from tests.support import profiles
 from tests.support.pictures import picture_of
@@ -356,7 +358,7 @@ def test_the_size_of_a_webp_is_known_before_its_pixels_take_memory(
 ) -> None:
     picture = picture_of("RGB" if mode == "lossless" else mode, (300, 200))
     data = saved(picture, "WEBP", lossless=mode == "lossless")
-    assert decoding.size_of_webp(data) == (300, 200)
+    assert size_of_webp(data) == (300, 200)
     assert read(tmp_path, data).size == (300, 200)
     header = b"VP8X" + struct.pack("<II", 10, 0) + b"\xff\x3f\0" * 2
     assert "16384 × 16384 pixels" in refusal(tmp_path, data[:12] + header + data[30:])
@@ -393,7 +395,7 @@ def test_odd_metadata_of_a_tiff_warns_nobody(tmp_path: Path) -> None:
 
 def test_a_png_of_a_million_chunks_is_refused(tmp_path: Path) -> None:
     whole = png(1, 1, 8, 2, b"\0abc")
-    data = whole[:33] + chunk(b"IDAT", b"") * (decoding.MOST_CHUNKS + 1) + whole[33:]
+    data = whole[:33] + chunk(b"IDAT", b"") * (png_chunks.MOST_CHUNKS + 1) + whole[33:]
     assert "chunks" in refusal(tmp_path, data)
 
 

@@ -1,0 +1,65 @@
+"""Colour: pictures become sRGB by their profile."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy
+from PIL import Image, ImageCms
+
+from stable_diffusion.decoding.facts import Facts
+
+_SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK"}
+"""The colour space of a profile that fits a mode."""
+_SRGB = ImageCms.createProfile("sRGB")
+
+
+def in_srgb(picture: Image.Image, facts: Facts) -> Image.Image:
+    """Return the picture in sRGB, by its profile or else its gamma; what is broken is ignored."""
+    if facts.profile and (converted := _by_profile(picture, facts.profile)):
+        return converted
+    if not facts.gamma or not 0.1 < facts.gamma < 10 or abs(facts.gamma - 1 / 2.2) < 0.01:
+        return picture
+    power = 1 / (2.2 * facts.gamma)
+    table = [round(255 * (value / 255) ** power) for value in range(256)]
+    has_alpha = picture.mode in ("LA", "RGBA")
+    tables = [table] * (len(picture.getbands()) - has_alpha) + [list(range(256))] * has_alpha
+    return picture.point([value for each in tables for value in each])
+
+
+def _by_profile(picture: Image.Image, data: bytes) -> Image.Image | None:
+    """Return the picture in sRGB by an ICC profile; None by one that is broken or does not fit."""
+    alpha = picture.getchannel("A") if picture.mode in ("LA", "RGBA") else None
+    colours = picture.convert(picture.mode[:-1]) if alpha else picture
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        if profile.profile.xcolor_space == "RGB " and colours.mode == "L":
+            colours = colours.convert("RGB")
+        if profile.profile.xcolor_space != _SPACES[colours.mode]:
+            return None
+        transform = ImageCms.buildTransform(
+            profile,
+            _SRGB,
+            colours.mode,
+            "RGB",
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+        if colours.mode == "RGB" and _changes_nothing(transform):
+            return picture
+        converted = ImageCms.applyTransform(colours, transform)
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError, KeyError):
+        return None
+    if converted and alpha:
+        converted.putalpha(alpha)
+    return converted
+
+
+def _changes_nothing(transform: Any) -> bool:
+    """Return whether a transform is from sRGB itself: then a picture stays as it is."""
+    steps = numpy.linspace(0, 255, 9).round().astype(numpy.uint8)
+    grid = numpy.stack(numpy.meshgrid(steps, steps, steps), -1).reshape(27, 27, 3)
+    converted = ImageCms.applyTransform(Image.fromarray(grid), transform)
+    difference = numpy.asarray(converted).astype(int) - grid
+    return bool(abs(difference).max() <= 1)

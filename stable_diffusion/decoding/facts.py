@@ -1,0 +1,21 @@
+"""The facts of a picture's file beside its pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+
+@dataclass
+class Facts:
+    """The facts of a file beside its pixels, as far as these need them."""
+
+    profile: bytes = b""
+    gamma: float | None = None
+    """Of a PNG that names no colour space: the power that made its values of light."""
+    transparent: tuple[int, ...] = ()
+    """Of a PNG without a palette: the one value that is transparent, as deep as the file."""
+    depth: int = 8
+    """Bits of a channel."""
+    exif: Image.Exif | None = None

@@ -1,0 +1,55 @@
+"""JPEG: what its pixels are made from, apart from the facts beside them."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+
+from PIL import Image
+
+from stable_diffusion.decoding.facts import Facts
+from stable_diffusion.request import InputError
+
+MOST_SCANS = 100
+"""Scans that a JPEG may have: a real one has ten, and a hostile one takes minutes to decode."""
+
+_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
+"""A JPEG's marker that ends the data of a scan: neither a stuffed byte nor a restart."""
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_BESIDE_PIXELS = {*range(0xE0, 0xF0), 0xFE}
+"""A JPEG's segments for applications and comments."""
+
+
+def pixels_of_jpeg(name: str, data: bytes) -> tuple[bytes, Facts]:
+    """Return a JPEG's first picture with nothing but what its pixels are made from, and its facts.
+
+    What follows its end (further pictures, a film, raw data of the sensor) is no part of it.
+    """
+    facts, needed, profile = Facts(), [data[:2]], dict[int, bytes]()
+    scans, position = 0, 2
+    while marker := _MARKER.search(data, position):
+        kind, start = marker[1][0], marker.end()
+        if kind == _END_OF_IMAGE:
+            needed.append(data[position:start])
+            break
+        end = start + max(2, int.from_bytes(data[start : start + 2], "big"))
+        body = data[start + 2 : end]
+        is_needed = kind not in _BESIDE_PIXELS
+        # These two say how colours are stored.
+        is_needed |= kind == 0xE0 and body.startswith(b"JFIF\0") and len(body) >= 14
+        is_needed |= kind == 0xEE and body.startswith(b"Adobe") and len(body) >= 12
+        needed.append(data[position : end if is_needed else marker.start()])
+        if kind == 0xE1 and body.startswith(b"Exif\0\0") and facts.exif is None:
+            facts.exif = Image.Exif()
+            with suppress(Exception):
+                facts.exif.load(body)
+        elif kind == 0xE2 and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
+            profile[body[12]] = body[14:]
+        scans += kind == _START_OF_SCAN
+        if scans > MOST_SCANS:
+            raise InputError(f"{name}: the JPEG file has more than {MOST_SCANS} scans")
+        position = end
+    else:
+        needed.append(data[position:])
+    facts.profile = b"".join(profile[number] for number in sorted(profile))
+    return b"".join(needed), facts
