@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
 
+from stable_diffusion.decoding.avif import profile_of_avif
 from stable_diffusion.decoding.colour import in_srgb
 from stable_diffusion.decoding.facts import Facts
 from stable_diffusion.decoding.jpeg import pixels_of_jpeg
@@ -129,13 +130,15 @@ def _decoded(
             claim(picture.width * picture.height)
         picture.load()
         if picture.format not in ("PNG", "JPEG"):
-            profile = picture.info.get("icc_profile") or b""
-            facts.profile = profile if isinstance(profile, bytes) else b""
+            profile = picture.info.get("icc_profile")
+            facts.profiles = [profile] if isinstance(profile, bytes) else []
+            if picture.format == "AVIF":
+                facts.profiles.append(profile_of_avif(data))
             with suppress(Exception):  # whatever is in it, it decides nothing but the orientation
                 facts.exif = picture.getexif()
         flat = _with_alpha(_eight_bits(picture, facts), picture, facts, extent)
         if not as_numbers:
-            flat = in_srgb(flat, facts)
+            flat = in_srgb(flat, facts.profiles)
         return _upright(flat, facts), mode
 
 

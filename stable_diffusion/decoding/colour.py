@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from typing import Any
 
 import numpy
 from PIL import Image, ImageCms
-
-from stable_diffusion.decoding.facts import Facts
 
 _SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK"}
 """The colour space of a profile that fits a mode."""
 _SRGB = ImageCms.createProfile("sRGB")
 
 
-def in_srgb(picture: Image.Image, facts: Facts) -> Image.Image:
-    """Return the picture in sRGB, by its profile or else its gamma; what is broken is ignored."""
-    if facts.profile and (converted := _by_profile(picture, facts.profile)):
-        return converted
-    if not facts.gamma or not 0.1 < facts.gamma < 10 or abs(facts.gamma - 1 / 2.2) < 0.01:
-        return picture
-    power = 1 / (2.2 * facts.gamma)
-    table = [round(255 * (value / 255) ** power) for value in range(256)]
-    has_alpha = picture.mode in ("LA", "RGBA")
-    tables = [table] * (len(picture.getbands()) - has_alpha) + [list(range(256))] * has_alpha
-    return picture.point([value for each in tables for value in each])
+def in_srgb(picture: Image.Image, profiles: Iterable[bytes]) -> Image.Image:
+    """Return the picture in sRGB, by the first profile that is sound and fits; else as it is."""
+    return next(filter(None, (_by_profile(picture, each) for each in profiles)), picture)
 
 
 def _by_profile(picture: Image.Image, data: bytes) -> Image.Image | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from PIL import Image
 
@@ -11,9 +11,8 @@ from PIL import Image
 class Facts:
     """The facts of a file beside its pixels, as far as these need them."""
 
-    profile: bytes = b""
-    gamma: float | None = None
-    """Of a PNG that names no colour space: the power that made its values of light."""
+    profiles: list[bytes] = field(default_factory=list)
+    """ICC profiles; the first counts, and those after it where it is broken."""
     transparent: tuple[int, ...] = ()
     """Of a PNG without a palette: the one value that is transparent, as deep as the file."""
     depth: int = 8

@@ -51,5 +51,5 @@ def pixels_of_jpeg(name: str, data: bytes) -> tuple[bytes, Facts]:
         position = end
     else:
         needed.append(data[position:])
-    facts.profile = b"".join(profile[number] for number in sorted(profile))
+    facts.profiles = [b"".join(profile[number] for number in sorted(profile))]
     return b"".join(needed), facts

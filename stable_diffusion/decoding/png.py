@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 
 from PIL import Image
 
+from stable_diffusion.decoding import colour_spaces
 from stable_diffusion.decoding.facts import Facts
 from stable_diffusion.request import InputError
 
@@ -16,6 +19,11 @@ MOST_CHUNKS = 200_000
 LARGEST_PROFILE_BYTES = 4 * 2**20
 """Bytes of a colour profile; those of printing presses have up to 2 MiB."""
 
+_SPACES = {b"cICP": 4, b"sRGB": 1, b"cHRM": 32, b"gAMA": 4, b"iCCP": None}
+"""The bytes of chunks for a colour space, where they are always as many.
+
+Source: https://www.w3.org/TR/png-3/.
+"""
 _COLOUR_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 
 
@@ -25,7 +33,7 @@ def pixels_of_png(name: str, data: bytes) -> tuple[bytes, Facts]:
     Texts, animations and whatever else is in it can refuse or slow down nothing.
     """
     facts, needed = Facts(), [data[:8]]
-    names_space = False
+    spaces = dict[bytes, bytes]()
     colours = 0
     for kind, body, whole in _chunks(name, data):
         if kind in _COLOUR_CHUNKS:
@@ -37,21 +45,39 @@ def pixels_of_png(name: str, data: bytes) -> tuple[bytes, Facts]:
         elif kind == b"tRNS":
             pairs = range(0, len(body) - 1, 2)
             facts.transparent = tuple(int.from_bytes(body[i : i + 2], "big") for i in pairs)
-        elif kind == b"sRGB":
-            names_space = True
-        elif kind == b"gAMA" and len(body) == 4:
-            facts.gamma = int.from_bytes(body, "big") / 100_000
-        elif kind == b"iCCP":
-            with suppress(zlib.error):
-                packed = body.partition(b"\0")[2][1:]
-                facts.profile = zlib.decompressobj().decompress(packed, LARGEST_PROFILE_BYTES)
+        elif kind in _SPACES and _SPACES[kind] in (len(body), None):
+            spaces[kind] = body
         elif kind == b"eXIf":
             with suppress(Exception):
                 facts.exif = Image.Exif()
                 facts.exif.load(body)
-    if names_space:
-        facts.gamma = None
+    facts.profiles = list(_profiles(spaces))
     return b"".join(needed), facts
+
+
+def _profiles(spaces: dict[bytes, bytes]) -> Iterator[bytes]:
+    """Yield the profiles of the colour spaces that a PNG names, the one that counts first.
+
+    Args:
+        spaces: the bodies of its chunks for them.
+    """
+    if coded := spaces.get(b"cICP"):
+        yield colour_spaces.coded(coded[0], coded[1]) or b""
+    with suppress(zlib.error):
+        packed = spaces.get(b"iCCP", b"").partition(b"\0")[2][1:]
+        yield zlib.decompressobj().decompress(packed, LARGEST_PROFILE_BYTES)
+    if b"sRGB" in spaces or not spaces.keys() & {b"cHRM", b"gAMA"}:
+        return
+    places = (*colour_spaces.D65, *itertools.chain(*colour_spaces.BT709))
+    if b"cHRM" in spaces:
+        places = tuple(value / 100_000 for value in struct.unpack(">8I", spaces[b"cHRM"]))
+    gamma = int.from_bytes(spaces.get(b"gAMA", b""), "big") / 100_000
+    curve = colour_spaces.srgb_curve
+    if 0.1 < gamma < 10 and abs(gamma - 1 / 2.2) >= 0.01:
+        curve = colour_spaces.power(1 / gamma)
+    white, *primaries = zip(places[::2], places[1::2], strict=True)
+    with suppress(ValueError):
+        yield colour_spaces.profile(primaries, white, curve)
 
 
 def _chunks(name: str, data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:

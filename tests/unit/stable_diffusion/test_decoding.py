@@ -143,6 +143,116 @@ def test_a_png_says_by_its_gamma_how_light_its_values_are(tmp_path: Path) -> Non
         assert tuple(pixel(read(tmp_path, data))) == (55, 55, 55)
 
 
+FROM_P3 = numpy.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]])
+"""Light of Display P3 to that of sRGB, as CSS Color 4 gives it."""
+FROM_BT2020 = numpy.array(
+    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
+)
+"""Likewise, as BT.2087 gives it."""
+MUTED = (150, 120, 100)
+SRGB_CODES, P3_CODES, BT2020_CODES = (1, 13), (12, 13), (9, 1)
+
+
+def srgb_of(values: tuple[int, ...], matrix: numpy.ndarray, exponent: float = 0.0) -> Any:
+    """Values of another space in sRGB: by sRGB's curve, or that of a power."""
+    share = numpy.array(values) / 255
+    light = numpy.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    light = (matrix @ (share**exponent if exponent else light)).clip(0, 1)
+    encoded = numpy.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return 255 * encoded
+
+
+def cicp(primaries: int, transfer: int) -> bytes:
+    return chunk(b"cICP", bytes((primaries, transfer, 0, 1)))
+
+
+def chrm(*places: float) -> bytes:
+    return chunk(b"cHRM", struct.pack(">8I", *(round(100_000 * place) for place in places)))
+
+
+def gama(value: float) -> bytes:
+    return chunk(b"gAMA", struct.pack(">I", round(100_000 * value)))
+
+
+CHRM_P3 = chrm(0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
+ICCP_ADOBE = chunk(b"iCCP", b"a\0\0" + zlib.compress(profiles.rgb(profiles.ADOBE)))
+SRGB_CHUNK = chunk(b"sRGB", b"\0")
+
+
+def of_chunks(folder: Path, *more: bytes) -> Any:
+    return pixel(read(folder, png(1, 1, 8, 2, b"\0" + bytes(MUTED), *more)))
+
+
+@pytest.mark.parametrize(
+    ("codes", "matrix"), [(P3_CODES, FROM_P3), (BT2020_CODES, FROM_BT2020), ((9, 18), FROM_BT2020)]
+)
+def test_a_png_may_name_its_space_by_numbers(tmp_path: Path, codes: Any, matrix: Any) -> None:
+    expected = srgb_of(MUTED, matrix)
+    assert abs(expected - MUTED).max() > 4
+    assert numpy.allclose(of_chunks(tmp_path, cicp(*codes)), expected, atol=1)
+    for unknown in ((2, 2), (2, 13), (12, 2), (0, 0), (255, 255)):
+        assert tuple(of_chunks(tmp_path, cicp(*unknown))) == MUTED
+
+
+def test_a_png_may_name_its_space_by_primaries_and_gamma(tmp_path: Path) -> None:
+    p3 = srgb_of(MUTED, FROM_P3)
+    assert numpy.allclose(of_chunks(tmp_path, CHRM_P3), p3, atol=1)
+    assert numpy.allclose(of_chunks(tmp_path, CHRM_P3, gama(0.45455)), p3, atol=1)
+    linear = srgb_of(MUTED, FROM_P3, exponent=1)
+    assert numpy.allclose(of_chunks(tmp_path, CHRM_P3, gama(1)), linear, atol=1)
+    for odd in (
+        chrm(*[0.0] * 8),
+        chrm(*[0.3] * 8),
+        chrm(*[42_000] * 8),
+        chrm(0.9, 0.1, *[0.3] * 6),
+    ):
+        assert tuple(of_chunks(tmp_path, odd)) == MUTED
+
+
+def test_of_a_pngs_spaces_the_one_counts_that_its_standard_puts_first(tmp_path: Path) -> None:
+    by_adobe = of_chunks(tmp_path, ICCP_ADOBE)
+    by_p3 = srgb_of(MUTED, FROM_P3)
+    assert abs(by_adobe - by_p3).max() > 4
+    least = (CHRM_P3, gama(1))
+    assert numpy.allclose(of_chunks(tmp_path, *least, ICCP_ADOBE, cicp(12, 13)), by_p3, atol=1)
+    assert tuple(of_chunks(tmp_path, *least, ICCP_ADOBE, cicp(*SRGB_CODES))) == MUTED
+    assert (of_chunks(tmp_path, *least, SRGB_CHUNK, ICCP_ADOBE) == by_adobe).all()
+    assert tuple(of_chunks(tmp_path, *least, SRGB_CHUNK)) == MUTED
+
+
+def test_light_beyond_papers_is_pressed_into_what_there_is(tmp_path: Path) -> None:
+    def grey(value: int) -> int:
+        return int(pixel(read(tmp_path, png(1, 1, 8, 0, bytes((0, value)), cicp(9, 16))))[0])
+
+    # PQ's values of 0, 203, 1000 and 10,000 cd/m², by ST 2084.
+    assert (grey(0), grey(192), grey(255)) == (0, 255, 255)
+    assert 180 < grey(148) < 200  # half of the light, as Chromium shows paper
+    assert [grey(value) for value in range(0, 256, 16)] == sorted(map(grey, range(0, 256, 16)))
+
+
+@pytest.mark.parametrize(("codes", "matrix"), [(P3_CODES, FROM_P3), (BT2020_CODES, FROM_BT2020)])
+def test_an_avif_may_name_its_space_by_numbers(tmp_path: Path, codes: Any, matrix: Any) -> None:
+    picture = Image.new("RGB", (64, 64), MUTED)
+    data = saved(picture, "AVIF", quality=100, subsampling="4:4:4")
+    named = struct.pack(">4s2H", b"nclx", *SRGB_CODES)
+    assert data.count(named) == 1
+    assert numpy.allclose(pixel(read(tmp_path, data)), MUTED, atol=2)
+    wide = data.replace(named, struct.pack(">4s2H", b"nclx", *codes))
+    assert numpy.allclose(pixel(read(tmp_path, wide)), srgb_of(MUTED, matrix), atol=3)
+    for unknown in ((2, 2), (65535, 65535)):
+        as_it_is = data.replace(named, struct.pack(">4s2H", b"nclx", *unknown))
+        assert numpy.allclose(pixel(read(tmp_path, as_it_is)), MUTED, atol=2)
+
+
+def test_an_avifs_profile_counts_before_its_numbers(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (64, 64), MUTED)
+    profile = profiles.rgb(profiles.ADOBE)
+    data = saved(picture, "AVIF", quality=100, subsampling="4:4:4", icc_profile=profile)
+    position = data.index(b"nclx") + 4
+    wide = data[:position] + struct.pack(">2H", *P3_CODES) + data[position + 4 :]
+    assert (pixel(read(tmp_path, wide)) == pixel(read(tmp_path, data))).all()
+
+
 def test_a_masks_values_are_numbers_and_no_colours(tmp_path: Path) -> None:
     mask = Image.new("L", (4, 4), 55)
     for options in ({}, {"icc_profile": profiles.grey(1.0)}):
