@@ -15,8 +15,8 @@ from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
 from stable_diffusion.decoding.avif import profile_of_avif
 from stable_diffusion.decoding.colour import in_srgb
 from stable_diffusion.decoding.facts import Facts
-from stable_diffusion.decoding.jpeg import pixels_of_jpeg
-from stable_diffusion.decoding.png import pixels_of_png
+from stable_diffusion.decoding.jpeg import is_complete, pixels_of_jpeg
+from stable_diffusion.decoding.png import pixels_of_png, transparency
 from stable_diffusion.decoding.webp import size_of_webp
 from stable_diffusion.request import InputError, quote
 
@@ -129,6 +129,8 @@ def _decoded(
         if claim and not size:
             claim(picture.width * picture.height)
         picture.load()
+        if facts.lacks_end and not is_complete(data, picture):
+            raise OSError("The file is truncated")
         if picture.format not in ("PNG", "JPEG"):
             profile = picture.info.get("icc_profile")
             facts.profiles = [profile] if isinstance(profile, bytes) else []
@@ -136,7 +138,9 @@ def _decoded(
                 facts.profiles.append(profile_of_avif(data))
             with suppress(Exception):  # whatever is in it, it decides nothing but the orientation
                 facts.exif = picture.getexif()
-        flat = _with_alpha(_eight_bits(picture, facts), picture, facts, extent)
+        flat = _with_alpha(_eight_bits(picture), picture, extent)
+        if alpha := transparency(data, picture, facts):
+            flat.putalpha(alpha)
         if not as_numbers:
             flat = in_srgb(flat, facts.profiles)
         return _upright(flat, facts), mode
@@ -157,7 +161,7 @@ def _most() -> str:
     return f"give at most {LARGEST_PIXELS // 1_000_000} megapixels"
 
 
-def _eight_bits(picture: Image.Image, facts: Facts) -> Image.Image:
+def _eight_bits(picture: Image.Image) -> Image.Image:
     """Return the picture with 8 bits a channel, a palette's colours in place of their numbers."""
     if picture.mode.startswith("I;16"):
         values = numpy.asarray(picture).astype(numpy.float32)
@@ -166,13 +170,12 @@ def _eight_bits(picture: Image.Image, facts: Facts) -> Image.Image:
         scaled = values * (255 / (2**bits - 1))
         if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:  # white is zero
             scaled = 255 - scaled
-        grey = Image.fromarray(scaled.round().astype(numpy.uint8))
-        if facts.transparent:
-            hidden = values == facts.transparent[0]
-            grey.putalpha(Image.fromarray(numpy.where(hidden, 0, 255).astype(numpy.uint8)))
-        return grey
+        return Image.fromarray(scaled.round().astype(numpy.uint8))
     if picture.mode in ("I", "F"):
         raise ValueError("32 bits a channel, of which nobody knows which value is white")
+    if picture.format == "BMP" and picture.mode == "RGBA":
+        is_unused = picture.getchannel("A").getextrema() == (0, 0)
+        return picture.convert("RGB") if is_unused else picture
     if picture.mode in ("L", "RGB", "LA", "RGBA", "CMYK"):
         return picture
     if picture.mode == "1":
@@ -182,10 +185,7 @@ def _eight_bits(picture: Image.Image, facts: Facts) -> Image.Image:
 
 
 def _with_alpha(
-    eight: Image.Image,
-    picture: Image.Image,
-    facts: Facts,
-    extent: tuple[int, int, int, int] | None,
+    eight: Image.Image, picture: Image.Image, extent: tuple[int, int, int, int] | None
 ) -> Image.Image:
     """Return the picture with its transparency as an alpha channel, if it has any.
 
@@ -196,17 +196,6 @@ def _with_alpha(
         whole = Image.new("RGBA", picture.size)
         whole.paste(eight.crop(extent).convert("RGBA"), extent)
         return whole
-    if facts.transparent and eight.mode in ("L", "RGB"):
-        most = 2**facts.depth - 1
-        hidden = [
-            value >> 8 if facts.depth == 16 else value * 255 // most for value in facts.transparent
-        ]
-        if len(hidden) == len(eight.getbands()):
-            values = numpy.asarray(eight).reshape(*eight.size[::-1], len(hidden))
-            alpha = numpy.where((values == hidden).all(axis=2), 0, 255).astype(numpy.uint8)
-            layered = eight.copy()
-            layered.putalpha(Image.fromarray(alpha))
-            return layered
     if eight.has_transparency_data and eight.mode in ("L", "RGB"):
         return eight.convert("RGBA")
     return eight

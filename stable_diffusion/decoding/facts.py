@@ -16,5 +16,7 @@ class Facts:
     transparent: tuple[int, ...] = ()
     """Of a PNG without a palette: the one value that is transparent, as deep as the file."""
     depth: int = 8
-    """Bits of a channel."""
+    """Of a PNG: bits of a channel."""
+    lacks_end: bool = False
+    """Of a JPEG: whether nothing in it says that it is all."""
     exif: Image.Exif | None = None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 from contextlib import suppress
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from stable_diffusion.decoding.facts import Facts
 from stable_diffusion.request import InputError
@@ -16,6 +17,8 @@ MOST_SCANS = 100
 _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 """A JPEG's marker that ends the data of a scan: neither a stuffed byte nor a restart."""
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_END = bytes((0xFF, _END_OF_IMAGE))
+_NOISE = bytes(range(254, 0, -1))
 _BESIDE_PIXELS = {*range(0xE0, 0xF0), 0xFE}
 """A JPEG's segments for applications and comments."""
 
@@ -50,6 +53,21 @@ def pixels_of_jpeg(name: str, data: bytes) -> tuple[bytes, Facts]:
             raise InputError(f"{name}: the JPEG file has more than {MOST_SCANS} scans")
         position = end
     else:
-        needed.append(data[position:])
+        needed += data[position:].rstrip(b"\xff"), _END
+        facts.lacks_end = True
     facts.profiles = [b"".join(profile[number] for number in sorted(profile))]
     return b"".join(needed), facts
+
+
+def is_complete(data: bytes, picture: Image.Image) -> bool:
+    """Return whether all pixels of a JPEG are in its file, which had no marker of its end.
+
+    With noise before that end, a decoder that misses pixels makes others of it; one that has all
+    does not look at it.
+
+    Args:
+        data: the file, with the marker.
+        picture: of it, loaded.
+    """
+    with Image.open(io.BytesIO(data[: -len(_END)] + _NOISE + _END), formats=("JPEG",)) as other:
+        return not ImageChops.difference(picture, other).getbbox()

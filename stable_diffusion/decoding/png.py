@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 
+import numpy
 from PIL import Image
 
 from stable_diffusion.decoding import colour_spaces
@@ -53,6 +55,36 @@ def pixels_of_png(name: str, data: bytes) -> tuple[bytes, Facts]:
                 facts.exif.load(body)
     facts.profiles = list(_profiles(spaces))
     return b"".join(needed), facts
+
+
+def transparency(data: bytes, picture: Image.Image, facts: Facts) -> Image.Image | None:
+    """Return the alpha channel of a PNG whose header names one value as transparent.
+
+    Args:
+        data: the file.
+        picture: of it, loaded.
+    """
+    most = 2**facts.depth - 1
+    hidden = [value & most for value in facts.transparent]
+    if not hidden or picture.mode not in ("1", "L", "I;16", "RGB"):
+        return None
+    if len(hidden) != len(picture.getbands()):
+        return None
+    values = numpy.asarray(picture.convert("L") if picture.mode == "1" else picture)
+    if facts.depth < 8:  # Pillow has scaled them
+        hidden = [value * 255 // most for value in hidden]
+    elif picture.mode == "RGB" and facts.depth == 16:
+        values = values.astype(numpy.uint16) << 8 | _lower_bytes(data)
+    is_hidden = (values.reshape(*values.shape[:2], -1) == hidden).all(axis=2)
+    return Image.fromarray(numpy.where(is_hidden, 0, 255).astype(numpy.uint8))
+
+
+def _lower_bytes(data: bytes) -> numpy.ndarray:
+    """Return the lower byte of each value of a PNG of 16 bits in RGB: Pillow reads the upper."""
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+        picture.tile = [tile._replace(args="RGB;16L") for tile in picture.tile]
+        picture.load()
+        return numpy.asarray(picture)
 
 
 def _profiles(spaces: dict[bytes, bytes]) -> Iterator[bytes]:

@@ -350,6 +350,47 @@ def test_a_transparent_colour_is_white_at_any_depth(tmp_path: Path, depth: int) 
     assert tuple(pixel(picture, (1, 0))) == (40, 50, 60)
 
 
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_transparent_colour_is_compared_by_all_its_16_bits(
+    tmp_path: Path, interlaced: bool
+) -> None:
+    hidden = (0x0A12, 0x1434, 0x1E56)
+    row = b"\0" + struct.pack(">6H", *hidden, 0x0A13, 0x1434, 0x1E56)
+    data = png(2, 1, 16, 2, row, chunk(b"tRNS", struct.pack(">3H", *hidden)))
+    if interlaced:  # a pass each for the two
+        rows = b"\0" + row[1:7] + b"\0" + row[7:]
+        data = png(2, 1, 16, 2, rows, chunk(b"tRNS", struct.pack(">3H", *hidden)))
+        header = data[16:28] + b"\1"
+        data = data[:8] + chunk(b"IHDR", header) + data[33:]
+    picture = read(tmp_path, data)
+    assert tuple(pixel(picture)) == (255, 255, 255)
+    assert tuple(pixel(picture, (1, 0))) == (10, 20, 30)
+
+
+def test_a_transparent_grey_is_compared_by_all_its_16_bits(tmp_path: Path) -> None:
+    row = b"\0" + struct.pack(">2H", 0x2012, 0x2013)
+    picture = read(tmp_path, png(2, 1, 16, 0, row, chunk(b"tRNS", struct.pack(">H", 0x2012))))
+    assert [int(pixel(picture, (x, 0))[0]) for x in range(2)] == [255, 32]
+
+
+@pytest.mark.parametrize("header_bytes", [108, 124])
+def test_a_bmp_without_any_opaque_pixel_is_opaque(tmp_path: Path, header_bytes: int) -> None:
+    def bmp(*pixels: tuple[int, int, int, int]) -> bytes:
+        masks = struct.pack("<4I4s", 0xFF0000, 0xFF00, 0xFF, 0xFF000000, b"BGRs")
+        header = struct.pack("<IiiHHI20x", header_bytes, len(pixels), 1, 1, 32, 3) + masks
+        body = b"".join(bytes((b, g, r, a)) for r, g, b, a in pixels)
+        start = 14 + header_bytes
+        head = b"BM" + struct.pack("<I4xI", start + len(body), start)
+        return head + header.ljust(header_bytes, b"\0") + body
+
+    picture = read(tmp_path, bmp((200, 100, 50, 0), (1, 2, 3, 0)))
+    assert tuple(pixel(picture)) == (200, 100, 50)
+    assert tuple(pixel(picture, (1, 0))) == (1, 2, 3)
+    picture = read(tmp_path, bmp((200, 100, 50, 0), (1, 2, 3, 255)))
+    assert tuple(pixel(picture)) == (255, 255, 255)
+    assert tuple(pixel(picture, (1, 0))) == (1, 2, 3)
+
+
 def tiff(values: bytes, bits: int, white_is_zero: bool, width: int = 2) -> bytes:
     """A TIFF of one row of greys."""
     tags = [(256, width), (257, 1), (258, bits), (259, 1), (262, 0 if white_is_zero else 1)]
@@ -437,6 +478,30 @@ def progressive(scans: int) -> bytes:
     data = saved(picture_of(), "JPEG", progressive=True)
     scan = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + scan * scans + data[-2:]
+
+
+JPEGS = {
+    "RGB": {},
+    "fine": {"quality": 100, "subsampling": 0},
+    "progressive": {"progressive": True},
+    "with restarts": {"restart_marker_rows": 1},
+    "optimized": {"optimize": True},
+    "L": {},
+    "CMYK": {},
+}
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_jpeg_may_lack_its_end_but_none_of_its_pixels(tmp_path: Path, kind: str) -> None:
+    noise = numpy.random.default_rng(1).integers(0, 256, (72, 88, 3), numpy.uint8)
+    picture = Image.fromarray(noise).convert(kind if kind in ("L", "CMYK") else "RGB")
+    data = saved(picture, "JPEG", **JPEGS[kind])
+    assert data.endswith(b"\xff\xd9")
+    whole = numpy.asarray(read(tmp_path, data))
+    for end in (data[:-2], data[:-1], data[:-2] + b"\0" * 9, data[:-2] + b"\xff\xff"):
+        assert (numpy.asarray(read(tmp_path, end)) == whole).all()
+    for cut in (4, 5, 8, 20, 100, 500, len(data) // 2):
+        assert "ends too early" in refusal(tmp_path, data[:-cut])
 
 
 def test_the_scans_of_a_cameras_jpeg_are_counted_too(tmp_path: Path) -> None:
