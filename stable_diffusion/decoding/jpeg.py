@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from contextlib import suppress
+from itertools import product
 
 from PIL import Image, ImageChops
 
@@ -18,7 +19,13 @@ _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 """A JPEG's marker that ends the data of a scan: neither a stuffed byte nor a restart."""
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _END = bytes((0xFF, _END_OF_IMAGE))
+_RESTARTS = range(0xD0, 0xD8)
 _NOISE = bytes(range(254, 0, -1))
+"""What no decoder takes for nothing."""
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+"""The segments that list a picture's components."""
+_COEFFICIENTS = range(64)
+"""Of each component's blocks."""
 _BESIDE_PIXELS = {*range(0xE0, 0xF0), 0xFE}
 """A JPEG's segments for applications and comments."""
 
@@ -30,6 +37,7 @@ def pixels_of_jpeg(name: str, data: bytes) -> tuple[bytes, Facts]:
     """
     facts, needed, profile = Facts(), [data[:2]], dict[int, bytes]()
     scans, position = 0, 2
+    components, exact = b"", set[tuple[int, int]]()  # the coefficients known to their last bit
     while marker := _MARKER.search(data, position):
         kind, start = marker[1][0], marker.end()
         if kind == _END_OF_IMAGE:
@@ -48,11 +56,17 @@ def pixels_of_jpeg(name: str, data: bytes) -> tuple[bytes, Facts]:
                 facts.exif.load(body)
         elif kind == 0xE2 and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
             profile[body[12]] = body[14:]
+        elif kind in _FRAMES:
+            components = body[6:18:3]
+        elif kind == _START_OF_SCAN and len(body) > 4 and not body[-1] & 15:
+            exact |= {*product(body[1:-3:2][:4], range(body[-3], body[-2] + 1))}
         scans += kind == _START_OF_SCAN
         if scans > MOST_SCANS:
             raise InputError(f"{name}: the JPEG file has more than {MOST_SCANS} scans")
         position = end
     else:
+        if not exact.issuperset(product(components, _COEFFICIENTS)):
+            raise OSError("The file is truncated: scans are missing")
         needed += data[position:].rstrip(b"\xff"), _END
         facts.lacks_end = True
     facts.profiles = [b"".join(profile[number] for number in sorted(profile))]
@@ -69,5 +83,8 @@ def is_complete(data: bytes, picture: Image.Image) -> bool:
         data: the file, with the marker.
         picture: of it, loaded.
     """
-    with Image.open(io.BytesIO(data[: -len(_END)] + _NOISE + _END), formats=("JPEG",)) as other:
+    position, last = max((data.rfind(bytes((0xFF, kind))), kind) for kind in _RESTARTS)
+    restart = _RESTARTS[0] if position < 0 or last == _RESTARTS[-1] else last + 1
+    noisy = data.removesuffix(_END) + _NOISE + bytes((0xFF, restart)) + _NOISE + _END
+    with Image.open(io.BytesIO(noisy), formats=("JPEG",)) as other:
         return not ImageChops.difference(picture, other).getbbox()

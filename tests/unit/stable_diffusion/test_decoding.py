@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import time
 import zlib
@@ -485,6 +486,7 @@ JPEGS = {
     "fine": {"quality": 100, "subsampling": 0},
     "progressive": {"progressive": True},
     "with restarts": {"restart_marker_rows": 1},
+    "with many restarts": {"restart_marker_blocks": 1},
     "optimized": {"optimize": True},
     "L": {},
     "CMYK": {},
@@ -500,7 +502,8 @@ def test_a_jpeg_may_lack_its_end_but_none_of_its_pixels(tmp_path: Path, kind: st
     whole = numpy.asarray(read(tmp_path, data))
     for end in (data[:-2], data[:-1], data[:-2] + b"\0" * 9, data[:-2] + b"\xff\xff"):
         assert (numpy.asarray(read(tmp_path, end)) == whole).all()
-    for cut in (4, 5, 8, 20, 100, 500, len(data) // 2):
+    scans = [found.start() for found in re.finditer(rb"\xff[\xda\xd0-\xd7]", data)]
+    for cut in (4, 5, 8, 20, 100, 500, len(data) // 2, *(len(data) - scan for scan in scans)):
         assert "ends too early" in refusal(tmp_path, data[:-cut])
 
 
