@@ -17,6 +17,7 @@ from stable_diffusion.decoding.colour import in_srgb
 from stable_diffusion.decoding.facts import Facts
 from stable_diffusion.decoding.jpeg import is_complete, pixels_of_jpeg
 from stable_diffusion.decoding.png import pixels_of_png, transparency
+from stable_diffusion.decoding.tiff import DeepTiff, is_cut_off, open_deep
 from stable_diffusion.decoding.webp import size_of_webp
 from stable_diffusion.request import InputError, quote
 
@@ -24,6 +25,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread more takes memory of its own
 LARGEST_PIXELS = 64_000_000
 """Pixels that a picture may have; a larger one is refused before any of it is decoded."""
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own bound, which this takes the place of
 LARGEST_FILE_BYTES = 256 * 2**20
 """Bytes of a file; the hosted front takes less (IMAGE_MEGABYTES)."""
 
@@ -85,15 +87,13 @@ def decode(
             return _decoded(name, data, largest_side, claim, as_numbers)
     except (InputError, MemoryError):
         raise
-    except Image.DecompressionBombError:
-        raise InputError(f"{name}: the picture is too large; {_most()}") from None
     except UnidentifiedImageError:
         taken = "give PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF"
         if kind := kind_of(data):
             raise InputError(f"{name}: the file is {kind}, which can't be read; {taken}") from None
         raise InputError(f"{name}: the file is not a picture that can be read; {taken}") from None
     except Exception as error:  # whatever a broken file makes one of Pillow's decoders trip over
-        early = "truncated" in str(error).lower()
+        early = "truncated" in str(error).lower() or is_cut_off(data)
         fault = "ends too early" if early else "is damaged or of an unsupported kind"
         raise InputError(f"{name}: the picture can't be read, since its file {fault}") from None
 
@@ -117,6 +117,8 @@ def _decoded(
         data, facts = pixels_of_png(name, data)
     elif data.startswith(b"\xff\xd8\xff"):
         data, facts = pixels_of_jpeg(name, data)
+    elif deep := open_deep(name, data):
+        return _decoded_deep(name, deep, largest_side, claim, as_numbers)
     size = size_of_webp(data)
     if size:  # to open one takes the memory for its pixels
         _check_size(name, size, largest_side)
@@ -143,7 +145,29 @@ def _decoded(
             flat.putalpha(alpha)
         if not as_numbers:
             flat = in_srgb(flat, facts.profiles)
-        return _upright(flat, facts), mode
+        orientation: Any = None
+        with suppress(Exception):
+            orientation = facts.exif.get(ExifTags.Base.Orientation) if facts.exif else None
+        return _upright(flat, orientation), mode
+
+
+def _decoded_deep(
+    name: str,
+    tiff: DeepTiff,
+    largest_side: int | None,
+    claim: Callable[[int], None] | None,
+    as_numbers: bool,
+) -> tuple[Image.Image, str]:
+    _check_size(name, tiff.size, largest_side)
+    if claim:
+        claim(tiff.size[0] * tiff.size[1])
+    picture, alpha = tiff.pixels(name)
+    if not as_numbers:
+        picture = in_srgb(picture, tiff.profiles)
+    if alpha:
+        picture = picture if picture.mode == "L" else picture.convert("RGB")
+        picture.putalpha(alpha)
+    return _upright(picture, tiff.orientation), picture.mode
 
 
 def _check_size(name: str, size: tuple[int, int], largest_side: int | None) -> None:
@@ -164,15 +188,8 @@ def _most() -> str:
 def _eight_bits(picture: Image.Image) -> Image.Image:
     """Return the picture with 8 bits a channel, a palette's colours in place of their numbers."""
     if picture.mode.startswith("I;16"):
-        values = numpy.asarray(picture).astype(numpy.float32)
-        tags: Any = getattr(picture, "tag_v2", {})
-        bits = tags.get(ExifTags.Base.BitsPerSample, (16,))[0]
-        scaled = values * (255 / (2**bits - 1))
-        if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:  # white is zero
-            scaled = 255 - scaled
+        scaled = numpy.asarray(picture).astype(numpy.float32) / 257
         return Image.fromarray(scaled.round().astype(numpy.uint8))
-    if picture.mode in ("I", "F"):
-        raise ValueError("32 bits a channel, of which nobody knows which value is white")
     if picture.format == "BMP" and picture.mode == "RGBA":
         is_unused = picture.getchannel("A").getextrema() == (0, 0)
         return picture.convert("RGB") if is_unused else picture
@@ -201,9 +218,6 @@ def _with_alpha(
     return eight
 
 
-def _upright(picture: Image.Image, facts: Facts) -> Image.Image:
-    orientation: Any = None
-    with suppress(Exception):
-        orientation = facts.exif.get(ExifTags.Base.Orientation) if facts.exif else None
+def _upright(picture: Image.Image, orientation: object) -> Image.Image:
     method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return picture.transpose(method) if method is not None else picture

@@ -19,6 +19,14 @@ def in_srgb(picture: Image.Image, profiles: Iterable[bytes]) -> Image.Image:
     return next(filter(None, (_by_profile(picture, each) for each in profiles)), picture)
 
 
+def srgb_of_lab(picture: Image.Image) -> Image.Image:
+    """Return a picture of mode LAB, whose white is D50, in sRGB."""
+    lab = ImageCms.createProfile("LAB")
+    converted = ImageCms.profileToProfile(picture, lab, _SRGB, outputMode="RGB")
+    assert converted is not None
+    return converted
+
+
 def _by_profile(picture: Image.Image, data: bytes) -> Image.Image | None:
     """Return the picture in sRGB by an ICC profile; None by one that is broken or does not fit."""
     alpha = picture.getchannel("A") if picture.mode in ("LA", "RGBA") else None

@@ -18,6 +18,7 @@ from stable_diffusion.decoding.webp import size_of_webp
 from stable_diffusion.request import InputError
 from tests.support import profiles
 from tests.support.pictures import picture_of
+from tests.support.tiffs import tiff
 from tools.attacks.pictures import chunk, png
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -392,29 +393,215 @@ def test_a_bmp_without_any_opaque_pixel_is_opaque(tmp_path: Path, header_bytes: 
     assert tuple(pixel(picture, (1, 0))) == (1, 2, 3)
 
 
-def tiff(values: bytes, bits: int, white_is_zero: bool, width: int = 2) -> bytes:
-    """A TIFF of one row of greys."""
-    tags = [(256, width), (257, 1), (258, bits), (259, 1), (262, 0 if white_is_zero else 1)]
-    tags += [(273, 8), (277, 1), (278, 1), (279, len(values))]
-    padded = values + bytes(-len(values) % 2)
-    directory = struct.pack("<H", len(tags))
-    for tag, value in tags:
-        directory += struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value)
-    return b"II*\0" + struct.pack("<I", 8 + len(padded)) + padded + directory + bytes(4)
+WHITE_IS_ZERO, GREY, RGB, PALETTE, CMYK, YCBCR, LAB, ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
+ASSOCIATED, UNASSOCIATED, JPEG = {338: (1,)}, {338: (2,)}, {259: (7,)}
+SRGB_TO_XYZ = numpy.array(
+    [[0.43607, 0.38506, 0.14308], [0.2225, 0.71688, 0.06062], [0.01393, 0.0971, 0.71417]]
+)
+"""For the white of D50."""
+LAYOUTS: list[dict[str, Any]] = [
+    {},
+    {"is_planar": True},
+    {"tile": 16},
+    {"is_deflated": True},
+    {"is_deflated": True, "is_planar": True, "tile": 16},
+]
 
 
-@pytest.mark.parametrize("white_is_zero", [False, True])
-def test_greys_of_a_tiff_are_as_deep_and_as_light_as_it_says(
-    tmp_path: Path, white_is_zero: bool
+def deep(bits: int, channels: int) -> numpy.ndarray:
+    kind = numpy.uint32 if bits == 32 else numpy.uint16
+    return numpy.random.default_rng(bits).integers(0, 2**bits, (21, 19, channels), kind)
+
+
+def colours_of(folder: Path, data: bytes) -> Any:
+    return numpy.asarray(read(folder, data)).astype(int)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("bits", "colours"),
+    [(bits, colours) for bits in (10, 12, 14, 16, 32) for colours in (WHITE_IS_ZERO, GREY, RGB)],
+)
+def test_a_tiff_may_be_of_any_depth(
+    tmp_path: Path, bits: int, colours: int, order: str, layout: Any
 ) -> None:
-    deep = struct.pack("<2H", 65535, 257 * 40)
-    expected = (0, 215) if white_is_zero else (255, 40)
-    picture = read(tmp_path, tiff(deep, 16, white_is_zero))
-    assert [int(pixel(picture, (x, 0))[0]) for x in range(2)] == list(expected)
-    if not white_is_zero:  # Pillow has no other of 12 bits
-        twelve = bytes((0xFF, 0xF2, 0x80))  # 4095 and 640
-        picture = read(tmp_path, tiff(twelve, 12, white_is_zero))
-        assert [int(pixel(picture, (x, 0))[0]) for x in range(2)] == [255, 40]
+    values = deep(bits, 3 if colours == RGB else 1)
+    expected = values / (2**bits - 1) * 255
+    if colours == WHITE_IS_ZERO:
+        expected = 255 - expected
+    data = tiff(values, bits, colours, order=order, **layout)
+    assert abs(colours_of(tmp_path, data) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("bits", "channels"), [(16, 1), (32, 1), (32, 3), (64, 3)])
+def test_a_tiffs_floating_point_values_are_white_at_1(
+    tmp_path: Path, bits: int, channels: int, order: str, layout: Any
+) -> None:
+    values = numpy.random.default_rng(1).random((21, 19, channels)).astype(f"f{bits // 8}")
+    values[0, :4, 0] = -1, 2, numpy.nan, numpy.inf
+    expected = 255 * numpy.nan_to_num(values, posinf=1).astype(float).clip(0, 1)
+    colours = RGB if channels == 3 else GREY
+    for predictor in (1, 3):
+        data = tiff(values, bits, colours, order=order, predictor=predictor, **layout)
+        if layout.get("is_deflated") or predictor == 1:
+            assert abs(colours_of(tmp_path, data) - expected).max() <= 1
+    brighter = refusal(tmp_path, tiff(100 * values[1:], bits, colours, order=order, **layout))
+    assert "1 is white; save it as PNG" in brighter
+
+
+@pytest.mark.parametrize("tile", [None, 16])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("bits", "channels"), [(16, 2), (32, 3)])
+def test_a_tiff_may_have_differences_of_values(
+    tmp_path: Path, bits: int, channels: int, order: str, tile: int | None
+) -> None:
+    values = deep(bits, channels)
+    data = tiff(
+        values,
+        bits,
+        RGB if channels == 3 else GREY,
+        order=order,
+        is_deflated=True,
+        predictor=2,
+        tile=tile,
+        more=UNASSOCIATED if channels == 2 else {},
+    )
+    share = values / (2**bits - 1)
+    expected = 255 * (1 - share[..., 1:] + share[..., :1] * share[..., 1:])
+    expected = 255 * share if channels == 3 else expected
+    assert abs(colours_of(tmp_path, data) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("is_planar", [False, True])
+@pytest.mark.parametrize("colours", [WHITE_IS_ZERO, GREY, RGB, CMYK])
+@pytest.mark.parametrize("alpha", [ASSOCIATED, UNASSOCIATED])
+def test_a_tiffs_alpha_is_laid_on_white(
+    tmp_path: Path, bits: int, is_planar: bool, colours: int, alpha: Any
+) -> None:
+    channels = {RGB: 3, CMYK: 4}.get(colours, 1)
+    most = 2**bits - 1
+    # Half transparent, opaque and transparent.
+    shares = numpy.array([[[0.3] * channels + [0.5], [0.3] * channels + [1], [0] * channels + [0]]])
+    shares[0, :, 0] *= 2
+    stored = shares.copy()
+    if alpha == ASSOCIATED:
+        stored[..., :-1] *= shares[..., -1:]
+    data = tiff(
+        (stored * most).round().astype(numpy.uint16 if bits > 8 else numpy.uint8),
+        bits,
+        colours,
+        is_planar=is_planar,
+        more=alpha,
+    )
+    own = shares[..., :-1]
+    if colours == WHITE_IS_ZERO:
+        own = 1 - own
+    if colours == CMYK:
+        own = (1 - own[..., :3]) * (1 - own[..., 3:])
+    expected = 255 * (1 - shares[..., -1:] + own * shares[..., -1:])
+    assert abs(colours_of(tmp_path, data) - expected).max() <= 3
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("colours", [LAB, ICC_LAB])
+def test_a_tiff_may_be_in_lab(tmp_path: Path, bits: int, colours: int) -> None:
+    shown = numpy.array([(200, 100, 50), (90, 120, 180), (60, 160, 90), (255, 255, 255), (0, 0, 0)])
+    share = shown / 255
+    light = numpy.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    f = numpy.cbrt(light @ SRGB_TO_XYZ.T / (0.96422, 1, 0.82521))
+    f = numpy.where(f > 6 / 29, f, f * 0 + 4 / 29)  # black alone is that dark
+    lab = numpy.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], 1)
+    scale = 2 ** (bits - 8)
+    whole = 2**bits - 1 if colours == LAB else 255 * scale
+    stored = lab * (whole / 100, scale, scale)
+    stored[:, 1:] += 128 * scale if colours == ICC_LAB else 0
+    values = stored.round().astype(int).astype(f"u{bits // 8}")
+    data = tiff(values[None], bits, colours)
+    assert abs(colours_of(tmp_path, data)[0] - shown).max() <= 5
+
+
+def test_a_tiffs_palette_may_have_16_bits(tmp_path: Path) -> None:
+    table = numpy.zeros((3, 65536), int)
+    table[:, 40_000] = 257 * 200, 257 * 100, 257 * 50
+    values = numpy.array([[[40_000], [3]]], numpy.uint16)
+    data = tiff(values, 16, PALETTE, more={320: tuple(table.reshape(-1).tolist())})
+    assert colours_of(tmp_path, data).tolist() == [[[200, 100, 50], [0, 0, 0]]]
+    short = tiff(values, 16, PALETTE, more={320: (1, 2, 3)})
+    assert "can't be read" in refusal(tmp_path, short)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("is_deflated", [False, True])
+def test_a_tiff_of_16_bits_may_be_in_planes(
+    tmp_path: Path, order: str, alpha: bool, is_deflated: bool
+) -> None:
+    values = deep(16, 3)
+    stored = numpy.concatenate([values, numpy.full_like(values[..., :1], 65535)], 2)
+    data = tiff(
+        stored if alpha else values,
+        16,
+        RGB,
+        order=order,
+        is_planar=True,
+        is_deflated=is_deflated,
+        more=UNASSOCIATED if alpha else {},
+    )
+    assert abs(colours_of(tmp_path, data) - values / 257).max() <= 1
+
+
+@pytest.mark.parametrize("is_deflated", [False, True])
+def test_a_tiffs_colours_may_be_coarser_than_its_light(tmp_path: Path, is_deflated: bool) -> None:
+    # Of each square of four pixels: its light, and its two colours.
+    units = [*[150, 150, 150, 150, 100, 180], *[60, 60, 60, 60, 160, 90]]
+    shape = {256: (4,), 257: (2,), 258: (8, 8, 8), 277: (3,), 339: (1, 1, 1), 530: (2, 2)}
+    values = numpy.array(units, numpy.uint8).reshape(1, -1, 1)
+    data = tiff(values, 8, YCBCR, is_deflated=is_deflated, more=shape)
+    picture = colours_of(tmp_path, data)
+    assert picture.shape == (2, 4, 3)
+    expected = [(150 + 1.402 * 52, 150 + 0.344 * 28 - 0.714 * 52, 150 - 1.772 * 28)]
+    expected += [(60 - 1.402 * 38, 60 - 0.344 * 32 + 0.714 * 38, 60 + 1.772 * 32)]
+    assert abs(picture[:, :2] - expected[0]).max() <= 2
+    assert abs(picture[:, 2:] - numpy.clip(expected[1], 0, 255)).max() <= 2
+
+
+def test_a_deep_tiff_has_a_profile_and_an_orientation(tmp_path: Path) -> None:
+    profile = profiles.rgb(profiles.P3)
+    green = (60, 180, 90)
+    stored = numpy.array(from_srgb(green, profile), numpy.uint16) * 16
+    values = numpy.broadcast_to(stored, (2, 4, 3))
+    more = {274: (6,), 34675: struct.unpack(f"<{len(profile) // 4}I", profile)}
+    data = tiff(values, 12, RGB, more=more)
+    entry = data.index(struct.pack("<HHI", 34675, 4, len(profile) // 4))
+    as_bytes = struct.pack("<HHI", 34675, 7, len(profile))
+    picture = read(tmp_path, data[:entry] + as_bytes + data[entry + 8 :])
+    assert picture.size == (2, 4)
+    assert numpy.allclose(pixel(picture), green, atol=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("greys with 16 signed bits a channel", tiff(deep(16, 1), 16, GREY, more={339: (2,)})),
+        ("YCbCr with 16 bits a channel", tiff(deep(16, 3), 16, YCBCR)),
+        ("RGB with 12 bits a channel, compressed by JPEG", tiff(deep(12, 3), 12, RGB, more=JPEG)),
+        ("a camera's raw data with 14 bits a channel", tiff(deep(14, 1), 14, 32803)),
+    ],
+)
+def test_a_tiff_that_is_not_read_is_named(tmp_path: Path, kind: str, data: bytes) -> None:
+    expected = f"image: the file is a TIFF of {kind}, which can't be read; save it as PNG"
+    assert refusal(tmp_path, data) == expected
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_a_tiff_that_ends_too_early_is_refused_as_such(tmp_path: Path, bits: int) -> None:
+    values = (deep(16, 3) >> (16 - bits)).astype(numpy.uint8 if bits == 8 else numpy.uint16)
+    more = {273: tuple(8 + 2**20 * i for i in range(11))}
+    assert "ends too early" in refusal(tmp_path, tiff(values, bits, RGB, more=more))
 
 
 @pytest.mark.parametrize(
