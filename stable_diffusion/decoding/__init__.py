@@ -39,6 +39,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """By EXIF's orientation."""
+_ODD_BMP = "Unsupported BMP "
+"""How Pillow begins to say of which kind a file is that it does not read."""
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 """The brands of files that hold pictures encoded as HEVC."""
 _STARTS = {
@@ -93,6 +95,11 @@ def decode(
             raise InputError(f"{name}: the file is {kind}, which can't be read; {taken}") from None
         raise InputError(f"{name}: the file is not a picture that can be read; {taken}") from None
     except Exception as error:  # whatever a broken file makes one of Pillow's decoders trip over
+        if str(error).startswith(_ODD_BMP):
+            kind = str(error).removeprefix(_ODD_BMP)
+            raise InputError(
+                f"{name}: the file is a BMP of a kind that can't be read ({kind}); save it as PNG"
+            ) from None
         early = "truncated" in str(error).lower() or is_cut_off(data)
         fault = "ends too early" if early else "is damaged or of an unsupported kind"
         raise InputError(f"{name}: the picture can't be read, since its file {fault}") from None

@@ -104,7 +104,7 @@ def _profiles(spaces: dict[bytes, bytes]) -> Iterator[bytes]:
     if b"cHRM" in spaces:
         places = tuple(value / 100_000 for value in struct.unpack(">8I", spaces[b"cHRM"]))
     gamma = int.from_bytes(spaces.get(b"gAMA", b""), "big") / 100_000
-    curve = colour_spaces.srgb_curve
+    curve: colour_spaces.Curve = colour_spaces.srgb_curve
     if 0.1 < gamma < 10 and abs(gamma - 1 / 2.2) >= 0.01:
         curve = colour_spaces.power(1 / gamma)
     white, *primaries = zip(places[::2], places[1::2], strict=True)

@@ -161,7 +161,12 @@ class DeepTiff:
         def size(pixels: int) -> int:
             return -(-pixels * samples * self.bits // 8)
 
-        tags = {_WIDTH: (size(width),), _HEIGHT: (self.size[1],), _BITS: (8,), _COLOURS: (_GREY,)}
+        tags: dict[int, tuple[int, ...]] = {
+            _WIDTH: (size(width),),
+            _HEIGHT: (self.size[1],),
+            _BITS: (8,),
+            _COLOURS: (_GREY,),
+        }
         for tag in (_COMPRESSION, _FILL_ORDER, _STRIP_ROWS, _TILE_HEIGHT):
             if numbers := _numbers(self.tags, tag):
                 tags[tag] = numbers
@@ -192,8 +197,8 @@ class DeepTiff:
             dtype = f">f{self.bits // 8}"
         values = packed.reshape(len(packed), -1).view(dtype).reshape(len(packed), -1, samples)
         if self.predictor == 2:
-            tiles = values.reshape(len(values), -1, self.tile_width, samples)
-            values = tiles.cumsum(axis=2, dtype=f"u{self.bits // 8}").reshape(values.shape)
+            pixels = values.reshape(len(values), -1, self.tile_width, samples)
+            values = pixels.cumsum(axis=2, dtype=f"u{self.bits // 8}").reshape(values.shape)
         return values[:, : self.size[0]]
 
     def _shares(self, values: Array) -> Array:
@@ -203,7 +208,7 @@ class DeepTiff:
             shares = numpy.nan_to_num(values.astype(numpy.float32), posinf=1, neginf=0)
         else:
             shares = values.astype(numpy.float32) * numpy.float32(1 / (2**self.bits - 1))
-        colours = shares[..., :channels]
+        colours: Array = shares[..., :channels]
         if self.colours in (_LAB, _ICC_LAB):
             scale = 2 ** (self.bits - 8)
             chroma = values[..., 1:3] / numpy.float32(scale)

@@ -375,22 +375,45 @@ def test_a_transparent_grey_is_compared_by_all_its_16_bits(tmp_path: Path) -> No
     assert [int(pixel(picture, (x, 0))[0]) for x in range(2)] == [255, 32]
 
 
+RGBA_MASKS = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+
+
+def bmp(header_bytes: int, bits: int, masks: tuple[int, ...], *pixels: tuple[int, ...]) -> bytes:
+    """A BMP of one row, of the 4th or 5th version."""
+    header = struct.pack("<IiiHHI20x", header_bytes, len(pixels), 1, 1, bits, 3)
+    header += struct.pack("<4I4s", *masks, b"BGRs")
+    start = 14 + header_bytes
+    body = b"".join(bytes((b, g, r, a)) for r, g, b, a in pixels)
+    head = b"BM" + struct.pack("<I4xI", start + len(body), start)
+    return head + header.ljust(header_bytes, b"\0") + body
+
+
 @pytest.mark.parametrize("header_bytes", [108, 124])
 def test_a_bmp_without_any_opaque_pixel_is_opaque(tmp_path: Path, header_bytes: int) -> None:
-    def bmp(*pixels: tuple[int, int, int, int]) -> bytes:
-        masks = struct.pack("<4I4s", 0xFF0000, 0xFF00, 0xFF, 0xFF000000, b"BGRs")
-        header = struct.pack("<IiiHHI20x", header_bytes, len(pixels), 1, 1, 32, 3) + masks
-        body = b"".join(bytes((b, g, r, a)) for r, g, b, a in pixels)
-        start = 14 + header_bytes
-        head = b"BM" + struct.pack("<I4xI", start + len(body), start)
-        return head + header.ljust(header_bytes, b"\0") + body
+    def of(*pixels: tuple[int, ...]) -> bytes:
+        return bmp(header_bytes, 32, RGBA_MASKS, *pixels)
 
-    picture = read(tmp_path, bmp((200, 100, 50, 0), (1, 2, 3, 0)))
+    picture = read(tmp_path, of((200, 100, 50, 0), (1, 2, 3, 0)))
     assert tuple(pixel(picture)) == (200, 100, 50)
     assert tuple(pixel(picture, (1, 0))) == (1, 2, 3)
-    picture = read(tmp_path, bmp((200, 100, 50, 0), (1, 2, 3, 255)))
+    picture = read(tmp_path, of((200, 100, 50, 0), (1, 2, 3, 255)))
     assert tuple(pixel(picture)) == (255, 255, 255)
     assert tuple(pixel(picture, (1, 0))) == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("bits", "masks", "kind"),
+    [
+        (16, (0xF00, 0xF0, 0xF, 0), "bitfields layout"),
+        (32, (0x3FF00000, 0xFFC00, 0x3FF, 0), "bitfields layout"),
+        (2, (0, 0, 0, 0), "pixel depth (2)"),
+    ],
+)
+def test_a_bmp_that_is_not_read_is_told_why(
+    tmp_path: Path, bits: int, masks: tuple[int, ...], kind: str
+) -> None:
+    expected = f"image: the file is a BMP of a kind that can't be read ({kind}); save it as PNG"
+    assert refusal(tmp_path, bmp(124, bits, masks, (1, 2, 3, 4))) == expected
 
 
 WHITE_IS_ZERO, GREY, RGB, PALETTE, CMYK, YCBCR, LAB, ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
@@ -668,7 +691,7 @@ def progressive(scans: int) -> bytes:
     return data[:-2] + scan * scans + data[-2:]
 
 
-JPEGS = {
+JPEGS: dict[str, dict[str, Any]] = {
     "RGB": {},
     "fine": {"quality": 100, "subsampling": 0},
     "progressive": {"progressive": True},
