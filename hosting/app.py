@@ -31,6 +31,7 @@ from hosting.api.limits import Limits
 from hosting.api.origin_guard import OriginGuard
 from hosting.api.replicate import routes as replicate_routes
 from hosting.api.security_headers import SecurityHeaders
+from hosting.api.unread_body import UnreadBody
 from hosting.backends.endpoints import Endpoint, SetupFailed
 from hosting.backends.servers import Launch, Server
 from hosting.net.links import Links
@@ -170,7 +171,7 @@ def create(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=settings.upload_megabytes * 2**20,
+        strict_content_type=False,  # it is OriginGuard that keeps pages of others out
         telemetry={"tracing": False, "metrics": False},
         exception_handlers=error_handlers.HANDLERS,
     )
@@ -210,7 +211,7 @@ def create(
     answer = error_handlers.answer
     stack = BodyLimit(application.build_middleware_stack(), settings.upload_megabytes, answer)
     guarded = OriginGuard(HttpDefaults(stack), settings, host, answer)
-    application.middleware_stack = SecurityHeaders(guarded)
+    application.middleware_stack = UnreadBody(SecurityHeaders(guarded))
     return application
 
 

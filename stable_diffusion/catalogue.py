@@ -286,6 +286,8 @@ def check_components(folder: Path, names: Iterable[str]) -> None:
         json_files.require_regular(path)
         if path.name in CONFIGURATIONS:
             json_files.read_configuration(path)
+        elif path.name == "merges.txt":
+            json_files.require_merges(path)
         elif path.suffix == ".json":
             shards = json_files.read(path).get("weight_map", {})
             if not isinstance(shards, dict) or not all(map(_is_name, shards.values())):

@@ -38,6 +38,8 @@ BUDGET_BYTES = 4 * 2**30
 """Memory that all pictures may take while they are decoded at once."""
 LARGE_BYTES = BUDGET_BYTES // 8
 """Memory from which on a picture is large, some 13 megapixels: one large picture at a time."""
+START_SECONDS = 10
+"""Time after which the server that forks is taken for hung; its own start takes some 2 s."""
 ANSWER_SECONDS = 300
 """Time after which a process is taken for hung, whose processor time is not used up."""
 
@@ -118,10 +120,13 @@ class DecoderProcesses:
     Args:
         most: predictions whose pictures are read at once.
         limits: of each picture.
+        start_seconds: after which the server that forks is ended and made anew.
     """
 
-    def __init__(self, most: int, limits: Limits = Limits()) -> None:
-        self._limits = limits
+    def __init__(
+        self, most: int, limits: Limits = Limits(), start_seconds: float = START_SECONDS
+    ) -> None:
+        self._limits, self._start_seconds = limits, start_seconds
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([__name__])
         with _short_temporary_folder():
@@ -138,7 +143,7 @@ class DecoderProcesses:
             InputError: by that function, also for a picture that takes too much time or memory.
             MemoryError, OSError: likewise, when the machine fails it.
         """
-        reader = _Reader(self._context, self._budget, self._limits)
+        reader = _Reader(self._context, self._budget, self._limits, self._start_seconds)
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._threads, partial(work, read_picture=reader))
@@ -168,18 +173,16 @@ def _short_temporary_folder() -> Iterator[None]:
 class _Reader:
     """Reads the pictures of one prediction, one after the other."""
 
-    def __init__(self, context: Any, budget: Budget, limits: Limits) -> None:
+    def __init__(self, context: Any, budget: Budget, limits: Limits, start_seconds: float) -> None:
         self._context, self._budget, self._limits = context, budget, limits
+        self._start_seconds = start_seconds
         self._lock = threading.Lock()
         self._process: BaseProcess | None = None
         self._is_closed = False
 
     def __call__(self, name: str, source: object, *options: Any) -> Picture:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=_decode, args=(theirs, self._limits, name, source, *options), daemon=True
-        )
-        process.start()
+        process = self._started(theirs, self._limits, name, source, *options)
         theirs.close()
         with self._lock:
             self._process = process
@@ -214,10 +217,50 @@ class _Reader:
                 self._process.kill()
         self._budget.wake()
 
+    def _started(self, *arguments: object) -> BaseProcess:
+        """Start a process that decodes.
+
+        Raises:
+            TimeoutError: when the server that forks hangs or has ended, and so does a new one.
+        """
+        for _ in range(2):
+            process: BaseProcess = self._context.Process(
+                target=_decode, args=arguments, daemon=True
+            )
+            forkserver.ensure_running()
+            server = _server()
+            watch = threading.Timer(self._start_seconds, _end_server, [server])
+            watch.start()
+            try:
+                process.start()
+                return process
+            except (EOFError, ConnectionError):
+                _end_server(server)
+            finally:
+                watch.cancel()
+        raise TimeoutError("A picture could not be read, since no process could be started for it")
+
     def _answer(self, connection: Connection) -> Any:
         if not connection.poll(ANSWER_SECONDS):
             raise TimeoutError("A picture could not be read, since its process hangs")
         return connection.recv()
+
+
+def _server() -> int | None:
+    """Return the id of the process that forks; multiprocessing itself does not tell it."""
+    pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    return pid
+
+
+def _end_server(pid: int | None) -> None:
+    """End the process that forks, unless there is another by now.
+
+    It is not reaped: by that multiprocessing sees that it must start another.
+    """
+    if pid and pid == _server():
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 def _fault(name: str, exitcode: int | None, is_closed: bool) -> BaseException:

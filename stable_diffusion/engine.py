@@ -269,7 +269,7 @@ class Engine:
         for name, part in embeddings.cut.items():
             self._emit(job, PromptTruncated(name, part))
         inputs = self._task.prepare(request)
-        if inputs.mask and inputs.mask.getextrema()[1] < WHITE:
+        if inputs.mask and not any(inputs.mask.histogram()[WHITE:]):
             self._emit(job, NothingRepainted())
         if inputs.strength > 0:
             table = job.table.result()

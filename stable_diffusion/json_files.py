@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import stat
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,65 @@ UNLIMITED = "lambda_min_clipped"
 """The setting of schedulers that diffusers writes as -Infinity, which JSON does not have."""
 
 
+LONGEST_QUOTE_CHARACTERS = 60
+"""Characters of a value that a message quotes."""
+
+
 class FileError(ValueError):
     """A file of a model can't be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """Which values a setting may have, as a test and in words."""
+
+    allows: Callable[[Any], bool]
+    words: str
+
+
+def _one_of(*choices: str) -> _Rule:
+    return _Rule(lambda value: value in choices, "one of " + ", ".join(choices))
+
+
+def _whole_from(least: int) -> _Rule:
+    return _Rule(
+        lambda value: type(value) is int and value >= least, f"a whole number from {least}"
+    )
+
+
+def _each(rule: _Rule) -> _Rule:
+    def allows(value: Any) -> bool:
+        return value is None or all(map(rule.allows, value if isinstance(value, list) else [value]))
+
+    return _Rule(allows, f"{rule.words}, a list of such, or null")
+
+
+_BETA = _Rule(
+    lambda value: type(value) in (int, float) and 0 < value < 1, "a number between 0 and 1"
+)
+_ACTIVATION = _one_of("gelu", "mish", "relu", "silu", "swish")
+_RULES: dict[str, dict[str, _Rule]] = {
+    "scheduler": {
+        "prediction_type": _one_of("epsilon", "v_prediction"),
+        "beta_schedule": _one_of("linear", "scaled_linear", "squaredcos_cap_v2"),
+        "beta_start": _BETA,
+        "beta_end": _BETA,
+        "trained_betas": _Rule(lambda value: value is None, "null"),
+        "num_train_timesteps": _whole_from(512),  # as many steps may be asked for
+    },
+    "text_encoder": {
+        "hidden_act": _one_of("gelu", "quick_gelu"),
+        "num_attention_heads": _whole_from(1),
+        "max_position_embeddings": _whole_from(3),  # two are for the marks of start and end
+    },
+    "unet": {
+        "act_fn": _ACTIVATION,
+        "attention_head_dim": _each(_whole_from(1)),
+        "num_attention_heads": _each(_whole_from(1)),
+    },
+    "vae": {"act_fn": _ACTIVATION},
+}
+"""The settings of each component that the libraries would refuse late, or not at all."""
 
 
 def require_regular(path: Path) -> None:
@@ -69,7 +128,36 @@ def read_configuration(path: Path) -> dict[str, Any]:
         )
     if path.parent.name in COUNTED and (key := _negative_key(configuration)):
         raise FileError(f"{path} has a negative {key}: download it again")
+    for key, rule in _RULES.get(path.parent.name, {}).items():
+        if key in configuration and not rule.allows(configuration[key]):
+            value = json.dumps(configuration[key])[:LONGEST_QUOTE_CHARACTERS]
+            raise FileError(f"{path} has {value} as {key}: give {rule.words}, or download it again")
     return configuration
+
+
+def require_merges(path: Path) -> None:
+    """Check a tokenizer's merges: after a comment, a line for each, of two parts.
+
+    Raises:
+        FileError: when they are not that, or there are none.
+    """
+    require_regular(path)
+    try:
+        with path.open(encoding="utf-8") as file:
+            lines = file.read(LARGEST_BYTES).rstrip().split("\n")
+    except (OSError, UnicodeError) as error:
+        raise FileError(
+            f"{path} can't be read ({error_text(error)}): download it again, or restore it"
+        ) from error
+    merges = lines[1:] if "#version" in lines[0] else lines
+    if merges in ([], [""]):
+        raise FileError(f"{path} has no merges: download it again")
+    for number, line in enumerate(merges, len(lines) - len(merges) + 1):
+        if len(line.split(" ")) != 2 or not line.isprintable():
+            raise FileError(
+                f"line {number} of {path} is {line[:LONGEST_QUOTE_CHARACTERS]!r} and no merge, "
+                "which has two parts with a space between: download it again"
+            )
 
 
 def _negative_key(configuration: dict[str, Any]) -> str | None:

@@ -118,6 +118,10 @@ def _load(weights: Weights, dtype: str | None) -> Any:
             else:
                 pipeline = _load_folder(weights, precision)
             _require_tokens(weights, pipeline)
+            # It may be left out, or say anything, and texts are cut and padded to it.
+            pipeline.tokenizer.model_max_length = (
+                pipeline.text_encoder.config.max_position_embeddings
+            )
     vae = pipeline.vae
     if "vae" in TASKS[weights.task].in_full:
         vae.float()

@@ -15,8 +15,6 @@ BYTES_PER_SECOND = 4096
 KEEP_ALIVE_SECONDS = 75
 """For which a connection waits for its next request: longer than proxies keep theirs, which else
 would send requests into a closed one."""
-LINGER_SECONDS = 5.0
-"""For the rest of a body whose request was answered before all of it had come."""
 
 
 class _Http(h11.Connection):
@@ -92,8 +90,8 @@ class Connection(H11Protocol):
         is_body = self.conn.their_state is h11.SEND_BODY
         if is_body or self.conn.their_state is h11.IDLE:
             seconds: float = HEAD_SECONDS
-            if self._is_answered:
-                seconds = LINGER_SECONDS if is_body else KEEP_ALIVE_SECONDS
+            if self._is_answered:  # a body that then is not whole was waited for in UnreadBody
+                seconds = 0 if is_body else KEEP_ALIVE_SECONDS
             self._end = self.loop.time() + seconds
             self._timer = self.loop.call_at(self._end, self._check)
 

@@ -22,26 +22,29 @@ from hosting.storage.quota import QuotaExceeded
 
 def answer(request: Request, error: Exception) -> Response:
     """Return the answer to a request that has raised an exception."""
-    problem = _problem(error)
+    problem = _problem(request, error)
     if request.url.path.startswith(deepinfra.ROOT):
         return deepinfra.response(problem)
     return problem.response()
 
 
-def _problem(error: Exception) -> Problem:
+def _problem(request: Request, error: Exception) -> Problem:
     match error:
         case Problem():
             return error
         case InvalidInputs():
             return invalid(error.faults)
         case RequestValidationError():
-            return invalid([_fault(one) for one in error.errors()])
+            return invalid([_fault(request, one) for one in error.errors()])
         case InvalidCursor():
             return invalid([Fault("invalid_cursor", "cursor", str(error))])
         case QueueFull():
             return Problem(429, str(error), headers={"Retry-After": "5"})
         case QuotaExceeded():
             return Problem(413, str(error))
+        case HTTPException(__cause__=ValueError() | RecursionError() as cause):
+            # FastAPI says of it only that it could not parse the body.
+            return invalid([_fault_of_body(_not_json(cause))])
         case HTTPException():
             return Problem(error.status_code, str(error.detail), headers=error.headers)
         case ClientDisconnect():  # nobody is there to read it
@@ -57,11 +60,42 @@ def _problem(error: Exception) -> Problem:
             return Problem(500, "Something went wrong here; the log says what")
 
 
-def _fault(error: Any) -> Fault:
+def _fault(request: Request, error: Any) -> Fault:
     """Return an error of pydantic's as a fault."""
+    if error["type"] == "json_invalid":
+        position = error["loc"][-1] + 1
+        return _fault_of_body(f"is no JSON: {error['ctx']['error']}, at character {position}")
+    if error["loc"] == ("body",):
+        kind = request.headers.get("content-type", "")[:100]
+        if error["type"] == "missing":
+            return _fault_of_body("is empty")
+        if isinstance(error["input"], bytes):
+            return _fault_of_body(f"has the Content-Type {kind!r}")
+        return _fault_of_body("is JSON, but no object")
     place = [str(part) for part in error["loc"] if part not in ("body", "query", "path", "header")]
     kinds = {"missing": "required", "extra_forbidden": "additional_property_not_allowed"}
     return Fault(kinds.get(error["type"], error["type"]), ".".join(place), error["msg"])
+
+
+def _not_json(cause: Exception) -> str:
+    """Return what is wrong with a body that Python's json has refused otherwise than by place."""
+    match cause:
+        case UnicodeError():
+            return "is not in UTF-8"
+        case RecursionError():
+            return "is nested too deep"
+        case _:
+            return "has a number of too many digits"
+
+
+def _fault_of_body(fault: str) -> Fault:
+    """Return the fault of a body that is no JSON object.
+
+    Args:
+        fault: what is wrong with it, after "The body".
+    """
+    sentence = f"The body {fault}; send a JSON object, as application/json"
+    return Fault("invalid_body", "body", sentence)
 
 
 HANDLERS: Any = dict.fromkeys(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -11,6 +11,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hosting.api.problems import Problem
 from hosting.settings import Settings, bare_host
+
+PROBED = ("/health", "/health-check")
+"""Paths that balancers and Kubernetes ask for by whatever address they have, or by HTTP/1.0, which
+needs no Host. What they tell is no secret, and asking changes nothing."""
 
 
 class OriginGuard:
@@ -41,16 +45,17 @@ class OriginGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answers it."""
-        fault = self._fault(Headers(scope=scope)) if scope["type"] == "http" else None
+        fault = self._fault(scope) if scope["type"] == "http" else None
         if fault:
             answer = self._answer(Request(scope), Problem(403, fault))
             await answer(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _fault(self, headers: Mapping[str, str]) -> str | None:
+    def _fault(self, scope: Scope) -> str | None:
+        headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if bare_host(host) not in self._hosts:
+        if bare_host(host) not in self._hosts and scope["path"].rstrip("/") not in PROBED:
             return f"The host {host[:100]!r} is not served here; ALLOWED_HOSTS can name it"
         origin = headers.get("origin")
         if origin is None or origin.lower() in self._origins:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
@@ -15,6 +16,8 @@ ISOLATED = "cog-alone"
 """The header of a prediction that is to run isolated, where the endpoint is a cluster."""
 SLOTS = "cog-slots"
 """The header in which a cluster's `/health-check` says how many predictions at once it takes."""
+PIECE_BYTES = 2**18
+"""Of a request's body, sent at a time: what is sent at once is copied as a whole."""
 LARGEST_EVENT_BYTES = 256 * 1024 * 1024
 """Bytes of one event: a picture of 2048 × 2048 px is a tenth of it."""
 PREFIXES = re.compile(
@@ -123,12 +126,19 @@ class Cog:
             Died: when it may have been, and won't end.
             Refused: when its inputs are none.
         """
+        body = json.dumps({"input": dict(inputs)}, ensure_ascii=False).encode()
+        del inputs
+        headers = {
+            "Accept": "text/event-stream",
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            **({ISOLATED: "1"} if isolated else {}),
+        }
+        content = _pieces(body)
+        del body
         try:
             async with self._http.stream(
-                "PUT",
-                f"/predictions/{prediction_id}",
-                json={"input": dict(inputs)},
-                headers={"Accept": "text/event-stream", **({ISOLATED: "1"} if isolated else {})},
+                "PUT", f"/predictions/{prediction_id}", content=content, headers=headers
             ) as answer:
                 if answer.status_code != 200:
                     await answer.aread()
@@ -176,6 +186,12 @@ def client(url: str, path: str | None = None) -> httpx2.AsyncClient:
         timeout=httpx2.Timeout(10, read=None, pool=None),
         transport=httpx2.AsyncHTTPTransport(uds=path) if path else None,
     )
+
+
+async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:
+    """Yield a body piece by piece, and keep it no longer: a run takes long, and it may be large."""
+    for start in range(0, len(body), PIECE_BYTES):
+        yield body[start : start + PIECE_BYTES]
 
 
 def fault_of(error: httpx2.HTTPError) -> str:

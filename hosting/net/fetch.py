@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -20,6 +20,8 @@ LONGEST_URL_CHARACTERS = 4_000
 """Characters of a URL. A signed one of an object store has about half of that."""
 MOST_ADDRESSES = 4
 """Addresses of one host that are tried, however many its name has."""
+LONGEST_QUOTE_CHARACTERS = 100
+"""Characters of a URL that a sentence quotes."""
 USER_AGENT = "stable-diffusion-hosting"
 """Sent with downloads, since some sites answer 403 to a client without a name."""
 PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
@@ -43,6 +45,7 @@ async def download(
     allowed: Networks = (),
     redirects: int = 10,
     owner: str = "",
+    fault_of: Callable[[bytes], str | None] = lambda _: None,
 ) -> bytes:
     """Return the file at a URL.
 
@@ -53,9 +56,11 @@ async def download(
         allowed: networks that are taken although they are not public.
         redirects: how many are followed. The target of each is checked like the first URL.
         owner: who has given the URL: names that are slow to be found hold up no other owner.
+        fault_of: what is wrong with a file, as the rest of a sentence that its URL begins.
 
     Raises:
-        FetchError: when the URL is refused, or the file doesn't come whole, plain and in time.
+        FetchError: when the URL is refused, or the file doesn't come whole, plain and in time, or
+            has a fault. It names the URL that a redirect led to, if that is at fault.
     """
     first = url
     headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -65,10 +70,15 @@ async def download(
                 async with _answer("GET", url, headers, None, seconds, allowed, owner) as response:
                     location = _header(response, b"location")
                     if response.status not in REDIRECTS or location is None:
-                        return await _file(_host(url), response, largest)
+                        data = await _file(_host(url), response, largest)
+                        if fault := fault_of(data):
+                            raise FetchError(f"{url[:LONGEST_QUOTE_CHARACTERS]} {fault}")
+                        return data
                 url = _target(url, location)
     except FAILURES as error:
-        raise _failure(url, seconds) from error
+        raise _redirected(first, url, _failure(url, seconds)) from error
+    except FetchError as error:
+        raise _redirected(first, url, error) from error.__cause__
     raise FetchError(f"{_host(first)} redirects more than {redirects} times")
 
 
@@ -111,8 +121,9 @@ def check_url(url: str) -> None:
     """Check a URL's text: whether its host leads to a public address is not looked up.
 
     Taken are `http://` and `https://`, a host's name or its address in the usual form, and a port
-    from 1 to 65535: at most 4,000 characters, none of control, no backslash. What is not ASCII, and
-    spaces, are percent-encoded in path and query, as browsers do; the host must be ASCII.
+    from 1 to 65535, or none: at most 4,000 characters, none of control, no backslash. What is not
+    ASCII, and spaces, are percent-encoded in path and query, as browsers do; the host must be
+    ASCII.
 
     Raises:
         FetchError: names the fault.
@@ -145,13 +156,16 @@ def _parsed(url: str) -> httpcore2.URL:
         )
     if "@" in authority:
         raise FetchError("the URL holds a user name or password; give it without")
-    host, port = authority, "443" if scheme == "https" else "80"
-    usual = port
+    host, port, usual = authority, "", "443" if scheme == "https" else "80"
     if ":" in authority and not authority.endswith("]"):
         host, _, port = authority.rpartition(":")
+    port = port or usual
     if not host:
         raise FetchError(f"the URL {url[:60]!r} has no host")
-    if not NAME.fullmatch(host) and not _is_address(host):
+    name = host.removesuffix(".")  # of the root, which certificates leave out
+    if NAME.fullmatch(name):
+        host = name
+    elif not _is_address(host):
         raise FetchError(
             f"the URL's host {host[:60]!r} is neither a name nor an address; give one like "
             "example.com, 192.0.2.1 or [2001:db8::1]"
@@ -177,6 +191,13 @@ def _is_address(host: str) -> bool:
 
 def _host(url: str) -> str:
     return _parsed(url).host.decode()
+
+
+def _redirected(first: str, url: str, error: FetchError) -> FetchError:
+    """Return what failed at a URL, for who has given another."""
+    if url == first:
+        return error
+    return FetchError(f"{_host(first)} redirects to {url[:LONGEST_QUOTE_CHARACTERS]!r}: {error}")
 
 
 def _target(url: str, location: bytes) -> str:
@@ -298,7 +319,8 @@ def _header(response: httpcore2.Response, name: bytes) -> bytes | None:
 async def _file(host: str, response: httpcore2.Response, largest: int) -> bytes:
     if response.status != 200:
         raise FetchError(f"{host} answered {response.status}")
-    if _header(response, b"content-encoding") not in (None, b"", b"identity"):
+    encoding = _header(response, b"content-encoding") or b"identity"
+    if encoding.strip().lower() != b"identity":
         raise FetchError(f"{host} sent the file compressed, although asked for it as it is")
     too_large = f"the file from {host} has more than {largest:,} bytes"
     if int(_header(response, b"content-length") or 0) > largest:

@@ -19,8 +19,10 @@ from hosting.storage.store import Store
 from hosting.storage.tables import new_id
 from hosting.timings import Timings
 
-AT_ONCE, EACH_AT_ONCE = 8, 2
-"""Predictions whose files are fetched at the same time: of all tokens, and of each."""
+AT_ONCE = 8
+"""Predictions whose files are fetched at the same time."""
+EACH_AT_ONCE = 2
+"""Of these, a token's, while less than half of the places are taken; else it has one."""
 
 
 class NoTurn(Exception):
@@ -52,6 +54,8 @@ class Downloads:
         self._timings = timings
         self._tokens: dict[str, str] = {}
         """The tokens of what is being fetched, by the predictions' ids, or ids of their own."""
+        self._turns: dict[str, int] = {}
+        """By tokens: the number of the last turn that each has had."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
 
@@ -63,12 +67,12 @@ class Downloads:
         """Fetch until cancelled; what has begun then goes on, see `halt`."""
         while True:
             self._news.clear()
-            for prediction_id, token_id in await self._predictions.unready(self._front_id):
-                if prediction_id not in self._tokens and self._has_turn(token_id):
-                    self._tokens[prediction_id] = token_id
-                    task = asyncio.create_task(self._fetch(prediction_id))
-                    self._tasks.add(task)
-                    task.add_done_callback(self._tasks.discard)
+            waiting = await self._predictions.unready(self._front_id)
+            while one := self._next(waiting):
+                self._begin(*one)
+                task = asyncio.create_task(self._fetch(one[0]))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
             await within(self._news, self._timings.poll_seconds)
 
     async def now(self, token_id: str, url: str) -> bytes:
@@ -81,16 +85,33 @@ class Downloads:
         if not self._has_turn(token_id):
             raise NoTurn("Other pictures are being fetched; try again when they have come")
         key = new_id()
-        self._tokens[key] = token_id
+        self._begin(key, token_id)
         try:
             return await picture(self._settings, url, token_id)
         finally:
             del self._tokens[key]
             self.wake()
 
+    def _next(self, waiting: list[tuple[str, str]]) -> tuple[str, str] | None:
+        """Return what is to be fetched next, if anything may be, with its token.
+
+        That of the token whose last turn is longest ago, so that a token waits for one file of
+        each other token at most, however slow those are and however many they have asked for.
+
+        Args:
+            waiting: predictions' ids and their tokens', oldest first.
+        """
+        ready = [one for one in waiting if one[0] not in self._tokens and self._has_turn(one[1])]
+        return min(ready, key=lambda one: self._turns.get(one[1], 0), default=None)
+
     def _has_turn(self, token_id: str) -> bool:
         tokens = list(self._tokens.values())
-        return len(tokens) < AT_ONCE and tokens.count(token_id) < EACH_AT_ONCE
+        most = EACH_AT_ONCE if len(tokens) < AT_ONCE // 2 else 1
+        return len(tokens) < AT_ONCE and tokens.count(token_id) < most
+
+    def _begin(self, key: str, token_id: str) -> None:
+        self._tokens[key] = token_id
+        self._turns[token_id] = max(self._turns.values(), default=0) + 1
 
     async def halt(self) -> None:
         """Break off what has begun; it is fetched after the next start."""
@@ -155,13 +176,11 @@ async def picture(settings: Settings, url: str, token_id: str) -> bytes:
     Raises:
         FetchError: when it leads to none.
     """
-    data = await fetch.download(
+    return await fetch.download(
         url,
         largest=settings.image_megabytes * 2**20,
         seconds=settings.fetch_seconds,
         allowed=settings.networks,
         owner=token_id,
+        fault_of=mime.fault_of,
     )
-    if fault := mime.fault_of(data):
-        raise fetch.FetchError(f"{url[:100]} {fault}")
-    return data

@@ -34,6 +34,8 @@ NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNOR
 LONGEST_NUMBER_CHARACTERS = 400
 """Characters of a number, or of a size, that comes as a text: of 1.8e308, written out, and more."""
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+"""Which JSON may have by itself, and UTF-8 may not."""
 FILE_SCHEMES = ("http://", "https://", "data:")
 MOST_LEVELS = 20
 """Of lists and objects within each other, in what is kept of a client's JSON."""
@@ -255,7 +257,7 @@ def _value(value: object, wanted: Mapping[str, Any], renamed: Mapping[Any, Any])
 def _text(value: object) -> str | None:
     if not isinstance(value, str):
         return None
-    if _encodable(value) != value:
+    if HALF_CHARACTER.search(value):
         raise _refused("format", value, "give valid Unicode: a part of it is half a character")
     return value
 

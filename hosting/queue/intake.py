@@ -237,6 +237,10 @@ def _shown(new: NewPrediction, files: Set[str]) -> dict[str, Any]:
 
 def _faults_of_json(shown: Mapping[str, Any]) -> list[Fault]:
     """Return what is wrong with the input as the prediction will show it."""
+    too_large = Fault("too_large", "input", "The inputs have more than 1 MiB, files left aside")
+    texts = [value for value in shown.values() if isinstance(value, str)]
+    if sum(map(len, texts)) > LARGEST_INPUT_BYTES:  # so that it takes no memory to find out
+        return [too_large]
     try:
         size = len(json.dumps(shown, ensure_ascii=False, allow_nan=False).encode())
     except (ValueError, RecursionError):
@@ -246,7 +250,7 @@ def _faults_of_json(shown: Mapping[str, Any]) -> list[Fault]:
         sentence = f"The inputs are nested more than {inputs.MOST_LEVELS} levels deep"
         return [Fault("format", "input", sentence)]
     if size > LARGEST_INPUT_BYTES:
-        return [Fault("too_large", "input", "The inputs have more than 1 MiB, files left aside")]
+        return [too_large]
     return []
 
 
@@ -260,12 +264,14 @@ def _decoded(url: str) -> bytes:
         raise fetch.FetchError("The data URL has no comma, and so no data")
     if text.count("%") > MOST_ESCAPES:
         raise fetch.FetchError(f"The data URL has more than {MOST_ESCAPES} percent-encoded bytes")
-    data = unquote_to_bytes(text)
+    data = unquote_to_bytes(text) if "%" in text else text.encode()
+    del text
     if not re.search(r"; *base64 *$", head, re.IGNORECASE):
         return data
     data = data.translate(None, string.whitespace.encode())
+    data += b"=" * (-len(data) % 4)
     try:
-        return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
+        return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError):
         raise fetch.FetchError("The data URL is not in base64, as it says") from None
 

@@ -160,7 +160,9 @@ class Files:
         """Return a picture that lies here, as a data URL."""
         data = self.read(name)
         kind = mime.picture_type(data) or "application/octet-stream"
-        return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+        url = f"data:{kind};base64,".encode() + base64.b64encode(data)
+        del data  # it may be large
+        return url.decode()
 
     def data_urls(self, prediction_id: str, names: Iterable[str]) -> list[str]:
         """Return pictures of a prediction as data URLs."""

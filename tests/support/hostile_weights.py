@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import resource
 import shutil
 import signal
@@ -341,6 +342,10 @@ WEIGHTS = {
 }
 
 
+def writing(file: str, data: bytes) -> Write:
+    return lambda folder: (folder / file).write_bytes(data)
+
+
 def replacing(file: str, write: Write) -> Write:
     def change(folder: Path) -> None:
         (folder / file).unlink()
@@ -367,7 +372,7 @@ def appending(file: str, data: bytes) -> Write:
     return change
 
 
-TOKENIZER = "tokenizer/tokenizer.json"
+TOKENIZER, MERGES = "tokenizer/tokenizer.json", "tokenizer/merges.txt"
 UNET, VAE, TEXT = "unet/config.json", "vae/config.json", "text_encoder/config.json"
 SCHEDULER, INDEX = "scheduler/scheduler_config.json", "model_index.json"
 ABSURD: dict[str, dict[str, list[Any]]] = {
@@ -427,9 +432,59 @@ ABSURD: dict[str, dict[str, list[Any]]] = {
 }
 """Settings of a sound folder's files with which no model can be built."""
 
+ALLOWED: dict[str, dict[str, tuple[list[Any], str]]] = {
+    SCHEDULER: {
+        "prediction_type": (["sample", "x", 5, None, []], "one of epsilon, v_prediction"),
+        "beta_schedule": (["x", 5], "one of linear, scaled_linear, squaredcos_cap_v2"),
+        "beta_start": ([-5, 0, 1, "x", None], "a number between 0 and 1"),
+        "beta_end": ([-5, 0, 1, "x", True], "a number between 0 and 1"),
+        "trained_betas": ([[], [0.1], "x"], "null"),
+        "num_train_timesteps": ([0, -1, 5, "x"], "a whole number from 512"),
+    },
+    TEXT: {
+        "hidden_act": (["x", 5, None], "one of gelu, quick_gelu"),
+        "num_attention_heads": ([0, "x", None], "a whole number from 1"),
+        "max_position_embeddings": ([0, 2], "a whole number from 3"),
+    },
+    UNET: {
+        "act_fn": (["x", None], "one of gelu, mish, relu, silu, swish"),
+        "attention_head_dim": ([0, [8, 0]], "a whole number from 1, a list of such, or null"),
+    },
+    VAE: {"act_fn": (["x"], "one of gelu, mish, relu, silu, swish")},
+}
+"""Settings of a sound folder's files that no model has, and what may be there."""
+
+NO_MERGES: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "has no merges"),
+    "a comment": (b"#version: 0.2\n", "has no merges"),
+    "NULs": (bytes(1000), r"line 1 of .*merges.txt is '\\x00.* and no merge"),
+    "one part": (b"#version: 0.2\ni n\nt\n", "line 3 of .*merges.txt is 't' and no merge"),
+    "a web page": (b"<!DOCTYPE html>\n<html>\n", "line 2 of .*merges.txt is '<html>'"),
+    "noise": (bytes(range(256)), "merges.txt can't be read"),
+}
+"""What lies where a tokenizer's merges should, and what is said of it."""
+
 SOUND_PICKLE = in_zip(tensor(1, (1,), (1,)), {"data/0": bytes(4)})
 
+TOLD: dict[str, tuple[Write, str]] = {
+    **{
+        f"{file}: {key} {json.dumps(value)}": (
+            setting(file, **{key: value}),
+            re.escape(f"{file} has {json.dumps(value)} as {key}: give {allowed},"),
+        )
+        for file, settings in ALLOWED.items()
+        for key, (values, allowed) in settings.items()
+        for value in values
+    },
+    **{
+        f"merges.txt: {name}": (writing(MERGES, data), told)
+        for name, (data, told) in NO_MERGES.items()
+    },
+}
+"""Changes after which a sound folder can't be served, and what is said of them."""
+
 FOLDERS: dict[str, Write] = {
+    **{name: change for name, (change, _) in TOLD.items()},
     **{
         f"{file}: {name}": replacing(file, write)
         for file in PARTS

@@ -42,7 +42,7 @@ URLENCODED_BODIES: tuple[bytes, ...] = (
     *(b"", b"=", b"&", b"&" * 10_000, b"%", b"a=%", b"a=%zz", b"a=%ff", b"%00=%00", b"a=%ED%A0%80"),
     *(b"a=1&" * 5000, b"a;b;c", b"\xff=\xfe", b"\0", b"a" * 100_000, b"a=" + b"+" * 100_000),
     *(b"prompt", b"prompt=", b"prompt=a&prompt=b", b"prompt[]=a", b"prompt[a]=b"),
-    b"_charset_=utf-7",
+    *(b"_charset_=utf-7", b"prompt=%E4", b"prompt=\xe4", b"%E4=a"),
 )
 
 
@@ -124,6 +124,9 @@ def _broken(
     yield multipart(*rest, *rest, part(file, b"text"), picture)
     yield multipart(picture, *rest, part(file, b"text"))
     yield multipart(*rest, part(file, b"not a file"))
+    yield multipart(*rest, part(file, data, headers=b"Content-Type: image/png\r\n"))
+    yield multipart(*rest, part(file, b"\x89PNG\r\n\x1a\n\xff"))
+    yield multipart(part("prompt", b"\xe4"), *rest, picture)
     yield multipart(*rest, part(file, b"", b'filename=""'))
     yield multipart(*(part(f"a{number}", b"b") for number in range(5000)))
     yield multipart(*(part(f"a{number}", b"b", b'filename="c"') for number in range(5000)))

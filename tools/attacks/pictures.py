@@ -85,6 +85,8 @@ def sane() -> dict[str, bytes]:
         "TIFF": saved(colours, "TIFF"),
         "TIFF by LZW": saved(colours, "TIFF", compression="tiff_lzw"),
         "TIFF by JPEG": saved(colours, "TIFF", compression="jpeg"),
+        "TIFF of 32 bits": saved(picture.convert("F"), "TIFF", compression="tiff_lzw"),
+        "AVIF": saved(colours, "AVIF"),
     }
 
 
@@ -137,6 +139,12 @@ def _pngs() -> Iterator[tuple[str, bytes]]:
     for gamma in (0, 1, 2**31, 2**32 - 1):
         yield f"gamma {gamma}", png(1, 1, 8, 2, row, chunk(b"gAMA", struct.pack(">I", gamma)))
     yield "a gamma of two bytes", png(1, 1, 8, 2, row, chunk(b"gAMA", b"\0\1"))
+    for value in (0, 1, 2**31, 2**32 - 1):
+        places = struct.pack(">I", value) * 8
+        yield f"primaries and white at {value}", png(1, 1, 8, 2, row, chunk(b"cHRM", places))
+    yield "primaries without a white", png(1, 1, 8, 2, row, chunk(b"cHRM", bytes(9)))
+    for numbers in (bytes(4), b"\xff" * 4, b"\x09\x10\0\1", b"\1"):
+        yield f"colours of {numbers.hex()}", png(1, 1, 8, 2, row, chunk(b"cICP", numbers))
     yield "a transparency too long", png(1, 1, 8, 2, row, chunk(b"tRNS", bytes(1000)))
     yield "a transparency too short", png(1, 1, 8, 2, row, chunk(b"tRNS", b"\0"))
     for name, exif in _exifs():
@@ -198,6 +206,12 @@ def _jpegs() -> Iterator[tuple[str, bytes]]:
     yield "a hundred thousand comments", start + comment * 100_000 + plain[2:]
     yield "a hundred thousand restarts", plain[:-2] + b"\xff\xd0" * 100_000 + b"\xff\xd9"
     yield "a million fill bytes", start + b"\xff" * 10**6 + plain[2:]
+    yield "no end", plain[:-2]
+    yield (
+        "no end, and pixels of which none are there",
+        plain[:at] + b"\x1f\x40" * 2 + plain[at + 4 : -2],
+    )
+    yield "no end, and 90 scans", progressive[:-2] + scan * 90
     yield "the start alone", b"\xff\xd8\xff"
     yield "the start a million times", b"\xff\xd8" * 10**6
     for name, profile in _profiles():
@@ -373,6 +387,16 @@ def _tiffs() -> Iterator[tuple[str, bytes]]:
     for meaning in (0, 2, 3, 5, 6, 8, 9, 65_535):
         yield f"colours of kind {meaning}", tiff({262: (3, 1, meaning)})
     yield "pixels beyond the end", tiff({273: (4, 1, 2**32 - 1)})
+    for bits in (8, 12, 16):
+        deep = {258: (3, 1, bits), 262: (3, 1, 5), 277: (3, 1, 5), 338: (3, 1, 1)}
+        yield f"CMYK and alpha, each of {bits} bits", tiff(deep)
+        yield f"planes of {bits} bits", tiff({**deep, 284: (3, 1, 2)})
+        for predictor in (2, 3, 9):
+            yield f"predictor {predictor} of {bits} bits", tiff({**deep, 317: (3, 1, predictor)})
+        wide = {322: (4, 1, 2**31), 323: (4, 1, 16), 324: (4, 1, 400), 325: (4, 1, 64)}
+        yield f"a tile of 2³¹ pixels of {bits} bits", tiff({**deep, **wide})
+        large = {256: (4, 1, 8000), 257: (4, 1, 8000), 278: (4, 1, 8000), 279: (4, 1, 2**31)}
+        yield f"64 megapixels of {bits} bits of which there are none", tiff({**deep, **large})
     yield "2³² bytes of pixels", tiff({279: (4, 1, 2**32 - 1)})
     yield "2³² strips", tiff({273: (4, 2**32 - 1, 8), 279: (4, 2**32 - 1, 8)})
     yield (

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Mapping, Set
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -22,7 +23,7 @@ from hosting.api.deadlines import CancelAfter, seconds_of
 from hosting.api.deepinfra import documents
 from hosting.api.deepinfra.documents import InferenceDocument
 from hosting.api.deepinfra.errors import ROOT
-from hosting.api.forms import FORM_TYPES, form_of
+from hosting.api.forms import FORM_TYPES, form_of, text_of
 from hosting.api.problems import Problem, invalid
 from hosting.api.schemas import running_schema
 from hosting.prediction import Prediction
@@ -32,6 +33,7 @@ from hosting.queue.intake import NewPrediction
 from hosting.states import Status
 from hosting.storage import mime
 
+BYTES = "application/octet-stream"
 OWNERS = {"stabilityai": "stability-ai"}
 """Owners of models that have other names at DeepInfra than at Replicate."""
 
@@ -121,8 +123,8 @@ def _model(owner: str, name: str) -> Model:
 async def _inputs(request: Request, schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return the inputs that were sent, by name; files as data URLs.
 
-    What a part of a form is, the schema says and not how it travels: a text may come as a file,
-    and what is left empty is left out, where it is no text.
+    What a part of a form is, the schema says and not how it travels: a text may come as a file, a
+    file without a name, and what is left empty is left out, where it is no text.
 
     Raises:
         Problem: when it is neither a JSON object nor a form.
@@ -130,8 +132,9 @@ async def _inputs(request: Request, schema: Mapping[str, Any]) -> dict[str, Any]
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in FORM_TYPES:
         limits = {"max_files": 20, "max_fields": 50, "max_part_size": 2**27}
-        async with form_of(request, **limits) as form:
-            texts, files = text_inputs(schema), file_inputs(schema)
+        texts, files = text_inputs(schema), file_inputs(schema)
+        named = files | {old for old, new in RENAMED.items() if new in files}
+        async with form_of(request, **limits, files=named) as form:
             parts = {name: await _part(name, part, texts, files) for name, part in form.items()}
         return {name: part for name, part in parts.items() if part is not None}
     try:
@@ -157,14 +160,12 @@ async def _part(name: str, part: UploadFile | str, texts: Set[str], files: Set[s
         return part if part or known_as in texts else None
     data = await part.read()
     if known_as in files:
-        if not data and not part.filename:
-            return None
-        kind = mime.picture_type(data) or "application/octet-stream"
-        return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise invalid([Fault("invalid_type", f"input.{name}", "Give a text in UTF-8")]) from None
+        kind = mime.picture_type(data)
+        if not part.filename and kind is None:  # it may be a URL, or left empty
+            with suppress(UnicodeDecodeError):
+                return data.decode() or None
+        return f"data:{kind or BYTES};base64,{base64.b64encode(data).decode()}"
+    return text_of(data, name)
 
 
 def _failure(prediction: Prediction) -> Problem:

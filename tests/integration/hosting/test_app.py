@@ -120,6 +120,41 @@ def test_a_field_that_is_not_known_is_named(one: Front) -> None:
     }
 
 
+@pytest.mark.parametrize("path", ["/v1/predictions", "/predictions"])
+@pytest.mark.parametrize(
+    ("body", "kind", "words"),
+    [
+        (b"", None, "The body is empty;"),
+        (b"", "application/json", "The body is empty;"),
+        (b'{"input": {}}', "text/plain", "The body has the Content-Type 'text/plain';"),
+        (b"input=1", "application/x-www-form-urlencoded", "Content-Type 'application/x-www-form-"),
+        (b'{"input": {},}', "application/json", "The body is no JSON: Expecting property name"),
+        (b"prompt=fox", None, "no JSON: Expecting value, at character 1;"),
+        (b"[1]", "application/json", "The body is JSON, but no object;"),
+        (b'{"a": "\xe4"}', "application/json", "The body is not in UTF-8;"),
+        (b"[" * 100_000, "application/json", "The body is nested too deep;"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "application/json", "a number of too many digits;"),
+    ],
+)
+def test_a_body_that_is_no_json_object_is_told_what_to_send(
+    one: Front, path: str, body: bytes, kind: str | None, words: str
+) -> None:
+    headers = {"content-type": kind} if kind else {}
+    refused = problem(one.client.post(path, content=body, headers=headers), 422)
+    (fault,) = refused["invalid_fields"]
+    assert (fault["type"], fault["field"]) == ("invalid_body", "body")
+    assert words in fault["description"]
+    assert fault["description"].endswith("; send a JSON object, as application/json")
+    assert refused["detail"] == f"- body: {fault['description']}"
+
+
+def test_json_is_read_where_no_type_is_said(one: Front) -> None:
+    body = b'{"model": "stability-ai/stable-diffusion-2-1", "input": {"prompt": "fox"}}'
+    answer = one.client.post("/v1/predictions", content=body)
+    assert "content-type" not in answer.request.headers
+    assert answer.status_code == 201
+
+
 @pytest.mark.parametrize("path", ["/v1/predictions", "/predictions", "/v1/files"])
 def test_a_body_that_is_too_large_is_a_problem(one: Front, path: str) -> None:
     body = b'{"input": {"prompt": "' + b"x" * 2**20 + b'"}}'
@@ -136,7 +171,7 @@ def test_a_body_that_is_too_large_is_a_problem(one: Front, path: str) -> None:
 
     answer = one.client.post(path, content=pieces(), headers=headers)
     assert "content-length" not in answer.request.headers
-    problem(answer, 413)
+    assert problem(answer, 413)["detail"] == "The body has more than 1 MiB"
 
 
 def test_a_size_that_is_only_claimed_is_refused_before_the_body_comes(one: Front) -> None:
@@ -153,10 +188,29 @@ def test_another_name_is_not_served_whatever_the_route(one: Front) -> None:
     for path in ROUTES:
         for headers in ({"host": "attacker.example"}, {"origin": "null"}):
             answer = one.client.get(path, headers=headers)
+            if path in ("/health", "/health-check") and "host" in headers:
+                assert (answer.status_code, "status" in answer.json()) == (200, True)
+                continue
             if path.startswith("/v1/inference/"):  # DeepInfra's form
                 assert (answer.status_code, "detail" in answer.json()) == (403, True)
             else:
                 problem(answer, 403)
+
+
+@pytest.mark.parametrize("request_line", ["GET /health HTTP/1.0", "HEAD /health/ HTTP/1.0"])
+def test_a_balancer_may_ask_for_the_health_without_a_host(one: Front, request_line: str) -> None:
+    wait_until(lambda: one.client.get("/health").status_code == 200)
+    place = urlsplit(one.url)
+    with socket.create_connection((place.hostname, place.port), timeout=10) as raw:
+        raw.sendall(f"{request_line}\r\n\r\n".encode())
+        assert raw.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("path", ["/health", "/health-check"])
+def test_a_page_of_another_origin_may_not_ask_for_the_health(one: Front, path: str) -> None:
+    for host in ({}, {"host": "attacker.example"}):
+        headers = {"origin": "https://other.example", **host}
+        problem(one.client.get(path, headers=headers), 403)
 
 
 def test_no_page_of_another_origin_is_told_that_it_may_read(one: Front) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import http.client
+import json
 import os
 import socket
 import sqlite3
@@ -16,7 +18,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from hosting.api import connections
+from hosting.api import connections, unread_body
 from hosting.states import FINISHED
 from hosting.storage import connection
 from hosting.storage.database import THREADS
@@ -147,7 +149,7 @@ def test_a_body_that_comes_on_may_take_longer_than_a_stall(
 def test_a_body_without_end_is_refused_and_then_not_waited_for(
     tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
-    monkeypatch.setattr(connections, "LINGER_SECONDS", 0.3)
+    monkeypatch.setattr(unread_body, "LONGEST_REST_SECONDS", 0.3)
     answer = b""
     with front(tmp_path, cog, upload_megabytes=1) as one, connected(one) as raw:
         raw.sendall(said)
@@ -167,6 +169,77 @@ def test_a_body_without_end_is_refused_and_then_not_waited_for(
 
         wait_until(goes_on)
     assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("said", [BEYOND, CHUNKED])
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
+def test_a_client_that_sends_all_before_it_reads_sees_why_its_body_is_refused(
+    tmp_path: Path, cog: CogServer, said: bytes, more: bytes
+) -> None:
+    said = said.replace(b"99999999999", b"%d" % (len(PART) + 40 * 2**16)).replace(TYPE, TYPE + more)
+    chunk = b"x" * 2**16
+    with front(tmp_path, cog, upload_megabytes=1) as one, connected(one) as raw:
+        raw.sendall(said)
+        for _ in range(40):
+            time.sleep(0.01)
+            raw.sendall(b"10000\r\n%s\r\n" % chunk if b"chunked" in said else chunk)
+        if b"chunked" in said:
+            raw.sendall(b"0\r\n\r\n")
+        response = http.client.HTTPResponse(raw)
+        response.begin()
+        document = json.loads(response.read())
+    assert (response.status, document["detail"]) == (413, "The body has more than 1 MiB")
+
+
+def test_large_bodies_that_are_too_many_together_are_asked_to_come_again(
+    tmp_path: Path, cog: CogServer
+) -> None:
+    with front(tmp_path, cog, upload_megabytes=2) as one:
+        large = {"content": ("a", bytes(3 * 2**19), "a/b")}
+        with ExitStack() as stack:
+            for _ in range(3):
+                raw = stack.enter_context(connected(one))
+                raw.sendall(ANNOUNCED.replace(b": 1000", b": 2000000") + bytes(1_900_000))
+            wait_until(lambda: one.client.post("/v1/files", files=large).status_code == 503)
+            answer = one.client.post("/v1/files", files=large)
+            assert answer.json()["detail"].startswith("Other large requests are being read")
+            assert answer.headers["retry-after"] == "5"
+            small = {"content": ("a", bytes(2**19), "a/b")}
+            assert one.client.post("/v1/files", files=small).status_code == 201
+        wait_until(lambda: one.client.post("/v1/files", files=large).status_code == 201)
+
+
+def test_of_large_bodies_that_come_at_once_the_first_are_taken(
+    tmp_path: Path, cog: CogServer
+) -> None:
+    size, rest = 2**21 - 1000, b"\r\n--b--\r\n"
+    head = ANNOUNCED.replace(b": 1000", b": %d" % (len(PART) + size + len(rest)))
+    with front(tmp_path, cog, upload_megabytes=2) as one, ExitStack() as stack:
+        sending = [stack.enter_context(connected(one)) for _ in range(5)]
+        for raw in sending:
+            raw.sendall(head)
+            time.sleep(0.05)
+        for _ in range(size // 1000 // 8):
+            for raw in sending:
+                raw.sendall(bytes(8000))
+        answers = []
+        for raw in sending:
+            raw.sendall(bytes(size % 8000) + rest)
+            answers.append(raw.recv(12))
+    assert answers == 3 * [b"HTTP/1.1 201"] + 2 * [b"HTTP/1.1 503"]
+
+
+@pytest.mark.parametrize("kind", [b"application/json", b"application/x-www-form-urlencoded"])
+def test_a_client_that_asks_first_need_not_send_a_body_that_is_too_large(
+    tmp_path: Path, cog: CogServer, kind: bytes
+) -> None:
+    with front(tmp_path, cog, upload_megabytes=6) as one, connected(one) as raw:
+        raw.sendall(
+            HEAD + b"Content-Type: " + kind + b"\r\nExpect: 100-continue\r\n"
+            b"Content-Length: %d\r\n\r\n" % (7 * 2**20)
+        )
+        with raw.makefile("rb") as answer:
+            assert answer.read().startswith(b"HTTP/1.1 413 ")  # and it hangs up
 
 
 # Requests in disguise

@@ -13,7 +13,7 @@ import pytest
 from cog_schema.schema import ROOT
 from stable_diffusion import json_files
 from stable_diffusion.json_files import FileError
-from tests.support.hostile_weights import CHECKPOINTS, CONFIGURATIONS, FOLDERS
+from tests.support.hostile_weights import CHECKPOINTS, CONFIGURATIONS, FOLDERS, TOLD
 
 MOST_MEGABYTES = {"checkpoints": 400, "folders": 1600}
 """The most memory that a process may take for all of them; of folders, torch has the most."""
@@ -57,7 +57,7 @@ def test_a_hostile_checkpoint_is_refused(name: str, ending: str, checkpoints: Ou
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_hostile_folder_is_refused(name: str, folders: Outcomes) -> None:
-    assert_refused(folders.get(name), "folders")
+    assert_refused(folders.get(name), "folders", TOLD[name][1] if name in TOLD else "")
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from stable_diffusion import catalogue, models
 from stable_diffusion.catalogue import SetupError, WeightsError
 from stable_diffusion.models import Model
+from stable_diffusion.prompts import Prompts
 from tests.support.pictures import difference, same
 from tests.support.studio import Studio
 
@@ -45,6 +46,27 @@ def test_a_model_in_the_hubs_layout_draws_the_same(tmp_path: Path, demo: Model) 
     assert difference(from_hub.draw()[0], from_hub.draw(prompt="a blue heart")[0])[1] > 5
     from_hub.close()
     ours.close()
+
+
+@pytest.mark.parametrize("length", [None, 10**9, 1e30, 0, "x"])
+def test_texts_have_the_text_encoders_length_whatever_the_tokenizer_says(
+    length: object, tmp_path: Path, demo: Model
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(catalogue.WEIGHTS / "demo", folder)
+    path = folder / "tokenizer" / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    del settings["model_max_length"]
+    path.write_text(
+        json.dumps(settings if length is None else settings | {"model_max_length": length})
+    )
+    prompts = Prompts(models.load(catalogue.find(str(folder))).pipeline)
+    for text in ("a red apple", "a red apple " * 40):
+        for use_compel in (False, True):
+            expected = Prompts(demo.pipeline).encode(text, "blurry", use_compel)
+            encoded = prompts.encode(text, "blurry", use_compel)
+            assert torch.equal(encoded.positive, expected.positive)
+            assert encoded.cut == expected.cut
 
 
 @pytest.mark.parametrize(

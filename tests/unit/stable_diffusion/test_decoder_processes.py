@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -138,6 +139,33 @@ def test_only_a_decoder_that_trips_is_the_pictures_fault(
             await task
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_server_of_decoders_that_hangs_or_ended_is_made_anew(
+    picture: Path, number: signal.Signals
+) -> None:
+    async def main() -> None:
+        decoders = DecoderProcesses(8, start_seconds=5 if number == signal.SIGSTOP else 60)
+        before = server_of_decoders()
+        os.kill(before, number)
+        read_at_once = (decoders.run(reading(picture)) for _ in range(4))
+        for result in await asyncio.wait_for(asyncio.gather(*read_at_once), 60):
+            assert result[0].size == (128, 128)
+        assert server_of_decoders() != before
+
+    asyncio.run(main())
+
+
+def server_of_decoders() -> int:
+    """The process that forks decoders: a child of this one."""
+    (process,) = (
+        child
+        for child in psutil.Process().children()
+        if child.status() != psutil.STATUS_ZOMBIE
+        and "multiprocessing.forkserver" in " ".join(child.cmdline())
+    )
+    return process.pid
 
 
 def claim(budget: Budget, size: int, is_given_up: Callable[[], bool] = lambda: False) -> Any:

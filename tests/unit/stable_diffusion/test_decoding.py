@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import time
 import zlib
@@ -11,10 +12,13 @@ import numpy
 import pytest
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, TiffTags
 
-from stable_diffusion import decoding, images
+from stable_diffusion import images
+from stable_diffusion.decoding import png as png_chunks
+from stable_diffusion.decoding.webp import size_of_webp
 from stable_diffusion.request import InputError
 from tests.support import profiles
 from tests.support.pictures import picture_of
+from tests.support.tiffs import tiff
 from tools.attacks.pictures import chunk, png
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -141,6 +145,116 @@ def test_a_png_says_by_its_gamma_how_light_its_values_are(tmp_path: Path) -> Non
         assert tuple(pixel(read(tmp_path, data))) == (55, 55, 55)
 
 
+FROM_P3 = numpy.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]])
+"""Light of Display P3 to that of sRGB, as CSS Color 4 gives it."""
+FROM_BT2020 = numpy.array(
+    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
+)
+"""Likewise, as BT.2087 gives it."""
+MUTED = (150, 120, 100)
+SRGB_CODES, P3_CODES, BT2020_CODES = (1, 13), (12, 13), (9, 1)
+
+
+def srgb_of(values: tuple[int, ...], matrix: numpy.ndarray, exponent: float = 0.0) -> Any:
+    """Values of another space in sRGB: by sRGB's curve, or that of a power."""
+    share = numpy.array(values) / 255
+    light = numpy.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    light = (matrix @ (share**exponent if exponent else light)).clip(0, 1)
+    encoded = numpy.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return 255 * encoded
+
+
+def cicp(primaries: int, transfer: int) -> bytes:
+    return chunk(b"cICP", bytes((primaries, transfer, 0, 1)))
+
+
+def chrm(*places: float) -> bytes:
+    return chunk(b"cHRM", struct.pack(">8I", *(round(100_000 * place) for place in places)))
+
+
+def gama(value: float) -> bytes:
+    return chunk(b"gAMA", struct.pack(">I", round(100_000 * value)))
+
+
+CHRM_P3 = chrm(0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
+ICCP_ADOBE = chunk(b"iCCP", b"a\0\0" + zlib.compress(profiles.rgb(profiles.ADOBE)))
+SRGB_CHUNK = chunk(b"sRGB", b"\0")
+
+
+def of_chunks(folder: Path, *more: bytes) -> Any:
+    return pixel(read(folder, png(1, 1, 8, 2, b"\0" + bytes(MUTED), *more)))
+
+
+@pytest.mark.parametrize(
+    ("codes", "matrix"), [(P3_CODES, FROM_P3), (BT2020_CODES, FROM_BT2020), ((9, 18), FROM_BT2020)]
+)
+def test_a_png_may_name_its_space_by_numbers(tmp_path: Path, codes: Any, matrix: Any) -> None:
+    expected = srgb_of(MUTED, matrix)
+    assert abs(expected - MUTED).max() > 4
+    assert numpy.allclose(of_chunks(tmp_path, cicp(*codes)), expected, atol=1)
+    for unknown in ((2, 2), (2, 13), (12, 2), (0, 0), (255, 255)):
+        assert tuple(of_chunks(tmp_path, cicp(*unknown))) == MUTED
+
+
+def test_a_png_may_name_its_space_by_primaries_and_gamma(tmp_path: Path) -> None:
+    p3 = srgb_of(MUTED, FROM_P3)
+    assert numpy.allclose(of_chunks(tmp_path, CHRM_P3), p3, atol=1)
+    assert numpy.allclose(of_chunks(tmp_path, CHRM_P3, gama(0.45455)), p3, atol=1)
+    linear = srgb_of(MUTED, FROM_P3, exponent=1)
+    assert numpy.allclose(of_chunks(tmp_path, CHRM_P3, gama(1)), linear, atol=1)
+    for odd in (
+        chrm(*[0.0] * 8),
+        chrm(*[0.3] * 8),
+        chrm(*[42_000] * 8),
+        chrm(0.9, 0.1, *[0.3] * 6),
+    ):
+        assert tuple(of_chunks(tmp_path, odd)) == MUTED
+
+
+def test_of_a_pngs_spaces_the_one_counts_that_its_standard_puts_first(tmp_path: Path) -> None:
+    by_adobe = of_chunks(tmp_path, ICCP_ADOBE)
+    by_p3 = srgb_of(MUTED, FROM_P3)
+    assert abs(by_adobe - by_p3).max() > 4
+    least = (CHRM_P3, gama(1))
+    assert numpy.allclose(of_chunks(tmp_path, *least, ICCP_ADOBE, cicp(12, 13)), by_p3, atol=1)
+    assert tuple(of_chunks(tmp_path, *least, ICCP_ADOBE, cicp(*SRGB_CODES))) == MUTED
+    assert (of_chunks(tmp_path, *least, SRGB_CHUNK, ICCP_ADOBE) == by_adobe).all()
+    assert tuple(of_chunks(tmp_path, *least, SRGB_CHUNK)) == MUTED
+
+
+def test_light_beyond_papers_is_pressed_into_what_there_is(tmp_path: Path) -> None:
+    def grey(value: int) -> int:
+        return int(pixel(read(tmp_path, png(1, 1, 8, 0, bytes((0, value)), cicp(9, 16))))[0])
+
+    # PQ's values of 0, 203, 1000 and 10,000 cd/m², by ST 2084.
+    assert (grey(0), grey(192), grey(255)) == (0, 255, 255)
+    assert 180 < grey(148) < 200  # half of the light, as Chromium shows paper
+    assert [grey(value) for value in range(0, 256, 16)] == sorted(map(grey, range(0, 256, 16)))
+
+
+@pytest.mark.parametrize(("codes", "matrix"), [(P3_CODES, FROM_P3), (BT2020_CODES, FROM_BT2020)])
+def test_an_avif_may_name_its_space_by_numbers(tmp_path: Path, codes: Any, matrix: Any) -> None:
+    picture = Image.new("RGB", (64, 64), MUTED)
+    data = saved(picture, "AVIF", quality=100, subsampling="4:4:4")
+    named = struct.pack(">4s2H", b"nclx", *SRGB_CODES)
+    assert data.count(named) == 1
+    assert numpy.allclose(pixel(read(tmp_path, data)), MUTED, atol=2)
+    wide = data.replace(named, struct.pack(">4s2H", b"nclx", *codes))
+    assert numpy.allclose(pixel(read(tmp_path, wide)), srgb_of(MUTED, matrix), atol=3)
+    for unknown in ((2, 2), (65535, 65535)):
+        as_it_is = data.replace(named, struct.pack(">4s2H", b"nclx", *unknown))
+        assert numpy.allclose(pixel(read(tmp_path, as_it_is)), MUTED, atol=2)
+
+
+def test_an_avifs_profile_counts_before_its_numbers(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (64, 64), MUTED)
+    profile = profiles.rgb(profiles.ADOBE)
+    data = saved(picture, "AVIF", quality=100, subsampling="4:4:4", icc_profile=profile)
+    position = data.index(b"nclx") + 4
+    wide = data[:position] + struct.pack(">2H", *P3_CODES) + data[position + 4 :]
+    assert (pixel(read(tmp_path, wide)) == pixel(read(tmp_path, data))).all()
+
+
 def test_a_masks_values_are_numbers_and_no_colours(tmp_path: Path) -> None:
     mask = Image.new("L", (4, 4), 55)
     for options in ({}, {"icc_profile": profiles.grey(1.0)}):
@@ -238,29 +352,279 @@ def test_a_transparent_colour_is_white_at_any_depth(tmp_path: Path, depth: int) 
     assert tuple(pixel(picture, (1, 0))) == (40, 50, 60)
 
 
-def tiff(values: bytes, bits: int, white_is_zero: bool, width: int = 2) -> bytes:
-    """A TIFF of one row of greys."""
-    tags = [(256, width), (257, 1), (258, bits), (259, 1), (262, 0 if white_is_zero else 1)]
-    tags += [(273, 8), (277, 1), (278, 1), (279, len(values))]
-    padded = values + bytes(-len(values) % 2)
-    directory = struct.pack("<H", len(tags))
-    for tag, value in tags:
-        directory += struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value)
-    return b"II*\0" + struct.pack("<I", 8 + len(padded)) + padded + directory + bytes(4)
-
-
-@pytest.mark.parametrize("white_is_zero", [False, True])
-def test_greys_of_a_tiff_are_as_deep_and_as_light_as_it_says(
-    tmp_path: Path, white_is_zero: bool
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_transparent_colour_is_compared_by_all_its_16_bits(
+    tmp_path: Path, interlaced: bool
 ) -> None:
-    deep = struct.pack("<2H", 65535, 257 * 40)
-    expected = (0, 215) if white_is_zero else (255, 40)
-    picture = read(tmp_path, tiff(deep, 16, white_is_zero))
-    assert [int(pixel(picture, (x, 0))[0]) for x in range(2)] == list(expected)
-    if not white_is_zero:  # Pillow has no other of 12 bits
-        twelve = bytes((0xFF, 0xF2, 0x80))  # 4095 and 640
-        picture = read(tmp_path, tiff(twelve, 12, white_is_zero))
-        assert [int(pixel(picture, (x, 0))[0]) for x in range(2)] == [255, 40]
+    hidden = (0x0A12, 0x1434, 0x1E56)
+    row = b"\0" + struct.pack(">6H", *hidden, 0x0A13, 0x1434, 0x1E56)
+    data = png(2, 1, 16, 2, row, chunk(b"tRNS", struct.pack(">3H", *hidden)))
+    if interlaced:  # a pass each for the two
+        rows = b"\0" + row[1:7] + b"\0" + row[7:]
+        data = png(2, 1, 16, 2, rows, chunk(b"tRNS", struct.pack(">3H", *hidden)))
+        header = data[16:28] + b"\1"
+        data = data[:8] + chunk(b"IHDR", header) + data[33:]
+    picture = read(tmp_path, data)
+    assert tuple(pixel(picture)) == (255, 255, 255)
+    assert tuple(pixel(picture, (1, 0))) == (10, 20, 30)
+
+
+def test_a_transparent_grey_is_compared_by_all_its_16_bits(tmp_path: Path) -> None:
+    row = b"\0" + struct.pack(">2H", 0x2012, 0x2013)
+    picture = read(tmp_path, png(2, 1, 16, 0, row, chunk(b"tRNS", struct.pack(">H", 0x2012))))
+    assert [int(pixel(picture, (x, 0))[0]) for x in range(2)] == [255, 32]
+
+
+RGBA_MASKS = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+
+
+def bmp(header_bytes: int, bits: int, masks: tuple[int, ...], *pixels: tuple[int, ...]) -> bytes:
+    """A BMP of one row, of the 4th or 5th version."""
+    header = struct.pack("<IiiHHI20x", header_bytes, len(pixels), 1, 1, bits, 3)
+    header += struct.pack("<4I4s", *masks, b"BGRs")
+    start = 14 + header_bytes
+    body = b"".join(bytes((b, g, r, a)) for r, g, b, a in pixels)
+    head = b"BM" + struct.pack("<I4xI", start + len(body), start)
+    return head + header.ljust(header_bytes, b"\0") + body
+
+
+@pytest.mark.parametrize("header_bytes", [108, 124])
+def test_a_bmp_without_any_opaque_pixel_is_opaque(tmp_path: Path, header_bytes: int) -> None:
+    def of(*pixels: tuple[int, ...]) -> bytes:
+        return bmp(header_bytes, 32, RGBA_MASKS, *pixels)
+
+    picture = read(tmp_path, of((200, 100, 50, 0), (1, 2, 3, 0)))
+    assert tuple(pixel(picture)) == (200, 100, 50)
+    assert tuple(pixel(picture, (1, 0))) == (1, 2, 3)
+    picture = read(tmp_path, of((200, 100, 50, 0), (1, 2, 3, 255)))
+    assert tuple(pixel(picture)) == (255, 255, 255)
+    assert tuple(pixel(picture, (1, 0))) == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("bits", "masks", "kind"),
+    [
+        (16, (0xF00, 0xF0, 0xF, 0), "bitfields layout"),
+        (32, (0x3FF00000, 0xFFC00, 0x3FF, 0), "bitfields layout"),
+        (2, (0, 0, 0, 0), "pixel depth (2)"),
+    ],
+)
+def test_a_bmp_that_is_not_read_is_told_why(
+    tmp_path: Path, bits: int, masks: tuple[int, ...], kind: str
+) -> None:
+    expected = f"image: the file is a BMP of a kind that can't be read ({kind}); save it as PNG"
+    assert refusal(tmp_path, bmp(124, bits, masks, (1, 2, 3, 4))) == expected
+
+
+WHITE_IS_ZERO, GREY, RGB, PALETTE, CMYK, YCBCR, LAB, ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
+ASSOCIATED, UNASSOCIATED, JPEG = {338: (1,)}, {338: (2,)}, {259: (7,)}
+SRGB_TO_XYZ = numpy.array(
+    [[0.43607, 0.38506, 0.14308], [0.2225, 0.71688, 0.06062], [0.01393, 0.0971, 0.71417]]
+)
+"""For the white of D50."""
+LAYOUTS: list[dict[str, Any]] = [
+    {},
+    {"is_planar": True},
+    {"tile": 16},
+    {"is_deflated": True},
+    {"is_deflated": True, "is_planar": True, "tile": 16},
+]
+
+
+def deep(bits: int, channels: int) -> numpy.ndarray:
+    kind = numpy.uint32 if bits == 32 else numpy.uint16
+    return numpy.random.default_rng(bits).integers(0, 2**bits, (21, 19, channels), kind)
+
+
+def colours_of(folder: Path, data: bytes) -> Any:
+    return numpy.asarray(read(folder, data)).astype(int)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("bits", "colours"),
+    [(bits, colours) for bits in (10, 12, 14, 16, 32) for colours in (WHITE_IS_ZERO, GREY, RGB)],
+)
+def test_a_tiff_may_be_of_any_depth(
+    tmp_path: Path, bits: int, colours: int, order: str, layout: Any
+) -> None:
+    values = deep(bits, 3 if colours == RGB else 1)
+    expected = values / (2**bits - 1) * 255
+    if colours == WHITE_IS_ZERO:
+        expected = 255 - expected
+    data = tiff(values, bits, colours, order=order, **layout)
+    assert abs(colours_of(tmp_path, data) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("bits", "channels"), [(16, 1), (32, 1), (32, 3), (64, 3)])
+def test_a_tiffs_floating_point_values_are_white_at_1(
+    tmp_path: Path, bits: int, channels: int, order: str, layout: Any
+) -> None:
+    values = numpy.random.default_rng(1).random((21, 19, channels)).astype(f"f{bits // 8}")
+    values[0, :4, 0] = -1, 2, numpy.nan, numpy.inf
+    expected = 255 * numpy.nan_to_num(values, posinf=1).astype(float).clip(0, 1)
+    colours = RGB if channels == 3 else GREY
+    for predictor in (1, 3):
+        data = tiff(values, bits, colours, order=order, predictor=predictor, **layout)
+        if layout.get("is_deflated") or predictor == 1:
+            assert abs(colours_of(tmp_path, data) - expected).max() <= 1
+    brighter = refusal(tmp_path, tiff(100 * values[1:], bits, colours, order=order, **layout))
+    assert "1 is white; save it as PNG" in brighter
+
+
+@pytest.mark.parametrize("tile", [None, 16])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("bits", "channels"), [(16, 2), (32, 3)])
+def test_a_tiff_may_have_differences_of_values(
+    tmp_path: Path, bits: int, channels: int, order: str, tile: int | None
+) -> None:
+    values = deep(bits, channels)
+    data = tiff(
+        values,
+        bits,
+        RGB if channels == 3 else GREY,
+        order=order,
+        is_deflated=True,
+        predictor=2,
+        tile=tile,
+        more=UNASSOCIATED if channels == 2 else {},
+    )
+    share = values / (2**bits - 1)
+    expected = 255 * (1 - share[..., 1:] + share[..., :1] * share[..., 1:])
+    expected = 255 * share if channels == 3 else expected
+    assert abs(colours_of(tmp_path, data) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("is_planar", [False, True])
+@pytest.mark.parametrize("colours", [WHITE_IS_ZERO, GREY, RGB, CMYK])
+@pytest.mark.parametrize("alpha", [ASSOCIATED, UNASSOCIATED])
+def test_a_tiffs_alpha_is_laid_on_white(
+    tmp_path: Path, bits: int, is_planar: bool, colours: int, alpha: Any
+) -> None:
+    channels = {RGB: 3, CMYK: 4}.get(colours, 1)
+    most = 2**bits - 1
+    # Half transparent, opaque and transparent.
+    shares = numpy.array([[[0.3] * channels + [0.5], [0.3] * channels + [1], [0] * channels + [0]]])
+    shares[0, :, 0] *= 2
+    stored = shares.copy()
+    if alpha == ASSOCIATED:
+        stored[..., :-1] *= shares[..., -1:]
+    data = tiff(
+        (stored * most).round().astype(numpy.uint16 if bits > 8 else numpy.uint8),
+        bits,
+        colours,
+        is_planar=is_planar,
+        more=alpha,
+    )
+    own = shares[..., :-1]
+    if colours == WHITE_IS_ZERO:
+        own = 1 - own
+    if colours == CMYK:
+        own = (1 - own[..., :3]) * (1 - own[..., 3:])
+    expected = 255 * (1 - shares[..., -1:] + own * shares[..., -1:])
+    assert abs(colours_of(tmp_path, data) - expected).max() <= 3
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("colours", [LAB, ICC_LAB])
+def test_a_tiff_may_be_in_lab(tmp_path: Path, bits: int, colours: int) -> None:
+    shown = numpy.array([(200, 100, 50), (90, 120, 180), (60, 160, 90), (255, 255, 255), (0, 0, 0)])
+    share = shown / 255
+    light = numpy.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    f = numpy.cbrt(light @ SRGB_TO_XYZ.T / (0.96422, 1, 0.82521))
+    f = numpy.where(f > 6 / 29, f, f * 0 + 4 / 29)  # black alone is that dark
+    lab = numpy.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], 1)
+    scale = 2 ** (bits - 8)
+    whole = 2**bits - 1 if colours == LAB else 255 * scale
+    stored = lab * (whole / 100, scale, scale)
+    stored[:, 1:] += 128 * scale if colours == ICC_LAB else 0
+    values = stored.round().astype(int).astype(f"u{bits // 8}")
+    data = tiff(values[None], bits, colours)
+    assert abs(colours_of(tmp_path, data)[0] - shown).max() <= 5
+
+
+def test_a_tiffs_palette_may_have_16_bits(tmp_path: Path) -> None:
+    table = numpy.zeros((3, 65536), int)
+    table[:, 40_000] = 257 * 200, 257 * 100, 257 * 50
+    values = numpy.array([[[40_000], [3]]], numpy.uint16)
+    data = tiff(values, 16, PALETTE, more={320: tuple(table.reshape(-1).tolist())})
+    assert colours_of(tmp_path, data).tolist() == [[[200, 100, 50], [0, 0, 0]]]
+    short = tiff(values, 16, PALETTE, more={320: (1, 2, 3)})
+    assert "can't be read" in refusal(tmp_path, short)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("is_deflated", [False, True])
+def test_a_tiff_of_16_bits_may_be_in_planes(
+    tmp_path: Path, order: str, alpha: bool, is_deflated: bool
+) -> None:
+    values = deep(16, 3)
+    stored = numpy.concatenate([values, numpy.full_like(values[..., :1], 65535)], 2)
+    data = tiff(
+        stored if alpha else values,
+        16,
+        RGB,
+        order=order,
+        is_planar=True,
+        is_deflated=is_deflated,
+        more=UNASSOCIATED if alpha else {},
+    )
+    assert abs(colours_of(tmp_path, data) - values / 257).max() <= 1
+
+
+@pytest.mark.parametrize("is_deflated", [False, True])
+def test_a_tiffs_colours_may_be_coarser_than_its_light(tmp_path: Path, is_deflated: bool) -> None:
+    # Of each square of four pixels: its light, and its two colours.
+    units = [*[150, 150, 150, 150, 100, 180], *[60, 60, 60, 60, 160, 90]]
+    shape = {256: (4,), 257: (2,), 258: (8, 8, 8), 277: (3,), 339: (1, 1, 1), 530: (2, 2)}
+    values = numpy.array(units, numpy.uint8).reshape(1, -1, 1)
+    data = tiff(values, 8, YCBCR, is_deflated=is_deflated, more=shape)
+    picture = colours_of(tmp_path, data)
+    assert picture.shape == (2, 4, 3)
+    expected = [(150 + 1.402 * 52, 150 + 0.344 * 28 - 0.714 * 52, 150 - 1.772 * 28)]
+    expected += [(60 - 1.402 * 38, 60 - 0.344 * 32 + 0.714 * 38, 60 + 1.772 * 32)]
+    assert abs(picture[:, :2] - expected[0]).max() <= 2
+    assert abs(picture[:, 2:] - numpy.clip(expected[1], 0, 255)).max() <= 2
+
+
+def test_a_deep_tiff_has_a_profile_and_an_orientation(tmp_path: Path) -> None:
+    profile = profiles.rgb(profiles.P3)
+    green = (60, 180, 90)
+    stored = numpy.array(from_srgb(green, profile), numpy.uint16) * 16
+    values = numpy.broadcast_to(stored, (2, 4, 3))
+    more = {274: (6,), 34675: struct.unpack(f"<{len(profile) // 4}I", profile)}
+    data = tiff(values, 12, RGB, more=more)
+    entry = data.index(struct.pack("<HHI", 34675, 4, len(profile) // 4))
+    as_bytes = struct.pack("<HHI", 34675, 7, len(profile))
+    picture = read(tmp_path, data[:entry] + as_bytes + data[entry + 8 :])
+    assert picture.size == (2, 4)
+    assert numpy.allclose(pixel(picture), green, atol=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("greys with 16 signed bits a channel", tiff(deep(16, 1), 16, GREY, more={339: (2,)})),
+        ("YCbCr with 16 bits a channel", tiff(deep(16, 3), 16, YCBCR)),
+        ("RGB with 12 bits a channel, compressed by JPEG", tiff(deep(12, 3), 12, RGB, more=JPEG)),
+        ("a camera's raw data with 14 bits a channel", tiff(deep(14, 1), 14, 32803)),
+    ],
+)
+def test_a_tiff_that_is_not_read_is_named(tmp_path: Path, kind: str, data: bytes) -> None:
+    expected = f"image: the file is a TIFF of {kind}, which can't be read; save it as PNG"
+    assert refusal(tmp_path, data) == expected
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_a_tiff_that_ends_too_early_is_refused_as_such(tmp_path: Path, bits: int) -> None:
+    values = (deep(16, 3) >> (16 - bits)).astype(numpy.uint8 if bits == 8 else numpy.uint16)
+    more = {273: tuple(8 + 2**20 * i for i in range(11))}
+    assert "ends too early" in refusal(tmp_path, tiff(values, bits, RGB, more=more))
 
 
 @pytest.mark.parametrize(
@@ -327,6 +691,32 @@ def progressive(scans: int) -> bytes:
     return data[:-2] + scan * scans + data[-2:]
 
 
+JPEGS: dict[str, dict[str, Any]] = {
+    "RGB": {},
+    "fine": {"quality": 100, "subsampling": 0},
+    "progressive": {"progressive": True},
+    "with restarts": {"restart_marker_rows": 1},
+    "with many restarts": {"restart_marker_blocks": 1},
+    "optimized": {"optimize": True},
+    "L": {},
+    "CMYK": {},
+}
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_jpeg_may_lack_its_end_but_none_of_its_pixels(tmp_path: Path, kind: str) -> None:
+    noise = numpy.random.default_rng(1).integers(0, 256, (72, 88, 3), numpy.uint8)
+    picture = Image.fromarray(noise).convert(kind if kind in ("L", "CMYK") else "RGB")
+    data = saved(picture, "JPEG", **JPEGS[kind])
+    assert data.endswith(b"\xff\xd9")
+    whole = numpy.asarray(read(tmp_path, data))
+    for end in (data[:-2], data[:-1], data[:-2] + b"\0" * 9, data[:-2] + b"\xff\xff"):
+        assert (numpy.asarray(read(tmp_path, end)) == whole).all()
+    scans = [found.start() for found in re.finditer(rb"\xff[\xda\xd0-\xd7]", data)]
+    for cut in (4, 5, 8, 20, 100, 500, len(data) // 2, *(len(data) - scan for scan in scans)):
+        assert "ends too early" in refusal(tmp_path, data[:-cut])
+
+
 def test_the_scans_of_a_cameras_jpeg_are_counted_too(tmp_path: Path) -> None:
     few, many = progressive(0), progressive(300)
     assert read(tmp_path, few).size == (128, 128)
@@ -356,7 +746,7 @@ def test_the_size_of_a_webp_is_known_before_its_pixels_take_memory(
 ) -> None:
     picture = picture_of("RGB" if mode == "lossless" else mode, (300, 200))
     data = saved(picture, "WEBP", lossless=mode == "lossless")
-    assert decoding.size_of_webp(data) == (300, 200)
+    assert size_of_webp(data) == (300, 200)
     assert read(tmp_path, data).size == (300, 200)
     header = b"VP8X" + struct.pack("<II", 10, 0) + b"\xff\x3f\0" * 2
     assert "16384 × 16384 pixels" in refusal(tmp_path, data[:12] + header + data[30:])
@@ -393,7 +783,7 @@ def test_odd_metadata_of_a_tiff_warns_nobody(tmp_path: Path) -> None:
 
 def test_a_png_of_a_million_chunks_is_refused(tmp_path: Path) -> None:
     whole = png(1, 1, 8, 2, b"\0abc")
-    data = whole[:33] + chunk(b"IDAT", b"") * (decoding.MOST_CHUNKS + 1) + whole[33:]
+    data = whole[:33] + chunk(b"IDAT", b"") * (png_chunks.MOST_CHUNKS + 1) + whole[33:]
     assert "chunks" in refusal(tmp_path, data)
 
 

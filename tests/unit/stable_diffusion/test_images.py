@@ -74,12 +74,6 @@ def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path: Path) -> None:
     assert [read.getpixel((x, 0)) for x in range(2)] == [(10, 20, 30), (255, 0, 7)]
 
 
-def test_thirty_two_bits_are_refused(tmp_path: Path) -> None:
-    for kind in (numpy.int32, numpy.float32):
-        path = saved(tmp_path, Image.fromarray(numpy.ones((4, 4), kind)), "TIFF")
-        assert "of an unsupported kind" in refusal(path)
-
-
 def test_transparency_is_laid_on_white_in_an_image_and_on_black_in_a_mask(tmp_path: Path) -> None:
     layer = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
     layer.putpixel((0, 0), (255, 255, 255, 255))

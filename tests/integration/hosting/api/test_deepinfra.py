@@ -345,4 +345,67 @@ def test_what_is_left_empty_in_a_form_is_left_out(one: Front) -> None:
 def test_a_file_that_is_no_text_is_no_prompt(one: Front) -> None:
     answer = one.client.post(PATH, files={"prompt": ("a.bin", b"\xff\xfe\xfd", "text/plain")})
     assert answer.status_code == 422
-    assert "Give a text in UTF-8" in answer.text
+    assert detail(answer, 422) == [
+        {
+            "loc": ["body", "prompt"],
+            "msg": "The text is not in UTF-8; give it in UTF-8",
+            "type": "invalid_type",
+        }
+    ]
+
+
+def form(*parts: bytes) -> dict[str, Any]:
+    """A form of parts that are named as given, which clients don't send by themselves."""
+    lines = (b"--b\r\nContent-Disposition: form-data; name=" + part + b"\r\n" for part in parts)
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    return {"content": b"".join(lines) + b"--b--\r\n", "headers": headers}
+
+
+@pytest.mark.parametrize("name", ["image", "init_image"])
+@pytest.mark.parametrize("kind", [b"Content-Type: image/png\r\n", b""])
+def test_a_picture_needs_no_file_name(one: Front, cog: CogServer, kind: bytes, name: str) -> None:
+    part = name.encode() + b"\r\n" + kind + b"\r\n" + CAT
+    answer = one.client.post(PATH, **form(b"prompt\r\n\r\nfox", part))
+    assert answer.status_code == 200, answer.text
+    assert sent(cog)["image"] == data_url(CAT)
+
+
+def test_a_picture_without_a_file_name_may_be_a_url_or_be_left_empty(
+    one: Front, cog: CogServer
+) -> None:
+    for image, expected in ((data_url(CAT), {"image": data_url(CAT)}), ("", {})):
+        part = b"image\r\n\r\n" + image.encode()
+        answer = one.client.post(PATH, **form(b"prompt\r\n\r\nfox", b"seed\r\n\r\n7", part))
+        assert answer.status_code == 200, answer.text
+        assert sent(cog) == {"prompt": "fox", "seed": 7, **expected}
+    answer = one.client.post(PATH, **form(b"prompt\r\n\r\nfox", b"image\r\n\r\n\xe4\xff"))
+    assert "is not a picture" in detail(answer, 422)[0]["msg"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        (form(b"prompt\r\n\r\nB\xe4r"), "prompt"),
+        (form(b"B\xe4r\r\n\r\nfox"), "B\ufffdr"),
+        (form(b"prompt\r\n\r\nfox", b'image; filename="B\xe4r"\r\n\r\nfox'), "image.filename"),
+        (form(b'prompt; filename="a"\r\n\r\nB\xe4r'), "prompt"),
+        ({"content": b"prompt=B%E4r"}, "prompt"),
+        ({"content": b"prompt=B\xe4r"}, "prompt"),
+        ({"content": b"B%E4r=fox"}, "B\ufffdr"),
+    ],
+)
+def test_a_text_that_is_not_in_utf_8_is_refused_by_its_field_in_every_form(
+    one: Front, asked: dict[str, Any], field: str
+) -> None:
+    urlencoded = {"content-type": "application/x-www-form-urlencoded; charset=latin-1"}
+    answer = one.client.post(PATH, **{"headers": urlencoded, **asked})
+    (fault,) = detail(answer, 422)
+    assert fault["loc"] == ["body", *field.split(".")]
+    assert fault["msg"] == "The text is not in UTF-8; give it in UTF-8"
+
+
+@pytest.mark.parametrize("text", ["prompt=ein+gr%C3%BCner+Fuchs", "prompt=ein+grüner+Fuchs"])
+def test_an_urlencoded_form_is_in_utf_8(one: Front, cog: CogServer, text: str) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    assert one.client.post(PATH, content=text.encode(), headers=headers).status_code == 200
+    assert sent(cog)["prompt"] == "ein grüner Fuchs"

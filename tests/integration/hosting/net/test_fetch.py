@@ -185,6 +185,9 @@ def test_the_canary_would_sing(server: Server, network: Network) -> None:
         ("http://a:b@example.com/", "user name or password"),
         ("http://example.com:70000/", "port '70000' is not a number from 1 to 65535"),
         ("http://[fe80::1%25eth0]/", "host '[fe80::1%25eth0]' is neither a name nor an address"),
+        ("http://127.0.0.1./", "host '127.0.0.1.' is neither a name nor an address"),
+        ("http://example.com../", "host 'example.com..' is neither a name nor an address"),
+        ("http://:/", "has no host"),
         ("http://127.1/", "host '127.1' is neither a name nor an address"),
         ("http://example.com/" + "a" * 4000, "4,019 characters; give at most 4,000"),
         ("http://example.com/\na", r"the character '\n'"),
@@ -204,6 +207,9 @@ def test_a_refusal_names_the_fault(url: str, words: str) -> None:
         "http://xn--bcher-kva.example/",
         "http://my_bucket.s3.example.com/a@b:c",
         "http://redis:6379",
+        "http://example.com:/a",
+        "https://example.com.:443/a",
+        "http://[2606:4700::1111]:/",
         "http://8.8.8.8:1/",
         "http://[2606:4700::1111]:65535/",
         "https://example.com?a=http://127.0.0.1/",
@@ -406,6 +412,38 @@ def test_a_redirects_target_is_checked_like_the_first_url(
     assert (network.dialled, len(server.requests)) == ([PUBLIC], 1)
 
 
+def test_what_fails_behind_a_redirect_is_named_with_where_it_is(
+    server: Server, network: Network
+) -> None:
+    network.names["gone.example"] = [["10.0.0.1"]]
+    server.redirect("/a", "http://other.example/b")
+    server.answers["/b"] = [answer(b"", status=404)]
+    before = "example.com redirects to "
+    sentence = f"{before}'http://other.example/b': other.example answered 404"
+    assert refusal("http://example.com/a") == sentence
+    server.answers["/b"] = [answer(b"<html>")] * 2
+    sentence = f"{before}'http://other.example/b': http://other.example/b is no picture"
+    assert refusal("http://example.com/a", fault_of=lambda _: "is no picture") == sentence
+    sentence = "http://other.example/b is no picture"
+    assert refusal("http://other.example/b", fault_of=lambda _: "is no picture") == sentence
+    for target, fault in (
+        ("http://gone.example/", "gone.example leads to an address that is not public"),
+        ("ftp://x/", "'ftp://x/' is not a URL that starts with http:// or https://"),
+        ("http://x:0/", "the URL's port '0' is not a number from 1 to 65535"),
+    ):
+        server.redirect("/a", target)
+        assert refusal("http://example.com/a", allowed=()) == f"{before}{target!r}: {fault}"
+    server.redirect("/a", "http://x.example/" + "a" * 5000)
+    assert len(refusal("http://example.com/a")) < 250
+
+
+def test_a_name_may_end_with_the_dot_of_the_root(server: Server, network: Network) -> None:
+    server.answers["/a"] = [answer(b"here")]
+    assert download("http://example.com.:/a", allowed=()) == b"here"
+    assert network.lookups == ["example.com"]
+    assert b"\r\nHost: example.com\r\n" in server.requests[0]
+
+
 def test_a_redirect_to_nowhere_is_an_answer_like_another(server: Server) -> None:
     server.answers["/"] = [answer(b"", status=302)]
     assert refusal(server.url) == "127.0.0.1 answered 302"
@@ -501,8 +539,9 @@ def test_a_cancelled_download_is_cancelled(server: Server, network: Network) -> 
 def test_a_compressed_answer_is_refused(server: Server, encoding: str) -> None:
     server.answers["/"] = [answer(b"\x1f\x8b", f"content-Encoding: {encoding}")]
     assert "sent the file compressed" in refusal(server.url)
-    server.answers["/"] = [answer(b"plain", "Content-Encoding: identity")]
-    assert download(server.url) == b"plain"
+    for plain in ("identity", "Identity", "IDENTITY ", ""):
+        server.answers["/"] = [answer(b"plain", f"Content-Encoding: {plain}")]
+        assert download(server.url) == b"plain"
 
 
 @pytest.mark.parametrize(

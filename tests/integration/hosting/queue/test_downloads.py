@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from hosting.net import lookups
 from hosting.prediction import Prediction
+from hosting.queue import downloads
 from hosting.storage.tables import Token, new_id
 from tests.support.front import LONGEST, Queue, in_queue, until
 from tools.fake_cog import CogServer, data_url, pixels
@@ -166,6 +167,64 @@ def test_names_that_are_slow_to_be_found_hold_up_no_other_token(
             finally:
                 answers.set()
             assert {one.status for one in await queue.over(*ids)} == {"succeeded"}
+
+
+async def ask_as(queue: Queue, name: str, url: str) -> str:
+    """The id of a prediction of a token, which waits for a picture."""
+    await queue.database.write(Session.merge, Token(id=name, name=name, webhook_secret=""))
+    return await queue.ask("fox", files={"image": url}, ready=False, token_id=name)
+
+
+def test_servers_of_four_tokens_that_do_not_answer_hold_up_no_other_token(
+    tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        asked, answers = list[str](), asyncio.Event()
+
+        async def download(url: str, **_: Any) -> bytes:
+            asked.append(url)
+            if "slow" in url:
+                await answers.wait()
+            return pixels("image", 1)
+
+        monkeypatch.setattr("hosting.net.fetch.download", download)
+        slow = [
+            await ask_as(queue, name, f"https://{name}.slow.example/{number}.png")
+            for number in range(3)
+            for name in ("ann", "bea", "cid", "dan")
+        ]
+        await until(lambda: len(asked) >= 4)
+        await asyncio.sleep(0.2)
+        quick = await ask_as(queue, "eve", "https://eve.example/fox.png")
+        assert [one.status for one in await queue.over(quick)] == ["succeeded"]
+        assert {(await queue.found(one)).status for one in slow} == {"starting"}
+        answers.set()
+        await queue.over(*slow)
+
+
+def test_tokens_take_turns_in_having_pictures_fetched(
+    tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "AT_ONCE", 1)
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        asked, answers = list[str](), asyncio.Event()
+
+        async def download(url: str, **_: Any) -> bytes:
+            asked.append(url)
+            await answers.wait()
+            return pixels("image", 1)
+
+        monkeypatch.setattr("hosting.net.fetch.download", download)
+        names = ["ann"] * 5 + ["bea"] * 5 + ["cid"]
+        ids = [await ask_as(queue, name, f"https://{name}.example/") for name in names]
+        answers.set()
+        await queue.over(*ids)
+        assert [url[8:11] for url in asked] == [
+            *("ann", "bea", "cid", "ann", "bea", "ann", "bea", "ann", "bea", "ann", "bea"),
+        ]
 
 
 def test_one_whose_input_is_still_on_its_way_holds_nobody_up(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import pytest
 
 from hosting.storage.database import Unavailable
-from tests.support.front import Front, front
+from tests.support.front import Front, front, wait_until
 from tools.fake_cog import CogServer, data_url, pixels
 
 NAME = "stability-ai/stable-diffusion"
@@ -46,6 +48,38 @@ def test_inputs_beyond_what_a_token_may_keep_are_refused_and_leave_no_file(
         upload = {"content": ("a", bytes(600 * 1024), "a/b")}
         assert one.client.post("/v1/files", files=upload).status_code == 413
         assert one.client.post(path, json={**body, "input": {"prompt": "fox"}}).is_success
+
+
+def test_a_text_that_is_too_large_is_not_copied_to_find_out(one: Front) -> None:
+    tracemalloc.start()
+    try:
+        body = b'{"input": {"prompt": "' + b"x" * 2**24 + b'"}}'
+        headers = {"content-type": "application/json"}
+        answer = one.client.post(f"/v1/models/{NAME}/predictions", content=body, headers=headers)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "The inputs have more than 1 MiB" in answer.text
+    # Of each character: in the client's body and in ours, in a text of it, and in its value.
+    assert peak < 4.5 * 2**24
+
+
+def test_a_picture_is_not_kept_in_memory_while_its_prediction_runs(tmp_path: Path) -> None:
+    picture = data_url(pixels("image", 1) + bytes(2**24))
+    with CogServer().served() as cog, front(tmp_path, cog) as one:
+        cog.tell("endless", "hold")
+        body = {"input": {"prompt": "endless", "image": picture}}
+        tracemalloc.start()
+        try:
+            made = one.client.post(f"/v1/models/{NAME}/predictions", json=body).json()
+            wait_until(lambda: cog.runs_of("endless"))
+            time.sleep(0.5)
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        one.client.post(made["urls"]["cancel"])
+    # In base64 a picture has a third more. The Cog server here has it twice, as body and input.
+    assert kept < 3.5 * 2**24
 
 
 def test_what_the_database_does_not_take_leaves_no_file(
