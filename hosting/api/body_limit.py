@@ -75,6 +75,7 @@ class BodyLimit:
                 if size > most_bytes:
                     raise too_large
                 if size > SMALL_BYTES and self._bytes_until(key) > self._most_bytes_at_once:
+                    del self._sizes[key]  # it is answered soon, but read for a while
                     raise HTTPException(503, TOO_MANY, {"Retry-After": "5"})
                 if kind != MULTIPART:
                     values += sum(map(body.count, (b",", b"[", b"{")))

@@ -78,6 +78,8 @@ class Intake:
         self._store = store
         self._files = files
         self._links = links
+        self._decoding = asyncio.Lock()
+        """For one data URL at a time: to decode one takes twice its size in memory."""
 
     async def accept(self, new: NewPrediction) -> Prediction:
         """Take a prediction into the queue: when this returns, it will be run, come what may.
@@ -164,7 +166,8 @@ class Intake:
             FetchError: when it is none, or too large; or when the URL can't be one.
         """
         if _is_data(url):
-            data = await asyncio.to_thread(_decoded, url)
+            async with self._decoding:
+                data = await asyncio.to_thread(_decoded, url)
         else:
             fetch.check_url(url)
             name = await self._own_file(new, url)
