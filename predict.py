@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stable_diffusion.events import Event
     from stable_diffusion.safety import SafetyChecker
 
-SIZES = [128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024]
+SIZES = [64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024]
 SCHEDULERS = ["DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM"]
 
 
@@ -62,6 +62,21 @@ class Inputs:
         description="format of the image files", choices=["png", "webp", "jpg"], default="png"
     )
     output_quality = Input(description="quality of webp and jpg files", ge=1, le=100, default=90)
+    mask_source = Input(
+        description="what of the mask says where to repaint: its brightness, or its alpha channel, where transparent is repainted",
+        choices=["brightness", "alpha"],
+        default="brightness",
+    )
+    invert_mask = Input(
+        description="repaint what is black in the mask; for mask_source brightness alone",
+        default=False,
+    )
+    mask_blur = Input(
+        description="radius of the blur that is laid on the mask, in px of the mask",
+        ge=0,
+        le=64,
+        default=0,
+    )
 
     # What the other predictors have instead, or more.
     required_image = Input(description="starting image to use", accept="image/*")
@@ -140,6 +155,9 @@ class Predictor(BasePredictor):
         scheduler: str = Inputs.scheduler,
         output_format: str = Inputs.output_format,
         output_quality: int = Inputs.output_quality,
+        mask_source: str = Inputs.mask_source,
+        invert_mask: bool = Inputs.invert_mask,
+        mask_blur: int = Inputs.mask_blur,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -157,6 +175,9 @@ class Predictor(BasePredictor):
             "scheduler": scheduler,
             "output_format": output_format,
             "output_quality": output_quality,
+            "mask_source": mask_source,
+            "invert_mask": invert_mask,
+            "mask_blur": mask_blur,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -246,9 +267,10 @@ class Predictor(BasePredictor):
         def missing(name: str) -> bool:
             return inputs.get(name) is None and not any(f.startswith(f"{name}: ") for f in faults)
 
+        by_alpha = values.get("mask_source") == "alpha"
         for name in ("image", "mask"):
             if values.get(name) is not None:
-                read = attempt(read_picture, name, values[name], cls.largest_side)
+                read = attempt(read_picture, name, values[name], cls.largest_side, by_alpha)
                 values[name], found = read or (None, [])
                 notes += found
             elif name in cls.required and missing(name):
@@ -259,6 +281,8 @@ class Predictor(BasePredictor):
         if image and mask and image.size != mask.size:
             sizes = [f"{one.width} × {one.height}" for one in (mask, image)]
             notes.append(f"mask: its {sizes[0]} pixels were fitted like the image's {sizes[1]}")
+        if mask and by_alpha and values.get("invert_mask") is True:
+            notes.append("invert_mask: has no effect where mask_source is alpha")
         for name in ("prompt", "negative_prompt"):
             text = values.get(name)
             if values.get("use_compel") is True and isinstance(text, str):
@@ -292,6 +316,9 @@ class Inpainting(Predictor):
         scheduler: str = Inputs.scheduler,
         output_format: str = Inputs.output_format,
         output_quality: int = Inputs.output_quality,
+        mask_source: str = Inputs.mask_source,
+        invert_mask: bool = Inputs.invert_mask,
+        mask_blur: int = Inputs.mask_blur,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -309,6 +336,9 @@ class Inpainting(Predictor):
             "scheduler": scheduler,
             "output_format": output_format,
             "output_quality": output_quality,
+            "mask_source": mask_source,
+            "invert_mask": invert_mask,
+            "mask_blur": mask_blur,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -340,6 +370,9 @@ class DepthToImage(Predictor):
         scheduler: str = Inputs.scheduler,
         output_format: str = Inputs.output_format,
         output_quality: int = Inputs.output_quality,
+        mask_source: str = Inputs.mask_source,
+        invert_mask: bool = Inputs.invert_mask,
+        mask_blur: int = Inputs.mask_blur,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -357,6 +390,9 @@ class DepthToImage(Predictor):
             "scheduler": scheduler,
             "output_format": output_format,
             "output_quality": output_quality,
+            "mask_source": mask_source,
+            "invert_mask": invert_mask,
+            "mask_blur": mask_blur,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:

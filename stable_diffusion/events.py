@@ -29,9 +29,9 @@ class PromptTruncated:
 
 @dataclass(frozen=True)
 class NothingRepainted:
-    """The mask has no white where the picture is."""
+    """The mask preserves all that is left of the picture."""
 
-    warning = "mask: nothing in it is white where the picture is, so nothing is repainted"
+    warning = "mask: it preserves all of the picture, so nothing is repainted"
     """The sentence that tells the client."""
 
 

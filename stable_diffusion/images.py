@@ -9,10 +9,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image, ImageChops, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, ImageChops, ImageCms, ImageFilter, PngImagePlugin
 
 from stable_diffusion.decoding import decode
-from stable_diffusion.request import SIZES
+from stable_diffusion.request import AUTOMATIC_SIZES, Request
 
 
 def _srgb_profile() -> bytes:
@@ -31,23 +31,33 @@ def read_picture(
     name: str,
     source: object,
     largest_side: int | None = None,
+    by_alpha: bool = False,
     claim: Callable[[int], None] | None = None,
 ) -> tuple[Image.Image, list[str]]:
     """Read the input `image` or `mask` from an uploaded file, upright.
 
     An image is RGB in sRGB, its transparency laid on white. A mask is greyscale, its transparency
-    laid on black.
+    laid on black; or by its alpha channel, if it has one, white where it is transparent.
 
-    Args, Raises: as those of `decode`.
+    Args:
+        name, source, largest_side, claim: as those of `decode`.
+        by_alpha: whether a mask is read by its alpha channel.
+
+    Raises: as `decode`.
 
     Returns:
-        The picture, and a sentence for the client where a mask's file has more than greys.
+        The picture, and sentences for the client where a mask's file has more than greys, or no
+        alpha channel to be read by.
     """
     is_mask = name == "mask"
     picture, mode = decode(name, source, largest_side, claim, as_numbers=is_mask)
     if not is_mask:
         return _flattened(picture, "white").convert("RGB"), []
     notes = []
+    if by_alpha:
+        if picture.mode in ("LA", "RGBA"):
+            return ImageChops.invert(picture.getchannel("A")), []
+        notes.append("mask: it has no alpha channel; by its brightness, white is repainted")
     if _has_more_than_greys(picture):
         notes.append(f"mask: its mode {mode} was read as greyscale, its transparent parts as black")
     return _flattened(picture, "black").convert("L"), notes
@@ -75,6 +85,16 @@ def _flattened(picture: Image.Image, background: str) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", layer.size, background), layer)
 
 
+def adjusted_mask(request: Request) -> Image.Image | None:
+    """Return a request's mask, inverted and blurred as it asks for; None without a mask."""
+    mask = request.mask
+    if mask and request.invert_mask and request.mask_source == "brightness":
+        mask = ImageChops.invert(mask)
+    if mask and request.mask_blur:
+        mask = mask.filter(ImageFilter.GaussianBlur(request.mask_blur))
+    return mask
+
+
 def choose_size(
     width: int | None, height: int | None, shape: tuple[int, int] | None, native: int
 ) -> tuple[int, int]:
@@ -90,7 +110,7 @@ def choose_size(
     if width and height:
         return width, height
     ratio = Fraction(*shape)
-    sizes = product([width] if width else SIZES, [height] if height else SIZES)
+    sizes = product(*([side] if side else AUTOMATIC_SIZES for side in (width, height)))
 
     def distance(size: tuple[int, int]) -> tuple[Fraction, int, int]:
         quotient = Fraction(*size) / ratio  # exact, so that ties are ties

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SIZES = (128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024)
+SIZES = tuple(range(64, 1024 + 1, 64))
+"""Widths and heights in pixels that may be asked for."""
+AUTOMATIC_SIZES = (128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024)
+"""Those that are chosen from where one is left empty."""
 SCHEDULERS = ("DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM")
 FORMATS = ("png", "webp", "jpg")
+MASK_SOURCES = ("brightness", "alpha")
 SEEDS = 2**53
 """Number of seeds, from 0 on: the whole numbers that JSON carries exactly."""
 LONGEST_PROMPT_CHARACTERS = 100_000
@@ -36,7 +40,8 @@ class InputError(ValueError):
 class Request:
     """One prediction's inputs, named as in `contract.md`; made by `Request.of`.
 
-    `image` and `mask` are upright pictures of any size, in mode RGB and L.
+    `image` and `mask` are upright pictures of any size, in mode RGB and L; `mask` is white where
+    `mask_source` has it repainted, neither inverted nor blurred yet.
     `width` and `height` are in pixels; None leaves them to the image and the model.
     `noise_level` is the upscaler's. `notes` are no input: sentences on how the others were read.
     """
@@ -56,6 +61,9 @@ class Request:
     scheduler: str
     output_format: str
     output_quality: int
+    mask_source: str
+    invert_mask: bool
+    mask_blur: int
     noise_level: int
     notes: tuple[str, ...] = ()
 
@@ -97,6 +105,9 @@ class Request:
             "scheduler": reader.choice("scheduler", SCHEDULERS, "DPMSolverMultistep"),
             "output_format": reader.choice("output_format", FORMATS, "png"),
             "output_quality": reader.whole("output_quality", 1, 100, 90),
+            "mask_source": reader.choice("mask_source", MASK_SOURCES, "brightness"),
+            "invert_mask": reader.flag("invert_mask", False),
+            "mask_blur": reader.whole("mask_blur", 0, 64, 0),
             "noise_level": reader.whole("noise_level", 0, 350, 20),
         }
         for name in inputs.keys() - values.keys():

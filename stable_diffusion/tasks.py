@@ -94,7 +94,8 @@ class ImageToImage:
         native_size = self.model.weights.native_size
         size = images.choose_size(request.width, request.height, shape, native_size)
         picture = images.fit(request.image, size) if request.image else None
-        mask = images.fit(request.mask, size) if request.mask else None
+        adjusted = images.adjusted_mask(request)
+        mask = images.fit(adjusted, size) if adjusted else None
         white = torch.from_numpy(numpy.asarray(mask) >= WHITE)[None, None] if mask else None
         strength = self.strength(request)
         if white is not None and not white.any():

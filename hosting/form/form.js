@@ -10,6 +10,8 @@ import { inputsOf, sizeOf } from "./schema.js";
 
 /** What is of no use without an image. */
 const ON_IMAGES = ["mask", "strength"];
+/** What is of no use without a mask. */
+const ON_MASKS = ["mask_source", "invert_mask", "mask_blur"];
 
 /**
  * A model that can be chosen.
@@ -186,20 +188,25 @@ function changed() {
   const image = pictureIn("image");
   if (image && isSized(image)) pictureFields.image.crop(resultSize(image));
   const isOptional = inputs.some(({ name, isRequired }) => name === "image" && !isRequired);
-  for (const name of ON_IMAGES) {
-    const shown = field(name);
-    if (shown) shown.element.hidden = isOptional && !image && !pictureIn("mask");
-  }
+  const mask = pictureIn("mask");
+  /**
+   * @param {string[]} names
+   * @param {boolean} isHidden
+   */
+  const hide = (names, isHidden) => {
+    for (const name of names) field(name)?.element.toggleAttribute("hidden", isHidden);
+  };
+  hide(ON_IMAGES, isOptional && !image && !mask);
+  hide(ON_MASKS, !mask);
   onChange();
 }
 
 /** @param {import("./picture.js").SizedPicture} image */
 function resultSize(image) {
-  const sides = inputs.find(({ name }) => name === "width")?.choices;
-  if (!sides || !model) return null;
+  if (!plainFields.width || !model) return null;
   /** @param {string} name: of a side, which is a number or left to the model. */
   const side = (name) => Number(tryGet(plainFields[name])) || null;
-  return sizeOf(side("width"), side("height"), image, sides.map(Number), model.native_size);
+  return sizeOf(side("width"), side("height"), image, model.native_size);
 }
 
 /**

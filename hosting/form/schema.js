@@ -1,5 +1,8 @@
 // A model's OpenAPI document, as the inputs that the form has.
 
+/** The widths and heights in px that the model chooses from where one is left empty. */
+const AUTOMATIC_SIDES = [128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024];
+
 /** Shown above "Advanced", in this order, where the model has them; so is what it requires. */
 const FIRST = ["prompt", "image", "mask", "strength", "num_images"];
 
@@ -76,18 +79,17 @@ const labelOf = (name) => {
  * @param {number?} width: what was chosen; null where nothing was.
  * @param {number?} height: likewise.
  * @param {{width: number, height: number}?} picture: the input; null without one.
- * @param {number[]} sides: that the model offers.
  * @param {number?} native: the side of the square that it was trained on; null if nobody knows.
  * @returns {[number, number]?} null where it can't be told.
  */
-export function sizeOf(width, height, picture, sides, native) {
+export function sizeOf(width, height, picture, native) {
   if (width && height) return [width, height];
   if (!native) return null;
   if (!picture) return [width ?? native, height ?? native];
   const shape = picture.width / picture.height;
-  const pairs = (width ? [width] : sides)
+  const pairs = (width ? [width] : AUTOMATIC_SIDES)
     .flatMap((w) =>
-      (height ? [height] : sides).map((h) => /** @type {[number, number]} */ ([w, h])),
+      (height ? [height] : AUTOMATIC_SIDES).map((h) => /** @type {[number, number]} */ ([w, h])),
     )
     .filter(([w, h]) => width || height || (2 * w * h >= native ** 2 && w * h <= 2 * native ** 2));
   /** @param {[number, number]} pair */

@@ -24,6 +24,8 @@ SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", re.ASCII | re.IGNORECA
 RATIO = re.compile(r"\s*(\d{1,5}(?:\.\d{1,5})?)\s*:\s*(\d{1,5}(?:\.\d{1,5})?)\s*", re.ASCII)
 ASPECT_RATIO_SIDE_PIXELS = 768
 """Side in pixels of the square whose area an `aspect_ratio` aims at: the native one of SD 2.1."""
+AUTOMATIC_SIDES_PIXELS = (128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024)
+"""The sides that an `aspect_ratio` is made of, as the model chooses where one is left empty."""
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 LONGEST_NUMBER_CHARACTERS = 400
 """Characters of a number, or of a size, that comes as a text: of 1.8e308, written out, and more."""
@@ -111,7 +113,7 @@ def read(
             if as_given not in given:
                 continue
             try:
-                size = _size(as_given, given[as_given], properties)
+                size = _size(as_given, given[as_given])
                 for name, side in zip(("width", "height"), size, strict=True):
                     if name not in given:
                         given[name], names[name] = side, as_given
@@ -196,9 +198,7 @@ def _conflict(name: str, other: str) -> _Refused:
     return _Refused("conflict", f"{name} and {other} contradict each other; give only one of them")
 
 
-def _size(
-    as_given: str, value: object, properties: Mapping[str, Mapping[str, Any]]
-) -> tuple[int, int]:
+def _size(as_given: str, value: object) -> tuple[int, int]:
     """Width and height that a size or an aspect ratio stands for."""
     is_ratio = as_given == "aspect_ratio"
     pattern, example = (RATIO, "16:9") if is_ratio else (SIZE, "512x768")
@@ -216,8 +216,7 @@ def _size(
             math.log(width * height / ASPECT_RATIO_SIDE_PIXELS**2)
         )
 
-    choices = (properties[name]["enum"] for name in ("width", "height"))
-    return min(itertools.product(*choices), key=distance)
+    return min(itertools.product(AUTOMATIC_SIDES_PIXELS, repeat=2), key=distance)
 
 
 def _value(value: object, wanted: Mapping[str, Any]) -> Any:

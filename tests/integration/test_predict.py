@@ -212,13 +212,13 @@ def test_a_mask_that_was_fitted_is_told(
     [
         ("RGB", "white", []),
         ("RGBA", "white", []),
-        ("L", 127, ["mask: nothing in it is white where the picture is, so nothing is repainted"]),
+        ("L", 127, ["mask: it preserves all of the picture, so nothing is repainted"]),
         (
             "RGB",
             "red",
             [
                 "mask: its mode RGB was read as greyscale, its transparent parts as black",
-                "mask: nothing in it is white where the picture is, so nothing is repainted",
+                "mask: it preserves all of the picture, so nothing is repainted",
             ],
         ),
     ],
@@ -238,6 +238,45 @@ def test_what_a_mask_loses_or_lacks_is_told(
     assert [line for line in lines if line.startswith("mask: ")] == told
 
 
+def test_masks_of_other_programs_preserve_what_they_mean_to(
+    predictor: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = (128, 128)
+    fitted = images.fit(images.read_image(FLOWER), size)
+    half_mask(size).save(tmp_path / "white-right.png")
+    layer = Image.new("RGBA", size, "white")
+    layer.putalpha(half_mask(size))  # transparent on the left
+    layer.save(tmp_path / "clear-left.png")
+
+    def draw(mask: str, **options: Any) -> Image.Image:
+        inputs = {"image": FLOWER, "mask": tmp_path / mask, "num_inference_steps": 4, "seed": 1}
+        (path,) = run(predictor, prompt="a castle", width=128, height=128, **inputs, **options)
+        return opened(path)
+
+    left, right = (0, 0, 64, 128), (64, 0, 128, 128)
+    for picture, kept, drawn in (
+        (draw("white-right.png"), left, right),
+        (draw("white-right.png", invert_mask=True), right, left),
+        (draw("white-right.png", mask_source="alpha", invert_mask=True), left, right),
+        (draw("clear-left.png", mask_source="alpha"), right, left),
+        (draw("clear-left.png", mask_source="alpha", invert_mask=True), right, left),
+        (draw("clear-left.png"), left, right),
+        (draw("clear-left.png", invert_mask=True), right, left),
+    ):
+        assert difference(picture.crop(kept), fitted.crop(kept)) == (0, 0)
+        assert difference(picture.crop(drawn), fitted.crop(drawn))[1] > 2
+    assert "invert_mask: has no effect where mask_source is alpha" in capsys.readouterr().out
+
+    soft = draw("white-right.png", mask_blur=16)
+    assert difference(soft.crop(left), fitted.crop(left)) == (0, 0)
+    # Near the edge, the softened mask lets more of the image through.
+    edge, sharp = (64, 0, 68, 128), draw("white-right.png")
+    assert (
+        difference(soft.crop(edge), fitted.crop(edge))[1]
+        < 0.5 * (difference(sharp.crop(edge), fitted.crop(edge))[1])
+    )
+
+
 def test_a_mask_whose_white_is_cropped_away_is_told(
     predictor: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,7 +286,7 @@ def test_a_mask_whose_white_is_cropped_away_is_told(
     mask.save(tmp_path / "mask.png")
     inputs = {"image": tmp_path / "wide.png", "mask": tmp_path / "mask.png"}
     run(predictor, prompt="a rose", width=128, height=128, num_inference_steps=1, **inputs)
-    assert "nothing in it is white where the picture is" in capsys.readouterr().out
+    assert "mask: it preserves all of the picture" in capsys.readouterr().out
 
 
 def test_weights_of_another_program_are_told_in_the_logs(

@@ -5,7 +5,7 @@ from typing import Any
 from stable_diffusion import models
 from stable_diffusion.catalogue import Weights
 from stable_diffusion.engine import Engine
-from stable_diffusion.request import SIZES, Request
+from stable_diffusion.request import AUTOMATIC_SIZES, Request
 from tools.benchmark.latency import PROMPT, answer, timed
 from tools.benchmark.machine import precision
 from tools.benchmark.statistics import interleaved, spread
@@ -14,7 +14,7 @@ from tools.benchmark.statistics import interleaved, spread
 def measure(weights: Weights, steps: int, rounds: int) -> dict[str, Any]:
     """Return the seconds of text to image at native size, and with one input changed at a time."""
     native = weights.native_size
-    larger = [size for size in SIZES if native < size <= 4 * native][:2]
+    larger = [size for size in AUTOMATIC_SIZES if native < size <= 4 * native][:2]
     changes: dict[str, dict[str, Any]] = {
         "as it is": {},
         "guidance 1": {"guidance_scale": 1},

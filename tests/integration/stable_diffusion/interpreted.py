@@ -235,13 +235,16 @@ def test_gradients_are_refused() -> None:
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_a_model_computes_what_it_did_in_one_layout_and_is_put_back(make: Any) -> None:
+@pytest.mark.parametrize("size", [(8, 12), (8, 8)])
+def test_a_model_computes_what_it_did_in_one_layout_and_is_put_back(
+    make: Any, size: tuple[int, int]
+) -> None:
     model = make()
     names = list(model.state_dict())
     attributes = [set(vars(module)) for module in model.modules()]
-    plain = calls(model, 2, 8, 12)
+    plain = calls(model, 2, *size)
     with keep_channels_last(model), layouts(model) as seen:
-        kept = calls(model, 2, 8, 12)
+        kept = calls(model, 2, *size)
         assert list(model.state_dict()) == names
     assert len(seen) > 30
     assert not [module for module, is_channels_last in seen if not is_channels_last]
@@ -249,7 +252,7 @@ def test_a_model_computes_what_it_did_in_one_layout_and_is_put_back(make: Any) -
         assert (result - plain[name]).abs().max() < 2e-5, name
         assert not torch.equal(result, plain[name]), "nothing was changed"
     assert [set(vars(module)) for module in model.modules()] == attributes
-    again = calls(model, 2, 8, 12)
+    again = calls(model, 2, *size)
     assert all(torch.equal(again[name], plain[name]) for name in plain)
 
 

@@ -43,7 +43,7 @@ NATIVE = (128, 128)
 
 
 def test_the_result_has_the_asked_size(studio: Studio) -> None:
-    for width, height in ((128, 256), (384, 128)):
+    for width, height in ((64, 64), (128, 256), (384, 64)):
         for image in (None, FLOWER):
             options = {"image": image, "width": width, "height": height}
             (picture,) = studio.draw(num_inference_steps=1, **options)
@@ -193,6 +193,16 @@ def test_text_to_image_is_the_librarys(
     generator = torch.Generator().manual_seed(5)
     theirs = library("a red apple", width=128, height=128, generator=generator, **ASKED)
     assert same(studio.draw(scheduler=scheduler, seed=5, **ASKED)[0], theirs.images[0])
+
+
+@pytest.mark.parametrize("size", [(64, 64), (192, 64), (64, 320)])
+def test_the_smallest_sizes_are_the_librarys(studio: Studio, size: tuple[int, int]) -> None:
+    library = library_pipeline("StableDiffusionPipeline", studio.model, "DDIM")
+    sides: dict[str, Any] = dict(zip(("width", "height"), size, strict=True))
+    generator = torch.Generator().manual_seed(5)
+    theirs = library("a red apple", generator=generator, **sides, **ASKED)
+    ours = studio.draw(scheduler="DDIM", seed=5, **sides, **ASKED)
+    assert same(ours[0], theirs.images[0])
 
 
 @pytest.mark.parametrize("schedule", ["studio", "classic"])

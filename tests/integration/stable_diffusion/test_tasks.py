@@ -16,7 +16,7 @@ from stable_diffusion.models import Model
 from stable_diffusion.request import SCHEDULERS
 from tests.support import random_models
 from tests.support.library import library_pipeline, mean_latents, take_our_schedule
-from tests.support.pictures import EXAMPLES, difference, picture_of, same
+from tests.support.pictures import EXAMPLES, difference, half_mask, picture_of, same
 from tests.support.properties import given, settings
 from tests.support.properties import strategies as st
 from tests.support.studio import Studio, count_calls, request
@@ -282,6 +282,26 @@ def test_half_precision_draws_nearly_the_same_with_what_does_not_bear_it_in_full
     half.close()
     assert largest <= 8
     assert mean <= 0.5
+
+
+# The smallest size
+
+
+@pytest.mark.parametrize("task", ["studio", "inpainting", "depth"])
+def test_the_smallest_size_is_drawn_and_preserved_by_every_task(
+    task: str, request: pytest.FixtureRequest
+) -> None:
+    studio: Studio = request.getfixturevalue(task)
+    side = {"width": 64, "height": 64}
+    asked: list[dict[str, Any]] = [
+        {"image": FLOWER, "mask": half_mask(FLOWER.size), "seed": seed, **side} for seed in (1, 2)
+    ]
+    alone = [studio.draw(**inputs)[0] for inputs in asked]
+    assert difference(alone[0], alone[1])[1] > 1
+    fitted = images.fit(FLOWER, (64, 64))
+    for (picture,), expected in zip(studio.draw_together(asked), alone, strict=True):
+        assert same(picture, expected)
+        assert difference(picture.crop((0, 0, 32, 64)), fitted.crop((0, 0, 32, 64))) == (0, 0)
 
 
 # Sharing

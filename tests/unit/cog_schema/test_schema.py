@@ -16,7 +16,7 @@ SOURCE = schema.PREDICT.read_text()
 PRINTED_BY_COG = Path(__file__).parent / "cog_schema.json"
 """What the generator in `cog build` 0.22 prints for the signatures of predict.py."""
 
-SIZES = [128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024]
+SIZES = list(range(64, 1024 + 1, 64))
 CONTRACT: list[tuple[str, str, Any, Any, str]] = [
     # name, type, default, allowed, documented text
     ("prompt", "string", ..., None, "text prompt"),
@@ -148,7 +148,7 @@ def test_the_sibling_models_have_the_contracts_differences() -> None:
     assert (level["type"], level["minimum"], level["maximum"]) == ("integer", 0, 350)
     assert level["default"] == 20
     assert needed == ["prompt", "image"]
-    gone = ("width", "height", "strength", "mask")
+    gone = ("width", "height", "strength", "mask", "mask_source", "invert_mask", "mask_blur")
     kept = {name: entry for name, entry in usual.items() if name not in gone}
     assert inputs == kept | {"image": required(usual["image"])}
 

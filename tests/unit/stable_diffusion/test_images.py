@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from stable_diffusion import decoding, images
-from stable_diffusion.request import SIZES, InputError
-from tests.support.pictures import opened, picture_of
+from stable_diffusion.request import AUTOMATIC_SIZES, SIZES, InputError, Request
+from tests.support.pictures import half_mask, opened, picture_of
 from tests.support.properties import given
 from tests.support.properties import strategies as st
 from tools.attacks.pictures import png
@@ -87,6 +88,48 @@ def test_transparency_is_laid_on_white_in_an_image_and_on_black_in_a_mask(tmp_pa
         assert images.read_image(path).getpixel((2, 2)) == (255, 255, 255)
         mask, _ = images.read_picture("mask", path)
         assert (mask.mode, mask.getpixel((2, 2)), mask.getpixel((0, 0))) == ("L", 0, 255)
+
+
+def test_by_its_alpha_channel_a_mask_is_white_where_it_is_transparent(tmp_path: Path) -> None:
+    layer = Image.new("RGBA", (4, 1), (255, 0, 0, 255))
+    layer.putpixel((1, 0), (255, 255, 255, 0))
+    layer.putpixel((2, 0), (0, 0, 0, 0))
+    layer.putpixel((3, 0), (255, 255, 255, 200))
+    for picture, last in ((layer, 55), (layer.convert("LA"), 55), (layer.quantize(4), 55)):
+        path = saved(tmp_path, picture, "PNG")
+        mask, notes = images.read_picture("mask", path, by_alpha=True)
+        assert (mask.mode, list(mask.getdata()), notes) == ("L", [0, 255, 255, last], [])
+    greys = Image.frombytes("L", (4, 1), bytes([0, 99, 200, 255]))
+    path = saved(tmp_path, greys, "PNG")
+    mask, notes = images.read_picture("mask", path, by_alpha=True)
+    assert list(mask.getdata()) == list(greys.getdata())
+    assert notes == ["mask: it has no alpha channel; by its brightness, white is repainted"]
+    image, _ = images.read_picture("image", saved(tmp_path, layer, "PNG"), by_alpha=True)
+    assert image.getpixel((1, 0)) == (255, 255, 255)
+
+
+def adjusted(mask: Image.Image, **options: Any) -> list[int]:
+    request = Request.of({"prompt": "", "image": mask.convert("RGB"), "mask": mask, **options})
+    return list((images.adjusted_mask(request) or mask).getdata())
+
+
+def test_a_mask_is_inverted_for_its_brightness_alone_and_then_blurred() -> None:
+    half = half_mask((40, 1))
+    assert adjusted(half) == list(half.getdata())
+    assert adjusted(half, invert_mask=True) == list(ImageOps.invert(half).getdata())
+    assert adjusted(half, invert_mask=True, mask_source="alpha") == list(half.getdata())
+    soft = adjusted(half, mask_blur=4)
+    assert soft == sorted(soft)
+    assert (soft[0], soft[39]) == (0, 255)
+    # The share of a Gaussian on this side, 3.5 px from the edge: 0.81.
+    assert abs(soft[23] / 255 - 0.81) < 0.02
+    inverted = adjusted(half, invert_mask=True, mask_blur=4)
+    assert all(abs(one + other - 255) <= 1 for one, other in zip(soft, inverted, strict=True))
+
+
+@pytest.mark.parametrize("grey", [0, 127, 128, 255])
+def test_the_blur_of_one_grey_is_that_grey(grey: int) -> None:
+    assert set(adjusted(Image.new("L", (90, 50), grey), mask_blur=64)) == {grey}
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -205,6 +248,13 @@ def test_with_one_side_given_the_other_follows_the_shape() -> None:
     assert images.choose_size(128, None, (1, 1), native=768) == (128, 128)
 
 
+def test_what_is_left_empty_is_chosen_from_the_documented_thirteen() -> None:
+    # 192 and 320 may be asked for, and would be closer.
+    assert images.choose_size(192, None, (1, 1), native=768) == (192, 256)
+    assert images.choose_size(None, None, (5, 2), native=384) == (640, 256)
+    assert images.choose_size(320, 192, (1, 1), native=768) == (320, 192)
+
+
 sides = st.integers(1, 10_000)
 
 
@@ -217,7 +267,8 @@ def test_no_pair_of_about_the_native_area_is_closer_in_shape(
     def distance(size: tuple[int, int]) -> float:
         return float(abs(numpy.log(size[0] / size[1]) - numpy.log(width / height)))
 
-    pairs = [(w, h) for w in SIZES for h in SIZES if native**2 / 2 <= w * h <= native**2 * 2]
+    every = itertools.product(AUTOMATIC_SIZES, AUTOMATIC_SIZES)
+    pairs = [(w, h) for w, h in every if native**2 / 2 <= w * h <= native**2 * 2]
     assert chosen in pairs
     assert distance(chosen) <= min(map(distance, pairs)) + 1e-9
     mirrored = images.choose_size(None, None, (height, width), native)

@@ -7,7 +7,6 @@ import pytest
 from stable_diffusion.request import (
     LONGEST_PROMPT_CHARACTERS,
     SCHEDULERS,
-    SIZES,
     InputError,
     Request,
 )
@@ -21,6 +20,7 @@ RANGES = {
     "strength": (0, 1),
     "seed": (0, 2**53 - 1),
     "output_quality": (1, 100),
+    "mask_blur": (0, 64),
 }
 WHOLE = [name for name in RANGES if name not in ("guidance_scale", "strength")]
 
@@ -42,6 +42,8 @@ def test_what_is_left_out_takes_the_documented_default() -> None:
     assert request.use_compel is False
     assert request.scheduler == "DPMSolverMultistep"
     assert (request.output_format, request.output_quality) == ("png", 90)
+    assert (request.mask_source, request.invert_mask) == ("brightness", False)
+    assert request.mask_blur == 0
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -78,11 +80,18 @@ def test_null_is_allowed_where_empty_means_something_and_nowhere_else() -> None:
         assert faults(**{name: None})[0].startswith(f"{name}: null is not allowed")
 
 
-def test_only_the_thirteen_sizes_are_allowed() -> None:
-    for size in SIZES:
+def test_only_multiples_of_64_from_64_to_1024_are_allowed() -> None:
+    for size in range(64, 1024 + 1, 64):
         assert Request.of({"prompt": "", "width": size, "height": size * 1.0}).height == size
-    assert "128, 256, 384" in faults(width=100)[0]
+    for size in (0, 32, 100, 1088):
+        assert "give one of 64, 128, 192, 256" in faults(width=size)[0]
     assert faults(height="128")[0].startswith("height: ")
+
+
+def test_a_mask_has_two_sources() -> None:
+    assert Request.of({"prompt": "", "mask_source": "alpha"}).mask_source == "alpha"
+    assert "give one of brightness, alpha" in faults(mask_source="red")[0]
+    assert faults(invert_mask=1)[0].startswith("invert_mask: 1 is not allowed; give true or false")
 
 
 def test_all_faults_are_named_at_once() -> None:
