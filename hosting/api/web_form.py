@@ -13,9 +13,8 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from typing_extensions import TypedDict
 
-from hosting import published_models
 from hosting.api.auth import Admitted
-from hosting.api.context import services_of
+from hosting.api.context import Services, services_of
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
 from hosting.api.view import view_of
@@ -99,8 +98,11 @@ async def prediction(request: Request, prediction_id: str) -> Response:
 @routes.get("/form/models")
 async def running_models(caller: Admitted) -> list[RunningModel]:
     """Return the models that the page offers: one for each that runs."""
+    services = caller.services
     return [
-        _running(endpoint, endpoint.task) for endpoint in caller.services.endpoints if endpoint.task
+        _running(services, endpoint, endpoint.task)
+        for endpoint in services.endpoints
+        if endpoint.task
     ]
 
 
@@ -116,8 +118,8 @@ async def picture(address: Address, caller: Admitted) -> Response:
     return Response(data, media_type=mime.picture_type(data))
 
 
-def _running(endpoint: Endpoint, task: str) -> RunningModel:
-    model = published_models.offered(task, endpoint.name)
+def _running(services: Services, endpoint: Endpoint, task: str) -> RunningModel:
+    model = services.models.offered(task, endpoint.name).model
     return {
         "id": model.id,
         # An endpoint that is known by its URL only has no name for its weights, and the URL is not

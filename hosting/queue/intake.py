@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from hosting import published_models
 from hosting.net import fetch
 from hosting.net.links import Links
 from hosting.prediction import Prediction
-from hosting.published_models import Model
+from hosting.published_models import RENAMED, Version
 from hosting.queue import inputs
 from hosting.queue.inputs import Fault, InvalidInputs
 from hosting.settings import Settings
@@ -31,6 +32,8 @@ LARGEST_INPUT_BYTES = 2**20
 MOST_ESCAPES = 1_000_000
 """Percent-encoded bytes of a data URL: to decode each takes two hundred bytes of memory."""
 DRAWN_SEEDS = 2**32
+SEEDS = 2**53
+"""A version's seed without bounds is taken modulo this, the number of seeds that there are."""
 DATA_URL = re.compile(r"\s*data:", re.IGNORECASE)
 OWN_UPLOAD = re.compile(r"/v1/files/([a-z0-9]{1,64})")
 
@@ -45,17 +48,19 @@ class NewPrediction:
 
     Args:
         token: whose it is.
-        model: by which name it was asked for.
-        version: by which id.
+        version: which one of which model was asked for.
+        schema: that of the endpoint that serves it.
+        native_size: the side in pixels of the square that its model was trained on; None if nobody
+            knows.
         inputs: as the client sent them.
         base: the URL at which the client reached the front.
         hosts: where the front is reached: links there are its own.
     """
 
     token: Token
-    model: Model
-    version: str
+    version: Version
     schema: Mapping[str, Any]
+    native_size: int | None
     inputs: Mapping[str, Any]
     base: str
     hosts: frozenset[str]
@@ -106,6 +111,7 @@ class Intake:
 
         if values.get("seed") is None:
             values["seed"] = secrets.randbelow(DRAWN_SEEDS)
+        values["seed"] %= SEEDS
         files = {
             name: InputFile.sent(name).location if name in found else url
             for name, url in given.items()
@@ -115,9 +121,9 @@ class Intake:
             api=new.api,
             given_id=new.given_id,
             token_id=new.token.id,
-            task=new.model.task,
-            model=new.model.id,
-            version=new.version,
+            task=new.version.model.task,
+            model=new.version.model.id,
+            version=new.version.id,
             source=new.base,
             input=shown,
             request=values,
@@ -193,20 +199,41 @@ class Intake:
 
 def _read(new: NewPrediction) -> tuple[dict[str, Any], list[Fault]]:
     """Return the inputs that are right, completed, and the faults of the others."""
+    version, faults = new.version, []
+    schema = published_models.taken_schema(version, new.schema)
     try:
-        return {**inputs.read(new.inputs, new.schema, new.model.defaults)}, []
+        values = inputs.read(new.inputs, schema, version.all_defaults, new.native_size)
     except InvalidInputs as error:
-        return {**error.values}, [*error.faults]
+        values, faults = {**error.values}, [*error.faults]
+    # What only the version had has no effect here, but must be right.
+    known = inputs.known_names(new.schema)
+    try:
+        others = inputs.read(new.inputs, published_models.published_schema(version, known))
+    except InvalidInputs as error:
+        others, faults = {}, [*faults, *error.faults]
+    if "mask" in values and (version.black_repainted or others.get("invert_mask")):
+        if "invert_mask" in known:
+            values.setdefault("invert_mask", True)
+        else:
+            faults.append(_no_inversion(version))
+    return values, faults
+
+
+def _no_inversion(version: Version) -> Fault:
+    """Return why a mask can't be used whose black is to be repainted."""
+    name = version.model.id
+    sentence = (
+        f"Black is to be repainted, and what serves {name} here repaints white; invert the mask"
+    )
+    if version.black_repainted:
+        sentence += f", and name {name} without version {version.id[:8]}"
+    else:
+        sentence += ", and leave invert_mask out"
+    return Fault("conflict", "input.mask", sentence)
 
 
 def _faults_around(new: NewPrediction) -> Iterator[Fault]:
-    """Yield what is wrong with the version and the webhook."""
-    if new.version in new.model.black_repainted and new.inputs.get("mask") is not None:
-        sentence = (
-            f"In version {new.version[:8]} of {new.model.id} black was repainted, here white is; "
-            f"invert the mask, and name {new.model.id} without that version"
-        )
-        yield Fault("conflict", "input.mask", sentence)
+    """Yield what is wrong with the webhook."""
     if new.webhook is not None:
         try:
             fetch.check_url(new.webhook)
@@ -220,10 +247,10 @@ def _shown(new: NewPrediction, files: Set[str]) -> dict[str, Any]:
     Args:
         files: the names of the inputs that are files.
     """
-    known = inputs.known_names(new.schema)
+    known = inputs.known_names(new.schema) | new.version.inputs.keys()
     shown = {name: value for name, value in new.inputs.items() if name in known}
     for name, value in shown.items():
-        known_as = inputs.RENAMED.get(name, name)
+        known_as = RENAMED.get(name, name)
         if known_as in files and _is_data(value):
             shown[name] = InputFile.sent(known_as).placeholder
     return shown

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from hosting import published_models
+from hosting import models_file
 from hosting.queue import downloads
 from tests.support.front import Front, front
 from tests.support.pictures import EXAMPLES
@@ -193,4 +193,4 @@ def test_what_is_no_picture_does_not_come(one: Front) -> None:
 def test_an_endpoint_is_offered_by_the_name_of_its_weights(
     task: str, weights: str, name: str
 ) -> None:
-    assert published_models.offered(task, weights).id == name
+    assert models_file.load().offered(task, weights).model.id == name
