@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from hosting import published_models
 from hosting.net import fetch
 from hosting.net.links import Links
 from hosting.prediction import Prediction
 from hosting.published_models import RENAMED, Version
-from hosting.queue import inputs
+from hosting.queue import inputs, version_inputs
 from hosting.queue.inputs import Fault, InvalidInputs
 from hosting.settings import Settings
 from hosting.storage import mime
@@ -32,8 +31,6 @@ LARGEST_INPUT_BYTES = 2**20
 MOST_ESCAPES = 1_000_000
 """Percent-encoded bytes of a data URL: to decode each takes two hundred bytes of memory."""
 DRAWN_SEEDS = 2**32
-SEEDS = 2**53
-"""A version's seed without bounds is taken modulo this, the number of seeds that there are."""
 DATA_URL = re.compile(r"\s*data:", re.IGNORECASE)
 OWN_UPLOAD = re.compile(r"/v1/files/([a-z0-9]{1,64})")
 
@@ -91,8 +88,11 @@ class Intake:
             QueueFull: when the token has too many.
             QuotaExceeded: when it would keep too many bytes of files.
         """
-        values, faults = _read(new)
-        faults += _faults_around(new)
+        faults = [*_faults_around(new)]
+        try:
+            values = version_inputs.read(new.version, new.inputs, new.schema, new.native_size)
+        except InvalidInputs as error:
+            values, faults = dict(error.values), [*error.faults, *faults]
         names = inputs.file_inputs(new.schema) & set(values)
         given = {name: values.pop(name) for name in sorted(names)}
         found: dict[str, bytes] = {}
@@ -111,7 +111,6 @@ class Intake:
 
         if values.get("seed") is None:
             values["seed"] = secrets.randbelow(DRAWN_SEEDS)
-        values["seed"] %= SEEDS
         files = {
             name: InputFile.sent(name).location if name in found else url
             for name, url in given.items()
@@ -195,41 +194,6 @@ class Intake:
         if not self._links.is_valid(url):
             raise fetch.FetchError("The link has expired, or it is not complete")
         return parts.path.removeprefix(LINKED)
-
-
-def _read(new: NewPrediction) -> tuple[dict[str, Any], list[Fault]]:
-    """Return the inputs that are right, completed, and the faults of the others."""
-    version, faults = new.version, []
-    schema = published_models.taken_schema(version, new.schema)
-    try:
-        values = inputs.read(new.inputs, schema, version.all_defaults, new.native_size)
-    except InvalidInputs as error:
-        values, faults = {**error.values}, [*error.faults]
-    # What only the version had has no effect here, but must be right.
-    known = inputs.known_names(new.schema)
-    try:
-        others = inputs.read(new.inputs, published_models.published_schema(version, known))
-    except InvalidInputs as error:
-        others, faults = {}, [*faults, *error.faults]
-    if "mask" in values and (version.black_repainted or others.get("invert_mask")):
-        if "invert_mask" in known:
-            values.setdefault("invert_mask", True)
-        else:
-            faults.append(_no_inversion(version))
-    return values, faults
-
-
-def _no_inversion(version: Version) -> Fault:
-    """Return why a mask can't be used whose black is to be repainted."""
-    name = version.model.id
-    sentence = (
-        f"Black is to be repainted, and what serves {name} here repaints white; invert the mask"
-    )
-    if version.black_repainted:
-        sentence += f", and name {name} without version {version.id[:8]}"
-    else:
-        sentence += ", and leave invert_mask out"
-    return Fault("conflict", "input.mask", sentence)
 
 
 def _faults_around(new: NewPrediction) -> Iterator[Fault]:

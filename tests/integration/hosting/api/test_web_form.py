@@ -92,7 +92,9 @@ def test_it_has_the_settings_by_the_names_of_the_contract(one: Front, cog: CogSe
     document = one.client.get(answer.json()["urls"]["web"]).json()
     assert document["task"] == "img2img"
     image = document["settings"].pop("image")
-    assert document["settings"] == {"prompt": "fox", "seed": 7, "num_images": 2, "strength": 0.5}
+    defaults = {"num_inference_steps": 25, "guidance_scale": 7.5, "scheduler": "DPMSolverMultistep"}
+    given = {"prompt": "fox", "seed": 7, "num_images": 2, "strength": 0.5}
+    assert document["settings"] == {**defaults, **given}
     assert one.client.get(image).content == (EXAMPLES / "cat.png").read_bytes()
 
 
