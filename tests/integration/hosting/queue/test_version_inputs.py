@@ -48,8 +48,7 @@ def cogs() -> Iterator[dict[str, CogServer]]:
 @pytest.fixture(scope="module")
 def one(cogs: dict[str, CogServer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     folder = tmp_path_factory.mktemp("front")
-    limits = {"queue_limit": 10_000, "requests_per_minute": 100_000, "kept_megabytes": 1000}
-    with front(folder, *cogs.values(), **limits) as one:
+    with front(folder, *cogs.values(), queue_limit=10_000) as one:
         yield one
 
 
@@ -183,7 +182,7 @@ def test_what_is_no_choice_of_either_is_refused(version: Version) -> None:
 
 @every_version
 def test_what_is_of_another_type_is_refused(version: Version) -> None:
-    wrong = {name: [] for name in version.inputs if name != "image_dimensions"}
+    wrong: dict[str, Any] = {name: [] for name in version.inputs if name != "image_dimensions"}
     refused(version, wrong, "invalid_type")
 
 
