@@ -84,6 +84,7 @@ def test_unknown_models_versions_and_predictions_are_404(client: Client) -> None
 
 def test_each_bad_input_is_named(front: Front, client: Client) -> None:
     inputs = {
+        "prompt": 7,
         "image": "/etc/hostname",
         "num_outputs": 5,
         "num_inference_steps": "many",
@@ -99,7 +100,7 @@ def test_each_bad_input_is_named(front: Front, client: Client) -> None:
     found = {one["field"]: (one["type"], one["description"]) for one in problem["invalid_fields"]}
     kinds = {field: kind for field, (kind, _) in found.items()}
     assert kinds == {
-        "input.prompt": "required",
+        "input.prompt": "invalid_type",
         "input.image": "format",
         "input.num_outputs": "number_lte",
         "input.num_inference_steps": "invalid_type",
