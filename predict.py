@@ -3,17 +3,20 @@
 Cog makes the API's schema from this file's text: what `Input(...)` holds must be literal.
 """
 
+import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, AsyncGenerator, AsyncIterator, Optional
 
 import cog
 from cog import BasePredictor, Input, Path
 
-from stable_diffusion import catalogue, images, models, prompts
+from stable_diffusion import __version__, catalogue, images, models, prompts
 from stable_diffusion.request import InputError, Request
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from stable_diffusion.safety import SafetyChecker
 
 SIZES = [64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024]
+LOG_SECONDS = 0.2
+"""Seconds that Cog gets to read what was printed: what comes to it after the setup is lost."""
 SCHEDULERS = ["DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM"]
 
 
@@ -113,6 +118,8 @@ class Predictor(BasePredictor):
 
         self.decoders = DecoderProcesses(most=8)
         self.load()
+        print("model", json.dumps(self.description()), flush=True)
+        time.sleep(LOG_SECONDS)
 
     def load(self) -> None:
         """Load the model that the environment names."""
@@ -135,6 +142,22 @@ class Predictor(BasePredictor):
 
         most_rows, executor = int(rows) if rows else None, os.environ.get("EXECUTOR") or None
         self.engine = Engine(loaded, most_rows, checker_beside(loaded), executor)
+
+    def description(self) -> dict[str, Any]:
+        """Return what the model is that was loaded, for whoever serves it (docs/api.md)."""
+        weights = self.engine.model.weights
+        return {
+            "model": weights.name,
+            "task": weights.task,
+            "native_size": weights.native_size,
+            "checker": self.engine.has_checker,
+            "samplers": SCHEDULERS,
+            "versions": {
+                "stable-diffusion": __version__,
+                "diffusers": version("diffusers"),
+                "torch": version("torch"),
+            },
+        }
 
     @cog.streaming
     @cog.concurrent(max=8)
@@ -230,7 +253,12 @@ class Predictor(BasePredictor):
                     print(event.warning)
                 case Progress(step, steps, seconds_left):
                     print(f"step {step} of {steps}, {seconds_left:.0f} s left")
-                    self.record_metric("progress", step / steps)
+                    progress = {
+                        "step": step,
+                        "steps": steps,
+                        "seconds_left": round(seconds_left, 1),
+                    }
+                    self.record_metric("progress", progress)
             if isinstance(event, Flagged):
                 record(event.index, event.seed, True, None)
 

@@ -69,7 +69,7 @@ def launch(model: str | None, predictor: str | None) -> Launch:
         predict=schema.PREDICT,
         predictor=predictor,
         schema=schema.schema(source, predictor),
+        task=task,
         slots=schema.concurrency(source),
-        native_size=weights.native_size,
         environment={"MODEL": name} if name else {},
     )

@@ -8,10 +8,10 @@ import ipaddress
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import uvicorn
 from fastapi import FastAPI
@@ -137,7 +137,7 @@ def create(
     """
     models = models_file.load(settings.data / MODELS)
     for launch in launches:
-        _check_defaults(settings.data / MODELS, models, launch.schema)
+        _check_defaults(settings.data / MODELS, models, launch)
     endpoints = [Endpoint(url, settings.cog_slots) for url in settings.cog_urls]
     if not endpoints:
         if settings.database_url:  # DATA is not ours alone, nor perhaps on this machine
@@ -267,18 +267,17 @@ def _check_open(settings: Settings, database: Database, host: str) -> None:
         )
 
 
-def _check_defaults(path: Path, models: PublishedModels, schema: Mapping[str, Any]) -> None:
-    """Raise ModelsError where an endpoint would refuse a default of a model that it serves.
+def _check_defaults(path: Path, models: PublishedModels, launch: Launch) -> None:
+    """Raise ModelsError where a server would refuse a default of a model that it serves.
 
     Args:
         path: the file that has the operator's models; those of ours are right.
     """
-    task = published_models.task_of(schema)
     for model in models.models:
         for version in models.versions(model):
-            if model.task == task and (
+            if model.task == launch.task and (
                 fault := inputs.fault_of_defaults(
-                    version.defaults, published_models.taken_schema(version, schema)
+                    version.defaults, published_models.taken_schema(version, launch.schema)
                 )
             ):
                 raise ModelsError(f"{path}: {model.id}, defaults, {fault}")

@@ -51,9 +51,14 @@ class Prediction:
     """Why it failed, if it did; `error` says it to people."""
     logs: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: Mapping[str, Any] = field(default_factory=dict)
+    """Where one in several parts goes on after a restart: how many `parts` are finished, and its
+    `output`, `logs` and `metrics` then. Empty before the first is."""
     created_at: float = field(default_factory=time.time)
     started_at: float | None = None
     completed_at: float | None = None
+    deadline: float | None = None
+    """When it is ended if it is not over."""
     api: str = "replicate"
     """The form of its webhook's document: replicate (Cog's API too) or deepinfra."""
     webhook: str | None = None

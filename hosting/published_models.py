@@ -15,8 +15,12 @@ RENAMED = {
     "input_image": "image",
 }
 """Inputs of the originals, and what the endpoints call them."""
-RENAMED_VALUES = {"K-LMS": "KLMS"}
-"""Choices of the originals, and what the endpoints call them."""
+RENAMED_VALUES: Mapping[str, Mapping[Any, Any]] = {
+    "scheduler": {"K-LMS": "KLMS"},
+    "output_format": {"jpeg": "jpg"},
+    "output_quality": {0: 1},
+}
+"""By the input, values of the originals and others, and what the endpoints call them."""
 LEFT_EMPTY = ("width", "height")
 """Inputs whose published defaults don't count: left out, the size follows picture and model."""
 UNNAMED = {
@@ -95,7 +99,7 @@ class Version:
     def all_defaults(self) -> dict[str, Any]:
         """What is left out is this, by our names. Width and height are only in `defaults`."""
         published = {
-            RENAMED.get(name, name): RENAMED_VALUES.get(str(one.default), one.default)
+            RENAMED.get(name, name): RENAMED_VALUES.get(name, {}).get(one.default, one.default)
             for name, one in self.inputs.items()
             if one.default is not None and name not in LEFT_EMPTY
         }
@@ -159,15 +163,14 @@ class PublishedModels:
                 return newest
         return self._versions[UNNAMED[task]][0]
 
-    def running(self, task: str, weights: str | None) -> Version:
+    def running(self, task: str, weights: str) -> Version:
         """Return what an endpoint runs, with the defaults of the endpoint's own schema.
 
         Args:
-            weights: their name in the catalogue; None where nobody knows them, as of an endpoint
-                that is known by its URL. Then it is the task's model.
+            weights: their name in the catalogue.
         """
-        model = self.offered(task, weights or "").model
-        if weights and model.name != weights:
+        model = self.offered(task, weights).model
+        if model.name != weights:
             model = Model(weights, task)
         return Version(model, own_id(model))
 
@@ -178,29 +181,6 @@ def own_id(model: Model) -> str:
     It is made of the name alone: a client that pins it means the model as this front serves it.
     """
     return hashlib.sha256(model.id.encode()).hexdigest()
-
-
-def task_of(schema: Mapping[str, Any]) -> str:
-    """Return the task that a Cog endpoint serves: img2img, inpainting, depth or upscale.
-
-    Args:
-        schema: its OpenAPI document.
-
-    Raises:
-        ValueError: when it is none of ours.
-    """
-    document = schema.get("components", {}).get("schemas", {}).get("Input", {})
-    inputs, required = document.get("properties", {}), document.get("required", ())
-    if not {"prompt", "image", "num_inference_steps"} <= inputs.keys():
-        raise ValueError(
-            "The endpoint is not a Stable Diffusion model: its inputs lack prompt, image or "
-            "num_inference_steps"
-        )
-    if "noise_level" in inputs:
-        return "upscale"
-    if "mask" in required:
-        return "inpainting"
-    return "depth" if "image" in required else "img2img"
 
 
 def taken_schema(version: Version, schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ class Status(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELED = "canceled"
+    ABORTED = "aborted"
+    """It still waited when its deadline came."""
 
     @property
     def is_over(self) -> bool:
@@ -22,7 +24,7 @@ class Status(StrEnum):
         return self in FINISHED
 
 
-FINISHED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELED)
+FINISHED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.ABORTED)
 UNFINISHED = (Status.STARTING, Status.PROCESSING)
 
 

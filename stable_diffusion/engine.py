@@ -149,6 +149,11 @@ class Engine:
         self._thread.start()
 
     @property
+    def has_checker(self) -> bool:
+        """Whether pictures go through the NSFW checker."""
+        return self._checker is not None
+
+    @property
     def is_warming(self) -> bool:
         """Whether a faster way to take steps is still being made ready."""
         return self._executor.is_warming

@@ -37,10 +37,20 @@ FAILURES = {
 }
 """The metric `failure` and the error of predictions that fail."""
 BROKEN_PIPE = "Failed to send request: Failed to send on slot socket: Broken pipe (os error 32)"
+TRIPPED = "Failed to submit coroutine: CancelationException: "
 SCHEMAS = {
     task: schema.schema(schema.PREDICT.read_text(), predictor)
     for task, predictor in schema.PREDICTORS.items()
 }
+
+
+MODELS = {
+    "img2img": "stable-diffusion-2-1",
+    "inpainting": "stable-diffusion-2-inpainting",
+    "depth": "stable-diffusion-2-depth",
+    "upscale": "stable-diffusion-x4-upscaler",
+}
+"""The names of the weights that each task's server says it has."""
 
 
 def pixels(prompt: str, seed: int, index: int = 0) -> bytes:
@@ -91,6 +101,7 @@ class CogServer:
     What a prediction may do:
         succeed: nothing else, and at once. So does every prompt that was told nothing.
         hold: begin, and succeed when it is let go.
+        trip: the same, but fail as Cog does that is told to stop in the middle of starting.
         slow: succeed after SLOW_SECONDS.
         late: not even begin, nor be there to cancel, until it is let go; then hold until cancelled.
         fail: end with a fault of the inputs.
@@ -114,6 +125,15 @@ class CogServer:
     def __init__(self, task: str = "img2img", slots: int = 8) -> None:
         paths = {**SCHEMAS[task]["paths"], "/shutdown": {"post": {}}}
         self.schema = {**SCHEMAS[task], "paths": paths}
+        self.description: dict[str, Any] = {
+            "model": MODELS[task],
+            "task": task,
+            "native_size": 768,
+            "checker": True,
+            "samplers": self.schema["components"]["schemas"]["scheduler"]["enum"],
+            "versions": {"diffusers": "0.40.0", "torch": "2.13.0"},
+        }
+        """What its worker says of its model when it is set up."""
         self.slots = slots
         self.status = "READY"
         self.is_cluster = False
@@ -203,7 +223,8 @@ class CogServer:
         self.received.append(asked)
         if asked.path == "/health-check":
             slots = {"cog-slots": str(self.slots)} if self.is_cluster else {}
-            await _answer(send, 200, {"status": self.status}, slots)
+            logs = f"[coglet::setup] model {json.dumps(self.description)}\n[coglet] Server ready\n"
+            await _answer(send, 200, {"status": self.status, "setup": {"logs": logs}}, slots)
             if self.status == "UNHEALTHY" and self.restarts:
                 self.restart()
         elif asked.path == "/openapi.json":
@@ -246,7 +267,7 @@ class CogServer:
         self.runs.append(run)
         self._running.append(run)
         self.most_at_once = max(self.most_at_once, len(self._running))
-        if run.prompt in self._free and what == "hold":
+        if run.prompt in self._free and what in ("hold", "trip"):
             run.let_go.set()
         try:
             await self._run(run, what, send)
@@ -266,7 +287,7 @@ class CogServer:
             await run.let_go.wait()
             return
         await _event(send, "log", {"data": f"drawing {run.prompt}\n", "source": "stdout"})
-        await _metric(send, "progress", 0.5)
+        await _metric(send, "progress", {"step": 1, "steps": 2, "seconds_left": 0.5})
         if what in ("warming", "warm"):
             await _metric(send, "warming", what == "warming")
         if what == "break":
@@ -278,15 +299,19 @@ class CogServer:
                 running.let_go.set()
         if what == "slow":
             await within(run.let_go, SLOW_SECONDS)
-        if what in ("hold", "late") and not run.hung_up:
+        if what in ("hold", "late", "trip") and not run.hung_up:
             await run.let_go.wait()
         if run.status == "crashed":
             await self._complete(send, run, "Worker crashed")
+        elif run.cancelled and what == "trip":
+            await self._complete(send, run, TRIPPED)
         elif run.cancelled:
             run.status = "canceled"
             await self._complete(send, run)
         elif what in FAILURES:
             kind, reason = FAILURES[what]
+            if kind == "nsfw":
+                await _metric(send, "images", [_image(run, index) for index in _indexes(run)])
             if kind:
                 await _metric(send, "failure", kind)
             await self._complete(send, run, f"Prediction failed: Async prediction failed: {reason}")
@@ -295,15 +320,14 @@ class CogServer:
 
     async def _draw(self, send: Send, run: Run, what: str) -> None:
         files = []
-        for index in range(run.input.get("num_images", 1)):
+        for index in _indexes(run):
             picture = pixels(run.prompt, run.input["seed"], index)
-            file = f"{index}-{run.id}.png"
-            seed = run.input["seed"] + index
-            files.append({"index": index, "seed": seed, "nsfw": None, "file": file})
+            files.append(_image(run, index, f"{index}-{run.id}.png"))
             await _metric(send, "images", files)
             url = data_url(picture)
             await _event(send, "output", {"chunk": "some text" if what == "no picture" else url})
-        await _metric(send, "progress", 1.0)
+        await _event(send, "log", {"data": "step 2 of 2, 0 s left\n", "source": "stdout"})
+        await _metric(send, "progress", {"step": 2, "steps": 2, "seconds_left": 0.0})
         run.status = "succeeded"
         await self._complete(send, run)
 
@@ -314,6 +338,16 @@ class CogServer:
         document |= {"logs": f"drawing {run.prompt}\n", "metrics": {"predict_time": 0.25}}
         await _event(send, "completed", document)
         await _send(send, b"", more=False)
+
+
+def _indexes(run: Run) -> range:
+    return range(run.input.get("num_images", 1))
+
+
+def _image(run: Run, index: int, file: str | None = None) -> dict[str, Any]:
+    """Return an entry of the metric `images`: flagged, if it has no file."""
+    seed = run.input["seed"] + index
+    return {"index": index, "seed": seed, "nsfw": None if file else True, "file": file}
 
 
 async def _until_gone(receive: Receive, run: Run) -> None:

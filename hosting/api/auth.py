@@ -16,7 +16,7 @@ from hosting.api.view import View, view_of
 from hosting.storage.database import Unavailable
 from hosting.storage.tables import Token
 
-WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
+WITH_BODY = ("POST", "PUT", "PATCH", "DELETE", "QUERY")
 """Methods of requests that bring something, or change something."""
 
 _Bearer = Annotated[

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, RedirectResponse
 from starlette.datastructures import UploadFile
 
 from hosting.api.auth import Admitted, Caller
@@ -19,7 +19,7 @@ from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
 from hosting.api.replicate.documents import FileDocument, Page
 from hosting.queue.inputs import MOST_LEVELS, Fault, is_too_deep
-from hosting.storage.files import LINKED, OUTPUT, TYPES, file_of_upload
+from hosting.storage.files import LINKED, OUTPUT, TYPES, file_of_upload, link_path
 from hosting.storage.tables import Upload, new_id
 
 SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'none'"
@@ -101,6 +101,13 @@ async def get_file(file_id: str, caller: Admitted) -> FileDocument:
     """Return what is known of a file; `urls.download` leads to its content."""
     record = await _own_upload(caller, file_id)
     return documents.upload(record, caller.view.base, caller.view.link)
+
+
+@routes.get("/v1/files/{file_id}/download", status_code=307, tags=["files"])
+async def download_file(file_id: str, caller: Admitted) -> RedirectResponse:
+    """Lead to a file's content, by a link that needs no token for a time."""
+    record = await _own_upload(caller, file_id)
+    return RedirectResponse(caller.view.link(link_path(file_of_upload(record.id))))
 
 
 @routes.delete("/v1/files/{file_id}", status_code=204, tags=["files"])

@@ -35,6 +35,7 @@ async def health(request: Request) -> Response:
         {
             "name": one.name,
             "task": one.task,
+            "description": one.description.model_dump() if one.description else None,
             "status": one.status,
             "warming": one.is_warming,
             "slots": one.slots,

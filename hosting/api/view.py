@@ -10,6 +10,8 @@ from fastapi import Request
 
 from hosting.api.context import Services, services_of
 
+REPLICATES = re.compile(r"replicate-|(?:(?:Async)?Replicate|_ModuleClient)/")
+"""How the User-Agent of Replicate's own clients begins."""
 MAKES_FILES = re.compile(
     r"replicate-(?:python|javascript)/[1-9]|(?:(?:Async)?Replicate|_ModuleClient)/Python [1-9]"
 )
@@ -28,6 +30,8 @@ class View:
     """The names and ports under which links to the front are its own."""
     makes_files: bool
     """Whether the client is one of Replicate's own that makes files of what `run` returns."""
+    knows_aborted: bool
+    """Whether the client takes the status `aborted` for an end. None of Replicate's own does."""
     expires: str | None = None
     """When its links expire, in seconds since 1970; None leaves that to `Links`."""
 
@@ -42,5 +46,6 @@ def view_of(request: Request) -> View:
     public = services.settings.public_url
     base = public or f"{request.url.scheme}://{request.headers['host']}"
     hosts = frozenset(urlsplit(url).netloc.lower() for url in (base, public) if url)
-    makes_files = MAKES_FILES.match(request.headers.get("user-agent", ""))
-    return View(services, base, hosts, makes_files is not None)
+    agent = request.headers.get("user-agent", "")
+    makes_files, knows_aborted = MAKES_FILES.match(agent), not REPLICATES.match(agent)
+    return View(services, base, hosts, makes_files is not None, knows_aborted)

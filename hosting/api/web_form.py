@@ -18,6 +18,7 @@ from hosting.api.context import Services, services_of
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
 from hosting.api.view import view_of
+from hosting.backends.description import Description
 from hosting.backends.endpoints import Endpoint
 from hosting.net.fetch import FetchError
 from hosting.queue.downloads import NoTurn
@@ -43,8 +44,8 @@ class RunningModel(TypedDict):
     name: str
     task: str
     status: str
-    native_size: int | None
-    """Side in pixels of the square that it was trained on; None where nobody knows."""
+    description: Description | None
+    """What its worker says of it; None until it was ready once."""
 
 
 class Address(BaseModel):
@@ -100,9 +101,9 @@ async def running_models(caller: Admitted) -> list[RunningModel]:
     """Return the models that the page offers: one for each that runs."""
     services = caller.services
     return [
-        _running(services, endpoint, endpoint.task)
+        _running(services, endpoint, endpoint.task, endpoint.model)
         for endpoint in services.endpoints
-        if endpoint.task
+        if endpoint.task and endpoint.model
     ]
 
 
@@ -118,16 +119,13 @@ async def picture(address: Address, caller: Admitted) -> Response:
     return Response(data, media_type=mime.picture_type(data))
 
 
-def _running(services: Services, endpoint: Endpoint, task: str) -> RunningModel:
-    model = services.models.offered(task, endpoint.name).model
+def _running(services: Services, endpoint: Endpoint, task: str, weights: str) -> RunningModel:
     return {
-        "id": model.id,
-        # An endpoint that is known by its URL only has no name for its weights, and the URL is not
-        # for clients.
-        "name": endpoint.name if endpoint.server else model.name,
+        "id": services.models.offered(task, weights).model.id,
+        "name": weights,
         "task": task,
         "status": endpoint.status,
-        "native_size": endpoint.native_size,
+        "description": endpoint.description,
     }
 
 

@@ -27,6 +27,11 @@ DISK_FULL = re.compile(
 )
 """Cog's sentence where the worker could not write a file: no space, or no quota, is left."""
 KINDS = {"Input": FailureKind.INPUTS, "Nsfw": FailureKind.NSFW}
+CANCELLATION = re.compile(r"\bCancelationException\b")
+"""In Cog's error where it was told to stop a run in the middle of starting it.
+
+Source: https://github.com/replicate/cog/issues/2212.
+"""
 FAILURE = "failure"
 """The metric by which the predictor says why it fails: a FailureKind, or MEMORY."""
 MEMORY = "memory"
@@ -68,6 +73,8 @@ class Cog:
         self.url = url
         self.slots: int | None = None
         """The predictions at once that a cluster takes, by its last answer."""
+        self.setup_logs = ""
+        """What the predictor printed while it was set up, by the last answer."""
         self._http = client(url, path)
 
     async def status(self) -> State:
@@ -77,19 +84,14 @@ class Cog:
         """
         try:
             answer = await self._http.get("/health-check", timeout=5)
-            state = State(answer.json()["status"])
+            document = answer.json()
+            state = State(document["status"])
             self.slots = int(answer.headers[SLOTS]) if SLOTS in answer.headers else None
+            setup = document.get("setup")
+            self.setup_logs = str(setup.get("logs", "")) if isinstance(setup, dict) else ""
         except (httpx2.HTTPError, ValueError, KeyError, TypeError):
             return State.UNREACHABLE
         return State.READY if state is State.BUSY else state
-
-    async def setup_logs(self) -> str:
-        """Return the log of the predictor's setup; empty while it is not known."""
-        try:
-            answer = await self._http.get("/health-check", timeout=5)
-            return str(answer.json()["setup"]["logs"])
-        except (httpx2.HTTPError, ValueError, KeyError, TypeError):
-            return ""
 
     async def schema(self) -> dict[str, Any]:
         """Return the endpoint's OpenAPI document.
@@ -100,7 +102,8 @@ class Cog:
         try:
             answer = await self._http.get("/openapi.json", timeout=10)
             document: dict[str, Any] = answer.raise_for_status().json()
-        except (httpx2.HTTPError, ValueError) as error:
+            document["components"]["schemas"]["Input"]["properties"]
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
             raise Unreachable(f"{self.url} gives no schema: {error}") from None
         return document
 
@@ -197,6 +200,8 @@ def _completed(data: dict[str, Any], failure: object) -> dict[str, Any]:
     status, error = Status(data["status"]), data.get("error") or ""
     metrics = {name: value for name, value in data.get("metrics", {}).items() if name != FAILURE}
     data = {**data, "status": status, "metrics": metrics, "failure": None}
+    if status is Status.FAILED and CANCELLATION.search(error):
+        data["status"] = status = Status.CANCELED
     if status is not Status.FAILED:
         return {**data, "error": None}
     if DISK_FULL.match(error):

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from hosting import log, published_models
+from hosting import log
 from hosting.backends.cog import Cog, Unreachable
+from hosting.backends.description import Description
 from hosting.backends.servers import Server
 from hosting.backends.supervision import Health
 from hosting.states import State
@@ -37,6 +38,8 @@ class Endpoint:
         self.server: Server | None = None
         self.status = State.STARTING
         self.schema: Mapping[str, Any] | None = None
+        self.description: Description | None = None
+        """What its model is, by its last setup; None until it was ready once."""
         self.running: set[str] = set()
         """The predictions' ids."""
         self._is_isolated = False
@@ -63,18 +66,22 @@ class Endpoint:
 
     @property
     def task(self) -> str | None:
-        """The task that it serves; None until it is known."""
-        return published_models.task_of(self.schema) if self.schema else None
+        """The task that it serves; None until it is known, as it is of a server of our own."""
+        if self.description:
+            return self.description.task
+        return self.server.launch.task if self.server else None
 
     @property
-    def weights(self) -> str | None:
-        """The name of its weights in the catalogue; None if nobody knows."""
+    def model(self) -> str | None:
+        """The name of its model's weights; None until it is known, likewise."""
+        if self.description:
+            return self.description.model
         return self.server.launch.name if self.server else None
 
     @property
     def native_size(self) -> int | None:
-        """The side in pixels of the square that its model was trained on; None if nobody knows."""
-        return self.server.launch.native_size or None if self.server else None
+        """The side in pixels of the square that its model was trained on; None till it is known."""
+        return self.description.native_size if self.description else None
 
     @property
     def is_cluster(self) -> bool:
@@ -85,7 +92,6 @@ class Endpoint:
     def has_free_slot(self) -> bool:
         """Whether it takes a prediction now."""
         free = len(self.running) < self.slots and not self._is_isolated and not self._closed
-        free &= self.schema is not None  # else it has said that it is ready, but not what it is
         return free and self.status is State.READY and time.monotonic() >= self._paused_until
 
     def occupy(self, prediction_id: str, isolated: bool) -> None:
@@ -135,17 +141,20 @@ class Endpoint:
             before, status = self.status, await health.look(self.cog)
             if self.cog.slots is not None:
                 self.slots = self.cog.slots
-            if status is State.READY:
+            is_foreign = False
+            if status is State.READY and before is not State.READY:
+                is_foreign = not await self._describes_itself()
+            if is_foreign:
+                status = State.UNREACHABLE  # whatever it is, it does not serve us
+            elif status is State.READY:
                 pause, was_ready = 1.0, True
-                if not await self._knows_schema():
-                    status = State.UNREACHABLE  # whatever it is, it does not serve us
             self.status = status
             if self.status != before and self.status is State.READY:
                 log.info(f"{self.name} is ready")
             elif before is State.READY and self.status != before:
                 self.is_warming = None
                 log.warning(f"{self.name} is not ready", status=self.status)
-            if self.server and health.is_lost(self.server):
+            if self.server and (is_foreign or health.is_lost(self.server)):
                 await self.server.end()
                 self.status = State.UNREACHABLE
                 if not was_ready:
@@ -173,21 +182,27 @@ class Endpoint:
         await self.cog.close()
         self.cog = Cog(*place)
 
-    async def _knows_schema(self) -> bool:
-        """Return whether its schema is known and one of ours, asking for it if need be."""
-        if self.schema is None:
+    async def _describes_itself(self) -> bool:
+        """Return whether it has said what its model is, and by which schema it is asked.
+
+        It may be another model than before: whoever runs it may have started another there.
+        """
+        description = Description.read(self.cog.setup_logs)
+        if description is None:
+            self._say_unusable("its setup's logs do not describe a model, as this project's do")
+            return False
+        if not self.server:
             try:
                 async with asyncio.timeout(LONGEST_SCHEMA_SECONDS):
-                    schema = await self.cog.schema()
-                published_models.task_of(schema)
+                    self.schema = await self.cog.schema()
             except TimeoutError:
                 self._say_unusable(f"it gives no whole schema in {LONGEST_SCHEMA_SECONDS:g} s")
-            # What is no schema at all may have anything where a schema has an object.
-            except (Unreachable, ValueError, KeyError, TypeError, AttributeError) as error:
+                return False
+            except Unreachable as error:
                 self._say_unusable(str(error))
-            else:
-                self.schema = schema
-        return self.schema is not None
+                return False
+        self.description = description
+        return True
 
     def _say_unusable(self, reason: str) -> None:
         """Log once why an endpoint is not served by, however often it is looked at."""

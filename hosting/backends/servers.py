@@ -19,6 +19,7 @@ from typing import Any
 
 from hosting import log
 from hosting.backends.cog_process import SOCKET
+from hosting.backends.description import LINE
 
 LEVELS = {"ERROR": logging.ERROR, "WARN": logging.WARNING, "WARNING": logging.WARNING}
 """Cog's names for the levels above `INFO`."""
@@ -33,9 +34,8 @@ class Launch:
         predict: the path of predict.py.
         predictor: the class in it.
         schema: its OpenAPI document, by which Cog's server validates.
+        task: what the predictor serves.
         slots: predictions at once.
-        native_size: the side in pixels of the square that the model was trained on; 0 if nobody
-            knows.
         environment: what is set besides this process's own environment.
     """
 
@@ -43,8 +43,8 @@ class Launch:
     predict: Path
     predictor: str
     schema: Mapping[str, Any]
+    task: str
     slots: int
-    native_size: int
     environment: Mapping[str, str]
 
 
@@ -159,7 +159,7 @@ def _log_line(name: str, line: str) -> None:
         if line:
             log.info(line, server=name)
         return
-    if is_news and not message.startswith("predict() is deprecated"):
+    if is_news and not message.startswith("predict() is deprecated") and not LINE.match(message):
         if attempt := fields.pop("prediction_id", None):
             fields["prediction"] = str(attempt).partition("-")[0]
         log.log(level, message, {**fields, "server": name})

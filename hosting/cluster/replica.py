@@ -109,9 +109,8 @@ class Replica:
         health = Health()
         while await health.look(self._cog) is not State.READY:
             if health.is_lost(self._server):
-                logs = await self._cog.setup_logs()
                 await self._server.end()
-                raise RuntimeError(f"{launch.name} could not start: {logs}")
+                raise RuntimeError(f"{launch.name} could not start: {self._cog.setup_logs}")
             await asyncio.sleep(POLL_SECONDS)
         self._watch = asyncio.create_task(self._until_dead())
 

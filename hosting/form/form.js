@@ -20,7 +20,7 @@ const ON_MASKS = ["mask_source", "invert_mask", "mask_blur"];
  * @property {string} name
  * @property {string} task
  * @property {string} status
- * @property {number?} native_size
+ * @property {{native_size: number}?} description  what its worker says of it.
  */
 /** @typedef {import("./fields.js").Field} Field */
 /** @typedef {import("./picture.js").Picture} Picture */
@@ -79,7 +79,7 @@ export async function draw(chosen) {
   model = chosen;
   const path = `/openapi.json?model=${encodeURIComponent(chosen.id)}`;
   const document = await askJson(path);
-  if (model !== chosen) return; // another was chosen meanwhile
+  if (model.id !== chosen.id) return; // another was chosen meanwhile
   inputs = inputsOf(document);
   plainFields = {};
   pictureFields = {};
@@ -98,6 +98,15 @@ export async function draw(chosen) {
     const picture = pictures.get(name);
     if (picture) field.set(picture);
   }
+  changed();
+}
+
+/**
+ * Takes what is known now of the model that the form is for.
+ * @param {Model} newer
+ */
+export function renew(newer) {
+  model = newer;
   changed();
 }
 
@@ -206,7 +215,8 @@ function resultSize(image) {
   if (!plainFields.width || !model) return null;
   /** @param {string} name: of a side, which is a number or left to the model. */
   const side = (name) => Number(tryGet(plainFields[name])) || null;
-  return sizeOf(side("width"), side("height"), image, model.native_size);
+  const native = model.description?.native_size ?? null;
+  return sizeOf(side("width"), side("height"), image, native);
 }
 
 /**

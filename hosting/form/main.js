@@ -58,7 +58,9 @@ async function loadModels() {
   const chosen = select.value || localStorage.getItem("model");
   select.replaceChildren(...models.map(optionOf));
   if (chosen && models.some(({ id }) => id === chosen)) select.value = chosen;
-  if (models.length && form.modelOf()?.id !== select.value) await chooseModel(select.value);
+  const shown = models.find(({ id }) => id === form.modelOf()?.id);
+  if (shown?.id === select.value) form.renew(shown);
+  else if (models.length) await chooseModel(select.value);
 }
 
 /** @param {Model} model */

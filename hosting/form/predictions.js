@@ -3,7 +3,7 @@
 import { ask, askJson, here } from "./api.js";
 import { announce, button, copy, h, pause, save } from "./dom.js";
 
-const FINISHED = ["succeeded", "failed", "canceled"];
+const FINISHED = ["succeeded", "failed", "canceled", "aborted"];
 const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
 /** @typedef {import("./schema.js").Value} Value */
@@ -12,17 +12,18 @@ const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
  * A prediction of the API, as far as the page reads it.
  * @typedef {object} Prediction
  * @property {string} id
- * @property {"starting" | "processing" | "succeeded" | "failed" | "canceled"} status
+ * @property {"starting" | "processing" | "succeeded" | "failed" | "canceled" | "aborted"} status
  * @property {Record<string, any>} input  by the names that its client uses.
  * @property {string[] | string | null} output  of some versions a single one
  * @property {string?} error
  * @property {string} [failure]  why it failed, in a word: inputs, nsfw, worker …
  * @property {string} logs
  * @property {string} created_at
- * @property {{progress?: number, predict_time?: number, images?: DrawnImage[]}} [metrics]
+ * @property {{progress?: Progress, predict_time?: number, images?: DrawnImage[]}} [metrics]
  * @property {{position: number, estimated_wait: number}?} [queue]
  * @property {{get: string, cancel: string, web: string}} urls
  */
+/** @typedef {{step: number, steps: number, seconds_left: number}} Progress */
 /** @typedef {{index: number, seed: number, file: string?}} DrawnImage */
 
 /**
@@ -153,7 +154,8 @@ export function makeCard(prediction, actions) {
       status.textContent = statusOf(now);
       status.hidden = now.status === "succeeded";
       bar.hidden = isOver(now);
-      if (now.status === "processing") bar.value = now.metrics?.progress ?? 0;
+      const progress = now.metrics?.progress;
+      if (now.status === "processing") bar.value = progress ? progress.step / progress.steps : 0;
       else bar.removeAttribute("value");
       fault.textContent = (now.error ?? "").trim();
       drawPictures(picturesOf(now));
@@ -233,7 +235,7 @@ export async function follow(prediction, path, changed) {
 function endOf({ status, output, error, input }) {
   const count = [output ?? []].flat().length;
   if (status === "failed") return `It failed: ${error}`;
-  if (status === "canceled") return `Stopped: ${input.prompt}`;
+  if (status === "canceled" || status === "aborted") return `Stopped: ${input.prompt}`;
   return `Done: ${count} ${count === 1 ? "picture" : "pictures"} of ${input.prompt}`;
 }
 
@@ -264,7 +266,7 @@ export function settingsOf({ input }, seed = null) {
 }
 
 /** @param {Prediction} prediction */
-function statusOf({ status, queue, metrics, logs }) {
+function statusOf({ status, queue, metrics }) {
   if (status === "starting") {
     if (!queue) return "Waiting";
     const wait = queue.estimated_wait;
@@ -273,13 +275,12 @@ function statusOf({ status, queue, metrics, logs }) {
     return `Waiting: ${place}${wait >= 1 ? `, about ${secondsOf(wait)}` : ""}`;
   }
   if (status === "processing") {
-    const step = [...logs.matchAll(/^step (\d+) of (\d+), (\d+) s left$/gm)].pop();
     if (!metrics?.progress) return "Starting";
-    if (!step) return `${Math.round(100 * metrics.progress)} %`;
-    return `Step ${step[1]} of ${step[2]}, ${secondsOf(Number(step[3]))} left`;
+    const { step, steps, seconds_left: left } = metrics.progress;
+    return `Step ${step} of ${steps}, ${secondsOf(left)} left`;
   }
   if (status === "failed") return "It failed";
-  return status === "canceled" ? "Stopped" : "Done";
+  return status === "succeeded" ? "Done" : "Stopped";
 }
 
 /** @param {number} seconds */

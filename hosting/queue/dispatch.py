@@ -76,6 +76,7 @@ class Dispatcher:
             self._fill_endpoints,
             self._send_heartbeats,
             self._reconcile,
+            self._end_overdue,
             self.downloads.run,
             self._webhooks.run,
             swept,
@@ -126,9 +127,13 @@ class Dispatcher:
         run = self._runs.get(prediction_id)
         return run.prediction if run else None
 
-    async def cancel(self, prediction_id: str) -> None:
-        """End a prediction, if it is not over: at once in the queue, between two steps else."""
-        cancelled = await self._store.predictions.cancel(prediction_id)
+    async def cancel(self, prediction_id: str, is_overdue: bool = False) -> None:
+        """End a prediction, if it is not over: at once in the queue, between two steps else.
+
+        Args:
+            is_overdue: whether its deadline does so.
+        """
+        cancelled = await self._store.predictions.cancel(prediction_id, is_overdue)
         if cancelled and cancelled.canceling and prediction_id in self._runs:
             await self._runs[prediction_id].cancel()
         self.wake(prediction_id)
@@ -189,6 +194,13 @@ class Dispatcher:
                 elif own[about]:
                     await run.cancel()
 
+    async def _end_overdue(self) -> None:
+        while True:
+            for prediction_id in await self._store.predictions.overdue():
+                log.info("its deadline has come", prediction=prediction_id)
+                await self.cancel(prediction_id, is_overdue=True)
+            await asyncio.sleep(self._timings.poll_seconds)
+
     def _start(self, endpoint: Endpoint, prediction: Prediction) -> None:
         endpoint.occupy(prediction.id, isolated=prediction.crashes > 0)
         run = Run(
@@ -220,7 +232,8 @@ class Dispatcher:
         if written:  # else it was no longer ours
             self.metrics.ran(run.prediction, written, run.endpoint)
         self.wake(prediction_id)
-        await run.remove_stale_outputs(written.output if written else ())
+        kept = written.output if written else run.prediction.checkpoint.get("output", ())
+        await run.remove_stale_outputs(kept)
 
     async def _halt(self) -> None:
         for task in self._tasks:

@@ -125,7 +125,7 @@ def read(
     for name, wanted in properties.items():
         if name in given:
             try:
-                values[name] = _value(given[name], wanted)
+                values[name] = _value(given[name], wanted, RENAMED_VALUES.get(name, {}))
             except _Refused as refused:
                 refuse(name, names[name], refused)
         elif wanted["required"]:
@@ -149,7 +149,7 @@ def fault_of_defaults(defaults: Mapping[str, Any], schema: Mapping[str, Any]) ->
         if name not in properties:
             return f"{name} is not an input; give one of {', '.join(properties)}"
         try:
-            _value(value, properties[name])
+            _value(value, properties[name], RENAMED_VALUES.get(name, {}))
         except _Refused as refused:
             return f"{name}: {refused}"
     return None
@@ -242,8 +242,11 @@ def _size(as_given: str, value: object, native_size: int) -> tuple[int, int]:
     return min(near or pairs, key=distance)
 
 
-def _value(value: object, wanted: Mapping[str, Any]) -> Any:
+def _value(value: object, wanted: Mapping[str, Any], renamed: Mapping[Any, Any]) -> Any:
     """Return a value as the schema wants it.
+
+    Args:
+        renamed: what some values stand for.
 
     Raises:
         _Refused: when it is not to be had.
@@ -252,8 +255,7 @@ def _value(value: object, wanted: Mapping[str, Any]) -> Any:
     read_as: Any = _READERS[kind](value)
     if kind == "integer" and isinstance(read_as, float):
         read_as = int(read_as) if read_as.is_integer() else None
-    if kind == "string" and "enum" in wanted:
-        read_as = RENAMED_VALUES.get(read_as, read_as)
+    read_as = renamed.get(read_as, read_as)
     if read_as is None:
         raise _refused("invalid_type", value, allowed)
     if "enum" in wanted and read_as not in wanted["enum"]:

@@ -9,6 +9,7 @@ import json
 import re
 import secrets
 import string
+import time
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,6 +67,8 @@ class NewPrediction:
     given_id: str | None = None
     webhook: str | None = None
     webhook_events: list[str] = field(default_factory=list)
+    cancel_after: int | None = None
+    """Seconds after which it is ended if it is not over."""
     makes_files: bool = False
 
 
@@ -115,8 +118,11 @@ class Intake:
             name: InputFile.sent(name).location if name in found else url
             for name, url in given.items()
         }
+        now = time.time()
         prediction = Prediction(
             id=new_id(),
+            created_at=now,
+            deadline=None if new.cancel_after is None else now + new.cancel_after,
             api=new.api,
             given_id=new.given_id,
             token_id=new.token.id,

@@ -21,7 +21,9 @@ from hosting import log
 from hosting.backends.cog import Busy, Died, DiskFull, OutOfMemory, Refused, Unreachable
 from hosting.backends.endpoints import Endpoint
 from hosting.prediction import Crashed, Ended, Outcome, Prediction, Requeued
+from hosting.queue import parts
 from hosting.queue.changes import Changes
+from hosting.queue.progress import WORKERS_LINE, Progress
 from hosting.queue.webhooks import Webhooks
 from hosting.states import FailureKind, Status
 from hosting.storage import mime
@@ -60,15 +62,15 @@ class Run:
         self._changes = changes
         self._webhooks = webhooks
         self._timings = timings
-        self._attempt = f"{prediction.id}-{secrets.token_hex(4)}"
-        """Its id for Cog."""
+        self._cog_id = ""
+        """The id for Cog of the part that runs."""
 
     async def execute(self) -> Outcome:
         """Have the prediction run, and return what is to be written of it, whatever happens."""
         about = {"prediction": self.prediction.id, "endpoint": self.endpoint.name}
         log.info("started", **about)
         try:
-            ended = await self._consume_events()
+            ended = await self._run_parts()
         except asyncio.CancelledError:
             return Requeued("this process ends")
         except Exception as fault:
@@ -84,7 +86,7 @@ class Run:
 
     async def cancel(self) -> None:
         """Stop it between two steps, if it has come to the endpoint."""
-        await self.endpoint.cog.cancel(self._attempt)
+        await self.endpoint.cog.cancel(self._cog_id)
 
     async def remove_stale_outputs(self, keep: Collection[str]) -> None:
         """Remove what this attempt and those before it have made.
@@ -100,31 +102,74 @@ class Run:
         except OSError as fault:
             log.warning("files are left", prediction=prediction.id, reason=str(fault))
 
-    async def _consume_events(self) -> Ended:
-        """Have it run, keep what comes, and return how it ended."""
-        prediction = self.prediction
-        inputs = {**prediction.request, **await asyncio.to_thread(self._input_urls)}
+    async def _run_parts(self) -> Ended:
+        """Run the parts that are not finished, one after another; return how it ended."""
+        urls = await asyncio.to_thread(self._input_urls)
+        all_parts = parts.of({**self.prediction.request, **urls})
+        finished = self.prediction.checkpoint.get("parts", 0)
+        progress = Progress(len(all_parts), finished)
+        for number in range(finished, len(all_parts)):
+            ended = await self._run_part(number, all_parts[number], progress)
+            # A part that was flagged whole is no failure, unless all are.
+            if ended.status is not Status.SUCCEEDED and ended.failure is not FailureKind.NSFW:
+                return ended
+            if number + 1 < len(all_parts):
+                self._set_checkpoint(number + 1)
+                if await self._save():
+                    return Ended(Status.CANCELED)
+        return Ended(Status.SUCCEEDED) if self.prediction.output else ended
+
+    def _set_checkpoint(self, finished: int) -> None:
+        now = self.prediction
+        kept = {"output": now.output, "logs": now.logs, "metrics": now.metrics}
+        self._change(checkpoint={"parts": finished, **kept})
+
+    async def _run_part(self, number: int, inputs: dict[str, Any], progress: Progress) -> Ended:
+        """Have a part run, keep what comes, and return how it ended.
+
+        Args:
+            number: from 0 on.
+        """
+        before = self.prediction
+        is_first = not self._cog_id
+        self._cog_id = f"{before.id}-{secrets.token_hex(4)}"
         saved_at = time.monotonic()
-        isolated = prediction.crashes > 0
-        async with aclosing(self.endpoint.cog.predict(self._attempt, inputs, isolated)) as events:
+        isolated = before.crashes > 0
+        async with aclosing(self.endpoint.cog.predict(self._cog_id, inputs, isolated)) as events:
             del inputs
             async for kind, data in events:
                 match kind:
                     case "start":
+                        began = self._store.predictions.mark_started
+                        goes_on = self._store.predictions.record_progress
                         # A cancel that came earlier found no prediction at Cog.
-                        if await self._store.predictions.mark_started(self.prediction):
+                        if await (began if is_first else goes_on)(self.prediction):
                             await self.cancel()
                     case "log":
-                        self._change(logs=self.prediction.logs + str(data.get("data", "")))
+                        text = WORKERS_LINE.sub("", str(data.get("data", "")))
+                        self._change(logs=self.prediction.logs + text)
+                    case "metric" if data["name"] == "progress":
+                        metric, line = progress.over_all(number, data["value"])
+                        self._set_metrics(progress=metric)
+                        self._change(logs=f"{self.prediction.logs}{line}\n")
+                    case "metric" if data["name"] == "images":
+                        earlier = before.metrics.get("images", [])
+                        later = _images(data["value"], before, number * parts.IMAGES)
+                        self._set_metrics(images=[*earlier, *later])
                     case "metric":
-                        self._take_metric(data["name"], data["value"])
+                        if data["name"] == "warming":
+                            self.endpoint.is_warming = data["value"] is True
+                        self._set_metrics(**{data["name"]: data["value"]})
                     case "output":
                         await self._store_output(str(data["chunk"]))
                     case "completed":
-                        # In our metrics the images have the names of our files.
-                        self._change(metrics={**data.get("metrics", {}), **self.prediction.metrics})
+                        totals = data.get("metrics", {})
+                        seconds = [one.get("predict_time", 0) for one in (before.metrics, totals)]
+                        # What came while it ran is over all parts already.
+                        metrics = {**totals, **self.prediction.metrics}
+                        self._change(metrics={**metrics, "predict_time": sum(seconds)})
                         return Ended(data["status"], data["error"], data["failure"])
-                self._changes.notify(prediction.id)
+                self._changes.notify(before.id)
                 if time.monotonic() - saved_at >= self._timings.save_seconds or kind == "output":
                     saved_at = time.monotonic()
                     if await self._save():
@@ -134,12 +179,8 @@ class Run:
     def _change(self, **fields: Any) -> None:
         self.prediction = replace(self.prediction, **fields)
 
-    def _take_metric(self, name: str, value: Any) -> None:
-        if name == "warming":
-            self.endpoint.is_warming = value is True
-        if name == "images":
-            value = _by_our_names(value, self.prediction.attempt)
-        self._change(metrics={**self.prediction.metrics, name: value})
+    def _set_metrics(self, **metrics: Any) -> None:
+        self._change(metrics={**self.prediction.metrics, **metrics})
 
     async def _save(self) -> bool:
         """Write how far it is, and return whether it is to be cancelled."""
@@ -220,12 +261,22 @@ def outcome_of(fault: Exception, attempt: int, timings: Timings) -> Outcome:
             return Crashed(repr(fault))
 
 
-def _by_our_names(images: list[dict[str, Any]], attempt: int) -> list[dict[str, Any]]:
-    """Return the metric `images` with the names that the files have here: `out-0.png` and so on."""
-    count = itertools.count()
+def _images(
+    images: list[dict[str, Any]], before: Prediction, first_index: int
+) -> list[dict[str, Any]]:
+    """Return a part's metric `images` by their places in the prediction and their files' names.
+
+    Args:
+        before: the prediction as it was when the part began.
+        first_index: of the part's images.
+    """
+    count = itertools.count(len(before.output))
     return [
-        {**image, "file": OutputFile(next(count), attempt, image["file"].rpartition(".")[2]).name}
-        if image.get("file")
-        else image
+        {
+            **image,
+            "index": first_index + image["index"],
+            "file": image.get("file")
+            and OutputFile(next(count), before.attempt, image["file"].rpartition(".")[2]).name,
+        }
         for image in images
     ]

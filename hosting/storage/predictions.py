@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 
-from sqlalchemy import ColumnElement, Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 
@@ -144,7 +144,9 @@ def claim(session: Session, task: str, has_others: bool, front_id: str) -> Predi
             those behind it wait.
         front_id: who takes it.
     """
-    waiting = _waiting(task).where(PredictionRow.ready).order_by(PredictionRow.number).limit(1)
+    in_time = or_(PredictionRow.deadline.is_(None), PredictionRow.deadline > time.time())
+    waiting = _waiting(task).where(PredictionRow.ready, in_time)
+    waiting = waiting.order_by(PredictionRow.number).limit(1)
     suspect = PredictionRow.crashes > 0
     # A row that another front has locked, since it takes it, is passed over. A suspect is locked
     # only by a front that would take it: else others would pass it over meanwhile.
@@ -181,7 +183,7 @@ def record_progress(session: Session, live: Known) -> bool:
         return True
     events = [one for one in ("output", "logs") if getattr(prediction, one) != getattr(live, one)]
     prediction.output, prediction.logs = live.output, live.logs
-    prediction.metrics = live.metrics
+    prediction.metrics, prediction.checkpoint = live.metrics, live.checkpoint
     for event in events:
         _announce(session, prediction, event)
     return prediction.canceling
@@ -199,14 +201,16 @@ def settle(session: Session, live: Known, outcome: Outcome) -> PredictionRow | N
 
 
 def requeue(session: Session, live: Known) -> PredictionRow | None:
-    """Back to its old place in the queue, as if it had not begun; None if it is over."""
+    """Back to its old place in the queue, as it was at its checkpoint; None if it is over."""
     prediction = _held(session, live)
     if prediction is None:
         return None
     if prediction.canceling:
         return finish(session, prediction.id, Status.CANCELED)
     prediction.status, prediction.started_at, prediction.front_id = Status.STARTING, None, None
-    prediction.output, prediction.logs, prediction.metrics = [], "", {}
+    kept = prediction.checkpoint
+    prediction.output, prediction.logs = kept.get("output", []), kept.get("logs", "")
+    prediction.metrics = kept.get("metrics", {})
     return prediction
 
 
@@ -216,7 +220,7 @@ def crash(session: Session, live: Known, crashed: Crashed) -> PredictionRow | No
     if prediction is None:
         return None
     prediction.crashes += 1
-    if prediction.crashes < MOST_CRASHES:
+    if prediction.crashes < MOST_CRASHES or prediction.canceling:
         return requeue(session, prediction)
     fault, kind = "The worker died", FailureKind.WORKER
     if not crashed.has_died:
@@ -275,22 +279,41 @@ def conclude(
     error: str | None = None,
     failure: FailureKind | None = None,
 ) -> PredictionRow | None:
-    """Record what `live` has, and end the prediction; return None if `live` has lost it."""
+    """Record what `live` has, and end the prediction; return None if `live` has lost it.
+
+    One that failed after it was cancelled is canceled: a backend that is told to stop in the middle
+    of starting says that it failed.
+    """
     if _held(session, live) is None:
         return None
-    record_progress(session, live)
+    if record_progress(session, live) and status is Status.FAILED:
+        return finish(session, live.id, Status.CANCELED)
     return finish(session, live.id, status, error, failure)
 
 
-def cancel(session: Session, prediction_id: str) -> PredictionRow | None:
-    """End a waiting prediction, or note it for one that runs; None if it was over."""
+def cancel(session: Session, prediction_id: str, is_overdue: bool = False) -> PredictionRow | None:
+    """End a waiting prediction, or note it for one that runs; None if it was over.
+
+    Args:
+        is_overdue: whether its deadline does so.
+    """
     prediction = _unfinished(session, prediction_id)
     if prediction is None:
         return None
     if prediction.status == Status.STARTING:
-        return finish(session, prediction_id, Status.CANCELED)
+        return finish(session, prediction_id, Status.ABORTED if is_overdue else Status.CANCELED)
     prediction.canceling = True
     return prediction
+
+
+def overdue(session: Session) -> list[str]:
+    """Return the ids of the predictions that are to be ended, since their deadline has come."""
+    due = select(PredictionRow.id).where(
+        PredictionRow.status.in_(UNFINISHED),
+        PredictionRow.deadline <= time.time(),
+        PredictionRow.canceling.is_(False),
+    )
+    return list(session.scalars(due))
 
 
 def position(session: Session, prediction: Known) -> int:
@@ -328,8 +351,8 @@ def count_of_model(session: Session, model: str) -> int:
 
 
 def failed_with_inputs(session: Session, completed_before: float) -> list[str]:
-    """Return the ids of those that failed or were cancelled before a time and have input files."""
-    failed = PredictionRow.status.in_((Status.FAILED, Status.CANCELED))
+    """Return the ids of those that ended without success before a time and have input files."""
+    failed = PredictionRow.status.in_((Status.FAILED, Status.CANCELED, Status.ABORTED))
     old = failed & (PredictionRow.completed_at < completed_before)
     return list(session.scalars(select(PredictionRow.id).where(old, PredictionRow.input_bytes > 0)))
 

@@ -54,6 +54,7 @@ class Predictions:
         self.settle = _surely(database, _frozen(predictions.settle))
         self.running = _reading(database, predictions.running)
         self.cancel = _writing(database, _frozen(predictions.cancel))
+        self.overdue = _reading(database, predictions.overdue)
         self.position = _reading(database, predictions.position)
         self.typical_seconds = _reading(database, predictions.typical_seconds)
         self.unfinished = _reading(database, predictions.unfinished)

@@ -129,9 +129,11 @@ class PredictionRow(Base):
     failure: Mapped[FailureKind | None]
     logs: Mapped[str]
     metrics: Mapped[Mapping[str, Any]] = mapped_column(JSON)
+    checkpoint: Mapped[Mapping[str, Any]] = mapped_column(JSON)
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     completed_at: Mapped[float | None]
+    deadline: Mapped[float | None]
     api: Mapped[str]
     webhook: Mapped[str | None]
     webhook_events: Mapped[Sequence[str]] = mapped_column(JSON)

@@ -37,7 +37,7 @@ def test_three_queue_and_one_that_waits_is_stopped(visitor: Visitor, cog: CogSer
     for prompt in ("slow", "second", "third"):
         ask(visitor, prompt)
     status = visitor.cards.locator(".status")
-    expect(visitor.card("processing", 2).locator(".status")).to_have_text("50 %")
+    expect(visitor.card("processing", 2).locator(".status")).to_have_text("Step 1 of 2, 1 s left")
     expect(status.nth(1)).to_have_text("Waiting: next in the queue")
     expect(status.nth(0)).to_have_text("Waiting: number 2 in the queue")
     visitor.cards.nth(1).get_by_role("button", name="Stop").click()

@@ -143,3 +143,21 @@ def test_a_mask_can_be_a_file_and_needs_an_image(visitor: Visitor, cog: CogServe
     visitor.run()
     visitor.card()
     assert sent(cog)["mask"] == data_url((EXAMPLES / "flower-mask.png").read_bytes())
+
+
+def test_how_a_mask_is_meant_can_be_said_where_there_is_one(
+    visitor: Visitor, cog: CogServer
+) -> None:
+    visitor.more()
+    names = ("Mask source", "Invert mask", "Mask blur")
+    for name in names:
+        expect(visitor.field(name)).to_be_hidden()
+    visitor.choose("image", EXAMPLES / "flower.png")
+    visitor.choose("mask", EXAMPLES / "flower-mask.png")
+    visitor.field("Mask source").select_option("alpha")
+    visitor.field("Invert mask").check()
+    visitor.field("Mask blur").fill("9")
+    ask(visitor, "a rose")
+    visitor.card()
+    said = {name: sent(cog)[name] for name in ("mask_source", "invert_mask", "mask_blur")}
+    assert said == {"mask_source": "alpha", "invert_mask": True, "mask_blur": 9}

@@ -18,6 +18,7 @@ from PIL import Image
 
 import predict
 from cog_schema import schema
+from hosting.backends.description import Description
 from stable_diffusion import images, request, results, safety, watermark
 from stable_diffusion.catalogue import SetupError
 from stable_diffusion.decoder_processes import DecoderProcesses
@@ -77,10 +78,28 @@ def test_rows_and_precision_are_set_from_the_environment(monkeypatch: pytest.Mon
     for name, value in {"MODEL": "demo", "ROWS": "4", "DTYPE": "bfloat16"}.items():
         monkeypatch.setenv(name, value)
     predictor = predict.Predictor()
-    predictor.setup()
+    predictor.load()
     with closing(predictor.engine) as engine:
         assert engine.model.dtype == torch.bfloat16
         assert engine._room.now == 4 * 16 * 16
+
+
+def test_the_setup_leaves_a_description_of_the_model_and_loading_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL", "demo")
+    predictor = predict.Predictor()
+    predictor.load()
+    predictor.engine.close()
+    assert capsys.readouterr().out == ""
+    predictor.setup()
+    predictor.engine.close()
+    found = Description.read(capsys.readouterr().out)
+    assert found
+    assert (found.model, found.task, found.native_size) == ("demo", "img2img", 128)
+    assert not found.checker
+    assert found.samplers == request.SCHEDULERS
+    assert found.versions["torch"] == torch.__version__
 
 
 def test_the_checker_is_on_where_it_is_unless_it_is_turned_off(
@@ -330,7 +349,7 @@ def test_a_prediction_yields_files_with_their_metadata_and_tells_the_metrics(
     assert 100 * 2**20 < memory < psutil.virtual_memory().total
     assert predictor.metrics == {
         "warming": False,
-        "progress": 1,
+        "progress": {"step": 4, "steps": 4, "seconds_left": 0},
         "images": [
             {"index": index, "seed": index, "nsfw": None, "file": path.name}
             for index, path in enumerate(paths)

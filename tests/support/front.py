@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import threading
 import time
@@ -42,6 +43,8 @@ LONGEST = 60.0
 """Seconds after which what should happen has not."""
 QUICK = Timings(poll_seconds=0.02, disk_retry_seconds=0.2)
 """So that tests need not wait for what runs by the clock."""
+PROGRESS = re.compile(r"^\s*(\d+)%\s*\|.+?\|\s*(\d+)\/(\d+)")
+"""A line of progress, as Replicate's clients look for it."""
 RESOLVE = socket.getaddrinfo
 server: PostgreSQL | None = None
 """Where the databases are, if not in files; see the fixture `everywhere`."""
@@ -89,6 +92,12 @@ def wait_until(condition: Callable[[], Any]) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come to that"
         time.sleep(0.005)
+
+
+def said(logs: str) -> str:
+    """What a prediction's logs say beside its progress."""
+    lines = logs.splitlines(keepends=True)
+    return "".join(line for line in lines if not PROGRESS.match(line))
 
 
 def count(session: Session, status: str) -> int:

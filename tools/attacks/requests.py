@@ -15,7 +15,7 @@ MODEL = "stability-ai/stable-diffusion"
 INPUTS = {"prompt": '"fox"', "num_inference_steps": "1"}
 """Sane inputs, as JSON by name."""
 NO_PICTURE = b"no picture"
-METHODS = ("get", "post", "put", "patch", "delete")
+METHODS = ("get", "post", "put", "patch", "delete", "query")
 PAGES: dict[str, Any] = {
     "/": {"get": {}},
     "/docs": {"get": {}},
@@ -27,6 +27,9 @@ PAGES: dict[str, Any] = {
     "/p/{prediction_id}": {"get": {"parameters": [{"name": "prediction_id", "in": "path"}]}},
     "/form/{path}": {"get": {"parameters": [{"name": "path", "in": "path"}]}},
     "/form/examples/{path}": {"get": {"parameters": [{"name": "path", "in": "path"}]}},
+    "/v1/models": {
+        "query": {"requestBody": {"content": {"application/json": {"schema": {"type": "string"}}}}}
+    },
     "/form/picture": {
         "post": {
             "requestBody": {
@@ -97,7 +100,7 @@ def operations(document: Mapping[str, Any]) -> list[Operation]:
     """Return the operations of a front's OpenAPI document and its pages, what removes last."""
     found = [
         _operation(method, path, operation, document)
-        for path, methods in {**document["paths"], **PAGES}.items()
+        for path, methods in (*document["paths"].items(), *PAGES.items())
         for method, operation in methods.items()
         if method in METHODS
     ]

@@ -19,6 +19,7 @@ from hosting.api import event_stream, preferences
 from hosting.api.auth import Admitted, Caller
 from hosting.api.cog import documents, stream
 from hosting.api.context import Services, services_of
+from hosting.api.deadlines import CancelAfter, CancelAfterField, seconds_of
 from hosting.api.problems import Problem
 from hosting.api.schemas import Url, running, running_schema
 from hosting.published_models import Version
@@ -41,6 +42,7 @@ class CogPredictionRequest(BaseModel):
     webhook_events_filter: list[str] | None = Field(
         None, description="what the webhook is told of; all unless given"
     )
+    cancel_after: CancelAfterField = None
 
 
 GivenId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
@@ -55,9 +57,10 @@ async def predict(
     caller: Admitted,
     prefer: Prefer = (),
     accept: Accept = "application/json",
+    cancel_after: CancelAfter = None,
 ) -> Response:
     """Run a prediction and answer with its result. Whoever hangs up cancels it."""
-    return await _predict(request, asked, caller, asked.id, prefer, accept)
+    return await _predict(request, asked, caller, asked.id, prefer, accept, cancel_after)
 
 
 @routes.put("/predictions/{prediction_id}", response_model=None)
@@ -68,9 +71,10 @@ async def predict_by_id(
     caller: Admitted,
     prefer: Prefer = (),
     accept: Accept = "application/json",
+    cancel_after: CancelAfter = None,
 ) -> Response:
     """Do the same by an id of your own. An id that you used before gives that prediction back."""
-    return await _predict(request, asked, caller, prediction_id, prefer, accept)
+    return await _predict(request, asked, caller, prediction_id, prefer, accept, cancel_after)
 
 
 @routes.post("/predictions/{prediction_id}/cancel", response_model=None)
@@ -117,6 +121,7 @@ async def _predict(
     given_id: str | None,
     prefer: Sequence[str],
     accepts: str,
+    cancel_after: str | None,
 ) -> Response:
     services = caller.services
     version = _main(services)
@@ -133,6 +138,7 @@ async def _predict(
         given_id=given_id,
         webhook=asked.webhook,
         webhook_events=events,
+        cancel_after=seconds_of(cancel_after, asked.cancel_after),
     )
     try:
         prediction = await services.queue.accept(new)
@@ -160,6 +166,6 @@ def _main(services: Services) -> Version:
         Problem: when nobody knows it yet.
     """
     for endpoint in services.endpoints:
-        if endpoint.task:
-            return services.models.running(endpoint.task, endpoint.weights)
+        if endpoint.task and endpoint.model:
+            return services.models.running(endpoint.task, endpoint.model)
     raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})

@@ -35,7 +35,9 @@ async def events(services: Services, prediction: Prediction) -> AsyncGenerator[b
                 yield KEEPALIVE_COMMENT
                 continue
             if len(now.output) < outputs or len(now.logs) < characters:
-                outputs = characters = 0  # it was begun again
+                kept = now.checkpoint  # it was begun again, and goes on from there
+                outputs = min(outputs, len(kept.get("output", ())))
+                characters = min(characters, len(kept.get("logs", "")))
             if text := now.logs[characters:]:
                 yield event("log", {"data": text, "source": "stdout"})
             characters = len(now.logs)

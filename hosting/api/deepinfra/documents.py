@@ -17,6 +17,7 @@ STATUSES: dict[Status, InferenceState] = {
     Status.SUCCEEDED: "succeeded",
     Status.FAILED: "failed",
     Status.CANCELED: "failed",
+    Status.ABORTED: "failed",
 }
 """DeepInfra's names for them."""
 

@@ -18,6 +18,7 @@ from starlette.datastructures import UploadFile
 
 from hosting.api.auth import Admitted
 from hosting.api.context import Services
+from hosting.api.deadlines import CancelAfter, seconds_of
 from hosting.api.deepinfra import documents
 from hosting.api.deepinfra.documents import InferenceDocument
 from hosting.api.deepinfra.errors import ROOT
@@ -40,6 +41,10 @@ _FIELDS = {
             "format": "uri",
             "description": "a URL that is told of the result; it is answered `queued` at once",
         },
+        "cancel_after": {
+            "type": "string",
+            "description": "the same as the header Cancel-After, for who can't set headers",
+        },
     },
     "required": ["prompt"],
     "description": "the model's inputs; files as data URLs, URLs or parts of the form",
@@ -53,7 +58,9 @@ routes = APIRouter()
 
 
 @routes.post(ROOT + "{owner}/{name}", tags=["DeepInfra"], openapi_extra={"requestBody": _BODY})
-async def infer(owner: str, name: str, request: Request, caller: Admitted) -> InferenceDocument:
+async def infer(
+    owner: str, name: str, request: Request, caller: Admitted, cancel_after: CancelAfter = None
+) -> InferenceDocument:
     """Run a model and answer with its pictures. Whoever hangs up cancels it.
 
     With a `webhook` it is answered at once, and the result is sent there.
@@ -70,6 +77,7 @@ async def infer(owner: str, name: str, request: Request, caller: Admitted) -> In
         faults.append(Fault("not_supported", "input.lora", "There are no LoRAs here; leave it out"))
     if faults:
         raise invalid(faults)
+    seconds = seconds_of(cancel_after, inputs.pop("cancel_after", None))
     new = NewPrediction(
         token=caller.token,
         version=version,
@@ -81,13 +89,14 @@ async def infer(owner: str, name: str, request: Request, caller: Admitted) -> In
         api="deepinfra",
         webhook=webhook,
         webhook_events=["completed"],
+        cancel_after=seconds,
     )
     prediction = await services.queue.accept(new)
     if webhook is None:
         prediction = await services.queue.waited_for(prediction, request.is_disconnected)
         if services.queue.gives_up(prediction):
             raise Problem(503, "The server stops; ask again later", headers={"Retry-After": "5"})
-    if prediction.status in (Status.FAILED, Status.CANCELED):
+    if prediction.status.is_over and prediction.status is not Status.SUCCEEDED:
         raise _failure(prediction)
     names = prediction.output if prediction.status.is_over else []
     urls = await asyncio.to_thread(services.files.data_urls, prediction.id, names)
@@ -157,6 +166,8 @@ async def _part(name: str, part: UploadFile | str, texts: Set[str], files: Set[s
 
 def _failure(prediction: Prediction) -> Problem:
     """Why there is no result."""
+    if prediction.status is Status.ABORTED:
+        return Problem(409, "Its deadline came before it could begin")
     if prediction.status is Status.CANCELED:
         return Problem(409, "It was canceled")
     is_the_clients = prediction.failure is not None and prediction.failure.is_the_clients

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Generic, Literal, NotRequired
 
@@ -27,14 +28,23 @@ from hosting.storage.tables import Token, Upload
 Document = TypeVar("Document")
 
 COG_VERSION = "0.23.1"
+REFUSED: dict[str, Any] = {
+    "status_code": 403,
+    "response_model": None,
+    "response_description": "Refused, whatever is asked for",
+}
+"""How routes document what Replicate's API does and this server does not."""
+HARDWARE = "self-hosted"
+"""The name of the hardware here, which nobody chooses by the API."""
 EPOCH = "2022-11-24T00:00:00.000Z"
 """When Stable Diffusion 2 was published; versions must have some date."""
 
 
 class PredictionDocument(TypedDict):
-    """A prediction. `queue` is there while it waits, and `failure` if it failed.
+    """A prediction.
 
-    `output` is a list of URLs, or for a version that has one picture its URL.
+    `output` is a list of URLs, or for a version that has one picture its URL. `queue` is there
+    while it waits, `failure` if it failed, and `deadline` if it was given one.
     """
 
     id: str
@@ -51,6 +61,7 @@ class PredictionDocument(TypedDict):
     created_at: str
     started_at: str | None
     completed_at: str | None
+    deadline: NotRequired[str]
     urls: dict[str, str]
     queue: NotRequired[Place]
     failure: NotRequired[FailureKind]
@@ -80,6 +91,56 @@ class ModelDocument(TypedDict):
     cover_image_url: str | None
     default_example: None
     latest_version: VersionDocument
+
+
+class FoundModel(TypedDict):
+    """A model that a search has found, and what is known of it besides."""
+
+    model: ModelDocument
+    metadata: dict[str, Any]
+
+
+class SearchDocument(TypedDict):
+    """What a search has found."""
+
+    query: str
+    models: list[FoundModel]
+    collections: list[dict[str, Any]]
+    pages: list[dict[str, Any]]
+
+
+class ReleaseConfiguration(TypedDict):
+    """What a deployment runs on."""
+
+    hardware: str
+    min_instances: int
+    max_instances: int
+
+
+class ReleaseDocument(TypedDict):
+    """What a deployment runs."""
+
+    number: int
+    model: str
+    version: str
+    created_at: str
+    created_by: AccountDocument | None
+    configuration: ReleaseConfiguration
+
+
+class DeploymentDocument(TypedDict):
+    """A model that runs here, as a deployment."""
+
+    owner: str
+    name: str
+    current_release: ReleaseDocument
+
+
+class HardwareDocument(TypedDict):
+    """Hardware that a model may run on."""
+
+    name: str
+    sku: str
 
 
 class FileDocument(TypedDict):
@@ -158,9 +219,18 @@ def prediction(
     }
     if queue:
         shown["queue"] = queue
+    if record.deadline is not None:
+        shown["deadline"] = when(record.deadline)
     if record.failure:
         shown["failure"] = record.failure
     return shown
+
+
+def known(view: View, record: Prediction) -> Prediction:
+    """Return a prediction whose status its client knows: others would wait for its end for ever."""
+    if record.status is Status.ABORTED and not view.knows_aborted:
+        return replace(record, status=Status.CANCELED)
+    return record
 
 
 async def shown(view: View, record: Prediction) -> PredictionDocument:
@@ -176,7 +246,7 @@ async def shown(view: View, record: Prediction) -> PredictionDocument:
         urls = await asyncio.to_thread(services.files.data_urls, record.id, record.output)
     data = dict(zip(paths, urls, strict=False))
     return prediction(
-        record,
+        known(view, record),
         lambda path: data.get(path) or view.link(path),
         services.models,
         await services.queue.place(record),
@@ -209,6 +279,36 @@ def version(published: Version, schema: Mapping[str, Any]) -> VersionDocument:
         "created_at": EPOCH,
         "cog_version": COG_VERSION,
         "openapi_schema": published_models.openapi_schema(published, schema),
+    }
+
+
+def search(query: str, found: Sequence[ModelDocument]) -> SearchDocument:
+    """Return what a search has found: models only."""
+    models: list[FoundModel] = [{"model": one, "metadata": {"tags": []}} for one in found]
+    return {"query": query, "models": models, "collections": [], "pages": []}
+
+
+def deployment(newest: Version, instances: int) -> DeploymentDocument:
+    """Return a model that runs here as a deployment.
+
+    Args:
+        instances: endpoints that serve the model.
+    """
+    return {
+        "owner": newest.model.owner,
+        "name": newest.model.name,
+        "current_release": {
+            "number": 1,
+            "model": newest.model.id,
+            "version": newest.id,
+            "created_at": EPOCH,
+            "created_by": None,
+            "configuration": {
+                "hardware": HARDWARE,
+                "min_instances": instances,
+                "max_instances": instances,
+            },
+        },
     }
 
 

@@ -1,32 +1,93 @@
-"""The models of Replicate's API, and their versions."""
+"""The models of Replicate's API, their versions, and the search for them."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import PlainTextResponse
 
 from hosting.api.auth import Admitted, Caller
 from hosting.api.problems import Problem
 from hosting.api.replicate import documents
-from hosting.api.replicate.documents import ModelDocument, Page, VersionDocument
+from hosting.api.replicate.documents import (
+    REFUSED,
+    ModelDocument,
+    Page,
+    PredictionDocument,
+    SearchDocument,
+    VersionDocument,
+)
 from hosting.api.schemas import running_schema
-from hosting.published_models import PublishedModels, Version
+from hosting.published_models import Model, PublishedModels, Version
+
+LONGEST_SEARCH_CHARACTERS = 1000
+FIXED = "Models and their versions are chosen by whoever runs this server, not by this API"
 
 routes = APIRouter(prefix="/models", tags=["models"])
+search_routes = APIRouter(prefix="/search", tags=["models"])
 
 
 @routes.get("")
 async def list_models(caller: Admitted) -> Page[ModelDocument]:
     """Return the models that run here."""
-    models, endpoints = caller.services.models, caller.services.endpoints
-    tasks = {endpoint.task for endpoint in endpoints}
-    newest = [models.versions(one)[0] for one in models.models if one.task in tasks]
-    return documents.page([await _shown(caller, version) for version in newest])
+    return documents.page([await _shown(caller, model) for model in running(caller)])
+
+
+# OpenAPI has no method QUERY before its version 3.2.
+@routes.api_route("", methods=["QUERY"], include_in_schema=False)
+async def find_models(request: Request, caller: Admitted) -> Page[ModelDocument]:
+    """Return the models that run here whose names and descriptions have each word of a text."""
+    text = (await request.body()).decode("utf-8", "replace")
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        parsed = None
+    # Some of Replicate's clients send the text as it is, others as JSON.
+    found = _found(caller, parsed if isinstance(parsed, str) else text)
+    return documents.page([await _shown(caller, model) for model in found])
+
+
+@search_routes.get("")
+async def search(
+    caller: Admitted,
+    query: Annotated[str, Query(description="words of names or descriptions")],
+    limit: Annotated[int, Query(ge=1, le=50, description="the most models to return")] = 20,
+) -> SearchDocument:
+    """Search for models that run here; there are no collections and no pages to be found."""
+    found = [await _shown(caller, model) for model in _found(caller, query)[:limit]]
+    return documents.search(query, found)
+
+
+@routes.post("", **REFUSED)
+@routes.patch("/{owner}/{name}", **REFUSED)
+@routes.delete("/{owner}/{name}", **REFUSED)
+@routes.delete("/{owner}/{name}/versions/{version_id}", **REFUSED)
+async def change_models(_: Admitted) -> None:
+    """Refuse: models are chosen by whoever runs the server."""
+    raise Problem(403, FIXED)
 
 
 @routes.get("/{owner}/{name}")
 async def get_model(owner: str, name: str, caller: Admitted) -> ModelDocument:
     """Return a model, and its newest version with the schema of its inputs and outputs."""
-    return await _shown(caller, named(caller.services.models, f"{owner}/{name}"))
+    return await _shown(caller, named(caller.services.models, f"{owner}/{name}").model)
+
+
+@routes.get("/{owner}/{name}/readme", response_class=PlainTextResponse)
+async def get_readme(owner: str, name: str, caller: Admitted) -> PlainTextResponse:
+    """Return what a model is, as Markdown."""
+    model = await _shown(caller, named(caller.services.models, f"{owner}/{name}").model)
+    text = f"# {model['owner']}/{model['name']}\n\n{model['description']}\n"
+    return PlainTextResponse(text)
+
+
+@routes.get("/{owner}/{name}/examples")
+async def list_examples(owner: str, name: str, caller: Admitted) -> Page[PredictionDocument]:
+    """Return a model's example predictions: there are none."""
+    running_schema(caller.services, named(caller.services.models, f"{owner}/{name}").model)
+    return documents.page([])
 
 
 @routes.get("/{owner}/{name}/versions")
@@ -35,9 +96,8 @@ async def list_versions(owner: str, name: str, caller: Admitted) -> Page[Version
     services = caller.services
     model = named(services.models, f"{owner}/{name}").model
     schema = running_schema(services, model)
-    return documents.page(
-        [documents.version(one, schema) for one in services.models.versions(model)]
-    )
+    versions = services.models.versions(model)
+    return documents.page([documents.version(one, schema) for one in versions])
 
 
 @routes.get("/{owner}/{name}/versions/{version_id}")
@@ -63,8 +123,23 @@ def named(models: PublishedModels, reference: str) -> Version:
     return found
 
 
-async def _shown(caller: Caller, version: Version) -> ModelDocument:
+def running(caller: Caller) -> list[Model]:
+    """Return the models that run here."""
+    tasks = {endpoint.task for endpoint in caller.services.endpoints}
+    return [model for model in caller.services.models.models if model.task in tasks]
+
+
+def _found(caller: Caller, text: str) -> list[Model]:
+    words = text[:LONGEST_SEARCH_CHARACTERS].lower().split()
+    return [
+        model
+        for model in running(caller)
+        if all(word in f"{model.id} {model.description}".lower() for word in words)
+    ]
+
+
+async def _shown(caller: Caller, model: Model) -> ModelDocument:
     services = caller.services
-    schema = running_schema(services, version.model)
-    runs = await services.queue.count_of_model(version.model.id)
-    return documents.model(version, caller.view.base, schema, runs)
+    newest, *_ = services.models.versions(model)
+    runs = await services.queue.count_of_model(model.id)
+    return documents.model(newest, caller.view.base, running_schema(services, model), runs)

@@ -8,17 +8,19 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from hosting.api import event_stream, preferences
 from hosting.api.auth import Admitted, Caller, caller_of
 from hosting.api.context import services_of
+from hosting.api.deadlines import CancelAfter, CancelAfterField, seconds_of
 from hosting.api.problems import Problem, invalid
-from hosting.api.replicate import documents, models, stream
+from hosting.api.replicate import collections, deployments, documents, models, stream, trainings
 from hosting.api.replicate.documents import (
     AccountDocument,
     Page,
@@ -38,7 +40,9 @@ WAIT_MARGIN_SECONDS = 0.3
 """So much earlier it is answered: clients hang up soon after the time they named."""
 
 routes = APIRouter(prefix="/v1")
-routes.include_router(models.routes)
+for nouns in (models.routes, models.search_routes, deployments.routes, trainings.routes):
+    routes.include_router(nouns)
+routes.include_router(collections.routes)
 
 
 class PredictionRequest(BaseModel):
@@ -54,6 +58,7 @@ class PredictionRequest(BaseModel):
     webhook_completed: Url | None = Field(
         None, deprecated=True, description="as `webhook`, at the end"
     )
+    cancel_after: CancelAfterField = None
     stream: bool | None = Field(None, description="not needed: every prediction can be streamed")
 
 
@@ -72,9 +77,24 @@ Prefer = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Terms:
+    """How long a client wants to wait for a prediction, and when it is to be ended."""
+
+    prefer: Sequence[str]
+    cancel_after: str | None
+
+
+def _terms(prefer: Prefer = (), cancel_after: CancelAfter = None) -> Terms:
+    return Terms(prefer, cancel_after)
+
+
+Asked = Annotated[Terms, Depends(_terms)]
+
+
 @routes.post("/predictions", status_code=201, tags=["predictions"])
 async def create_prediction(
-    asked: PredictionRequestByName, caller: Admitted, prefer: Prefer = ()
+    asked: PredictionRequestByName, caller: Admitted, terms: Asked
 ) -> PredictionDocument:
     """Create a prediction, of a version or a model."""
     reference = asked.version or asked.model
@@ -84,15 +104,23 @@ async def create_prediction(
         raise invalid(
             [Fault("invalid_version", "version", f"There is no version {reference[:100]}")]
         )
-    return await _create(caller, reference, asked, prefer)
+    return await _create(caller, reference, asked, terms)
 
 
 @routes.post("/models/{owner}/{name}/predictions", status_code=201, tags=["predictions"])
 async def create_prediction_of_model(
-    owner: str, name: str, asked: PredictionRequest, caller: Admitted, prefer: Prefer = ()
+    owner: str, name: str, asked: PredictionRequest, caller: Admitted, terms: Asked
 ) -> PredictionDocument:
     """Create a prediction of a model."""
-    return await _create(caller, f"{owner}/{name}", asked, prefer)
+    return await _create(caller, f"{owner}/{name}", asked, terms)
+
+
+@routes.post("/deployments/{owner}/{name}/predictions", status_code=201, tags=["predictions"])
+async def create_prediction_of_deployment(
+    owner: str, name: str, asked: PredictionRequest, caller: Admitted, terms: Asked
+) -> PredictionDocument:
+    """Create a prediction of a deployment, which is the model of its name."""
+    return await create_prediction_of_model(owner, name, asked, caller, terms)
 
 
 @routes.get("/predictions", tags=["predictions"])
@@ -100,7 +128,10 @@ async def list_predictions(caller: Admitted, cursor: str | None = None) -> Page[
     """Your predictions, the newest first, in pages: of 100, or fewer where they are large."""
     page = await caller.services.queue.page(caller.token.id, cursor)
     shown = [
-        documents.prediction(one, caller.view.link, caller.services.models) for one in page.rows
+        documents.prediction(
+            documents.known(caller.view, one), caller.view.link, caller.services.models
+        )
+        for one in page.rows
     ]
     return documents.page(shown, f"{caller.view.base}/v1/predictions", page.newer, page.older)
 
@@ -150,10 +181,10 @@ async def get_webhook_secret(caller: Admitted) -> dict[str, str]:
 
 
 async def _create(
-    caller: Caller, reference: str, asked: PredictionRequest, prefer: Sequence[str]
+    caller: Caller, reference: str, asked: PredictionRequest, terms: Terms
 ) -> PredictionDocument:
     services = caller.services
-    wait_seconds = _seconds_to_wait(prefer)
+    wait_seconds = _seconds_to_wait(terms.prefer)
     version = models.named(services.models, reference)
     endpoint, schema = running(services, version.model)
     events: list[str] = list(asked.webhook_events_filter or [])
@@ -167,6 +198,7 @@ async def _create(
         hosts=caller.view.hosts,
         webhook=asked.webhook or asked.webhook_completed,
         webhook_events=events if asked.webhook else ["completed"],
+        cancel_after=seconds_of(terms.cancel_after, asked.cancel_after),
         makes_files=caller.view.makes_files and wait_seconds is not None,
     )
     prediction = await services.queue.accept(new)

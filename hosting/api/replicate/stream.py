@@ -35,7 +35,9 @@ async def events(
             yield KEEPALIVE_COMMENT
             continue
         if len(prediction.output) < outputs or len(prediction.logs) < characters:
-            outputs = characters = 0  # it was begun again
+            kept = prediction.checkpoint  # it was begun again, and goes on from there
+            outputs = min(outputs, len(kept.get("output", ())))
+            characters = min(characters, len(kept.get("logs", "")))
         shown = await documents.shown(view, prediction)
         if text := shown["logs"][characters:]:
             characters += len(text)

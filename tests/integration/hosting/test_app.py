@@ -204,6 +204,7 @@ def test_health_tells_of_everything(one: Front, cog: CogServer) -> None:
             {
                 "name": cog.url,
                 "task": "img2img",
+                "description": cog.description,
                 "status": "READY",
                 "warming": None,
                 "slots": 8,

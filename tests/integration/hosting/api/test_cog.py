@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from hosting.backends.endpoints import Endpoint
 from hosting.prediction import Prediction
 from hosting.storage import predictions
-from tests.support.front import Front, front, wait_until
+from tests.support.front import Front, front, said, wait_until
 from tools.fake_cog import CogServer, data_url, pixels
+
+DONE = {"step": 2, "steps": 2, "seconds_left": 0}
 
 
 @pytest.fixture(scope="module")
@@ -67,19 +68,22 @@ def test_a_prediction_is_answered_with_its_pictures(one: Front) -> None:
     assert document == {
         "id": document["id"],
         "status": "succeeded",
-        "logs": "drawing fox\n",
-        "metrics": {"progress": 1.0, "predict_time": 0.25, "images": made},
+        "logs": document["logs"],
+        "metrics": {"progress": DONE, "predict_time": 0.25, "images": made},
         "output": [data_url(pixels("fox", 5, index)) for index in (0, 1)],
     }
+    assert said(document["logs"]) == "drawing fox\n"
 
 
 @pytest.mark.parametrize("weights", ["stable-diffusion-2-1", "demo"])
 def test_a_prediction_is_recorded_as_of_the_model_that_draws_it(
-    one: Front, monkeypatch: pytest.MonkeyPatch, weights: str
+    tmp_path: Path, weights: str
 ) -> None:
-    monkeypatch.setattr(Endpoint, "weights", weights)
-    answer = one.client.post("/predictions", json={"input": {"prompt": "fox"}}).json()
-    model = one.client.get(f"/v1/predictions/{answer['id']}").json()["model"]
+    cog = CogServer()
+    cog.description["model"] = weights
+    with cog.served(), front(tmp_path, cog) as one:
+        answer = one.client.post("/predictions", json={"input": {"prompt": "fox"}}).json()
+        model = one.client.get(f"/v1/predictions/{answer['id']}").json()["model"]
     assert model == ("demo" if weights == "demo" else f"stability-ai/{weights}")
 
 
@@ -241,12 +245,12 @@ def test_a_stream_tells_all_that_happens(one: Front) -> None:
     told = events(answer.text)
     assert told[0] == ("start", {"id": "streamed", "status": "processing"})
     logs = "".join(data["data"] for kind, data in told if kind == "log")
-    assert logs == "drawing stream\n"
+    assert said(logs) == "drawing stream\n"
     assert all(data["source"] == "stdout" for kind, data in told if kind == "log")
     pictures = [data_url(pixels("stream", 4, index)) for index in (0, 1)]
     assert [data["chunk"] for kind, data in told if kind == "output"] == pictures
     metrics = {data["name"]: data["value"] for kind, data in told if kind == "metric"}
-    assert metrics["progress"] == 1
+    assert metrics["progress"] == DONE
     assert [one["file"] for one in metrics["images"]] == ["out-0.png", "out-1.png"]
     kind, last = told[-1]
     assert kind == "completed"

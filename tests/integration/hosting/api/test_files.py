@@ -341,3 +341,11 @@ def test_an_upload_that_the_database_does_not_take_leaves_no_file(
         answer = one.client.post("/v1/files", files={"content": ("a", b"data", "a/b")})
         assert answer.status_code == 503
         assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_a_files_content_can_be_asked_for_by_its_id(
+    one: Front, ann: dict[str, str], bob: dict[str, str]
+) -> None:
+    path = f"/v1/files/{upload(one, ann)['id']}/download?owner=ann&expiry=1&signature=a"
+    assert one.client.get(path, headers=ann, follow_redirects=True).content == PAGE
+    assert one.client.get(path, headers=bob, follow_redirects=True).status_code == 404

@@ -142,11 +142,11 @@ def test_the_models_that_run_are_offered_without_the_urls_of_their_servers(
 ) -> None:
     (offered,) = one.client.get("/form/models").json()
     assert offered == {
-        "id": MODEL,
-        "name": "stable-diffusion-img2img",
+        "id": "stability-ai/stable-diffusion-2-1",
+        "name": "stable-diffusion-2-1",
         "task": "img2img",
         "status": "READY",
-        "native_size": None,
+        "description": cog.description,
     }
 
 

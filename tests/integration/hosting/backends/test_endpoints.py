@@ -56,17 +56,56 @@ def test_one_that_is_ours_is_ready() -> None:
     assert states(CogServer()) == {State.STARTING, State.READY}
 
 
-NO_OBJECT: dict[str, Any] = {"components": {"schemas": {"Input": {"properties": []}}}}
-
-
-@pytest.mark.parametrize("schema", [{}, [], "ok", {"components": None}, NO_OBJECT])
-def test_one_that_is_something_else_is_never_ready(
-    schema: Any, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model": None},
+        {"task": "text-to-video"},
+        {"native_size": 0},
+        {"native_size": "768"},
+        {"checker": None},
+        {"versions": ["torch"]},
+    ],
+)
+def test_one_that_does_not_describe_its_model_is_never_ready(
+    other: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
+    cog = CogServer()
+    cog.description |= other
+    assert states(cog) == {State.STARTING, State.UNREACHABLE}
+    assert caplog.messages == [f"{cog.url} can't be used"]
+
+
+@pytest.mark.parametrize("schema", [{}, [], "ok", {"components": None}])
+def test_one_without_a_schema_is_never_ready(schema: Any, caplog: pytest.LogCaptureFixture) -> None:
     cog = CogServer()
     cog.schema = schema
     assert states(cog) == {State.STARTING, State.UNREACHABLE}
     assert caplog.messages == [f"{cog.url} can't be used"]
+
+
+def test_what_is_started_in_anothers_place_is_known_by_its_own_description() -> None:
+    first, second = CogServer(), CogServer("depth")
+
+    async def main() -> None:
+        endpoint = Endpoint(first.url, 1)
+        supervising = asyncio.create_task(endpoint.supervise(0.01))
+        await until(lambda: endpoint.status is State.READY)
+        assert (endpoint.task, endpoint.model) == ("img2img", "stable-diffusion-2-1")
+        first.status = "STARTING"
+        await until(lambda: endpoint.status is State.STARTING)
+        assert endpoint.task == "img2img"  # what waits for it goes on waiting
+        first.description, first.schema = second.description, second.schema
+        first.restart()
+        await until(lambda: endpoint.status is State.READY)
+        assert (endpoint.task, endpoint.model) == ("depth", "stable-diffusion-2-depth")
+        assert endpoint.schema == second.schema
+        supervising.cancel()
+        await asyncio.gather(supervising, return_exceptions=True)
+        await endpoint.close()
+
+    with first.served():
+        asyncio.run(main())
 
 
 def test_one_that_does_not_say_what_it_is_is_never_ready(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from hosting.queue.dispatch import Dispatcher
 from hosting.states import State
 from hosting.storage import heartbeats, predictions
-from tests.support.front import QUICK, Queue, in_queue, until
+from tests.support.front import QUICK, Queue, in_queue, said, until
 from tools.fake_cog import CogServer, pixels
 
 pytestmark = pytest.mark.usefixtures("everywhere")
@@ -331,6 +332,24 @@ def test_a_cancelled_prediction_that_runs_ends(tmp_path: Path, cog: CogServer) -
     assert [run.cancelled for run in runs] == [True, False]
 
 
+@pytest.mark.parametrize("what", ["hold", "trip"])
+def test_what_is_cancelled_at_any_moment_is_canceled(
+    tmp_path: Path, cog: CogServer, what: str
+) -> None:
+    # Seeded, and in steps of the loop: from before Cog is asked to long after it has begun.
+    moments = random.Random(7)
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        for place in range(60):
+            cog.tell(f"fox {place}", what)
+            fox = await queue.ask(f"fox {place}")
+            await asyncio.sleep(moments.choice((0, 0, 0.001, 0.003, 0.01, 0.03)) * moments.random())
+            await queue.cancel(fox)
+            (done,) = await queue.over(fox)
+            assert (done.status, done.error, done.crashes) == ("canceled", None, 0)
+
+
 def test_one_that_is_cancelled_while_its_worker_dies_does_not_run_again(
     tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -456,5 +475,5 @@ def test_what_was_running_when_the_process_was_killed_is_run_again(
         assert await queue.database.write(heartbeats.beat, front_id, dead_after) == [one]
         queue.dispatcher.wake(one)
         (done,) = await queue.over(one)
-        assert (done.status, done.logs) == ("succeeded", "drawing fox\n")
+        assert (done.status, said(done.logs)) == ("succeeded", "drawing fox\n")
         assert queue.pictures(done) == [pixels("fox", 7)]

@@ -8,7 +8,7 @@ import pytest
 
 from hosting.states import FailureKind, Status
 from hosting.storage.files import Files
-from tests.support.front import QUICK, Queue, in_queue, until
+from tests.support.front import QUICK, Queue, in_queue, said, until
 from tools.fake_cog import CogServer, pixels
 
 pytestmark = pytest.mark.usefixtures("everywhere")
@@ -27,9 +27,9 @@ def test_a_prediction_makes_its_pictures(tmp_path: Path, cog: CogServer) -> None
         assert (done.status, done.error) == ("succeeded", None)
         assert done.output == ["out-0.png", "out-1.png", "out-2.png"]
         assert queue.pictures(done) == [pixels("fox", 7, index) for index in range(3)]
-        assert done.logs == "drawing fox\n"
+        assert said(done.logs) == "drawing fox\n"
         assert done.metrics == {
-            "progress": 1,
+            "progress": {"step": 2, "steps": 2, "seconds_left": 0},
             "predict_time": 0.25,
             "images": [
                 {"index": index, "seed": 7 + index, "nsfw": None, "file": f"out-{index}.png"}
@@ -95,7 +95,7 @@ def test_an_answer_that_breaks_off_or_makes_no_sense_is_asked_for_again(
         (done,) = await queue.over(await queue.ask("fox"))
         assert (done.status, done.crashes) == ("succeeded", 1)
         assert queue.pictures(done) == [pixels("fox", 7)]
-        assert done.logs == "drawing fox\n"
+        assert said(done.logs) == "drawing fox\n"
 
 
 @pytest.mark.parametrize("what", ["break", "garbage", "strange", "no picture"])

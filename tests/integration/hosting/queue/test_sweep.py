@@ -76,7 +76,7 @@ def test_what_is_older_than_it_is_kept_is_removed_and_nothing_else(house: House)
         age(house.folder / "predictions" / one, 9 * DAY)
     house.sweep(retention_days=2)
     assert house.there("predictions") == kept
-    assert [house.database.write_now(predictions.find, one) for one in old] == [None] * 3
+    assert [house.database.write_now(predictions.find, one) for one in old] == [None for _ in old]
 
 
 def test_inputs_of_what_failed_or_was_cancelled_are_removed_after_an_hour(house: House) -> None:

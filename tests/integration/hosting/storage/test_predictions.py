@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from hosting.prediction import Crashed
+from hosting.prediction import Crashed, Ended
 from hosting.states import FINISHED, FailureKind, Status
 from hosting.storage import predictions, tokens
 from hosting.storage.database import Database
@@ -152,7 +152,7 @@ def test_one_that_is_put_back_has_its_old_place_and_nothing_else_of_its_run(
 ) -> None:
     fox, _ = add(session, "fox", seed=5), add(session, "owl")
     claimed(session)
-    fox.output, fox.logs, fox.metrics = ["out-0.png"], "half", {"progress": 0.5}
+    fox.output, fox.logs, fox.metrics = ["out-0.png"], "half", {"warming": True}
     assert predictions.requeue(session, fox) is fox
     assert (fox.status, fox.started_at, fox.crashes) == ("starting", None, 0)
     assert (fox.output, fox.logs, fox.metrics) == ([], "", {})
@@ -220,6 +220,45 @@ def test_what_is_over_stays_as_it_is(session: Session, status: Status) -> None:
     assert (fox.status, fox.error, fox.completed_at, fox.crashes) == (status, "why", ended, 0)
     assert (fox.logs, fox.output, fox.canceling) == ("", [], False)
     assert announced(session) == ["completed"]
+
+
+def test_one_that_fails_after_it_was_cancelled_is_canceled(session: Session) -> None:
+    fox, owl = add(session, "fox"), add(session, "owl")
+    for row, last in ((fox, Crashed("it died")), (owl, Ended(Status.FAILED, "it tripped"))):
+        claimed(session)
+        row.crashes = MOST_CRASHES - 1
+        predictions.cancel(session, row.id)
+        assert predictions.settle(session, row.frozen(), last) is row
+        assert (row.status, row.error, row.failure) == ("canceled", None, None)
+
+
+def test_one_whose_result_was_there_before_the_cancel_has_succeeded(session: Session) -> None:
+    fox = add(session)
+    claimed(session)
+    live = replace(fox.frozen(), output=["out-0.png"])
+    predictions.cancel(session, fox.id)
+    predictions.settle(session, live, Ended(Status.SUCCEEDED))
+    assert (fox.status, fox.output) == ("succeeded", ["out-0.png"])
+
+
+def test_one_whose_deadline_has_come_is_not_begun(session: Session) -> None:
+    fox = add(session, "fox", deadline=time.time() - 1)
+    add(session, "owl", deadline=9e9)
+    assert [claimed(session), claimed(session)] == ["owl", None]
+    assert predictions.overdue(session) == [fox.id]
+    assert predictions.cancel(session, fox.id, is_overdue=True) is fox
+    assert fox.status == "aborted"
+    assert predictions.overdue(session) == []
+
+
+def test_one_that_runs_when_its_deadline_comes_is_to_be_cancelled(session: Session) -> None:
+    fox = add(session, deadline=9e9)
+    claimed(session)
+    fox.deadline = time.time() - 1
+    assert predictions.overdue(session) == [fox.id]
+    predictions.cancel(session, fox.id, is_overdue=True)
+    assert (fox.status, fox.canceling) == ("processing", True)
+    assert predictions.overdue(session) == []
 
 
 def test_one_that_waits_is_cancelled_at_once_and_one_that_runs_later(session: Session) -> None:

@@ -138,6 +138,13 @@ def test_the_originals_scheduler_name_becomes_the_endpoints() -> None:
     assert read(negative_prompt="K-LMS") == {"negative_prompt": "K-LMS"}
 
 
+def test_jpeg_is_jpg_and_no_quality_is_the_least() -> None:
+    assert read(output_format="jpeg") == {"output_format": "jpg"}
+    for least in (0, "0", 0.0, 1):
+        assert read(output_quality=least) == {"output_quality": 1}
+    assert fault(output_quality=-1).type == "number_gte"
+
+
 @pytest.mark.parametrize("name", ["size", "image_dimensions"])
 @pytest.mark.parametrize("text", ["512x768", "512X768", "512×768", " 512 x 768 "])
 def test_a_size_becomes_width_and_height(name: str, text: Any) -> None:

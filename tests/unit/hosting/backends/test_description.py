@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from hosting.backends.description import Description
+
+DOCUMENT: dict[str, Any] = {
+    "model": "stable-diffusion-2-1",
+    "task": "img2img",
+    "native_size": 768,
+    "checker": False,
+    "samplers": ["DDIM", "PNDM"],
+    "versions": {"torch": "2.13.0"},
+}
+LINE = f"model {json.dumps(DOCUMENT)}"
+
+
+@pytest.mark.parametrize(
+    "logs",
+    [
+        LINE,
+        f"loading\n{LINE}\n",
+        f"[coglet] Running setup\n[coglet::setup] {LINE}\n[coglet] Server ready\n",
+        f"model {{}}\n[coglet::setup] {LINE}\n",
+        f"model {json.dumps(DOCUMENT | {'warming': True})}",
+    ],
+)
+def test_it_is_read_from_a_setups_logs(logs: str) -> None:
+    read = Description.read(logs)
+    assert read
+    assert read.model_dump(mode="json") == DOCUMENT
+
+
+@pytest.mark.parametrize(
+    "logs",
+    [
+        "",
+        "model",
+        "model {",
+        "model {}",
+        "model " + "{" * 10_000 + "}",
+        f"the {LINE}",
+        f"{LINE} and more",
+        *(f"model {json.dumps(DOCUMENT | {name: [{}]})}" for name in DOCUMENT),
+    ],
+)
+def test_what_is_none_is_not_taken_for_one(logs: str) -> None:
+    assert Description.read(logs) is None
