@@ -11,6 +11,7 @@ import sys
 from cog_schema import selection
 from hosting import app
 from hosting.backends.servers import Launch
+from hosting.models_file import ModelsError
 from hosting.settings import Settings, SettingsError
 from hosting.storage.database import DatabaseError, Unavailable
 from stable_diffusion.catalogue import WeightsError
@@ -25,7 +26,7 @@ def main() -> int:
         launches = [] if settings.cog_urls else _launches(arguments)
         _check_port(arguments.host, arguments.port)
         return asyncio.run(app.serve(settings, launches, arguments.host, arguments.port))
-    except (WeightsError, SettingsError, DatabaseError, Unavailable) as error:
+    except (WeightsError, SettingsError, ModelsError, DatabaseError, Unavailable) as error:
         print(error, file=sys.stderr)
         return 1
 

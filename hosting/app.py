@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from hosting import log
+from hosting import log, models_file, published_models
 from hosting.api import documentation, error_handlers, operations, web_form, webhook_documents
 from hosting.api import files as files_routes
 from hosting.api.auth import AuthMiddleware
@@ -34,7 +34,10 @@ from hosting.api.security_headers import SecurityHeaders
 from hosting.api.unread_body import UnreadBody
 from hosting.backends.endpoints import Endpoint, SetupFailed
 from hosting.backends.servers import Launch, Server
+from hosting.models_file import ModelsError
 from hosting.net.links import Links
+from hosting.published_models import PublishedModels
+from hosting.queue import inputs
 from hosting.queue.dispatch import Dispatcher
 from hosting.queue.intake import Intake
 from hosting.queue.prediction_queue import PredictionQueue
@@ -49,6 +52,9 @@ DESCRIPTION = """
 Stable Diffusion 1 and 2 by Replicate's API (`/v1`) and by Cog's (`/predictions`).
 Predictions queue, and none is lost. Where tokens were made, send one as `Authorization: Bearer …`.
 """
+
+MODELS = "models.yaml"
+"""The operator's own names of models, in DATA."""
 
 
 async def serve(
@@ -66,6 +72,7 @@ async def serve(
 
     Raises:
         SettingsError: when it may not listen there, or another front has the folder.
+        ModelsError: when the operator's own names of models can't be used.
     """
     log.configure()
     with _lock(settings):
@@ -125,7 +132,13 @@ def create(
     Args:
         launches: as for `serve`.
         host: the address that it is reached at.
+
+    Raises:
+        ModelsError: when the operator's own names of models can't be used.
     """
+    models = models_file.load(settings.data / MODELS)
+    for launch in launches:
+        _check_defaults(settings.data / MODELS, models, launch)
     endpoints = [Endpoint(url, settings.cog_slots) for url in settings.cog_urls]
     if not endpoints:
         if settings.database_url:  # DATA is not ours alone, nor perhaps on this machine
@@ -141,7 +154,7 @@ def create(
     database.write_now(tokens.prepare)
     links = Links(database.write_now(secret, "links"), settings.link_hours * 3600)
     store, files = Store(database), Files(settings.data)
-    render = webhook_documents.renderer(links, files)
+    render = webhook_documents.renderer(links, files, models)
     dispatcher = Dispatcher(settings, store, files, endpoints, render, timings)
     intake = Intake(settings, store, files, links)
 
@@ -185,6 +198,7 @@ def create(
         links=links,
         downloads=dispatcher.downloads,
         endpoints=endpoints,
+        models=models,
         metrics=dispatcher.metrics,
     )
     application.state.failed = False
@@ -252,6 +266,22 @@ def _check_open(settings: Settings, database: Database, host: str) -> None:
             f"{where} can be reached from elsewhere, and anyone could use the models: make a token "
             "first, by scripts/tokens create NAME"
         )
+
+
+def _check_defaults(path: Path, models: PublishedModels, launch: Launch) -> None:
+    """Raise ModelsError where a server would refuse a default of a model that it serves.
+
+    Args:
+        path: the file that has the operator's models; those of ours are right.
+    """
+    for model in models.models:
+        for version in models.versions(model):
+            if model.task == launch.task and (
+                fault := inputs.fault_of_defaults(
+                    version.defaults, published_models.taken_schema(version, launch.schema)
+                )
+            ):
+                raise ModelsError(f"{path}: {model.id}, defaults, {fault}")
 
 
 def _is_loopback(host: str) -> bool:

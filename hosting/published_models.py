@@ -1,196 +1,181 @@
-"""The models that the front offers by name, and the Cog endpoint that each needs."""
+"""The models that the front offers by name, and what each of their published versions takes."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+RENAMED = {
+    "num_outputs": "num_images",
+    "prompt_strength": "strength",
+    "init_image": "image",
+    "input_image": "image",
+}
+"""Inputs of the originals, and what the endpoints call them."""
+RENAMED_VALUES: Mapping[str, Mapping[Any, Any]] = {
+    "scheduler": {"K-LMS": "KLMS"},
+    "output_format": {"jpeg": "jpg"},
+    "output_quality": {0: 1},
+}
+"""By the input, values of the originals and others, and what the endpoints call them."""
+LEFT_EMPTY = ("width", "height")
+"""Inputs whose published defaults don't count: left out, the size follows picture and model."""
+UNNAMED = {
+    "img2img": "stability-ai/stable-diffusion-img2img",
+    "inpainting": "stability-ai/stable-diffusion-2-inpainting",
+    "depth": "stability-ai/stable-diffusion-2-depth",
+    "upscale": "stability-ai/stable-diffusion-x4-upscaler",
+}
+"""By task, the name for weights that have none of their own."""
+LATEST = "latest"
+
+Task = Literal["img2img", "inpainting", "depth", "upscale"]
+Kind = Literal["string", "integer", "number", "boolean", "file"]
+Scalar = bool | int | float | str
+Form = Literal["list", "one"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input as a version published it; what no source says is None."""
+
+    type: Kind
+    minimum: int | float | None = None
+    maximum: int | float | None = None
+    choices: list[int | str] | None = None
+    default: Scalar | None = None
+    required: bool = False
 
 
 @dataclass(frozen=True)
 class Model:
     """A name that clients ask for, served by the endpoint of its task.
 
-    owner, name: as Replicate has or had them; without an owner, the name that weights have in the
+    id: owner/name, as Replicate has or had it; without an owner, the name that weights have in the
         catalogue, where nobody has published them under another.
     task: img2img (text to image too, and masked), inpainting, depth or upscale.
     description: a sentence for whoever looks the model up.
-    defaults: by the contract's names, where the original's differ from the endpoint's schema.
-        Width and height are never among them: left empty, they are the endpoint's native size,
-        which is the original's 768 or 512 where the endpoint serves the original's weights.
-    versions: the published ids that clients of the original have in their code.
-    black_repainted: those of them in whose masks black was repainted and white preserved.
+    aliases: other names, owner/name, by which it is found.
     """
 
-    owner: str
-    name: str
+    id: str
     task: str
-    description: str
-    defaults: Mapping[str, Any] = field(hash=False)
-    versions: tuple[str, ...] = ()
-    black_repainted: tuple[str, ...] = ()
+    description: str = ""
+    aliases: tuple[str, ...] = ()
 
     @property
-    def id(self) -> str:
-        """Its name for clients: owner/name."""
-        return f"{self.owner}/{self.name}" if self.owner else self.name
+    def owner(self) -> str:
+        """What is before the slash."""
+        return self.id.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """What is after the slash."""
+        return self.id.rpartition("/")[2]
 
 
-# Of stability-ai/stable-diffusion's versions of Stable Diffusion 1 (until November 2022), only
-# 27b93a24 is here, which stood in the client's documentation. In their masks black was repainted,
-# here it is white: a mask is refused with it, as the wrong part would be repainted.
-_ORIGINALS = (
-    Model(
-        "stability-ai",
-        "stable-diffusion",
-        "img2img",
-        "A picture from a text prompt.",
-        {"num_inference_steps": 50},
-        (
-            "ac732df83cea7fff18b8472768c88ad041fa750ff7682a21affe81863cbe77e4",
-            "db21e45d3f7023abc2a46ee38a23973f6dce16bb082a930b0c49861f96d1e5bf",
-            "f178fa7a1ae43a9a9af01b833b9d2ecf97b1bcb0acfd2dc5dd04895e042863f1",
-            "27b93a2413e7f36cd83da926f3656280b2931564ff050bf9575f1fdf9bcd7478",
-        ),
-        ("27b93a2413e7f36cd83da926f3656280b2931564ff050bf9575f1fdf9bcd7478",),
-    ),
-    Model(
-        "stability-ai",
-        "stable-diffusion-img2img",
-        "img2img",
-        "A picture from a text prompt and a starting image.",
-        {},
-        (
-            "15a3689ee13b0d2616e98820eca31d4c3abcd36672df6afce5cb6feb1d66087d",
-            "ddd4eb440853a42c055203289a3da0c8886b0b9492fe619b1c1dbd34be160ce7",
-        ),
-    ),
-    Model(
-        "stability-ai",
-        "stable-diffusion-inpainting",
-        "inpainting",
-        "Repaints what is white in a mask.",
-        {"num_inference_steps": 50},
-        (
-            "95b7223104132402a9ae91cc677285bc5eb997834bd2349fa486f53910fd68b3",
-            "c2172c447eb69551b59f62fd2d61dd84054e9fb7bc8a42fbe398c2a7a072ed68",
-            "c28b92a7ecd66eee4aefcd8a94eb9e7f6c3805d5f06038165407fb5cb355ba67",
-        ),
-    ),
-    Model(
-        "cjwbw",
-        "stable-diffusion-v2",
-        "img2img",
-        "A picture from a text prompt.",
-        {"num_inference_steps": 50, "scheduler": "K_EULER"},
-        ("e5e1fd333a08c8035974a01dd42f799f1cca4625aec374643d716d9ae40cf2e4",),
-    ),
-    Model(
-        "cjwbw",
-        "stable-diffusion-img2img-v2.1",
-        "img2img",
-        "A picture from a text prompt and a starting image.",
-        {},
-        ("650c347f19a96c8a0379db998c4cd092e0734534591b16a60df9942d11dec15b",),
-    ),
-    Model(
-        "jagilley",
-        "stable-diffusion-depth2img",
-        "depth",
-        "A picture from a text prompt and an image, whose depth is kept.",
-        {"num_inference_steps": 50},
-        ("68f699d395bc7c17008283a7cef6d92edc832d8dc59eb41a6cafec7fc70b85bc",),
-    ),
-    Model(
-        "pwntus",
-        "stable-diffusion-depth2img",
-        "depth",
-        "A picture from a text prompt and an image, whose depth is kept.",
-        {"num_inference_steps": 50},
-    ),
-    # The original left all but the prompt to the library's pipeline, whose defaults these are.
-    # Its own prompt, where none was given, was that of the example: "A white cat".
-    Model(
-        "lucataco",
-        "stable-diffusion-x4-upscaler",
-        "upscale",
-        "Four times the width and height of an image.",
-        {"prompt": "", "num_inference_steps": 75, "guidance_scale": 9.0},
-        ("c96e30cc409e6c5f68cd8b071b15fe819b23956669fd6461891000ee64545760",),
-    ),
-)
-_WEIGHTS = {
-    "img2img": (
-        ("stability-ai", "stable-diffusion-2-1"),
-        ("stability-ai", "stable-diffusion-2-1-base"),
-        ("stability-ai", "stable-diffusion-2"),
-        ("stability-ai", "stable-diffusion-2-base"),
-        ("compvis", "stable-diffusion-v1-1"),
-        ("compvis", "stable-diffusion-v1-2"),
-        ("compvis", "stable-diffusion-v1-3"),
-        ("compvis", "stable-diffusion-v1-4"),
-        ("runwayml", "stable-diffusion-v1-5"),
-    ),
-    "inpainting": (("stability-ai", "stable-diffusion-2-inpainting"),),
-    "depth": (("stability-ai", "stable-diffusion-2-depth"),),
-    "upscale": (("stability-ai", "stable-diffusion-x4-upscaler"),),
-}
-"""By task, the names that the weights had, for whoever looks for those; with our defaults."""
-_DESCRIPTIONS = {
-    "img2img": "A picture from a text prompt, with or without a starting image and a mask.",
-    "inpainting": "Repaints what is white in a mask.",
-    "depth": "A picture from a text prompt and an image, whose depth is kept.",
-    "upscale": "Four times the width and height of an image.",
-}
-MODELS: tuple[Model, ...] = _ORIGINALS + tuple(
-    Model(owner, name, task, _DESCRIPTIONS[task], {"prompt": ""} if task == "upscale" else {})
-    for task, names in _WEIGHTS.items()
-    for owner, name in names
-)
+@dataclass(frozen=True)
+class Version:
+    """What a model takes by one id.
+
+    id: 64 hexadecimal digits: published, so that clients have it in their code, or `own_id`.
+    inputs: by the names that they had.
+    defaults: by our names, beside those of `inputs`.
+    output: whether its pictures come as a list, or its only one as a string.
+    black_repainted: whether a mask's black was repainted, and its white preserved.
+    """
+
+    model: Model
+    id: str
+    inputs: Mapping[str, Input] = field(default_factory=dict, hash=False)
+    defaults: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    output: Form = "list"
+    black_repainted: bool = False
+
+    @property
+    def all_defaults(self) -> dict[str, Any]:
+        """What is left out is this, by our names. Width and height are only in `defaults`."""
+        published = {
+            RENAMED.get(name, name): RENAMED_VALUES.get(name, {}).get(one.default, one.default)
+            for name, one in self.inputs.items()
+            if one.default is not None and name not in LEFT_EMPTY
+        }
+        return {**published, **self.defaults}
 
 
-def find(reference: str) -> Model | None:
-    """Return the model that a client means; None where there is none, or no such version of it.
+class PublishedModels:
+    """All models that the front offers by name.
 
     Args:
-        reference: owner/name, in any case; owner/name:version; or a version alone, which is one of
-            the original's published ids or `version_of` the model.
+        models: each with its versions, the newest first. One that comes later replaces another of
+            its name.
     """
-    name, colon, version = reference.partition(":")
-    for model in MODELS:
-        versions = (version_of(model), *model.versions)
-        if reference in versions:
-            return model
-        if name.lower() == model.id and (not colon or version in versions):
-            return model
-    return None
+
+    def __init__(self, models: Iterable[tuple[Version, ...]]) -> None:
+        self._versions = {versions[0].model.id.lower(): versions for versions in models}
+        self._names = {
+            name.lower(): versions[0].model.id.lower()
+            for versions in self._versions.values()
+            for name in (*versions[0].model.aliases, versions[0].model.id)
+        }
+        self._by_id = {one.id: one for versions in self._versions.values() for one in versions}
+
+    @property
+    def models(self) -> list[Model]:
+        """All models."""
+        return [versions[0].model for versions in self._versions.values()]
+
+    def versions(self, model: Model) -> tuple[Version, ...]:
+        """Return a model's versions, the newest first: the one of `own_id`."""
+        return self._versions[model.id.lower()]
+
+    def find(self, reference: str) -> Version | None:
+        """Return the version that a client means; None where there is none.
+
+        Args:
+            reference: owner/name, in any case, is the newest; so is owner/name:latest. Else
+                owner/name:id, or an id alone.
+        """
+        if reference in self._by_id:
+            return self._by_id[reference]
+        name, colon, version_id = reference.partition(":")
+        known_as = self._names.get(name.lower())
+        if known_as is None:
+            return None
+        versions = self._versions[known_as]
+        if not colon or version_id == LATEST:
+            return versions[0]
+        return next((one for one in versions if one.id == version_id), None)
+
+    def offered(self, task: str, weights: str) -> Version:
+        """Return the version by whose model's name the web form asks an endpoint.
+
+        It is the one that is named as the weights and takes what the endpoint takes.
+
+        Args:
+            weights: what the endpoint serves; `demo` is nobody's name.
+        """
+        for newest, *_ in self._versions.values():
+            if newest.model.task == task and newest.model.name == weights and not newest.inputs:
+                return newest
+        return self._versions[UNNAMED[task]][0]
+
+    def running(self, task: str, weights: str) -> Version:
+        """Return what an endpoint runs, with the defaults of the endpoint's own schema.
+
+        Args:
+            weights: their name in the catalogue.
+        """
+        model = self.offered(task, weights).model
+        if model.name != weights:
+            model = Model(weights, task)
+        return Version(model, own_id(model))
 
 
-def offered(task: str, weights: str) -> Model:
-    """Return the model by whose name the web form asks an endpoint.
-
-    Args:
-        weights: what the endpoint serves; `demo` is nobody's name.
-    """
-    of_task = [one for one in MODELS if one.task == task]
-    return min(of_task, key=lambda one: (one.name != weights, len(one.defaults)))
-
-
-def running(task: str, weights: str) -> Model:
-    """Return the model that an endpoint runs, with the defaults of the endpoint's own schema.
-
-    Args:
-        weights: their name in the catalogue.
-    """
-    known = offered(task, weights)
-    if known.name != weights:
-        known = Model("", weights, task, _DESCRIPTIONS[task], {})
-    return replace(known, defaults={})
-
-
-def version_of(model: Model) -> str:
+def own_id(model: Model) -> str:
     """Our own version id: 64 hexadecimal digits, the same after a restart and an update.
 
     It is made of the name alone: a client that pins it means the model as this front serves it.
@@ -198,11 +183,11 @@ def version_of(model: Model) -> str:
     return hashlib.sha256(model.id.encode()).hexdigest()
 
 
-def openapi_schema(model: Model, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an endpoint's OpenAPI document with the model's defaults, and a list as output.
+def taken_schema(version: Version, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an endpoint's OpenAPI document that allows what the version took, too.
 
-    Cog's `x-cog-array-type: iterator` is taken away, since for that the replicate client returns a
-    generator instead of the originals' list.
+    Its inputs have the endpoint's names, and ranges and choices of both. A version's seed has no
+    bounds. It also has the version's defaults, and what has one is not required.
 
     Args:
         schema: the document of the endpoint that serves the model; it is not changed.
@@ -210,8 +195,75 @@ def openapi_schema(model: Model, schema: Mapping[str, Any]) -> dict[str, Any]:
     document: dict[str, Any] = copy.deepcopy(dict(schema))
     schemas = document["components"]["schemas"]
     inputs = schemas["Input"]
-    for name, value in model.defaults.items():
-        inputs["properties"][name]["default"] = value
-    inputs["required"] = [name for name in inputs["required"] if name not in model.defaults]
+    for name, published in version.inputs.items():
+        entry = inputs["properties"].get(RENAMED.get(name, name))
+        if entry is not None:
+            for part in entry.get("allOf", ()):  # Cog writes the choices of an input beside it
+                _widen(schemas[part["$ref"].rpartition("/")[2]], name, published)
+            _widen(entry, name, published)
+    defaults = version.all_defaults
+    for name in defaults.keys() & inputs["properties"].keys():
+        inputs["properties"][name]["default"] = defaults[name]
+    inputs["required"] = [name for name in inputs.get("required", ()) if name not in defaults]
+    return document
+
+
+def published_schema(version: Version, known: Set[str]) -> dict[str, Any]:
+    """Return an OpenAPI document of a version's inputs, by its own names, but for those known."""
+    properties = {
+        name: _property(name, published)
+        for name, published in version.inputs.items()
+        if name not in known
+    }
+    return {"components": {"schemas": {"Input": {"properties": properties}}}}
+
+
+def openapi_schema(version: Version, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a version's OpenAPI document: what it takes by our names and its own, and its output.
+
+    Cog's `x-cog-array-type: iterator` is taken away, since for that the replicate client returns a
+    generator instead of the originals' list.
+
+    Args:
+        schema: the document of the endpoint that serves the model; it is not changed.
+    """
+    document = taken_schema(version, schema)
+    schemas = document["components"]["schemas"]
+    properties = schemas["Input"]["properties"]
+    published = published_schema(version, properties.keys())
+    for name, entry in published["components"]["schemas"]["Input"]["properties"].items():
+        properties[name] = {**entry, "x-order": len(properties)}
+    if version.output == "one":
+        schemas["Output"] = {"title": "Output", "type": "string", "format": "uri"}
     schemas["Output"].pop("x-cog-array-type", None)
     return document
+
+
+def _widen(entry: dict[str, Any], name: str, published: Input) -> None:
+    """Allow what a version took besides what an input's schema allows."""
+    if name == "seed":
+        entry.pop("minimum", None)
+        entry.pop("maximum", None)
+    if "enum" in entry:
+        entry["enum"] += [one for one in published.choices or () if one not in entry["enum"]]
+    numbers = [one for one in published.choices or () if isinstance(one, int)]
+    for limit, wider, value in (
+        ("minimum", min, published.minimum),
+        ("maximum", max, published.maximum),
+    ):
+        if limit in entry:
+            entry[limit] = wider([entry[limit], *numbers, *([] if value is None else [value])])
+
+
+def _property(name: str, published: Input) -> dict[str, Any]:
+    """Return an input as OpenAPI has it."""
+    is_file = published.type == "file"
+    kind = {"type": "string", "format": "uri"} if is_file else {"type": published.type}
+    said = {
+        "minimum": published.minimum,
+        "maximum": published.maximum,
+        "enum": published.choices,
+        "default": None if name in LEFT_EMPTY else published.default,
+    }
+    entry: dict[str, Any] = {"title": name.replace("_", " ").title(), **kind}
+    return entry | {key: value for key, value in said.items() if value is not None}

@@ -9,6 +9,7 @@ from fastapi import Request
 from hosting.api.limits import Limits
 from hosting.backends.endpoints import Endpoint
 from hosting.net.links import Links
+from hosting.published_models import PublishedModels
 from hosting.queue.downloads import Downloads
 from hosting.queue.metrics import Metrics
 from hosting.queue.prediction_queue import PredictionQueue
@@ -29,6 +30,7 @@ class Services:
     links: Links
     downloads: Downloads
     endpoints: list[Endpoint]
+    models: PublishedModels
     metrics: Metrics
 
 

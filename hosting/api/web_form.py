@@ -13,9 +13,8 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from typing_extensions import TypedDict
 
-from hosting import published_models
 from hosting.api.auth import Admitted
-from hosting.api.context import services_of
+from hosting.api.context import Services, services_of
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
 from hosting.api.view import view_of
@@ -100,9 +99,10 @@ async def prediction(request: Request, prediction_id: str) -> Response:
 @routes.get("/form/models")
 async def running_models(caller: Admitted) -> list[RunningModel]:
     """Return the models that the page offers: one for each that runs."""
+    services = caller.services
     return [
-        _running(endpoint, endpoint.task, endpoint.model)
-        for endpoint in caller.services.endpoints
+        _running(services, endpoint, endpoint.task, endpoint.model)
+        for endpoint in services.endpoints
         if endpoint.task and endpoint.model
     ]
 
@@ -119,9 +119,9 @@ async def picture(address: Address, caller: Admitted) -> Response:
     return Response(data, media_type=mime.picture_type(data))
 
 
-def _running(endpoint: Endpoint, task: str, weights: str) -> RunningModel:
+def _running(services: Services, endpoint: Endpoint, task: str, weights: str) -> RunningModel:
     return {
-        "id": published_models.offered(task, weights).id,
+        "id": services.models.offered(task, weights).model.id,
         "name": weights,
         "task": task,
         "status": endpoint.status,

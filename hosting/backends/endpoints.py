@@ -79,6 +79,11 @@ class Endpoint:
         return self.server.launch.name if self.server else None
 
     @property
+    def native_size(self) -> int | None:
+        """The side in pixels of the square that its model was trained on; None till it is known."""
+        return self.description.native_size if self.description else None
+
+    @property
     def is_cluster(self) -> bool:
         """Whether it has several Cog servers, and isolates suspects itself."""
         return self.cog.slots is not None

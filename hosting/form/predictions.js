@@ -14,7 +14,7 @@ const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
  * @property {string} id
  * @property {"starting" | "processing" | "succeeded" | "failed" | "canceled" | "aborted"} status
  * @property {Record<string, any>} input  by the names that its client uses.
- * @property {string[]?} output
+ * @property {string[] | string | null} output  of some versions a single one
  * @property {string?} error
  * @property {string} [failure]  why it failed, in a word: inputs, nsfw, worker …
  * @property {string} logs
@@ -45,7 +45,7 @@ export const isOver = ({ status }) => FINISHED.includes(status);
  * @returns {Drawn[]}
  */
 export function picturesOf(prediction) {
-  const urls = (prediction.output ?? []).map((url) => here(url));
+  const urls = [prediction.output ?? []].flat().map((url) => here(url));
   const told = prediction.metrics?.images;
   if (!told) return urls.map((url, index) => ({ index, seed: null, url, name: nameOf(url) }));
   return [...told]
@@ -233,7 +233,7 @@ export async function follow(prediction, path, changed) {
 
 /** @param {Prediction} prediction */
 function endOf({ status, output, error, input }) {
-  const count = output?.length ?? 0;
+  const count = [output ?? []].flat().length;
   if (status === "failed") return `It failed: ${error}`;
   if (status === "canceled" || status === "aborted") return `Stopped: ${input.prompt}`;
   return `Done: ${count} ${count === 1 ? "picture" : "pictures"} of ${input.prompt}`;

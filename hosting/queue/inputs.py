@@ -10,24 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-RENAMED = {
-    "num_outputs": "num_images",
-    "prompt_strength": "strength",
-    "init_image": "image",
-    "input_image": "image",
-}
-"""Inputs of the originals, and what the endpoints call them."""
-RENAMED_VALUES: Mapping[str, Mapping[Any, Any]] = {
-    "scheduler": {"K-LMS": "KLMS"},
-    "output_format": {"jpeg": "jpg"},
-    "output_quality": {0: 1},
-}
-"""By the input, values of the originals and others, and what the endpoints call them."""
+from hosting.published_models import RENAMED, RENAMED_VALUES
+
 SIZE_NAMES = ("size", "image_dimensions")
 SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", re.ASCII | re.IGNORECASE)
 RATIO = re.compile(r"\s*(\d{1,5}(?:\.\d{1,5})?)\s*:\s*(\d{1,5}(?:\.\d{1,5})?)\s*", re.ASCII)
-ASPECT_RATIO_SIDE_PIXELS = 768
-"""Side in pixels of the square whose area an `aspect_ratio` aims at: the native one of SD 2.1."""
+USUAL_SIDE_PIXELS = 768
+"""The native size of a model that nobody knows: that of Stable Diffusion 2.1."""
 AUTOMATIC_SIDES_PIXELS = (128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024)
 """The sides that an `aspect_ratio` is made of, as the model chooses where one is left empty."""
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -81,7 +70,10 @@ class _Refused(Exception):
 
 
 def read(
-    inputs: Mapping[str, Any], schema: Mapping[str, Any], defaults: Mapping[str, Any] = {}
+    inputs: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    defaults: Mapping[str, Any] = {},
+    native_size: int | None = None,
 ) -> dict[str, Any]:
     """Return the inputs as the endpoint's schema names and types them.
 
@@ -93,6 +85,8 @@ def read(
         inputs: whatever JSON has; nothing is assumed of the values.
         schema: the endpoint's OpenAPI document.
         defaults: by the schema's names, for what is left out.
+        native_size: the side in pixels of the square that the model was trained on, near whose area
+            an `aspect_ratio` is; None if nobody knows.
 
     Raises:
         InvalidInputs: naming everything that is wrong with them, in the schema's order.
@@ -119,7 +113,7 @@ def read(
             if as_given not in given:
                 continue
             try:
-                size = _size(as_given, given[as_given])
+                size = _size(as_given, given[as_given], native_size or USUAL_SIDE_PIXELS)
                 for name, side in zip(("width", "height"), size, strict=True):
                     if name not in given:
                         given[name], names[name] = side, as_given
@@ -143,6 +137,24 @@ def read(
         found.sort(key=lambda one: order.index(one[0]))
         raise InvalidInputs(*dict.fromkeys(fault for _, fault in found), values=values)
     return values
+
+
+def fault_of_defaults(defaults: Mapping[str, Any], schema: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with one of the defaults, in a sentence that begins with its name.
+
+    Args:
+        defaults: by the schema's names.
+        schema: the endpoint's OpenAPI document.
+    """
+    properties = _properties(schema)
+    for name, value in defaults.items():
+        if name not in properties:
+            return f"{name} is not an input; give one of {', '.join(properties)}"
+        try:
+            _value(value, properties[name], RENAMED_VALUES.get(name, {}))
+        except _Refused as refused:
+            return f"{name}: {refused}"
+    return None
 
 
 def file_inputs(schema: Mapping[str, Any]) -> set[str]:
@@ -204,8 +216,12 @@ def _conflict(name: str, other: str) -> _Refused:
     return _Refused("conflict", f"{name} and {other} contradict each other; give only one of them")
 
 
-def _size(as_given: str, value: object) -> tuple[int, int]:
-    """Width and height that a size or an aspect ratio stands for."""
+def _size(as_given: str, value: object, native_size: int) -> tuple[int, int]:
+    """Width and height that a size or an aspect ratio stands for.
+
+    Of a ratio as the model chooses where both are empty: of the pairs of sides with half to twice
+    the native area the closest in shape, then in area.
+    """
     is_ratio = as_given == "aspect_ratio"
     pattern, example = (RATIO, "16:9") if is_ratio else (SIZE, "512x768")
     text = value if isinstance(value, str) and len(value) <= LONGEST_NUMBER_CHARACTERS else ""
@@ -216,13 +232,16 @@ def _size(as_given: str, value: object) -> tuple[int, int]:
         return int(match[1]), int(match[2])
     ratio = float(match[1]) / float(match[2])
 
+    native_area = native_size**2
+    pairs = list(itertools.product(AUTOMATIC_SIDES_PIXELS, AUTOMATIC_SIDES_PIXELS))
+    near = [pair for pair in pairs if native_area / 2 <= math.prod(pair) <= native_area * 2]
+
     def distance(size: tuple[int, int]) -> tuple[float, float]:
         width, height = size
-        return abs(math.log(width / height / ratio)), abs(
-            math.log(width * height / ASPECT_RATIO_SIDE_PIXELS**2)
-        )
+        shape, area = width / height / ratio, width * height / native_area
+        return abs(math.log(shape)), abs(math.log(area))
 
-    return min(itertools.product(AUTOMATIC_SIDES_PIXELS, repeat=2), key=distance)
+    return min(near or pairs, key=distance)
 
 
 def _value(value: object, wanted: Mapping[str, Any], renamed: Mapping[Any, Any]) -> Any:

@@ -18,8 +18,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from hosting.net import fetch
 from hosting.net.links import Links
 from hosting.prediction import Prediction
-from hosting.published_models import Model
-from hosting.queue import inputs
+from hosting.published_models import RENAMED, Version
+from hosting.queue import inputs, version_inputs
 from hosting.queue.inputs import Fault, InvalidInputs
 from hosting.settings import Settings
 from hosting.storage import mime
@@ -46,17 +46,19 @@ class NewPrediction:
 
     Args:
         token: whose it is.
-        model: by which name it was asked for.
-        version: by which id.
+        version: which one of which model was asked for.
+        schema: that of the endpoint that serves it.
+        native_size: the side in pixels of the square that its model was trained on; None if nobody
+            knows.
         inputs: as the client sent them.
         base: the URL at which the client reached the front.
         hosts: where the front is reached: links there are its own.
     """
 
     token: Token
-    model: Model
-    version: str
+    version: Version
     schema: Mapping[str, Any]
+    native_size: int | None
     inputs: Mapping[str, Any]
     base: str
     hosts: frozenset[str]
@@ -91,8 +93,11 @@ class Intake:
             QueueFull: when the token has too many.
             QuotaExceeded: when it would keep too many bytes of files.
         """
-        values, faults = _read(new)
-        faults += _faults_around(new)
+        faults = [*_faults_around(new)]
+        try:
+            values = version_inputs.read(new.version, new.inputs, new.schema, new.native_size)
+        except InvalidInputs as error:
+            values, faults = dict(error.values), [*error.faults, *faults]
         names = inputs.file_inputs(new.schema) & set(values)
         given = {name: values.pop(name) for name in sorted(names)}
         found: dict[str, bytes] = {}
@@ -123,9 +128,9 @@ class Intake:
             api=new.api,
             given_id=new.given_id,
             token_id=new.token.id,
-            task=new.model.task,
-            model=new.model.id,
-            version=new.version,
+            task=new.version.model.task,
+            model=new.version.model.id,
+            version=new.version.id,
             source=new.base,
             input=shown,
             request=values,
@@ -200,22 +205,8 @@ class Intake:
         return parts.path.removeprefix(LINKED)
 
 
-def _read(new: NewPrediction) -> tuple[dict[str, Any], list[Fault]]:
-    """Return the inputs that are right, completed, and the faults of the others."""
-    try:
-        return {**inputs.read(new.inputs, new.schema, new.model.defaults)}, []
-    except InvalidInputs as error:
-        return {**error.values}, [*error.faults]
-
-
 def _faults_around(new: NewPrediction) -> Iterator[Fault]:
-    """Yield what is wrong with the version and the webhook."""
-    if new.version in new.model.black_repainted and new.inputs.get("mask") is not None:
-        sentence = (
-            f"In version {new.version[:8]} of {new.model.id} black was repainted, here white is; "
-            f"invert the mask, and name {new.model.id} without that version"
-        )
-        yield Fault("conflict", "input.mask", sentence)
+    """Yield what is wrong with the webhook."""
     if new.webhook is not None:
         try:
             fetch.check_url(new.webhook)
@@ -229,10 +220,10 @@ def _shown(new: NewPrediction, files: Set[str]) -> dict[str, Any]:
     Args:
         files: the names of the inputs that are files.
     """
-    known = inputs.known_names(new.schema)
+    known = inputs.known_names(new.schema) | new.version.inputs.keys()
     shown = {name: value for name, value in new.inputs.items() if name in known}
     for name, value in shown.items():
-        known_as = inputs.RENAMED.get(name, name)
+        known_as = RENAMED.get(name, name)
         if known_as in files and _is_data(value):
             shown[name] = InputFile.sent(known_as).placeholder
     return shown

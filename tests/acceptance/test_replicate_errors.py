@@ -9,7 +9,7 @@ import pytest
 from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 
-from hosting import published_models
+from hosting import models_file
 from tests.support.front_process import (
     IMAGE_TO_IMAGE,
     QUEUE_LIMIT,
@@ -66,12 +66,12 @@ def test_what_is_not_there_is_named(
 
 
 def test_unknown_models_versions_and_predictions_are_404(client: Client) -> None:
-    foreign = published_models.find(IMAGE_TO_IMAGE)
+    foreign = models_file.load().find(IMAGE_TO_IMAGE)
     assert foreign is not None
     looks: list[Callable[[], object]] = [
         lambda: client.models.get("nobody/nothing"),
         lambda: client.models.get(TEXT_TO_IMAGE).versions.get("0" * 64),
-        lambda: client.models.get(TEXT_TO_IMAGE).versions.get(foreign.versions[0]),
+        lambda: client.models.get(TEXT_TO_IMAGE).versions.get(foreign.id),
         lambda: client.predictions.get("nothing"),
         lambda: client.predictions.cancel("nothing"),
         lambda: client.files.get("nothing"),
@@ -84,6 +84,7 @@ def test_unknown_models_versions_and_predictions_are_404(client: Client) -> None
 
 def test_each_bad_input_is_named(front: Front, client: Client) -> None:
     inputs = {
+        "prompt": 7,
         "image": "/etc/hostname",
         "num_outputs": 5,
         "num_inference_steps": "many",
@@ -99,7 +100,7 @@ def test_each_bad_input_is_named(front: Front, client: Client) -> None:
     found = {one["field"]: (one["type"], one["description"]) for one in problem["invalid_fields"]}
     kinds = {field: kind for field, (kind, _) in found.items()}
     assert kinds == {
-        "input.prompt": "required",
+        "input.prompt": "invalid_type",
         "input.image": "format",
         "input.num_outputs": "number_lte",
         "input.num_inference_steps": "invalid_type",

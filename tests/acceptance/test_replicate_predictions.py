@@ -16,7 +16,7 @@ from replicate.client import Client
 from replicate.exceptions import ReplicateError
 from replicate.helpers import FileOutput
 
-from hosting import published_models
+from hosting import models_file
 from tests.support.front_process import (
     ARCHIVED,
     IMAGE_TO_IMAGE,
@@ -33,7 +33,8 @@ from tests.support.front_process import (
 )
 from tests.support.pictures import difference, picture_of, same
 
-OURS = published_models.version_of(published_models.MODELS[0])
+MODELS = models_file.load()
+OURS, ORIGINAL, *_ = (one.id for one in MODELS.versions(MODELS.models[0]))
 
 
 # Waiting
@@ -79,9 +80,8 @@ def test_a_model_is_named_in_several_ways(client: Client, reference: Any) -> Non
 
 
 def test_an_originals_version_stays_as_it_was_asked_for(client: Client) -> None:
-    version = published_models.MODELS[0].versions[0]
-    prediction = client.predictions.create(version, small(), wait=60)
-    assert (prediction.status, prediction.version) == ("succeeded", version)
+    prediction = client.predictions.create(ORIGINAL, small(), wait=60)
+    assert (prediction.status, prediction.version) == ("succeeded", ORIGINAL)
 
 
 def test_one_that_is_not_over_in_time_is_answered_as_starting(front: Front, client: Client) -> None:

@@ -18,7 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy.orm import Session
 
-from hosting import app
+from hosting import app, models_file
 from hosting.api.connections import Connection
 from hosting.api.context import Services
 from hosting.api.webhook_documents import renderer
@@ -114,7 +114,7 @@ class Queue(PredictionQueue):
         self.database = database
         self.endpoints = endpoints
         self.files, links = Files(settings.data), Links(b"key", 3600)
-        self.store, render = Store(database), renderer(links, self.files)
+        self.store, render = Store(database), renderer(links, self.files, models_file.load())
         self.dispatcher = Dispatcher(settings, self.store, self.files, endpoints, render, timings)
         intake = Intake(settings, self.store, self.files, links)
         super().__init__(self.store, intake, self.dispatcher, timings)

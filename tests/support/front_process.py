@@ -26,7 +26,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cog_schema import schema
-from hosting import published_models
+from hosting import models_file
 from hosting.prediction import Prediction as Asked
 from hosting.settings import Settings
 from hosting.states import Status
@@ -132,16 +132,16 @@ def running(
 def archive(session: Session) -> None:
     """Finished predictions, more than a page has, all of Eve's; their prompts are their numbers."""
     eve = session.scalars(select(Token).where(Token.name == "eve")).one()
-    model = published_models.find(TEXT_TO_IMAGE)
-    assert model is not None
+    version = models_file.load().find(TEXT_TO_IMAGE)
+    assert version is not None
     now = time.time()
     for number in range(ARCHIVED):
         old = Asked(
             id=new_id(),
             token_id=eve.id,
-            task=model.task,
-            model=model.id,
-            version=published_models.version_of(model),
+            task=version.model.task,
+            model=version.model.id,
+            version=version.id,
             source="http://127.0.0.1",
             input={"prompt": str(number)},
             request={},

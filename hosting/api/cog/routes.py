@@ -7,6 +7,7 @@ Source: https://github.com/replicate/cog, docs/http.md. There is no `/shutdown`;
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request
@@ -17,12 +18,11 @@ from hosting import published_models
 from hosting.api import event_stream, preferences
 from hosting.api.auth import Admitted, Caller
 from hosting.api.cog import documents, stream
-from hosting.api.context import services_of
+from hosting.api.context import Services, services_of
 from hosting.api.deadlines import CancelAfter, CancelAfterField, seconds_of
 from hosting.api.problems import Problem
-from hosting.api.schemas import Url, running_schema
-from hosting.backends.endpoints import Endpoint
-from hosting.published_models import Model
+from hosting.api.schemas import Url, running, running_schema
+from hosting.published_models import Version
 from hosting.queue.inputs import InvalidInputs
 from hosting.queue.intake import NewPrediction
 from hosting.states import State
@@ -90,14 +90,19 @@ async def cancel(prediction_id: str, caller: Admitted) -> Response:
 
 @routes.get("/openapi.json", response_model=None)
 async def schema(request: Request, model: str | None = None) -> Response:
-    """Return the OpenAPI document of Cog's model here, or of one of `/v1/models`."""
-    endpoints = services_of(request).endpoints
-    found = _main(endpoints) if model is None else published_models.find(model)
+    """Return the OpenAPI document of Cog's model here, or of one of `/v1/models`.
+
+    It has our names only, and is for whoever fills in a form: a prompt is theirs to give, although
+    a version has its own, and a seed has bounds.
+    """
+    services = services_of(request)
+    found = _main(services) if model is None else services.models.find(model)
     if found is None:
         raise Problem(404, f"There is no model {model}")
-    document = running_schema(endpoints, found)
+    inputs = {name: one for name, one in found.inputs.items() if name not in ("prompt", "seed")}
+    document = running_schema(services, found.model)
     if model is not None:
-        document = published_models.openapi_schema(found, document)
+        document = published_models.taken_schema(replace(found, inputs=inputs), document)
     paths = {path: what for path, what in document["paths"].items() if path != "/shutdown"}
     return JSONResponse({**document, "paths": paths})
 
@@ -119,13 +124,14 @@ async def _predict(
     cancel_after: str | None,
 ) -> Response:
     services = caller.services
-    model = _main(services.endpoints)
+    version = _main(services)
+    endpoint, schema = running(services, version.model)
     events = [event for event in asked.webhook_events_filter or EVENTS if event in EVENTS]
     new = NewPrediction(
         token=caller.token,
-        model=model,
-        version=published_models.version_of(model),
-        schema=running_schema(services.endpoints, model),
+        version=version,
+        schema=schema,
+        native_size=endpoint.native_size,
         inputs=asked.input,
         base=caller.view.base,
         hosts=caller.view.hosts,
@@ -153,13 +159,13 @@ async def _predict(
     return JSONResponse(await documents.result(services.files, prediction))
 
 
-def _main(endpoints: Sequence[Endpoint]) -> Model:
-    """Return the model that Cog's API runs: that of the first endpoint known.
+def _main(services: Services) -> Version:
+    """Return the version that Cog's API runs: that of the first endpoint known.
 
     Raises:
         Problem: when nobody knows it yet.
     """
-    for endpoint in endpoints:
+    for endpoint in services.endpoints:
         if endpoint.task and endpoint.model:
-            return published_models.running(endpoint.task, endpoint.model)
+            return services.models.running(endpoint.task, endpoint.model)
     raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})

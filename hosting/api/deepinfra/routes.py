@@ -17,25 +17,23 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.datastructures import UploadFile
 
-from hosting import published_models
 from hosting.api.auth import Admitted
+from hosting.api.context import Services
 from hosting.api.deadlines import CancelAfter, seconds_of
 from hosting.api.deepinfra import documents
 from hosting.api.deepinfra.documents import InferenceDocument
 from hosting.api.deepinfra.errors import ROOT
 from hosting.api.forms import FORM_TYPES, form_of, text_of
 from hosting.api.problems import Problem, invalid
-from hosting.api.schemas import running_schema
+from hosting.api.schemas import running
 from hosting.prediction import Prediction
-from hosting.published_models import Model
-from hosting.queue.inputs import RENAMED, Fault, file_inputs, text_inputs
+from hosting.published_models import RENAMED, Version
+from hosting.queue.inputs import Fault, file_inputs, text_inputs
 from hosting.queue.intake import NewPrediction
 from hosting.states import Status
 from hosting.storage import mime
 
 BYTES = "application/octet-stream"
-OWNERS = {"stabilityai": "stability-ai"}
-"""Owners of models that have other names at DeepInfra than at Replicate."""
 
 _FIELDS = {
     "type": "object",
@@ -70,9 +68,9 @@ async def infer(
 
     With a `webhook` it is answered at once, and the result is sent there.
     """
-    model = _model(owner, name)
     services = caller.services
-    schema = running_schema(services.endpoints, model)
+    version = _version(services, f"{owner}/{name}")
+    endpoint, schema = running(services, version.model)
     inputs = await _inputs(request, schema)
     webhook = inputs.pop("webhook", None) or None
     faults = []
@@ -85,9 +83,9 @@ async def infer(
     seconds = seconds_of(cancel_after, inputs.pop("cancel_after", None))
     new = NewPrediction(
         token=caller.token,
-        model=model,
-        version=published_models.version_of(model),
+        version=version,
         schema=schema,
+        native_size=endpoint.native_size,
         inputs=inputs,
         base=caller.view.base,
         hosts=caller.view.hosts,
@@ -108,15 +106,15 @@ async def infer(
     return documents.inference(prediction, urls)
 
 
-def _model(owner: str, name: str) -> Model:
-    """Return a model by what DeepInfra calls it, or Replicate.
+def _version(services: Services, name: str) -> Version:
+    """Return the newest version of a model.
 
     Raises:
         Problem: when there is none.
     """
-    found = published_models.find(f"{OWNERS.get(owner.lower(), owner)}/{name}")
+    found = services.models.find(name)
     if found is None:
-        raise Problem(404, f"There is no model {owner[:100]}/{name[:100]}")
+        raise Problem(404, f"There is no model {name[:200]}")
     return found
 
 

@@ -25,8 +25,8 @@ async def list_deployments(caller: Admitted) -> Page[DeploymentDocument]:
 @routes.get("/{owner}/{name}")
 async def get_deployment(owner: str, name: str, caller: Admitted) -> DeploymentDocument:
     """Return a deployment."""
-    model = models.named(f"{owner}/{name}")
-    running_schema(caller.services.endpoints, model)
+    model = models.named(caller.services.models, f"{owner}/{name}").model
+    running_schema(caller.services, model)
     return _shown(caller, model)
 
 
@@ -40,4 +40,5 @@ async def change_deployments(_: Admitted) -> None:
 
 def _shown(caller: Caller, model: Model) -> DeploymentDocument:
     endpoints = [one for one in caller.services.endpoints if one.task == model.task]
-    return documents.deployment(model, len(endpoints))
+    newest, *_ = caller.services.models.versions(model)
+    return documents.deployment(newest, len(endpoints))

@@ -14,8 +14,7 @@ from typing_extensions import TypedDict, TypeVar
 from hosting import published_models
 from hosting.api.view import View
 from hosting.prediction import Prediction
-from hosting.published_models import Model
-from hosting.queue.inputs import RENAMED
+from hosting.published_models import RENAMED, PublishedModels, Version
 from hosting.queue.prediction_queue import Place
 from hosting.states import FailureKind, Status
 from hosting.storage.files import (
@@ -44,14 +43,15 @@ EPOCH = "2022-11-24T00:00:00.000Z"
 class PredictionDocument(TypedDict):
     """A prediction.
 
-    `queue` is there while it waits, `failure` if it failed, and `deadline` if it was given one.
+    `output` is a list of URLs, or for a version that has one picture its URL. `queue` is there
+    while it waits, `failure` if it failed, and `deadline` if it was given one.
     """
 
     id: str
     model: str
     version: str
     input: dict[str, Any]
-    output: list[str] | None
+    output: list[str] | str | None
     logs: str
     error: str | None
     status: Status
@@ -177,13 +177,20 @@ class Page(TypedDict, Generic[Document]):
 
 
 def prediction(
-    record: Prediction, link: Callable[[str], str], queue: Place | None = None
+    record: Prediction,
+    link: Callable[[str], str],
+    models: PublishedModels,
+    queue: Place | None = None,
 ) -> PredictionDocument:
     """Return a prediction.
 
     Args:
         link: makes the URL of a path of ours.
+        models: say in which form a version has its output.
     """
+    urls = [link(path) for path in _outputs(record)]
+    version = models.find(record.version)
+    has_one = version is not None and version.output == "one"
     path = f"/v1/predictions/{record.id}"
     shown: PredictionDocument = {
         "id": record.given_id or record.id,
@@ -193,7 +200,7 @@ def prediction(
             name: link(link_path(file.path(record.id))) if (file := _file(record, name)) else value
             for name, value in record.input.items()
         },
-        "output": [link(path) for path in _outputs(record)] or None,
+        "output": (urls[0] if has_one else urls) if urls else None,
         "logs": record.logs,
         "error": record.error,
         "status": record.status,
@@ -241,12 +248,14 @@ async def shown(view: View, record: Prediction) -> PredictionDocument:
     return prediction(
         known(view, record),
         lambda path: data.get(path) or view.link(path),
+        services.models,
         await services.queue.place(record),
     )
 
 
-def model(published: Model, base: str, schema: Mapping[str, Any], runs: int) -> ModelDocument:
+def model(newest: Version, base: str, schema: Mapping[str, Any], runs: int) -> ModelDocument:
     """Return a model that runs here."""
+    published = newest.model
     return {
         "url": f"{base}/v1/models/{published.id}",
         "owner": published.owner,
@@ -259,14 +268,14 @@ def model(published: Model, base: str, schema: Mapping[str, Any], runs: int) -> 
         "run_count": runs,
         "cover_image_url": None,
         "default_example": None,
-        "latest_version": version(published, published_models.version_of(published), schema),
+        "latest_version": version(newest, schema),
     }
 
 
-def version(published: Model, version_id: str, schema: Mapping[str, Any]) -> VersionDocument:
+def version(published: Version, schema: Mapping[str, Any]) -> VersionDocument:
     """Return a version of a model, with the schema of its inputs and outputs."""
     return {
-        "id": version_id,
+        "id": published.id,
         "created_at": EPOCH,
         "cog_version": COG_VERSION,
         "openapi_schema": published_models.openapi_schema(published, schema),
@@ -279,19 +288,19 @@ def search(query: str, found: Sequence[ModelDocument]) -> SearchDocument:
     return {"query": query, "models": models, "collections": [], "pages": []}
 
 
-def deployment(published: Model, instances: int) -> DeploymentDocument:
+def deployment(newest: Version, instances: int) -> DeploymentDocument:
     """Return a model that runs here as a deployment.
 
     Args:
         instances: endpoints that serve the model.
     """
     return {
-        "owner": published.owner,
-        "name": published.name,
+        "owner": newest.model.owner,
+        "name": newest.model.name,
         "current_release": {
             "number": 1,
-            "model": published.id,
-            "version": published_models.version_of(published),
+            "model": newest.model.id,
+            "version": newest.id,
             "created_at": EPOCH,
             "created_by": None,
             "configuration": {

@@ -8,7 +8,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse
 
-from hosting import published_models
 from hosting.api.auth import Admitted, Caller
 from hosting.api.problems import Problem
 from hosting.api.replicate import documents
@@ -21,7 +20,7 @@ from hosting.api.replicate.documents import (
     VersionDocument,
 )
 from hosting.api.schemas import running_schema
-from hosting.published_models import MODELS, Model
+from hosting.published_models import Model, PublishedModels, Version
 
 LONGEST_SEARCH_CHARACTERS = 1000
 FIXED = "Models and their versions are chosen by whoever runs this server, not by this API"
@@ -73,13 +72,13 @@ async def change_models(_: Admitted) -> None:
 @routes.get("/{owner}/{name}")
 async def get_model(owner: str, name: str, caller: Admitted) -> ModelDocument:
     """Return a model, and its newest version with the schema of its inputs and outputs."""
-    return await _shown(caller, named(f"{owner}/{name}"))
+    return await _shown(caller, named(caller.services.models, f"{owner}/{name}").model)
 
 
 @routes.get("/{owner}/{name}/readme", response_class=PlainTextResponse)
 async def get_readme(owner: str, name: str, caller: Admitted) -> PlainTextResponse:
     """Return what a model is, as Markdown."""
-    model = await _shown(caller, named(f"{owner}/{name}"))
+    model = await _shown(caller, named(caller.services.models, f"{owner}/{name}").model)
     text = f"# {model['owner']}/{model['name']}\n\n{model['description']}\n"
     return PlainTextResponse(text)
 
@@ -87,39 +86,39 @@ async def get_readme(owner: str, name: str, caller: Admitted) -> PlainTextRespon
 @routes.get("/{owner}/{name}/examples")
 async def list_examples(owner: str, name: str, caller: Admitted) -> Page[PredictionDocument]:
     """Return a model's example predictions: there are none."""
-    running_schema(caller.services.endpoints, named(f"{owner}/{name}"))
+    running_schema(caller.services, named(caller.services.models, f"{owner}/{name}").model)
     return documents.page([])
 
 
 @routes.get("/{owner}/{name}/versions")
 async def list_versions(owner: str, name: str, caller: Admitted) -> Page[VersionDocument]:
     """Return a model's versions: ours, and those that clients may have in their code."""
-    model = named(f"{owner}/{name}")
-    schema = running_schema(caller.services.endpoints, model)
-    ids = [published_models.version_of(model), *model.versions]
-    return documents.page(
-        [documents.version(published_models.find(i) or model, i, schema) for i in ids]
-    )
+    services = caller.services
+    model = named(services.models, f"{owner}/{name}").model
+    schema = running_schema(services, model)
+    versions = services.models.versions(model)
+    return documents.page([documents.version(one, schema) for one in versions])
 
 
 @routes.get("/{owner}/{name}/versions/{version_id}")
 async def get_version(owner: str, name: str, version_id: str, caller: Admitted) -> VersionDocument:
     """Return a version of a model."""
-    model = published_models.find(version_id)
-    if model is None or model.id != f"{owner}/{name}":
+    services = caller.services
+    found = services.models.find(f"{owner}/{name}:{version_id}")
+    if found is None:
         raise Problem(404, f"{owner}/{name} has no version {version_id[:100]}")
-    return documents.version(model, version_id, running_schema(caller.services.endpoints, model))
+    return documents.version(found, running_schema(services, found.model))
 
 
-def named(reference: str) -> Model:
-    """Return a model by `owner/name`, with or without a version.
+def named(models: PublishedModels, reference: str) -> Version:
+    """Return the version that `owner/name` means, with or without its id.
 
     Raises:
         Problem: when there is none.
     """
-    found = published_models.find(reference)
+    found = models.find(reference)
     if found is None:
-        names = ", ".join(sorted(one.id for one in MODELS))
+        names = ", ".join(sorted(one.id for one in models.models))
         raise Problem(404, f"There is no model {reference[:100]}; there are {names}")
     return found
 
@@ -127,7 +126,7 @@ def named(reference: str) -> Model:
 def running(caller: Caller) -> list[Model]:
     """Return the models that run here."""
     tasks = {endpoint.task for endpoint in caller.services.endpoints}
-    return [model for model in MODELS if model.task in tasks]
+    return [model for model in caller.services.models.models if model.task in tasks]
 
 
 def _found(caller: Caller, text: str) -> list[Model]:
@@ -141,7 +140,6 @@ def _found(caller: Caller, text: str) -> list[Model]:
 
 async def _shown(caller: Caller, model: Model) -> ModelDocument:
     services = caller.services
-    schema = running_schema(services.endpoints, model)
-    return documents.model(
-        model, caller.view.base, schema, await services.queue.count_of_model(model.id)
-    )
+    newest, *_ = services.models.versions(model)
+    runs = await services.queue.count_of_model(model.id)
+    return documents.model(newest, caller.view.base, running_schema(services, model), runs)

@@ -15,7 +15,6 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from hosting import published_models
 from hosting.api import event_stream, preferences
 from hosting.api.auth import Admitted, Caller, caller_of
 from hosting.api.context import services_of
@@ -27,10 +26,9 @@ from hosting.api.replicate.documents import (
     Page,
     PredictionDocument,
 )
-from hosting.api.schemas import Url, running_schema
+from hosting.api.schemas import Url, running
 from hosting.api.view import view_of
 from hosting.prediction import Prediction
-from hosting.published_models import Model
 from hosting.queue.inputs import Fault
 from hosting.queue.intake import NewPrediction
 from hosting.states import Status
@@ -102,11 +100,11 @@ async def create_prediction(
     reference = asked.version or asked.model
     if reference is None:
         raise invalid([Fault("required", "version", "Version is required, or model")])
-    if "/" not in reference and published_models.find(reference) is None:
+    if "/" not in reference and caller.services.models.find(reference) is None:
         raise invalid(
             [Fault("invalid_version", "version", f"There is no version {reference[:100]}")]
         )
-    return await _create(caller, models.named(reference), reference, asked, terms)
+    return await _create(caller, reference, asked, terms)
 
 
 @routes.post("/models/{owner}/{name}/predictions", status_code=201, tags=["predictions"])
@@ -114,8 +112,7 @@ async def create_prediction_of_model(
     owner: str, name: str, asked: PredictionRequest, caller: Admitted, terms: Asked
 ) -> PredictionDocument:
     """Create a prediction of a model."""
-    reference = f"{owner}/{name}"
-    return await _create(caller, models.named(reference), reference, asked, terms)
+    return await _create(caller, f"{owner}/{name}", asked, terms)
 
 
 @routes.post("/deployments/{owner}/{name}/predictions", status_code=201, tags=["predictions"])
@@ -131,7 +128,9 @@ async def list_predictions(caller: Admitted, cursor: str | None = None) -> Page[
     """Your predictions, the newest first, in pages: of 100, or fewer where they are large."""
     page = await caller.services.queue.page(caller.token.id, cursor)
     shown = [
-        documents.prediction(documents.known(caller.view, one), caller.view.link)
+        documents.prediction(
+            documents.known(caller.view, one), caller.view.link, caller.services.models
+        )
         for one in page.rows
     ]
     return documents.page(shown, f"{caller.view.base}/v1/predictions", page.newer, page.older)
@@ -182,17 +181,18 @@ async def get_webhook_secret(caller: Admitted) -> dict[str, str]:
 
 
 async def _create(
-    caller: Caller, model: Model, reference: str, asked: PredictionRequest, terms: Terms
+    caller: Caller, reference: str, asked: PredictionRequest, terms: Terms
 ) -> PredictionDocument:
     services = caller.services
     wait_seconds = _seconds_to_wait(terms.prefer)
-    version = reference.rpartition(":")[2]
+    version = models.named(services.models, reference)
+    endpoint, schema = running(services, version.model)
     events: list[str] = list(asked.webhook_events_filter or [])
     new = NewPrediction(
         token=caller.token,
-        model=model,
-        version=published_models.version_of(model) if "/" in version else version,
-        schema=running_schema(services.endpoints, model),
+        version=version,
+        schema=schema,
+        native_size=endpoint.native_size,
         inputs=asked.input,
         base=caller.view.base,
         hosts=caller.view.hosts,

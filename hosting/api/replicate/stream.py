@@ -42,7 +42,8 @@ async def events(
         if text := shown["logs"][characters:]:
             characters += len(text)
             yield event("logs", text)
-        for url in (shown["output"] or [])[outputs:]:
+        output = shown["output"] or []
+        for url in ([output] if isinstance(output, str) else output)[outputs:]:
             outputs += 1
             yield event("output", url)
         if shown["status"] is Status.FAILED:

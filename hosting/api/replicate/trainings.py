@@ -28,7 +28,7 @@ async def get_training(training_id: str, _: Admitted) -> None:
 
 
 @routes.post("/models/{owner}/{name}/versions/{version_id}/trainings", **REFUSED)
-async def create_training(owner: str, name: str, version_id: str, _: Admitted) -> None:
+async def create_training(owner: str, name: str, version_id: str, caller: Admitted) -> None:
     """Refuse: no model is trained here."""
-    models.named(f"{owner}/{name}:{version_id}")
+    models.named(caller.services.models, f"{owner}/{name}:{version_id}")
     raise Problem(403, "No model is trained here; train it elsewhere, and serve its weights here")

@@ -93,3 +93,28 @@ def test_a_missing_model_is_told_before_anything_starts() -> None:
     told = serve("--model", "stable-diffusion-v1-4")
     assert told.returncode == 1
     assert "run: scripts/download-weights stable-diffusion-v1-4" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- {name: a/b, task: txt2img}", "a/b, task is 'txt2img'; give 'img2img', 'inpainting'"),
+        (
+            "- {name: a/b, task: img2img, defaults: {num_inference_steps: 9999}}",
+            "a/b, defaults, num_inference_steps: 9999 is not allowed; give a whole number from 1",
+        ),
+        (
+            "- {name: a/b, task: img2img, defaults: {steps: 20}}",
+            "a/b, defaults, steps is not an input; give one of prompt, negative_prompt, image,",
+        ),
+    ],
+)
+def test_own_names_of_models_that_cant_be_used_are_told(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    file = tmp_path / "models.yaml"
+    file.write_text(text)
+    told = serve("--model", "demo", "--port", str(free_port()), DATA=tmp_path)
+    assert told.returncode == 1
+    (line,) = told.stderr.splitlines()
+    assert line.startswith(f"{file}: {words}")

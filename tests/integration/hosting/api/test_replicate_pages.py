@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from hosting import published_models
 from tests.support.front import Front, front
 from tools.fake_cog import CogServer
 
 MODEL = "stability-ai/stable-diffusion"
 INPAINTING = "stability-ai/stable-diffusion-inpainting"
-VERSION = published_models.MODELS[0].versions[0]
-EMPTY = {"previous": None, "next": None, "results": []}
+VERSION = "ac732df83cea7fff18b8472768c88ad041fa750ff7682a21affe81863cbe77e4"
+EMPTY: dict[str, object] = {"previous": None, "next": None, "results": []}
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +135,6 @@ def test_a_deployments_prediction_is_the_models(one: Front) -> None:
     made = answer.json()
     assert (made["status"], made["model"]) == ("succeeded", MODEL)
     assert one.client.post("/v1/deployments/a/b/predictions", json=body).status_code == 404
-    refused = one.client.post(path, json={"input": {}})
+    refused = one.client.post(path, json={"input": {"seed": "many"}})
     assert refused.status_code == 422
-    assert refused.json()["invalid_fields"][0]["field"] == "input.prompt"
+    assert refused.json()["invalid_fields"][0]["field"] == "input.seed"

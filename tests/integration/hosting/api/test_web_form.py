@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from hosting import published_models
+from hosting import models_file
 from hosting.queue import downloads
 from tests.support.front import Front, front
 from tests.support.pictures import EXAMPLES
@@ -92,7 +92,9 @@ def test_it_has_the_settings_by_the_names_of_the_contract(one: Front, cog: CogSe
     document = one.client.get(answer.json()["urls"]["web"]).json()
     assert document["task"] == "img2img"
     image = document["settings"].pop("image")
-    assert document["settings"] == {"prompt": "fox", "seed": 7, "num_images": 2, "strength": 0.5}
+    defaults = {"num_inference_steps": 25, "guidance_scale": 7.5, "scheduler": "DPMSolverMultistep"}
+    given = {"prompt": "fox", "seed": 7, "num_images": 2, "strength": 0.5}
+    assert document["settings"] == {**defaults, **given}
     assert one.client.get(image).content == (EXAMPLES / "cat.png").read_bytes()
 
 
@@ -193,4 +195,4 @@ def test_what_is_no_picture_does_not_come(one: Front) -> None:
 def test_an_endpoint_is_offered_by_the_name_of_its_weights(
     task: str, weights: str, name: str
 ) -> None:
-    assert published_models.offered(task, weights).id == name
+    assert models_file.load().offered(task, weights).model.id == name

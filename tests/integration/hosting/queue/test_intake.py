@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -8,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from hosting.backends.endpoints import Endpoint
 from hosting.storage.database import Unavailable
 from tests.support.front import Front, front, wait_until
 from tools.fake_cog import CogServer, data_url, pixels
 
 NAME = "stability-ai/stable-diffusion"
 BLACK_REPAINTED = "27b93a2413e7f36cd83da926f3656280b2931564ff050bf9575f1fdf9bcd7478"
+INVERTIBLE = "e490d072a34a94a11e9711ed5a6ba621c3fab884eda1665d9d3a282d65a21180"
 INPUTS = {"prompt": "fox", "init_image": data_url(pixels("image", 1))}
 MASK = {"mask": data_url(pixels("mask", 1))}
 
@@ -95,26 +98,107 @@ def test_what_the_database_does_not_take_leaves_no_file(
         assert list((tmp_path / "predictions").iterdir()) == []
 
 
+def settings(one: Front, version: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    """What Cog is given for a prediction."""
+    answer = one.client.post("/v1/predictions", json={"version": version, "input": inputs})
+    assert answer.status_code == 201
+    document = one.client.get(answer.json()["urls"]["web"]).json()
+    return dict(document["settings"])
+
+
 @pytest.mark.parametrize("version", [BLACK_REPAINTED, f"{NAME}:{BLACK_REPAINTED}"])
-def test_a_mask_whose_black_was_to_be_repainted_is_refused(one: Front, version: str) -> None:
-    asked = {"version": version, "input": INPUTS | MASK}
-    answer = one.client.post("/v1/predictions", json=asked)
-    assert answer.status_code == 422
-    assert answer.json()["invalid_fields"] == [
-        {
-            "type": "conflict",
-            "field": "input.mask",
-            "description": f"In version 27b93a24 of {NAME} black was repainted, here white is; "
-            f"invert the mask, and name {NAME} without that version",
-        }
-    ]
+def test_a_version_that_repainted_black_inverts_the_mask(one: Front, version: str) -> None:
+    assert settings(one, version, INPUTS | MASK)["invert_mask"] is True
+    assert "invert_mask" not in settings(one, version, INPUTS)
+    assert settings(one, version, INPUTS | MASK | {"invert_mask": False})["invert_mask"] is False
+    assert "invert_mask" not in settings(one, NAME, INPUTS | MASK)
 
 
 @pytest.mark.parametrize(
-    ("version", "mask"), [(BLACK_REPAINTED, {}), (BLACK_REPAINTED, {"mask": None}), (NAME, MASK)]
+    ("task", "version", "inputs", "advice"),
+    [
+        ("img2img", BLACK_REPAINTED, {}, f"and name {NAME} without version 27b93a24"),
+        ("inpainting", INVERTIBLE, {"invert_mask": True}, "and leave invert_mask out"),
+    ],
 )
-def test_without_a_mask_or_without_that_version_it_is_taken(
-    one: Front, version: str, mask: dict[str, str | None]
+def test_where_no_mask_can_be_inverted_one_that_has_to_be_is_refused(
+    tmp_path: Path, task: str, version: str, inputs: dict[str, Any], advice: str
 ) -> None:
-    asked = {"version": version, "input": INPUTS | mask}
-    assert one.client.post("/v1/predictions", json=asked).status_code == 201
+    cog = CogServer(task)
+    cog.schema = copy.deepcopy(cog.schema)
+    del cog.schema["components"]["schemas"]["Input"]["properties"]["invert_mask"]
+    with cog.served(), front(tmp_path, cog) as one:
+        asked = {"version": version, "input": {**INPUTS, **MASK, **inputs}}
+        answer = one.client.post("/v1/predictions", json=asked)
+        assert answer.status_code == 422
+        (fault,) = answer.json()["invalid_fields"]
+        assert (fault["type"], fault["field"]) == ("conflict", "input.mask")
+        assert fault["description"].startswith("Black is to be repainted, and what serves ")
+        assert fault["description"].endswith(f" here repaints white; invert the mask, {advice}")
+
+
+def test_an_own_name_is_served_with_its_own_defaults(tmp_path: Path) -> None:
+    (tmp_path / "models.yaml").write_text(
+        f"""
+- name: PromptHero/Openjourney
+  task: img2img
+  description: In the style of others.
+  defaults: {{num_inference_steps: 30, output_format: webp}}
+  versions: [{{id: "{"a" * 64}"}}]
+"""
+    )
+    with CogServer().served() as cog, front(tmp_path, cog) as one:
+        for version in ("prompthero/openjourney", "prompthero/openjourney:latest", "a" * 64):
+            given = settings(one, version, {"prompt": "fox", "num_outputs": 2, "seed": 1})
+            assert given == {
+                "prompt": "fox",
+                "seed": 1,
+                "num_images": 2,
+                "num_inference_steps": 30,
+                "output_format": "webp",
+            }
+        answer = one.client.get("/v1/models/prompthero/openjourney").json()
+        assert (answer["owner"], answer["name"]) == ("PromptHero", "Openjourney")
+        assert answer["description"] == "In the style of others."
+        inputs = answer["latest_version"]["openapi_schema"]["components"]["schemas"]["Input"]
+        assert inputs["properties"]["num_inference_steps"]["default"] == 30
+        assert "PromptHero/Openjourney" in [
+            f"{model['owner']}/{model['name']}"
+            for model in one.client.get("/v1/models").json()["results"]
+        ]
+        drawn = one.client.post("/v1/inference/prompthero/openjourney", json={"prompt": "cat"})
+        assert drawn.status_code == 200
+        (run,) = cog.runs_of("cat")
+        assert run.input["num_inference_steps"] == 30
+
+
+@pytest.mark.parametrize("reference", [f"{NAME}:latest", NAME])
+def test_latest_is_the_newest_version(one: Front, reference: str) -> None:
+    asked = {"version": reference, "input": {"prompt": "fox"}}
+    document = one.client.post("/v1/predictions", json=asked).json()
+    newest = one.client.get(f"/v1/models/{NAME}").json()["latest_version"]["id"]
+    assert (document["model"], document["version"]) == (NAME, newest)
+
+
+@pytest.mark.parametrize(("native_size", "side"), [(512, 512), (128, 128), (None, 768)])
+@pytest.mark.parametrize("path", ["/v1/predictions", "/predictions", f"/v1/inference/{NAME}"])
+def test_an_aspect_ratio_is_near_the_native_size_of_what_is_served(
+    one: Front,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    native_size: int | None,
+    side: int,
+) -> None:
+    monkeypatch.setattr(Endpoint, "native_size", native_size)
+    inputs = {"prompt": f"{path} {side}", "aspect_ratio": "1:1"}
+    body = inputs if "inference" in path else {"version": NAME, "input": inputs}
+    if path == "/predictions":
+        del body["version"]
+    assert one.client.post(path, json=body, headers={"Prefer": "wait"}).is_success
+    newest = one.client.get("/v1/predictions").json()["results"][0]
+    settings = one.client.get(newest["urls"]["web"]).json()["settings"]
+    assert (settings["prompt"], settings["width"], settings["height"]) == (
+        inputs["prompt"],
+        side,
+        side,
+    )

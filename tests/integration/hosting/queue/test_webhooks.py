@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hosting import models_file
 from hosting.api.webhook_documents import renderer
 from hosting.net.fetch import FetchError
 from hosting.net.links import Links
@@ -65,7 +66,8 @@ class Caller:
     def __init__(self, database: Database, files: Files) -> None:
         self.database = database
         self.files = files
-        self.webhooks = Webhooks(Store(database), renderer(Links(b"key", 3600), files), (), "this")
+        render = renderer(Links(b"key", 3600), files, models_file.load())
+        self.webhooks = Webhooks(Store(database), render, (), "this")
 
     def announce(self, url: str, *events: str) -> str:
         """Has a prediction's webhook called; the prediction's id."""

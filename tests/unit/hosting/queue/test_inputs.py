@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cog_schema import schema
+from hosting.published_models import RENAMED
 from hosting.queue import inputs
 from hosting.queue.inputs import Fault, InvalidInputs
 from stable_diffusion.request import AUTOMATIC_SIZES
@@ -178,8 +179,8 @@ def test_what_is_no_size_is_a_fault(value: Any) -> None:
         ("3:2", (960, 640)),
         (" 4 : 3 ", (1024, 768)),
         ("1.5:1", (960, 640)),
-        ("99999:1", (1024, 128)),
-        ("0.00001:99999", (128, 1024)),
+        ("99999:1", (1024, 384)),
+        ("0.00001:99999", (384, 1024)),
     ],
 )
 def test_an_aspect_ratio_becomes_the_closest_size(ratio: str, size: tuple[int, int]) -> None:
@@ -187,14 +188,44 @@ def test_an_aspect_ratio_becomes_the_closest_size(ratio: str, size: tuple[int, i
     assert read(aspect_ratio=ratio) == {"width": width, "height": height}
 
 
-@for_all(width=st.integers(1, 99999), height=st.integers(1, 99999))
-def test_no_size_is_closer_to_an_aspect_ratio_than_the_one_taken(width: int, height: int) -> None:
+@for_all(
+    width=st.integers(1, 99999),
+    height=st.integers(1, 99999),
+    native=st.sampled_from([128, 512, 768]),
+)
+def test_no_size_near_the_native_one_is_closer_to_an_aspect_ratio_than_the_one_taken(
+    width: int, height: int, native: int
+) -> None:
     def distance(wide: int, high: int) -> float:
         return abs(math.log(wide / high / (width / height)))
 
-    taken = read(aspect_ratio=f"{width}:{height}")
-    best = min(distance(*size) for size in itertools.product(AUTOMATIC_SIZES, repeat=2))
-    assert distance(taken["width"], taken["height"]) == best
+    values = inputs.read(
+        {"prompt": "a fox", "aspect_ratio": f"{width}:{height}"}, SCHEMAS["img2img"], {}, native
+    )
+    pairs = list(itertools.product(AUTOMATIC_SIZES, repeat=2))
+    near = [one for one in pairs if native**2 / 2 <= math.prod(one) <= 2 * native**2]
+    taken = (values["width"], values["height"])
+    assert taken in near
+    assert distance(*taken) == min(distance(*size) for size in near)
+
+
+@pytest.mark.parametrize(
+    ("native", "ratio", "size"),
+    [
+        (512, "1:1", (512, 512)),
+        (512, "16:9", (896, 512)),
+        (128, "16:9", (256, 128)),
+        (768, "1:1", (768, 768)),
+        (None, "1:1", (768, 768)),
+        (20, "1:1", (128, 128)),
+    ],
+)
+def test_an_aspect_ratio_is_near_the_native_size(
+    native: int | None, ratio: str, size: tuple[int, int]
+) -> None:
+    asked = {"prompt": "a fox", "aspect_ratio": ratio}
+    values = inputs.read(asked, SCHEMAS["img2img"], {}, native)
+    assert (values["width"], values["height"]) == size
 
 
 @pytest.mark.parametrize(
@@ -364,7 +395,7 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
     max_leaves=4,
 )
-names = st.sampled_from([*ORDER, "noise_level", *inputs.RENAMED, *inputs.SIZE_NAMES]) | texts
+names = st.sampled_from([*ORDER, "noise_level", *RENAMED, *inputs.SIZE_NAMES]) | texts
 
 
 @for_all(
