@@ -216,7 +216,7 @@ def _size(as_given: str, value: object) -> tuple[int, int]:
             math.log(width * height / ASPECT_RATIO_SIDE_PIXELS**2)
         )
 
-    return min(itertools.product(AUTOMATIC_SIDES_PIXELS, repeat=2), key=distance)
+    return min(itertools.product(AUTOMATIC_SIDES_PIXELS, AUTOMATIC_SIDES_PIXELS), key=distance)
 
 
 def _value(value: object, wanted: Mapping[str, Any]) -> Any:
