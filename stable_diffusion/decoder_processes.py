@@ -180,9 +180,11 @@ class _Reader:
         self._process: BaseProcess | None = None
         self._is_closed = False
 
-    def __call__(self, name: str, source: object, *options: Any) -> Picture:
+    def __call__(
+        self, name: str, source: object, largest_side: int | None = None, by_alpha: bool = False
+    ) -> Picture:
         ours, theirs = self._context.Pipe()
-        process = self._started(theirs, self._limits, name, source, *options)
+        process = self._started(theirs, self._limits, name, source, largest_side, by_alpha)
         theirs.close()
         with self._lock:
             self._process = process
@@ -279,7 +281,12 @@ def _fault(name: str, exitcode: int | None, is_closed: bool) -> BaseException:
 
 
 def _decode(
-    connection: Connection, limits: Limits, name: str, source: object, *options: Any
+    connection: Connection,
+    limits: Limits,
+    name: str,
+    source: object,
+    largest_side: int | None,
+    by_alpha: bool,
 ) -> None:
     """Answer with the bytes that it takes (waiting until they are granted) and with the picture."""
     occupied = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -299,7 +306,7 @@ def _decode(
     limit(0)
     answer: Picture | Exception
     try:
-        answer = images.read_picture(name, source, *options, claim=claim)
+        answer = images.read_picture(name, source, largest_side, by_alpha, claim)
     except MemoryError:
         answer = InputError(f"{name}: the picture takes too much memory to read; give a smaller")
     except Exception as error:

@@ -110,7 +110,7 @@ def choose_size(
     if width and height:
         return width, height
     ratio = Fraction(*shape)
-    sizes = product(*([side] if side else AUTOMATIC_SIZES for side in (width, height)))
+    sizes = product([width] if width else AUTOMATIC_SIZES, [height] if height else AUTOMATIC_SIZES)
 
     def distance(size: tuple[int, int]) -> tuple[Fraction, int, int]:
         quotient = Fraction(*size) / ratio  # exact, so that ties are ties

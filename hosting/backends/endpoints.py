@@ -191,17 +191,18 @@ class Endpoint:
         if description is None:
             self._say_unusable("its setup's logs do not describe a model, as this project's do")
             return False
+        schema = self.schema
         if not self.server:
             try:
                 async with asyncio.timeout(LONGEST_SCHEMA_SECONDS):
-                    self.schema = await self.cog.schema()
+                    schema = await self.cog.schema()
             except TimeoutError:
                 self._say_unusable(f"it gives no whole schema in {LONGEST_SCHEMA_SECONDS:g} s")
                 return False
             except Unreachable as error:
                 self._say_unusable(str(error))
                 return False
-        self.description = description
+        self.description, self.schema = description, schema
         return True
 
     def _say_unusable(self, reason: str) -> None:

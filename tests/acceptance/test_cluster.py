@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from cog_schema import schema
+from hosting.backends.description import Description
 from tests.support.cluster import SLOTS, Cluster
 from tests.support.front_process import site
 from tests.support.pictures import same
@@ -174,6 +175,16 @@ def test_one_that_waits_to_be_alone_can_be_asked_for_again_and_cancelled(whole: 
 
 def cog_status(cog: psutil.Process) -> str:
     return str(httpx.get(f"{url_of(cog)}/health-check", timeout=90).json()["status"])
+
+
+def test_it_hands_on_the_description_of_its_model(whole: Cluster) -> None:
+    description = Description.read(whole.ask("GET", "/health-check").json()["setup"]["logs"])
+    assert description
+    assert (description.model, description.task, description.native_size) == (
+        "demo",
+        "img2img",
+        128,
+    )
 
 
 def test_when_all_slots_are_taken_it_says_when_to_come_again(whole: Cluster) -> None:

@@ -49,6 +49,15 @@ def unharmed(server: Server) -> Iterator[Server]:
 # What is asked
 
 
+def test_health_has_what_the_worker_says_of_its_model(server: Server) -> None:
+    with server.ask("/health") as response:
+        (endpoint,) = json.load(response)["endpoints"]
+    description = endpoint["description"]
+    assert (description["model"], description["task"]) == ("demo", "img2img")
+    assert (description["native_size"], description["checker"]) == (128, False)
+    assert {"diffusers", "torch"} <= description["versions"].keys()
+
+
 def test_a_prompt_makes_a_picture_of_the_native_size(server: Server) -> None:
     status, answer = server.predict(prompt="a red apple", num_inference_steps=4, seed=5)
     assert (status, answer["status"]) == (200, "succeeded")

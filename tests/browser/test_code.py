@@ -109,7 +109,7 @@ def test_javascript_has_the_same(visitor: Visitor, one: Front, tmp_path: Path) -
     with_files(visitor, tmp_path)
     shown = code(visitor, "JavaScript")
     assert f'new Replicate({{ baseUrl: "{one.url}/v1", auth: "none" }})' in shown
-    assert 'replicate.run("stability-ai/stable-diffusion-img2img", {' in shown
+    assert 'replicate.run("stability-ai/stable-diffusion-2-1", {' in shown
     assert 'image: await readFile("flower.png"),' in shown
     assert "use_compel: true," in shown
     assert 'negative_prompt: "a\\nb",' in shown

@@ -76,7 +76,7 @@ def test_the_picker_has_the_models_that_run_and_keeps_what_they_share(
         picker = visitor.page.get_by_label("Model")
         expect(picker.locator("option")).to_have_text(
             [
-                "stable-diffusion-img2img: image to image, text to image",
+                "stable-diffusion-2-1: image to image, text to image",
                 "stable-diffusion-2-inpainting: inpainting",
                 "stable-diffusion-x4-upscaler: upscaling",
             ]
@@ -118,7 +118,7 @@ def test_what_one_model_has_is_there_again_when_it_is_chosen_again(
         picker = visitor.page.get_by_label("Model")
         picker.select_option("stability-ai/stable-diffusion-x4-upscaler")
         expect(visitor.field("Strength")).to_have_count(0)
-        picker.select_option("stability-ai/stable-diffusion-img2img")
+        picker.select_option("stability-ai/stable-diffusion-2-1")
         expect(visitor.field("Strength")).to_have_value("0.5")
         expect(visitor.name("mask")).to_have_text("flower-mask.png")
 

@@ -30,6 +30,23 @@ def test_what_the_chosen_size_leaves_of_a_picture_is_shown(
     assert crop.evaluate("box => [box.style.width, box.style.height]") == ["50%", "100%"]
 
 
+def test_the_size_of_a_result_is_shown_once_the_model_has_said_what_it_is(
+    visitor: Visitor, tmp_path: Path
+) -> None:
+    def still_starting(route: Route) -> None:
+        models = route.fetch().json()
+        route.fulfill(json=[one | {"status": "STARTING", "description": None} for one in models])
+
+    visitor.page.route("**/form/models", still_starting, times=1)
+    visitor.page.reload()
+    visitor.choose("image", file_of(Image.new("RGB", (600, 300)), tmp_path / "wide.png"))
+    expect(visitor.page.get_by_text("(starting)")).to_be_attached()
+    crop = visitor.page.get_by_text("becomes 1024 × 512 px")
+    expect(crop).to_be_hidden()
+    expect(crop).to_be_visible()
+    expect(visitor.page.get_by_text("(starting)")).not_to_be_attached()
+
+
 def test_the_size_that_is_foretold_is_the_one_that_the_model_chooses(visitor: Visitor) -> None:
     generator = random.Random(1)
     asked: list[tuple[int | None, int | None, tuple[int, int] | None, int]] = []
