@@ -15,10 +15,15 @@ from tests.support.published_clients import Example, examples, run
 from tools.fake_cog import CogServer, pixels
 
 DOCUMENTS = {
-    "replicate-0.8": ["python-0.md"],
-    "replicate-0.15": ["python-0.md"],
-    "replicate-0.25": ["python-0.md"],
-    "replicate-0.34": ["python-0.md"],
+    "replicate-0.8": ["python-0.md", "python-0.8.md"],
+    "replicate-0.15": ["python-0.md", "python-0.8.md"],
+    "replicate-0.25": ["python-0.md", "python-0.25.md"],
+    "replicate-0.34": ["python-0.md", "python-0.25.md", "python-0.34.md"],
+    "replicate-1.0": ["python-1.md", "python-0.25.md", "python-0.34.md"],
+    "replicate-2.0": ["python-2.md"],
+    "langchain": ["langchain.md"],
+    "deepinfra": ["deepinfra.md"],
+    "npm": ["npm.md"],
 }
 """By client, the files in tests/clients/ whose examples it runs."""
 LINK = re.compile(r"http://127\.0\.0\.1:\d+/files/[^\s'\"]+")
@@ -28,6 +33,7 @@ LINK = re.compile(r"http://127\.0\.0\.1:\d+/files/[^\s'\"]+")
 def cog() -> Iterator[CogServer]:
     with CogServer().served() as cog:
         cog.tell("what takes long", "hold")
+        cog.tell("slow", "slow")
         cog.tell("bad", "fail")
         yield cog
 
@@ -51,6 +57,10 @@ def variables(client: str, url: str, token: str) -> dict[str, str]:
             base = {"REPLICATE_API_BASE_URL": url}
         case "replicate-2.0":
             base = {"REPLICATE_BASE_URL": f"{url}/v1"}
+        case "npm":
+            base = {"BASE_URL": f"{url}/v1", "DEEPINFRA_API_KEY": token}
+        case "deepinfra":
+            return {"BASE_URL": url, "DEEPINFRA_API_KEY": token}
         case _:
             base = {"REPLICATE_BASE_URL": url}
     return {**base, "REPLICATE_API_TOKEN": token}
