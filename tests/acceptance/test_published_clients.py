@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.front import Front, front
 from tests.support.pictures import EXAMPLES
-from tests.support.published_clients import Example, examples, run
+from tests.support.published_clients import Example, environment, examples, run
+from tests.support.routes import ROUTES
 from tools.fake_cog import CogServer, pixels
 
 DOCUMENTS = {
@@ -26,6 +27,11 @@ DOCUMENTS = {
     "npm": ["npm.md"],
 }
 """By client, the files in tests/clients/ whose examples it runs."""
+PATH = re.compile(
+    r"""["'`](?:/v1)?(/(?:account|collections|deployments|files|hardware|models|predictions|search"""
+    r"""|trainings|webhooks)(?:/[^"'`?]*[^"'`?/])?)["'`]"""
+)
+"""A path of Replicate's API in the source of a client."""
 LINK = re.compile(r"http://127\.0\.0\.1:\d+/files/[^\s'\"]+")
 
 
@@ -91,3 +97,21 @@ def test_what_its_documentation_shows_works(
     files = [path.read_bytes() for path in tmp_path.glob("out*")]
     files += [one.client.get(link).content for link in LINK.findall(printed)]
     assert set(files) <= drawn
+
+
+@pytest.mark.parametrize("client", [*(name for name in DOCUMENTS if "replicate" in name), "npm"])
+def test_every_path_in_its_source_is_served(client: str) -> None:
+    installed = environment(client)
+    package = (
+        installed / "node_modules" / "replicate" if client == "npm" else installed / "replicate"
+    )
+    sources = [*package.rglob("*.py"), *package.glob("lib/*.js")]
+    found = {
+        # Some put an owner and a name into a path as one.
+        re.sub(r"\$?\{[^}]*\}", "{}", re.sub(r"\{(key|model)\}", "{}/{}", path))
+        for source in sources
+        for path in PATH.findall(source.read_text())
+    }
+    served = {re.sub(r"\{[^}]*\}", "{}", path.removeprefix("/v1")) for path in ROUTES}
+    assert len(found) > 5
+    assert found <= served
