@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from tools.fake_cog import CogServer
 MODEL = "stability-ai/stable-diffusion"
 INPAINTING = "stability-ai/stable-diffusion-inpainting"
 VERSION = published_models.MODELS[0].versions[0]
-EMPTY = {"previous": None, "next": None, "results": []}
+EMPTY: dict[str, Any] = {"previous": None, "next": None, "results": []}
 
 
 @pytest.fixture(scope="module")
