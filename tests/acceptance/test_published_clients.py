@@ -100,6 +100,16 @@ def test_what_its_documentation_shows_works(
     assert files or ".png" not in example.code.replace("cat.png", "")
 
 
+@pytest.mark.parametrize("client", ["replicate-0.8", "replicate-0.34", "replicate-2.0", "npm"])
+def test_where_there_are_no_tokens_any_text_is_one(
+    client: str, cog: CogServer, tmp_path: Path
+) -> None:
+    with front(tmp_path / "data", cog) as one:
+        first = examples(DOCUMENTS[client][0])[0]
+        run(client, first, tmp_path, **variables(client, one.url, "none"))
+    assert cog.runs[-1].input["prompt"] in first.code
+
+
 @pytest.mark.parametrize("client", [*(name for name in DOCUMENTS if "replicate" in name), "npm"])
 def test_every_path_in_its_source_is_served(client: str) -> None:
     installed = environment(client)

@@ -51,11 +51,12 @@ def environment(client: str) -> Path:
     Args:
         client: its name in tests/clients/python.txt, or npm.
     """
-    done = subprocess.run(
-        [ROOT / "scripts" / "clients", client], capture_output=True, text=True, check=True
-    )
+    script = ROOT / "scripts" / "clients"
+    done = subprocess.run([script, client], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     if client == "npm" and not done.stdout:
         pytest.skip(done.stderr.strip())
+    assert done.stdout, f"There is no client {client}"
     return Path(done.stdout.strip())
 
 
