@@ -1,16 +1,27 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from cog_schema.schema import ROOT
 from hosting.backends import endpoints
-from hosting.backends.endpoints import Endpoint
+from hosting.backends.endpoints import Endpoint, SetupFailed
+from hosting.backends.servers import Launch, Server
 from hosting.states import State
 from tests.support.front import LONGEST, until
 from tools.fake_cog import CogServer
+
+MUTE = """
+from cog import BasePredictor
+
+class Predictor(BasePredictor):
+    def predict(self, prompt: str) -> str:
+        return prompt
+"""
 
 
 class Watched(Endpoint):
@@ -82,6 +93,29 @@ def test_one_without_a_schema_is_never_ready(schema: Any, caplog: pytest.LogCapt
     cog.schema = schema
     assert states(cog) == {State.STARTING, State.UNREACHABLE}
     assert caplog.messages == [f"{cog.url} can't be used"]
+
+
+def test_a_server_of_our_own_that_does_not_describe_its_model_is_not_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "hosting").symlink_to(ROOT / "hosting")  # which the server runs a module of
+    predict = tmp_path / "predict.py"
+    predict.write_text(MUTE)
+    launch = Launch("mute", predict, "Predictor", CogServer().schema, "img2img", 1, {})
+    server = Server(launch, tmp_path / "server", has_own_network=False)
+
+    async def main() -> None:
+        endpoint = Endpoint(server, 1)
+        assert (endpoint.task, endpoint.model, endpoint.description) == ("img2img", "mute", None)
+        try:
+            with pytest.raises(SetupFailed, match="mute could not start"):
+                await asyncio.wait_for(endpoint.supervise(0.05), LONGEST)
+        finally:
+            await endpoint.close()
+
+    asyncio.run(main())
+    assert "mute can't be used" in caplog.messages
+    assert not server.is_alive
 
 
 def test_what_is_started_in_anothers_place_is_known_by_its_own_description() -> None:

@@ -260,12 +260,16 @@ def test_one_endpoint_serves_on_while_the_other_has_lost_its_worker(tmp_path: Pa
 def test_what_is_sent_to_a_dead_worker_is_no_suspect(tmp_path: Path, cog: CogServer) -> None:
     cog.status, cog.restarts = "UNHEALTHY", False
 
-    async def says_that_it_is_well() -> State:
-        return State.READY
-
     @in_queue(tmp_path, cog)
     async def _(queue: Queue) -> None:
-        queue.endpoints[0].cog.status = says_that_it_is_well  # type: ignore[method-assign]
+        asked = queue.endpoints[0].cog
+        status = asked.status
+
+        async def says_that_it_is_well() -> State:
+            await status()
+            return State.READY
+
+        asked.status = says_that_it_is_well  # type: ignore[method-assign]
         one = await queue.ask("fox")
         await until(lambda: sum(one.method == "PUT" for one in cog.received) > 5)
         cog.restart()
