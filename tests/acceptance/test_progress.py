@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from replicate.client import Client
 
 from tests.support.front_process import TEXT_TO_IMAGE, Front, ask, small
@@ -25,9 +24,6 @@ await replicate.run(model, {{ input, wait: {{ mode: "poll", interval: 50 }} }}, 
 }});
 console.log(JSON.stringify(seen));
 """
-pytestmark = pytest.mark.xfail(
-    strict=True, reason="the worker's own lines have no progress that these clients know"
-)
 
 
 def goes_from_nothing_to_all(seen: list[float]) -> bool:
