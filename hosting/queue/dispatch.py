@@ -55,6 +55,8 @@ class Dispatcher:
         self._webhooks = Webhooks(store, render, settings.networks, self.front_id)
         self._runs: dict[str, Run] = {}
         """By the predictions' ids."""
+        self._ended: dict[str, Prediction] = {}
+        """Predictions whose runs have ended, until that is written: their rows are behind."""
         self._tasks: dict[asyncio.Task[None], Run] = {}
         self._seen_at = -math.inf
         """When this front last was known to be there, by the monotonic clock."""
@@ -125,7 +127,7 @@ class Dispatcher:
     def running(self, prediction_id: str) -> Prediction | None:
         """Return a prediction that runs here, as it is now; newer than the store's."""
         run = self._runs.get(prediction_id)
-        return run.prediction if run else None
+        return run.prediction if run else self._ended.get(prediction_id)
 
     async def cancel(self, prediction_id: str, is_overdue: bool = False) -> None:
         """End a prediction, if it is not over: at once in the queue, between two steps else.
@@ -226,9 +228,13 @@ class Dispatcher:
             # Before it is written: from then on, another endpoint may have the prediction.
             run.endpoint.vacate(prediction_id)
             del self._runs[prediction_id]
+        self._ended[prediction_id] = run.prediction
         # What a dead worker had run goes before what came later, so that has to be written first.
         with run.endpoint.closed() if isinstance(outcome, Crashed) else contextlib.nullcontext():
-            written = await self._store.predictions.settle(run.prediction, outcome)
+            try:
+                written = await self._store.predictions.settle(run.prediction, outcome)
+            finally:
+                self._ended.pop(prediction_id, None)
         if written:  # else it was no longer ours
             self.metrics.ran(run.prediction, written, run.endpoint)
         self.wake(prediction_id)

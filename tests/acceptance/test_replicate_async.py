@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import replicate
 from replicate.client import Client
+from replicate.helpers import FileOutput
 from replicate.prediction import Prediction
 
 from tests.support.front_process import (
@@ -61,7 +62,9 @@ def test_a_prediction_is_created_and_waited_for(front: Front, client: Client) ->
 
     prediction = run(front, work)
     assert prediction.status == "succeeded"
-    assert prediction.output == client.run(TEXT_TO_IMAGE, small(), use_file_output=False)
+    assert prediction.output is not None
+    (drawn,), (again,) = prediction.output, client.run(TEXT_TO_IMAGE, small())
+    assert same(picture(FileOutput(drawn, client)), picture(again))
     assert client.predictions.list()[1].id == prediction.id
 
 
@@ -70,7 +73,7 @@ def test_a_stream_has_logs_and_pictures(front: Front, client: Client) -> None:
         events = [event async for event in await client.async_stream(TEXT_TO_IMAGE, small())]
         kinds = [event.event.value for event in events]
         logs = "".join(event.data for event in events[:-2])
-        return kinds, logs, await events[-2].data.aread()  # type: ignore[attr-defined]
+        return kinds, logs, await FileOutput(events[-2].data, client).aread()
 
     kinds, logs, data = run(front, work)
     assert set(kinds[:-2]) == {"logs"}

@@ -122,7 +122,7 @@ def test_run_polls_when_its_wait_is_over(front: Front, bob: Client) -> None:
     assert same(picture(output), picture(again))
 
 
-def test_pictures_are_seen_as_they_come(client: Client) -> None:
+def test_pictures_are_seen_as_they_come(front: Front, client: Client) -> None:
     prediction = ask(client, small(num_outputs=4, num_inference_steps=1))
     seen: list[list[str]] = [[]]
     while prediction.status not in ("succeeded", "failed", "canceled"):
@@ -131,7 +131,7 @@ def test_pictures_are_seen_as_they_come(client: Client) -> None:
     assert len(seen[-1]) == 4
     for before, now in itertools.pairwise(seen):
         assert now[: len(before)] == before
-    assert all(url.startswith("data:") for urls in seen for url in urls)
+    assert all(url.startswith(f"{front.url}/files/") for urls in seen for url in urls)
 
 
 # Canceling

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 from replicate.client import Client
+from replicate.helpers import FileOutput
 from replicate.prediction import Prediction
 from replicate.stream import EventSource, ServerSentEvent
 
@@ -59,7 +60,8 @@ def test_logs_and_pictures_come_one_by_one(client: Client) -> None:
     assert logs(events).startswith("seed 1\nstep 1 of 3")
     assert logs(events) == client.predictions.list()[0].logs
     drawn = client.run(TEXT_TO_IMAGE, small(num_outputs=2))
-    pictures = [picture(event.data) for event in events if event.event.value == "output"]  # type: ignore[arg-type]
+    links = [event.data for event in events if event.event.value == "output"]
+    pictures = [picture(FileOutput(link, client)) for link in links]
     assert [same(one, picture(other)) for one, other in zip(pictures, drawn, strict=True)] == [
         True,
         True,

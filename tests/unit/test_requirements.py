@@ -15,6 +15,15 @@ from cog_schema.schema import ROOT
 
 LISTS = sorted(path.name for path in ROOT.glob("requirements*.txt"))
 LOCKED = ROOT / "locked"
+CLIENTS = {
+    name: packages
+    for name, *packages in map(
+        str.split, (ROOT / "tests/clients/python.txt").read_text().splitlines()
+    )
+    if name != "#"
+}
+"""The packages that are chosen for each client that the tests use."""
+CLIENT_LISTS = [f"clients/{name}.txt" for name in CLIENTS]
 ENTRY = re.compile(
     r"^(?P<name>[a-z0-9-]+)==(?P<version>\S+)( ; (?P<marker>.+?))? \\\n"
     r"(    --hash=sha256:[0-9a-f]{64}( \\)?\n)+",
@@ -60,7 +69,8 @@ def needed_by(requirements: list[Requirement]) -> Iterator[str]:
 
 
 def test_every_list_is_locked_and_nothing_else() -> None:
-    assert sorted(path.name for path in LOCKED.iterdir()) == sorted([*LISTS, "container.txt"])
+    found = {str(path.relative_to(LOCKED)) for path in LOCKED.rglob("*.txt")}
+    assert found == {*LISTS, "container.txt", *CLIENT_LISTS}
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -71,7 +81,15 @@ def test_a_locked_list_has_the_versions_of_its_requirements(name: str) -> None:
     assert wanted.items() <= found.items(), f"{name} has changed: run scripts/lock"
 
 
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_locked_client_has_the_versions_that_are_chosen_and_no_torch(client: str) -> None:
+    found = {package: version for package, (version, _) in locked(f"clients/{client}.txt").items()}
+    wanted = versions([Requirement(one) for one in CLIENTS[client]])
+    assert wanted.items() <= found.items(), f"{client} has changed: run scripts/lock"
+    assert "torch" not in found
+
+
+@pytest.mark.parametrize("name", [*LISTS, *CLIENT_LISTS])
 def test_every_locked_package_has_hashes_and_no_line_is_anything_else(name: str) -> None:
     rest = ENTRY.sub("", (LOCKED / name).read_text())
     assert all(line.startswith("#") for line in rest.splitlines())

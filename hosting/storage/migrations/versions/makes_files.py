@@ -11,5 +11,7 @@ down_revision = "8"
 
 def upgrade() -> None:
     """Add the column."""
-    column = sa.Column("makes_files", sa.Boolean(), nullable=False, server_default=sa.false())
+    column: sa.Column[bool] = sa.Column(
+        "makes_files", sa.Boolean(), nullable=False, server_default=sa.false()
+    )
     op.add_column("predictions", column)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from tools.fake_cog import CogServer
 MODEL = "stability-ai/stable-diffusion"
 INPAINTING = "stability-ai/stable-diffusion-inpainting"
 VERSION = "ac732df83cea7fff18b8472768c88ad041fa750ff7682a21affe81863cbe77e4"
-EMPTY: dict[str, object] = {"previous": None, "next": None, "results": []}
+EMPTY: dict[str, Any] = {"previous": None, "next": None, "results": []}
 
 
 @pytest.fixture(scope="module")

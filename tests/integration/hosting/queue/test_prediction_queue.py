@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hosting.prediction import Prediction
+from hosting.prediction import Outcome, Prediction
 from hosting.queue import prediction_queue
 from hosting.storage.tables import new_id
 from tests.support.front import LONGEST, Queue, in_queue, until
@@ -39,6 +39,41 @@ def test_who_follows_a_prediction_sees_it_to_its_end(tmp_path: Path, cog: CogSer
         assert (last.status, last.output) == ("succeeded", ["out-0.png"])
         assert {one.status for one in before} <= {"starting", "processing"}
         assert [one.status for one in await seen(queue, fox) if one] == ["succeeded"]
+
+
+def test_what_came_is_seen_until_the_end_is_written(
+    tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told less than before, also where nothing could be saved while it ran."""
+    ended, goes_on = asyncio.Event(), asyncio.Event()
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        store = queue.store.predictions
+        settle = store.settle
+
+        async def unsaved(live: Prediction) -> bool:
+            return False
+
+        async def late(live: Prediction, outcome: Outcome) -> Prediction | None:
+            ended.set()
+            await goes_on.wait()
+            return await settle(live, outcome)
+
+        monkeypatch.setattr(store, "record_progress", unsaved)
+        monkeypatch.setattr(store, "settle", late)
+        fox = await queue.ask("fox")
+        await ended.wait()
+        now = await queue.current(fox)
+        assert now is not None
+        assert (now.status, now.output, now.logs) == (
+            "processing",
+            ["out-0.png"],
+            "drawing fox\n",
+        )
+        goes_on.set()
+        (done,) = await queue.over(fox)
+        assert (done.status, done.logs) == ("succeeded", now.logs)
 
 
 def test_nobody_can_follow_what_is_not_there(tmp_path: Path, cog: CogServer) -> None:
