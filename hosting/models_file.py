@@ -11,9 +11,9 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from hosting.published_models import (
-    Form,
     Input,
     Model,
+    OutputForm,
     PublishedModels,
     Scalar,
     Task,
@@ -76,7 +76,7 @@ class _VersionEntry:
     source: str = ""
     inputs: dict[str, Input] | None = None
     defaults: dict[str, Scalar] | None = None
-    output: Form | None = None
+    output: OutputForm | None = None
     black_repainted: bool = False
 
 
@@ -90,7 +90,7 @@ class _ModelEntry:
     aliases: list[_Name] = field(default_factory=list)
     inputs: dict[str, Input] = field(default_factory=dict)
     defaults: dict[str, Scalar] = field(default_factory=dict)
-    output: Form = "list"
+    output: OutputForm = "list"
     versions: list[_VersionEntry] = field(default_factory=list)
 
     def made(self) -> tuple[Version, ...]:

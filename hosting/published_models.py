@@ -35,7 +35,7 @@ LATEST = "latest"
 Task = Literal["img2img", "inpainting", "depth", "upscale"]
 Kind = Literal["string", "integer", "number", "boolean", "file"]
 Scalar = bool | int | float | str
-Form = Literal["list", "one"]
+OutputForm = Literal["list", "one"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Version:
     id: str
     inputs: Mapping[str, Input] = field(default_factory=dict, hash=False)
     defaults: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    output: Form = "list"
+    output: OutputForm = "list"
     black_repainted: bool = False
 
     @property
