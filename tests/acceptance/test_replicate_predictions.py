@@ -48,7 +48,8 @@ def test_a_prediction_is_made_and_waited_for(client: Client) -> None:
     assert (prediction.status, prediction.error) == ("succeeded", None)
     assert (prediction.model, prediction.version) == (TEXT_TO_IMAGE, OURS)
     assert prediction.input == inputs
-    assert "step 3 of 3" in str(prediction.logs)
+    assert prediction.progress is not None
+    assert (prediction.progress.current, prediction.progress.total) == (3, 3)
     times = [prediction.created_at, prediction.started_at, prediction.completed_at]
     assert all(times)
     assert times == sorted(map(str, times))
@@ -142,8 +143,8 @@ def test_one_that_runs_is_canceled_between_two_steps(client: Client) -> None:
         prediction.cancel()
         prediction.wait()
     assert (prediction.status, prediction.output, prediction.error) == ("canceled", None, None)
-    assert "step 1 of 512" in str(prediction.logs)
-    assert "step 512 of 512" not in str(prediction.logs)
+    assert prediction.progress is not None
+    assert 1 <= prediction.progress.current < prediction.progress.total == 512
     assert prediction.completed_at
 
 

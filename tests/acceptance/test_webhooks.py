@@ -63,7 +63,7 @@ def test_all_that_happens_is_told_in_order(front: Front, client: Client, site: S
         assert STATUSES.index(before["status"]) <= STATUSES.index(now["status"])
         assert now["logs"].startswith(before["logs"])
         assert (now["output"] or [])[: len(before["output"] or [])] == (before["output"] or [])
-    assert "step 3 of 3" in bodies[-1]["logs"]
+    assert "3/3" in bodies[-1]["logs"]
     assert len(bodies[-1]["output"]) == 2
     ids = [call.headers["webhook-id"] for call in site.to("/hook")]
     assert len(set(ids)) == len(ids)

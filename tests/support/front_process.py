@@ -205,7 +205,7 @@ def endless_prediction(client: Client, **options: Any) -> Iterator[Prediction]:
     """A prediction that runs and has begun to draw."""
     prediction = ask(client, endless(), **options)
     try:
-        until(lambda: "step 1 of" in str(client.predictions.get(prediction.id).logs))
+        until(lambda: client.predictions.get(prediction.id).progress)
         yield prediction
     finally:
         prediction.cancel()
