@@ -19,6 +19,8 @@ LONGEST_SCHEMA_SECONDS = 30.0
 """Seconds that an endpoint's whole schema may take."""
 LONGEST_PAUSE_SECONDS = 30.0
 """Before a server of our own that has died is started again."""
+MOST_FOREIGN_STARTS = 3
+"""Of a server of our own that does not say what its model is: Cog may lose the end of a log."""
 
 
 class SetupFailed(Exception):
@@ -135,6 +137,7 @@ class Endpoint:
             SetupFailed: when a server of our own never came up.
         """
         pause, was_ready, health = 1.0, False, Health()
+        foreign_starts = 0
         while True:
             if self.server and not self.server.is_alive:
                 await self._start(self.server)
@@ -145,6 +148,7 @@ class Endpoint:
             if status is State.READY and before is not State.READY:
                 is_foreign = not await self._describes_itself()
             if is_foreign:
+                foreign_starts += 1
                 status = State.UNREACHABLE  # whatever it is, it does not serve us
             elif status is State.READY:
                 pause, was_ready = 1.0, True
@@ -157,7 +161,7 @@ class Endpoint:
             if self.server and (is_foreign or health.is_lost(self.server)):
                 await self.server.end()
                 self.status = State.UNREACHABLE
-                if not was_ready:
+                if not was_ready and (not is_foreign or foreign_starts == MOST_FOREIGN_STARTS):
                     raise SetupFailed(f"{self.name} could not start; the log says why")
                 log.warning(f"the server of {self.name} has died; starting it again")
                 await asyncio.sleep(pause)

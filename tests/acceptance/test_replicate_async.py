@@ -78,8 +78,8 @@ def test_a_stream_has_logs_and_pictures(front: Front, client: Client) -> None:
     kinds, logs, data = run(front, work)
     assert set(kinds[:-2]) == {"logs"}
     assert kinds[-2:] == ["output", "done"]
-    (drawn,) = client.run(TEXT_TO_IMAGE, small())
     assert logs == client.predictions.list()[0].logs
+    (drawn,) = client.run(TEXT_TO_IMAGE, small())
     assert same(picture(data), picture(drawn))
 
 
@@ -106,8 +106,7 @@ def test_one_that_runs_is_canceled(front: Front) -> None:
 
     prediction = run(front, work)
     assert (prediction.status, prediction.output) == ("canceled", None)
-    assert prediction.progress is not None
-    assert prediction.progress.current < 512
+    assert not prediction.progress or prediction.progress.current < 512
 
 
 def test_files_are_sent_listed_used_and_removed(front: Front, tmp_path: Path) -> None:
