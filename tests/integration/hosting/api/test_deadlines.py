@@ -25,7 +25,7 @@ def cog(everywhere: None) -> Iterator[CogServer]:
 @pytest.fixture
 def one(cog: CogServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
     monkeypatch.setattr(deadlines, "LEAST_SECONDS", 1)
-    with front(tmp_path, cog) as one:
+    with front(tmp_path, cog, cog_slots=1) as one:
         yield one
 
 
@@ -126,10 +126,10 @@ def test_a_deadline_outlives_a_restart(
     cog: CogServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deadlines, "LEAST_SECONDS", 1)
-    with front(tmp_path, cog) as one:
+    with front(tmp_path, cog, cog_slots=1) as one:
         fox, owl = create(one, "fox", "2s").json(), create(one, "owl").json()
         wait_until(lambda: cog.running)
-    with front(tmp_path, cog) as one:
+    with front(tmp_path, cog, cog_slots=1) as one:
         wait_until(lambda: status_of(one, owl) == "aborted")
         wait_until(lambda: status_of(one, fox) == "canceled")
 
