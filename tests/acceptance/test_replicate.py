@@ -203,7 +203,7 @@ def test_the_originals_names_mean_what_ours_do(client: Client, path: Path) -> No
 def test_an_original_has_its_own_defaults(client: Client) -> None:
     for model, steps in ((TEXT_TO_IMAGE, 50), ("stability-ai/stable-diffusion-2-1", 25)):
         prediction = client.models.predictions.create(model, {"prompt": "a red apple"})
-        until(lambda: client.predictions.get(prediction.id).progress)  # noqa: B023
+        until(lambda: client.predictions.get(prediction.id).progress is not None)  # noqa: B023
         prediction.cancel()
         prediction.wait()
         assert prediction.progress is not None

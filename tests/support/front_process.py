@@ -205,7 +205,7 @@ def endless_prediction(client: Client, **options: Any) -> Iterator[Prediction]:
     """A prediction that runs and has begun to draw."""
     prediction = ask(client, endless(), **options)
     try:
-        until(lambda: client.predictions.get(prediction.id).progress)
+        until(lambda: client.predictions.get(prediction.id).progress is not None)
         yield prediction
     finally:
         prediction.cancel()
