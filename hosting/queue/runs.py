@@ -12,7 +12,7 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -104,8 +104,7 @@ class Run:
 
     async def _run_parts(self) -> Ended:
         """Run the parts that are not finished, one after another; return how it ended."""
-        urls = await asyncio.to_thread(self._input_urls)
-        all_parts = parts.of({**self.prediction.request, **urls})
+        all_parts = parts.of(self.prediction.request)
         finished = self.prediction.checkpoint.get("parts", 0)
         progress = Progress(len(all_parts), finished)
         for number in range(finished, len(all_parts)):
@@ -124,19 +123,21 @@ class Run:
         kept = {"output": now.output, "logs": now.logs, "metrics": now.metrics}
         self._change(checkpoint={"parts": finished, **kept})
 
-    async def _run_part(self, number: int, inputs: dict[str, Any], progress: Progress) -> Ended:
+    async def _run_part(self, number: int, part: Mapping[str, Any], progress: Progress) -> Ended:
         """Have a part run, keep what comes, and return how it ended.
 
         Args:
             number: from 0 on.
+            part: its inputs, without the files.
         """
         before = self.prediction
         is_first = not self._cog_id
         self._cog_id = f"{before.id}-{secrets.token_hex(4)}"
         saved_at = time.monotonic()
         isolated = before.crashes > 0
+        inputs = {**part, **await asyncio.to_thread(self._input_urls)}
         async with aclosing(self.endpoint.cog.predict(self._cog_id, inputs, isolated)) as events:
-            del inputs
+            del inputs  # they may be large
             async for kind, data in events:
                 match kind:
                     case "start":
