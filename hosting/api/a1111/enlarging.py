@@ -90,7 +90,7 @@ def _size(asked: ExtraSingleImage, data: bytes) -> tuple[int, int]:
         width, height = (max(1.0, side * factor) for side in given)
         if max(width, height) <= LARGEST_FITTED_SIDE_PIXELS:
             return round(width), round(height)
-        size = int(min(width, 1e9)), int(min(height, 1e9))
+        size = round(width), round(height)
     if max(size) > LARGEST_FITTED_SIDE_PIXELS:
         sentence = (
             f"The image would have {size[0]:,} × {size[1]:,} pixels; "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from hosting.api.problems import Problem
 
@@ -38,4 +39,6 @@ def response(problem: Problem) -> Response:
     headers = {name.lower(): text for name, text in problem.headers.items()}
     if "www-authenticate" in headers:
         headers["www-authenticate"] = "Basic"
-    return JSONResponse(document, problem.status, headers)
+    # In ASCII: what is quoted from a request may be no Unicode, such as half a pair.
+    text = json.dumps(document)
+    return Response(text, problem.status, headers, media_type="application/json")

@@ -1,4 +1,4 @@
-"""What AUTOMATIC1111's clients ask for before they draw: models, samplers, and much that is empty."""
+"""What AUTOMATIC1111's clients ask for before they draw: models, samplers, and empty lists."""
 
 from __future__ import annotations
 

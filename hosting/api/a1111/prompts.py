@@ -1,6 +1,7 @@
 """AUTOMATIC1111's syntax of prompts becomes compel's.
 
-Source: AUTOMATIC1111/stable-diffusion-webui, modules/prompt_parser.py and modules/extra_networks.py.
+Source: AUTOMATIC1111/stable-diffusion-webui, modules/prompt_parser.py and
+modules/extra_networks.py.
 """
 
 from __future__ import annotations

@@ -9,6 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hosting.api.problems import invalid
+from hosting.queue.inputs import HALF_CHARACTER, MOST_LEVELS, Fault, is_too_deep
+
+LARGEST = 10**6
+"""Of the numbers that are counted or drawn by, whatever is done with them then."""
+
 
 class _Body(BaseModel):
     """A body whose other fields are ignored; null is the default."""
@@ -17,10 +23,37 @@ class _Body(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            return {name: value for name, value in given.items() if value is not None}
-        return given
+    def _read(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        known = {
+            name: value
+            for name, value in given.items()
+            if value is not None and name in cls.model_fields
+        }
+        faults = [
+            Fault("format", name, sentence)
+            for name, value in known.items()
+            if (sentence := _fault_of(value))
+        ]
+        if faults:
+            raise invalid(faults)
+        return known
+
+
+def _fault_of(value: object) -> str | None:
+    """Return what keeps a value from being written as JSON again."""
+    if is_too_deep(value):
+        return f"Lists and objects are nested more than {MOST_LEVELS} levels deep"
+    return "A part of it is half a character" if _has_halves(value) else None
+
+
+def _has_halves(value: object) -> bool:
+    if isinstance(value, str):
+        return not value.isascii() and HALF_CHARACTER.search(value) is not None
+    if isinstance(value, dict):
+        return any(map(_has_halves, [*value, *value.values()]))
+    return isinstance(value, list) and any(map(_has_halves, value))
 
 
 class TextToImage(_Body):
@@ -31,10 +64,10 @@ class TextToImage(_Body):
     seed: int = Field(-1, description="of the first image; -1 is random")
     steps: int = Field(50, description="brought to 1 – 512")
     cfg_scale: float = Field(7.0, description="brought to 1 – 20")
-    width: int = Field(512, ge=1, description="in px")
-    height: int = Field(512, ge=1, description="in px")
-    batch_size: int = Field(1, ge=1, description="images; times `n_iter`")
-    n_iter: int = Field(1, ge=1)
+    width: int = Field(512, ge=1, le=LARGEST, description="in px")
+    height: int = Field(512, ge=1, le=LARGEST, description="in px")
+    batch_size: int = Field(1, ge=1, le=LARGEST, description="images; times `n_iter`")
+    n_iter: int = Field(1, ge=1, le=LARGEST)
     sampler_name: str = Field("", description="one of `/sdapi/v1/samplers`, or the nearest of them")
     sampler_index: str = Field("Euler", description="the same, where `sampler_name` is empty")
     scheduler: str = Field("", description="has no effect")
@@ -76,9 +109,9 @@ class ExtraSingleImage(_Body):
     resize_mode: int = Field(
         0, ge=0, le=1, description="0: by `upscaling_resize`; 1: to the width and height"
     )
-    upscaling_resize: float = Field(2.0, gt=0, description="the factor")
-    upscaling_resize_w: int = Field(512, ge=1, description="in px")
-    upscaling_resize_h: int = Field(512, ge=1, description="in px")
+    upscaling_resize: float = Field(2.0, gt=0, le=LARGEST, description="the factor")
+    upscaling_resize_w: int = Field(512, ge=1, le=LARGEST, description="in px")
+    upscaling_resize_h: int = Field(512, ge=1, le=LARGEST, description="in px")
     upscaling_crop: bool = Field(True, description="whether what is beyond that is cropped")
     extras_upscaler_2_visibility: float = Field(0.0, description="has no effect")
     gfpgan_visibility: float = Field(0.0, description="has no effect")

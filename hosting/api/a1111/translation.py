@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hosting.api.a1111 import prompts, samplers
-from hosting.api.a1111.requests import ImageToImage, TextToImage
+from hosting.api.a1111.requests import LARGEST, ImageToImage, TextToImage
 from hosting.api.a1111.samplers import Sampler
 from hosting.api.problems import Problem, invalid
 from hosting.queue.inputs import Fault
@@ -141,8 +141,9 @@ def _within(name: str, value: float, limits: tuple[float, float], warnings: list
     least, most = limits
     within = min(max(value, least), most)
     if within != value:
+        given = f"{value:g}" if abs(value) < LARGEST else "what was given"
         warnings.append(
-            f"{name}: {value:g} was brought to {within:g}; here it is {least:g} – {most:g}"
+            f"{name}: {given} was brought to {within:g}; here it is {least:g} to {most:g}"
         )
     return within
 
