@@ -35,8 +35,10 @@ ENDING_SIGNS = re.compile(r"(?<=\S)([+-]+)(?=[\s,.+=-]|$)")
 NOT_IN_PARENTHESES = re.compile(r"""((?:=|[+-](?=[\s()",.+=-]|$))+)""")
 SYNTAX = re.compile(r"""[()"]|[+-](?=[\s()",.+=-]|$)""")
 """What makes compel see more than words in a text."""
-CALL = re.compile(r"(?<=\))\s*\.(?=\s*(?:blend|and|swap|add)\s*\()", re.IGNORECASE)
+CALL = re.compile(r"\.(?=\s*(?:attend|blend|and|swap|add)\s*\()", re.IGNORECASE)
 """The dot that has compel, or the predictor, take a word for one of compel's calls."""
+LORA = re.compile(r"(?:use|with)Lora")
+"""Words that compel takes for its own, but in small letters, as the encoder reads all."""
 WORDS = re.compile(r"[^\W\d_]+|\d|[^\s\w]|_")
 
 
@@ -196,7 +198,8 @@ def _written(parts: list[tuple[str, float]]) -> str:
         for index, piece in enumerate(NOT_IN_PARENTHESES.split(line.replace("\\", " "))):
             if words := _escaped(piece.strip()):
                 pieces.append(words if index % 2 else f"({words}){number}")
-    return CALL.sub(",", " ".join(piece for piece in pieces if piece))
+    written = CALL.sub(",", " ".join(piece for piece in pieces if piece))
+    return LORA.sub(lambda word: word[0].lower(), written)
 
 
 def _merged(parts: list[tuple[str, float]]) -> list[tuple[str, float]]:

@@ -30,7 +30,7 @@ from hosting.api.auth import Admitted, Caller
 from hosting.api.problems import Problem, invalid
 from hosting.prediction import Prediction
 from hosting.published_models import Input
-from hosting.queue.inputs import Fault
+from hosting.queue.inputs import Fault, known_names
 from hosting.queue.intake import NewPrediction
 from hosting.states import Status
 from hosting.storage.files import Files, file_of_prediction
@@ -141,6 +141,9 @@ async def _predict(
         Problem: when it has none.
     """
     services = caller.services
+    if "result_size" in inputs.keys() - known_names(served.schema):
+        sentence = f"{served.name} draws multiples of 64 up to 1024 only, as it is served here"
+        raise invalid([Fault("enum", "width", sentence), Fault("enum", "height", sentence)])
     most = {"num_images": Input("integer", 1, services.settings.most_images)}
     new = NewPrediction(
         token=caller.token,
