@@ -50,7 +50,7 @@ PIECES = st.sampled_from(
         *('"', "<lora:x:1>", " ", "\n"),
     )
 )
-TEXTS = HOSTILE | st.lists(PIECES, max_size=40).map("".join)
+TEXTS = HOSTILE | st.lists(PIECES, max_size=20).map("".join)
 
 
 def words(text: str) -> str:
