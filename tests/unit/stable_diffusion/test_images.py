@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy
 import pytest
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from stable_diffusion import decoding, images
 from stable_diffusion.request import AUTOMATIC_SIZES, SIZES, InputError, Request
@@ -415,6 +415,47 @@ def test_the_longest_prompts_do_not_keep_a_picture_from_being_written(
     assert read["seed"] == 5
     assert metadata["prompt"].startswith(read["prompt"].removesuffix("…"))
     assert (read == metadata) == (file_format == "png")
+
+
+def infotext_in(path: Path) -> str:
+    """The text that AUTOMATIC1111 and image browsers find in a file."""
+    with Image.open(path) as picture:
+        if picture.format == "PNG":
+            return str(picture.text["parameters"])  # type: ignore[attr-defined]
+        exif = picture.getexif()
+        comment = exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment]
+        # Some readers take its text for numbers where its type is not that of EXIF: undefined, 7.
+        assert picture.info["exif"].count(struct.pack(">HH", ExifTags.Base.UserComment, 7)) == 1
+    assert comment[:8] == b"UNICODE\0"
+    return str(comment[8:], "utf-16-be")
+
+
+@pytest.mark.parametrize("file_format", ["png", "webp", "jpg"])
+@pytest.mark.parametrize(
+    "text", ["a lamp\nSteps: 9", "röd 🍎 \u200b\nNegative prompt: né\nSteps: 9"]
+)
+def test_a_file_carries_its_infotext_beside_its_metadata(
+    tmp_path: Path, file_format: str, text: str
+) -> None:
+    path = tmp_path / f"picture.{file_format}"
+    images.save(picture_of(), path, file_format, 90, {"seed": 5}, text)
+    assert infotext_in(path) == text
+    assert images.read_metadata(path) == {"seed": 5}
+
+
+@pytest.mark.parametrize("file_format", ["png", "webp", "jpg"])
+@pytest.mark.parametrize("letters", ["🍎x", "xyz"])
+def test_of_the_longest_infotext_the_last_line_is_kept(
+    tmp_path: Path, file_format: str, letters: str
+) -> None:
+    prompt = letters * 50_000
+    path = tmp_path / f"picture.{file_format}"
+    images.save(picture_of(), path, file_format, 90, {"prompt": prompt}, f"{prompt}\nSteps: 9")
+    start, last = infotext_in(path).split("\n")
+    assert last == "Steps: 9"
+    assert prompt.startswith(start.removesuffix("…"))
+    assert (start == prompt) == (file_format == "png")
+    assert len(start) > 9000
 
 
 def test_png_is_exact_and_quality_matters_to_the_others(tmp_path: Path) -> None:
