@@ -9,7 +9,7 @@ from typing import Any
 from hosting.api.a1111 import png
 from hosting.api.a1111.models import Served
 from hosting.api.a1111.requests import ExtraSingleImage
-from hosting.api.a1111.translation import LARGEST_FITTED_SIDE_PIXELS
+from hosting.api.a1111.translation import LARGEST_FITTED_SIDE_PIXELS, LEAST_SIDE_PIXELS
 from hosting.api.problems import invalid
 from hosting.queue.inputs import Fault
 
@@ -87,14 +87,11 @@ def _size(asked: ExtraSingleImage, data: bytes) -> tuple[int, int]:
         factor = asked.upscaling_resize
         if asked.resize_mode:
             factor = max(wanted / side for wanted, side in zip(size, given, strict=True))
-        width, height = (max(1.0, side * factor) for side in given)
-        if max(width, height) <= LARGEST_FITTED_SIDE_PIXELS:
-            return round(width), round(height)
-        size = round(width), round(height)
-    if max(size) > LARGEST_FITTED_SIDE_PIXELS:
+        size = round(given[0] * factor), round(given[1] * factor)
+    if min(size) < LEAST_SIDE_PIXELS or max(size) > LARGEST_FITTED_SIDE_PIXELS:
         sentence = (
             f"The image would have {size[0]:,} × {size[1]:,} pixels; "
-            f"a side may have {LARGEST_FITTED_SIDE_PIXELS}"
+            f"a side may have {LEAST_SIDE_PIXELS} to {LARGEST_FITTED_SIDE_PIXELS}"
         )
-        raise invalid([Fault("number_lte", field, sentence)])
+        raise invalid([Fault("size", field, sentence)])
     return size

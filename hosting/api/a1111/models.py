@@ -39,9 +39,7 @@ def served(services: Services) -> list[Served]:
     """
     found = [one for task in DRAWING if (one := of_task(services, task))]
     if not found:
-        if any(endpoint.schema is None for endpoint in services.endpoints):
-            raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})
-        raise Problem(404, "No model that draws runs here")
+        raise none(services, "No model that draws runs here")
     return found
 
 
@@ -52,6 +50,13 @@ def of_task(services: Services, task: str) -> Served | None:
             version = services.models.running(task, endpoint.model)
             return Served(*running(services, version.model), version)
     return None
+
+
+def none(services: Services, sentence: str) -> Problem:
+    """Return the problem that nothing serves a request, or that nobody knows yet."""
+    if any(endpoint.schema is None for endpoint in services.endpoints):
+        return Problem(503, "The models are still starting", headers={"Retry-After": "5"})
+    return Problem(404, sentence)
 
 
 def chosen(services: Services, name: str) -> Served | None:

@@ -61,11 +61,10 @@ async def extra_single_image(
     """Enlarge an image: by the upscaler where it is served, or by a filter."""
     services = caller.services
     data = await asyncio.to_thread(_decoded, asked.image)
-    models.served(services)
     plan = enlarging.plan(asked, data, models.of_task(services, models.UPSCALE))
     served = plan.upscaler or models.of_task(services, "img2img")
     if served is None:
-        raise Problem(404, "No model that could enlarge an image runs here")
+        raise models.none(services, "No model that could enlarge an image runs here")
     inputs = {**plan.inputs, "image": translation.as_url(asked.image)}
     prediction = await _predict(request, caller, served, inputs, plan.warnings)
     images = await asyncio.to_thread(_pictures, services.files, prediction)

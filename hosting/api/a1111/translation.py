@@ -15,9 +15,10 @@ from hosting.queue.inputs import Fault
 SEEDS = 2**53
 SIDES_PIXELS = range(64, 1025, 64)
 """What our inputs `width` and `height` take."""
+LEAST_SIDE_PIXELS = 8
 LARGEST_SIDE_PIXELS = 1536
 LARGEST_FITTED_SIDE_PIXELS = 4096
-"""Of a `result_size`, and of one at strength 0."""
+"""Of a `result_size`; the last at strength 0."""
 STEPS = (1, 512)
 GUIDANCE = (1.0, 20.0)
 STRENGTH = (0.0, 1.0)
@@ -174,11 +175,11 @@ def _size(asked: TextToImage, strength: float | None, warnings: list[str]) -> tu
     largest = LARGEST_FITTED_SIDE_PIXELS if strength == 0 else LARGEST_SIDE_PIXELS
     factor = min(1.0, largest / max(asked.width, asked.height))
     width, height = (
-        max(SIDES_PIXELS[0], round(side * factor)) for side in (asked.width, asked.height)
+        max(LEAST_SIDE_PIXELS, round(side * factor)) for side in (asked.width, asked.height)
     )
     if (width, height) != (asked.width, asked.height):
         warnings.append(
             f"width, height: {asked.width} × {asked.height} was brought to {width} × {height}; "
-            f"here a side has {SIDES_PIXELS[0]} to {largest} pixels"
+            f"here a side has {LEAST_SIDE_PIXELS} to {largest} pixels"
         )
     return width, height

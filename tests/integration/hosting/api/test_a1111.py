@@ -198,8 +198,20 @@ def test_any_size_is_drawn(one: Front, cog: CogServer) -> None:
     answer = drawn(one, width=4000, height=2000)
     assert sent(cog)["result_size"] == "1536x768"
     assert "4000 × 2000 was brought to 1536 × 768" in answer["info"]["warnings"][0]
+    drawn(one, width=1, height=1)
+    assert sent(cog)["result_size"] == "8x8"
     drawn(one, "img2img", init_images=[BASE64], denoising_strength=0, width=4000, height=2000)
     assert sent(cog)["result_size"] == "4000x2000"
+
+
+def test_a_size_that_the_model_does_not_draw_is_refused(tmp_path: Path) -> None:
+    old = CogServer()
+    old.schema = json.loads(json.dumps(old.schema))
+    del old.schema["components"]["schemas"]["Input"]["properties"]["result_size"]
+    with old.served(), front(tmp_path, old) as one:
+        faults = refused(post(one, "txt2img", width=520), 422)
+        assert [fault["loc"][1] for fault in faults] == ["width", "height"]
+        assert post(one, "txt2img", width=576).status_code == 200
 
 
 def test_what_is_not_there_is_said(one: Front) -> None:
@@ -250,7 +262,7 @@ def test_a_filter_enlarges_by_a_factor_or_to_a_size(one: Front, cog: CogServer) 
     post(one, "extra-single-image", image=BASE64, upscaler_1="Lanczos", **fields)
     assert (sent(cog)["result_size"], sent(cog)["resample"]) == ("300x200", "lanczos")
     (fault,) = refused(post(one, "extra-single-image", image=BASE64, upscaling_resize=99), 422)
-    assert "a side may have 4096" in fault["msg"]
+    assert "a side may have 8 to 4096" in fault["msg"]
     (fault,) = refused(post(one, "extra-single-image", image=BASE64, upscaler_1="magic"), 422)
     assert "None, Lanczos, Nearest" in fault["msg"]
 
