@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SIZES = [64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024]
 LOG_SECONDS = 0.2
 """Seconds that Cog gets to read what was printed: what comes to it after the setup is lost."""
+FILTERS = ["lanczos", "nearest"]
 SCHEDULERS = ["DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM"]
 
 
@@ -81,6 +82,13 @@ class Inputs:
         ge=0,
         le=64,
         default=0,
+    )
+    result_size = Input(
+        description="size that the drawn image is scaled and cropped to, such as 520x776; 8 to 1536 px a side, to 4096 at strength 0",
+        default=None,
+    )
+    resample = Input(
+        description="filter of the scaling to result_size", choices=FILTERS, default="lanczos"
     )
 
     # What the other predictors have instead, or more.
@@ -181,6 +189,8 @@ class Predictor(BasePredictor):
         mask_source: str = Inputs.mask_source,
         invert_mask: bool = Inputs.invert_mask,
         mask_blur: int = Inputs.mask_blur,
+        result_size: Optional[str] = Inputs.result_size,
+        resample: str = Inputs.resample,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -201,6 +211,8 @@ class Predictor(BasePredictor):
             "mask_source": mask_source,
             "invert_mask": invert_mask,
             "mask_blur": mask_blur,
+            "result_size": result_size,
+            "resample": resample,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -237,7 +249,13 @@ class Predictor(BasePredictor):
         print(f"seed {request.seed}", *request.notes, sep="\n")
         self.record_metric("warming", self.engine.is_warming)
 
-        from stable_diffusion.events import Flagged, NothingRepainted, Progress, PromptTruncated
+        from stable_diffusion.events import (
+            Flagged,
+            NothingRepainted,
+            Progress,
+            PromptTruncated,
+            Resized,
+        )
         from stable_diffusion.memory import memory_used
         from stable_diffusion.results import generate_files
 
@@ -249,7 +267,7 @@ class Predictor(BasePredictor):
 
         def tell(event: "Event") -> None:
             match event:
-                case PromptTruncated() | NothingRepainted() | Flagged():
+                case PromptTruncated() | NothingRepainted() | Resized() | Flagged():
                     print(event.warning)
                 case Progress(step, steps, seconds_left):
                     print(f"step {step} of {steps}, {seconds_left:.0f} s left")
@@ -311,6 +329,8 @@ class Predictor(BasePredictor):
             notes.append(f"mask: its {sizes[0]} pixels were fitted like the image's {sizes[1]}")
         if mask and by_alpha and values.get("invert_mask") is True:
             notes.append("invert_mask: has no effect where mask_source is alpha")
+        if values.get("resample") == "nearest" and values.get("result_size") is None:
+            notes.append("resample: has no effect without a result_size")
         for name in ("prompt", "negative_prompt"):
             text = values.get(name)
             if values.get("use_compel") is True and isinstance(text, str):
@@ -347,6 +367,8 @@ class Inpainting(Predictor):
         mask_source: str = Inputs.mask_source,
         invert_mask: bool = Inputs.invert_mask,
         mask_blur: int = Inputs.mask_blur,
+        result_size: Optional[str] = Inputs.result_size,
+        resample: str = Inputs.resample,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -367,6 +389,8 @@ class Inpainting(Predictor):
             "mask_source": mask_source,
             "invert_mask": invert_mask,
             "mask_blur": mask_blur,
+            "result_size": result_size,
+            "resample": resample,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -401,6 +425,8 @@ class DepthToImage(Predictor):
         mask_source: str = Inputs.mask_source,
         invert_mask: bool = Inputs.invert_mask,
         mask_blur: int = Inputs.mask_blur,
+        result_size: Optional[str] = Inputs.result_size,
+        resample: str = Inputs.resample,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -421,6 +447,8 @@ class DepthToImage(Predictor):
             "mask_source": mask_source,
             "invert_mask": invert_mask,
             "mask_blur": mask_blur,
+            "result_size": result_size,
+            "resample": resample,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 CONFIG = ROOT / "hosting" / "cluster" / "cluster.yaml"
 CODE = (
     "predict.py",
+    "infotext/*.py",
     "stable_diffusion/**/*.py",
     "hosting/**/*.py",
     "commands/*.py",

@@ -101,7 +101,13 @@ async def _predict(predictor: Predictor, request: Request, output: Path | None) 
     os.environ.setdefault("EXECUTOR", "plain")
     predictor.load()
 
-    from stable_diffusion.events import Flagged, NothingRepainted, Progress, PromptTruncated
+    from stable_diffusion.events import (
+        Flagged,
+        NothingRepainted,
+        Progress,
+        PromptTruncated,
+        Resized,
+    )
     from stable_diffusion.results import generate_files
 
     bar = tqdm(desc=str(predictor.engine.model), unit="step", disable=None, leave=False)
@@ -109,7 +115,7 @@ async def _predict(predictor: Predictor, request: Request, output: Path | None) 
 
         def tell(event: Event) -> None:
             match event:
-                case PromptTruncated() | NothingRepainted() | Flagged():
+                case PromptTruncated() | NothingRepainted() | Resized() | Flagged():
                     bar.write(event.warning, file=sys.stderr)
                 case Progress(step, steps, _):
                     bar.total = steps

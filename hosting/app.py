@@ -20,6 +20,8 @@ from fastapi.middleware.cors import CORSMiddleware
 from hosting import log, models_file, published_models
 from hosting.api import documentation, error_handlers, operations, web_form, webhook_documents
 from hosting.api import files as files_routes
+from hosting.api.a1111 import lists as a1111_lists
+from hosting.api.a1111 import routes as a1111_routes
 from hosting.api.auth import AuthMiddleware
 from hosting.api.body_limit import BodyLimit
 from hosting.api.cog import routes as cog_routes
@@ -206,6 +208,8 @@ def create(
     for routes in (
         replicate_routes,
         deepinfra_routes,
+        a1111_routes,
+        a1111_lists,
         cog_routes,
         files_routes,
         operations,

@@ -53,14 +53,15 @@ class Prediction:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: Mapping[str, Any] = field(default_factory=dict)
     """Where one in several parts goes on after a restart: how many `parts` are finished, and its
-    `output`, `logs` and `metrics` then. Empty before the first is."""
+    `output`, `logs` and `metrics` then. Before the first is, it has at most the `logs` that it
+    began with."""
     created_at: float = field(default_factory=time.time)
     started_at: float | None = None
     completed_at: float | None = None
     deadline: float | None = None
     """When it is ended if it is not over."""
     api: str = "replicate"
-    """The form of its webhook's document: replicate (Cog's API too) or deepinfra."""
+    """The API that it was asked for by: replicate (Cog's too), deepinfra or a1111."""
     webhook: str | None = None
     webhook_events: Sequence[str] = field(default_factory=list)
     makes_files: bool = False

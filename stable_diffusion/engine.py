@@ -36,6 +36,7 @@ from stable_diffusion.events import (
     Picture,
     Progress,
     PromptTruncated,
+    Resized,
 )
 from stable_diffusion.models import Model
 from stable_diffusion.policy import Between, Room
@@ -271,6 +272,9 @@ class Engine:
         inputs = self._task.prepare(request)
         if inputs.mask and not any(inputs.mask.histogram()[WHITE:]):
             self._emit(job, NothingRepainted())
+        if request.result_size:
+            drawn_size = inputs.drawn_size if inputs.strength > 0 else None
+            self._emit(job, Resized(drawn_size, inputs.size, inputs.resample))
         if inputs.strength > 0:
             table = job.table.result()
             job.denoisings = [
@@ -331,7 +335,7 @@ class Engine:
             NsfwError: when it was the last one, and all were flagged.
         """
         assert job.inputs
-        seed = job.request.seed_of(index)
+        seed, drawn_size = job.request.seed_of(index), None
         if job.is_over:
             return
         if job.denoisings:
@@ -340,12 +344,15 @@ class Engine:
                     "no picture came out: smaller weights or less guidance may help"
                 )
             image, generated = self._task.finish(job.inputs, decoded)
+            drawn_size = job.inputs.drawn_size
         else:
             assert job.inputs.picture
             image, generated = job.inputs.picture.copy(), None
         nsfw = self._checker.is_nsfw(image) if self._checker else None
-        given = Flagged(index, seed) if nsfw else Picture(index, seed, image, generated, nsfw)
-        self._emit(job, given)
+        if nsfw:
+            self._emit(job, Flagged(index, seed))
+        else:
+            self._emit(job, Picture(index, seed, image, drawn_size, generated, nsfw))
         job.handed_out += 1
         job.flagged += bool(nsfw)
         if job.flagged == job.request.num_images:

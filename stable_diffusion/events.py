@@ -36,6 +36,28 @@ class NothingRepainted:
 
 
 @dataclass(frozen=True)
+class Resized:
+    """What was drawn has another size than the result.
+
+    drawn_size: width and height in pixels; None where no step is run, and the image is scaled.
+    size, resample: the result's size, and the filter.
+    """
+
+    drawn_size: tuple[int, int] | None
+    size: tuple[int, int]
+    resample: str
+
+    @property
+    def warning(self) -> str:
+        """The sentence that tells the client."""
+        how = f"to {self.size[0]} × {self.size[1]} px by the filter {self.resample}"
+        if self.drawn_size is None:
+            return f"result_size: the image is scaled and cropped {how}"
+        width, height = self.drawn_size
+        return f"result_size: drawn at {width} × {height} px, then scaled and cropped {how}"
+
+
+@dataclass(frozen=True)
 class Progress:
     """Step `step` of `steps` is done; `seconds_left` at the pace so far."""
 
@@ -49,6 +71,7 @@ class Picture:
     """Image `index` of the request is finished.
 
     image: RGB, without a watermark.
+    drawn_size: the width and height in pixels that it was drawn at; None where no step was run.
     generated: in its size, greyscale: 0 where its pixels are those of the input; None where all
         are.
     nsfw: False where the checker has seen it, None where there is none.
@@ -57,6 +80,7 @@ class Picture:
     index: int
     seed: int
     image: Image.Image
+    drawn_size: tuple[int, int] | None
     generated: Image.Image | None
     nsfw: bool | None
 
@@ -86,7 +110,9 @@ class Failed:
     error: Exception
 
 
-Event = PromptTruncated | NothingRepainted | Progress | Picture | Flagged | Finished | Failed
+Event = (
+    PromptTruncated | NothingRepainted | Resized | Progress | Picture | Flagged | Finished | Failed
+)
 
 
 def until_finished(events: SimpleQueue[Event], timeout: float | None = None) -> Iterator[Event]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image, ImageChops, ImageCms, ImageFilter, PngImagePlugin
+import numpy
+from PIL import ExifTags, Image, ImageChops, ImageCms, ImageFilter, PngImagePlugin, TiffTags
 
 from stable_diffusion.decoding import decode
-from stable_diffusion.request import AUTOMATIC_SIZES, Request
+from stable_diffusion.request import AUTOMATIC_SIZES, SIZES, Request
 
 
 def _srgb_profile() -> bytes:
@@ -23,8 +25,14 @@ def _srgb_profile() -> bytes:
 
 SRGB_PROFILE = _srgb_profile()
 """Tags JPEG and WebP files, so that they look the same everywhere."""
-LARGEST_EXIF_BYTES = 60_000
-"""Bytes of metadata in an EXIF block, which ends at 65,535 in a JPEG file."""
+LARGEST_EXIF_BYTES = 30_000
+"""Bytes of each of two texts in an EXIF block, which ends at 65,535 in a JPEG file."""
+USER_COMMENT_CODE = b"UNICODE\0"
+"""The first bytes of a user comment in EXIF, which say how its text is encoded."""
+# Pillow has no type for it, and takes one that EXIF's readers don't expect.
+TiffTags.TAGS_V2_GROUPS[ExifTags.IFD.Exif][ExifTags.Base.UserComment] = TiffTags.TagInfo(
+    ExifTags.Base.UserComment, "UserComment", TiffTags.UNDEFINED
+)
 
 
 def read_picture(
@@ -96,15 +104,27 @@ def adjusted_mask(request: Request) -> Image.Image | None:
 
 
 def choose_size(
-    width: int | None, height: int | None, shape: tuple[int, int] | None, native: int
+    width: int | None,
+    height: int | None,
+    shape: tuple[int, int] | None,
+    native: int,
+    result: tuple[int, int] | None = None,
 ) -> tuple[int, int]:
-    """Choose the output's size in pixels (contract, 2.1).
+    """Choose the size in pixels at which a picture is drawn (contract, 2.1).
 
     Args:
         width, height: what was asked for; None where it is left to the picture's shape.
         shape: the input picture's width and height in any unit; None without a picture.
         native: the side in pixels of the square that the model was trained on.
+        result: the size in pixels that the drawn picture will be scaled to; None where it stays.
     """
+    if result and not (width or height):
+        # The result's shape, at its size or as large as can be drawn, with sides rounded up.
+        step, largest = SIZES[0], SIZES[-1]
+        longest = max(*result, largest)
+        wide, high = (step * -(-side * largest // (longest * step)) for side in result)
+        return wide, high
+    shape = result or shape
     if shape is None:
         return width or native, height or native
     if width and height:
@@ -122,44 +142,76 @@ def choose_size(
     return min((s for s in sizes if native**2 <= 2 * s[0] * s[1] <= 4 * native**2), key=distance)
 
 
-def fit(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Crop the picture around its centre to the shape of `size`, and scale it to that size."""
-    scale = max(size[0] / picture.width, size[1] / picture.height)
-    width, height = size[0] / scale, size[1] / scale
-    left, top = (picture.width - width) / 2, (picture.height - height) / 2
-    # Rounding must not push the box over the edge by a hair.
-    box = (
-        max(left, 0),
-        max(top, 0),
-        min(left + width, picture.width),
-        min(top + height, picture.height),
-    )
-    fitted = picture.resize(size, Image.Resampling.LANCZOS, box=box)
+def fit(
+    picture: Image.Image,
+    size: tuple[int, int],
+    resample: str = "lanczos",
+    within: tuple[int, int] | None = None,
+) -> Image.Image:
+    """Crop the picture around its centre to the shape of `size`, and scale it to that size.
+
+    Args:
+        size: width and height in pixels.
+        resample: one of `FILTERS`.
+        within: another shape. What is seen of the picture in that shape is then seen whole, as
+            large as there is room for, with what is around it; where the picture ends, its edges
+            are repeated. So `fit(fit(picture, size, within=other), other)` shows the same part as
+            `fit(picture, other)`.
+    """
+    width, height = within or size
+    scale = max(width / picture.width, height / picture.height)
+    scale *= min(size[0] / width, size[1] / height)
+    starts, ends, margins = [], [], []
+    for side, whole in zip(size, picture.size, strict=True):
+        # Rounding must not push the box over the edge by a hair, nor make a margin of one.
+        margin = math.ceil((side - whole * scale) / 2 - 1e-6)
+        margins.append(min(max(margin, 0), (side - 1) // 2))
+        length = (side - 2 * margins[-1]) / scale
+        starts.append(max((whole - length) / 2, 0))
+        ends.append(min((whole + length) / 2, whole))
+    inner = size[0] - 2 * margins[0], size[1] - 2 * margins[1]
+    fitted = picture.resize(inner, Image.Resampling[resample.upper()], box=(*starts, *ends))
+    if any(margins):
+        around = [(margin, margin) for margin in reversed(margins)]
+        channels = [(0, 0)] * (len(fitted.getbands()) > 1)
+        fitted = Image.fromarray(numpy.pad(numpy.asarray(fitted), around + channels, mode="edge"))
     fitted.info = {}
     return fitted
 
 
 def save(
-    picture: Image.Image, path: Path, file_format: str, quality: int, metadata: Mapping[str, Any]
+    picture: Image.Image,
+    path: Path,
+    file_format: str,
+    quality: int,
+    metadata: Mapping[str, Any],
+    infotext: str = "",
 ) -> None:
     """Write the picture to a file with its metadata: completely, or not at all.
 
     The metadata is ASCII JSON: the text chunk `Description` in PNG, `ImageDescription` (270) in the
-    EXIF block of the others, where overlong prompts are cut.
+    EXIF block of the others. The infotext is the text chunk `parameters`, and `UserComment` (37510)
+    in big-endian UTF-16, as AUTOMATIC1111 has it. In EXIF, overlong prompts are cut.
 
     Args:
         file_format: png, webp or jpg.
         quality: 1 to 100, for webp and jpg.
         metadata: what the picture was made from, by name.
+        infotext: the same for image browsers; empty for none.
     """
     options: dict[str, Any] = {}
     if file_format == "png":
         options["pnginfo"] = PngImagePlugin.PngInfo()
         options["pnginfo"].add(b"sRGB", b"\0")  # perceptual
         options["pnginfo"].add_text("Description", json.dumps(metadata))
+        if infotext:
+            options["pnginfo"].add_text("parameters", infotext)
     else:
         exif = Image.Exif()
         exif[ExifTags.Base.ImageDescription] = _cut_to_exif(metadata)
+        if infotext:
+            comment = USER_COMMENT_CODE + _cut_prompts(infotext)
+            exif[ExifTags.IFD.Exif] = {ExifTags.Base.UserComment: comment}
         options |= {"exif": exif, "quality": quality, "icc_profile": SRGB_PROFILE}
     part = path.with_suffix(".part")
     picture.save(part, {"jpg": "JPEG"}.get(file_format, file_format), **options)
@@ -185,3 +237,14 @@ def _cut_to_exif(metadata: Mapping[str, Any]) -> str:
         }
         text = json.dumps(cut)
     return text
+
+
+def _cut_prompts(infotext: str) -> bytes:
+    """Return an infotext in UTF-16, big-endian, cut before its last line if it is too long."""
+    whole = infotext.encode("utf-16-be")
+    if len(whole) <= LARGEST_EXIF_BYTES:
+        return whole
+    *_, fields = infotext.split("\n")
+    end = f"…\n{fields}".encode("utf-16-be")
+    start = whole[: LARGEST_EXIF_BYTES - len(end)].decode("utf-16-be", errors="ignore")
+    return start.encode("utf-16-be") + end

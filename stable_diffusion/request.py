@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,14 @@ AUTOMATIC_SIZES = (128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1
 SCHEDULERS = ("DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM")
 FORMATS = ("png", "webp", "jpg")
 MASK_SOURCES = ("brightness", "alpha")
+RESULT_SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", re.ASCII | re.IGNORECASE)
+SMALLEST_RESULT = 8
+"""The least width and height in pixels that a result is scaled to: that of a latent."""
+LARGEST_RESULT = 1536
+"""The largest, where something is drawn."""
+LARGEST_FITTED = 4096
+"""The largest at strength 0, where an image is only scaled."""
+FILTERS = ("lanczos", "nearest")
 SEEDS = 2**53
 """Number of seeds, from 0 on: the whole numbers that JSON carries exactly."""
 LONGEST_PROMPT_CHARACTERS = 100_000
@@ -43,6 +52,7 @@ class Request:
     `image` and `mask` are upright pictures of any size, in mode RGB and L; `mask` is white where
     `mask_source` has it repainted, neither inverted nor blurred yet.
     `width` and `height` are in pixels; None leaves them to the image and the model.
+    `result_size` is a width and a height in pixels; None leaves the result as it was drawn.
     `noise_level` is the upscaler's. `notes` are no input: sentences on how the others were read.
     """
 
@@ -64,6 +74,8 @@ class Request:
     mask_source: str
     invert_mask: bool
     mask_blur: int
+    result_size: tuple[int, int] | None
+    resample: str
     noise_level: int
     notes: tuple[str, ...] = ()
 
@@ -108,8 +120,13 @@ class Request:
             "mask_source": reader.choice("mask_source", MASK_SOURCES, "brightness"),
             "invert_mask": reader.flag("invert_mask", False),
             "mask_blur": reader.whole("mask_blur", 0, 64, 0),
+            "resample": reader.choice("resample", FILTERS, "lanczos"),
             "noise_level": reader.whole("noise_level", 0, 350, 20),
         }
+        is_drawn = values["strength"] != 0 or inputs.get("image") is None
+        values["result_size"] = reader.size(
+            "result_size", LARGEST_RESULT if is_drawn else LARGEST_FITTED
+        )
         for name in inputs.keys() - values.keys():
             reader.faults.append(f"{name}: there is no such input")
         if reader.faults:
@@ -171,6 +188,21 @@ class _Reader:
             if value == choice and not isinstance(value, bool):
                 return choice
         return self._fault(name, value, "give one of " + ", ".join(map(str, choices)))
+
+    def size(self, name: str, largest: int) -> Any:
+        value = self.inputs.get(name)
+        if value is None:
+            return None
+        found = RESULT_SIZE.fullmatch(value) if isinstance(value, str) else None
+        size = tuple(map(int, found.groups())) if found else ()
+        if not (size and all(SMALLEST_RESULT <= side <= largest for side in size)):
+            return self._fault(
+                name,
+                value,
+                f"give width x height, such as 520x776: {SMALLEST_RESULT} to {LARGEST_RESULT} px "
+                f"a side, and to {LARGEST_FITTED} for an image at strength 0",
+            )
+        return size
 
     def flag(self, name: str, default: bool) -> Any:
         value = self.inputs.get(name, default)

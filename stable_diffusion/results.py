@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import infotext
 from stable_diffusion import __version__, images, watermark
 from stable_diffusion.catalogue import TASKS, Weights
 from stable_diffusion.engine import Engine
@@ -74,22 +75,35 @@ async def _to_its_end(function: Callable[..., None], *arguments: Any) -> None:
 
 def _write(picture: Picture, path: Path, request: Request, weights: Weights) -> None:
     image = watermark.lay(picture.image, picture.generated) if picture.generated else picture.image
-    metadata = metadata_of(request, picture.seed, weights)
-    images.save(image, path, request.output_format, request.output_quality, metadata)
+    metadata = metadata_of(request, picture, weights)
+    inputs = {
+        name: value for name, value in metadata.items() if name != "strength" or request.image
+    }
+    text = infotext.write(inputs, image.size, picture.seed, weights.name)
+    images.save(image, path, request.output_format, request.output_quality, metadata, text)
 
 
-def metadata_of(request: Request, seed: int, weights: Weights) -> dict[str, Any]:
-    """Return the metadata of a picture's file: the inputs that it was made from."""
+def metadata_of(request: Request, picture: Picture, weights: Weights) -> dict[str, Any]:
+    """Return the metadata of a picture's file: the inputs that it was made from.
+
+    Where the result was scaled, its size is not that of `width` and `height`, and they are told.
+    """
     amount = TASKS[weights.task].amount
+    scaled: dict[str, Any] = {}
+    if request.result_size:
+        width, height = picture.drawn_size or (None, None)
+        scaled = {"width": width, "height": height, "resample": request.resample}
+        scaled["result_size"] = "{}x{}".format(*request.result_size)
     return {
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
-        "seed": seed,
+        "seed": picture.seed,
         "num_inference_steps": request.num_inference_steps,
         "guidance_scale": request.guidance_scale,
         amount: getattr(request, amount),
         "scheduler": request.scheduler,
         "use_compel": request.use_compel,
+        **scaled,
         "model": weights.name,
         "version": __version__,
     }

@@ -33,9 +33,12 @@ class PreparedInputs:
     """The inputs that all images of a request share before their first step.
 
     size: width and height of the result in pixels.
+    drawn_size: those of what the steps draw, which is scaled to `size`.
+    resample: the filter of that scaling, of `request.FILTERS`.
     strength: the share of the steps that is run: 1 for text to image, 0 where nothing changes.
-    picture: the input image in that size (the upscaler's: as it came), RGB; None for text to image.
-    mask: in that size, greyscale; None where all is repainted.
+    picture: the input image in the result's size (the upscaler's: as it came), RGB; None for text
+        to image.
+    mask: in the result's size, greyscale; None where all is repainted.
     picture_latents: (1, 4, h, w), float32; None where no step starts from the picture.
     mask_latents: (1, 1, h, w), float32, 1 where it is repainted and else 0; None where the steps
         don't blend the picture in.
@@ -44,6 +47,8 @@ class PreparedInputs:
     """
 
     size: tuple[int, int]
+    drawn_size: tuple[int, int]
+    resample: str
     strength: float
     picture: Image.Image | None
     mask: Image.Image | None = None
@@ -54,7 +59,7 @@ class PreparedInputs:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A picture in the output's size, before it is encoded.
+    """A picture in the size that is drawn, before it is encoded.
 
     picture: RGB.
     white: (1, 1, height, width), bool, on the CPU: where it is repainted; None without a mask.
@@ -89,21 +94,30 @@ class ImageToImage:
         return request.strength if request.image and self.starts_from_picture else 1
 
     def prepare(self, request: Request) -> PreparedInputs:
-        """Fit the image and its mask to the output's size, and encode what the task needs."""
-        shape = request.image.size if request.image else None
+        """Fit the image and its mask to what is drawn and to the result; encode what is needed."""
+        image, mask = request.image, images.adjusted_mask(request)
+        shape, result_size = image.size if image else None, request.result_size
         native_size = self.model.weights.native_size
-        size = images.choose_size(request.width, request.height, shape, native_size)
-        picture = images.fit(request.image, size) if request.image else None
-        adjusted = images.adjusted_mask(request)
-        mask = images.fit(adjusted, size) if adjusted else None
-        white = torch.from_numpy(numpy.asarray(mask) >= WHITE)[None, None] if mask else None
+        drawn_size = images.choose_size(
+            request.width, request.height, shape, native_size, result_size
+        )
+        size, resample = result_size or drawn_size, request.resample if result_size else "lanczos"
+        picture = images.fit(image, size, resample) if image else None
+        result_mask = images.fit(mask, size, resample) if mask else None
         strength = self.strength(request)
-        if white is not None and not white.any():
+        if result_mask and result_mask.getextrema()[1] < WHITE:
             strength = 0
-        if not picture or strength == 0:
-            return PreparedInputs(size, strength, picture, mask)
-        mask_latents = None
-        if white is not None:
+        given = size, drawn_size, resample, strength, picture, result_mask
+        if not image or not picture or strength == 0:
+            return PreparedInputs(*given)
+        white, mask_latents = None, None
+        if result_size:
+            picture = images.fit(image, drawn_size, within=size)
+            mask = images.fit(mask, drawn_size, within=size) if mask else None
+        else:
+            mask = result_mask
+        if mask:
+            white = torch.from_numpy(numpy.asarray(mask) >= WHITE)[None, None]
             # A latent is repainted when any of its pixels is.
             pooled = torch.nn.functional.max_pool2d(white.float(), self.model.scale)
             mask_latents = pooled.to(self.model.device)
@@ -112,7 +126,7 @@ class ImageToImage:
         picture_latents = None
         if strength < 1 or blended is not None:
             picture_latents = self.autoencoder.latents(picture)
-        return PreparedInputs(size, strength, picture, mask, picture_latents, blended, condition)
+        return PreparedInputs(*given, picture_latents, blended, condition)
 
     def condition(self, fitted: Fitted) -> torch.Tensor | None:
         """Return the condition, (1, channels, h, w), float32; None where the task has none."""
@@ -137,7 +151,7 @@ class ImageToImage:
         # On the CPU in float32, so that a seed means the same noise on every device.
         generator = torch.Generator().manual_seed(request.seed_of(index))
         # The upscaler's results are of any size; the UNet halves that of the latents three times.
-        width, height = (8 * math.ceil(side / (8 * model.scale)) for side in inputs.size)
+        width, height = (8 * math.ceil(side / (8 * model.scale)) for side in inputs.drawn_size)
         shape = (1, model.pipeline.vae.config.latent_channels, height, width)
         noise = torch.randn(shape, generator=generator).to(model.device)
         condition, label = inputs.condition, None
@@ -177,16 +191,16 @@ class ImageToImage:
     def finish(
         self, inputs: PreparedInputs, picture: Image.Image
     ) -> tuple[Image.Image, Image.Image | None]:
-        """Put the input's preserved pixels back into a decoded picture, exactly.
+        """Scale a decoded picture to the result's size; put preserved pixels back, exactly.
 
         Args:
-            picture: RGB, at least of the result's size.
+            picture: RGB, at least of the size that is drawn.
 
         Returns:
             The finished picture, RGB; and a mask in its size, greyscale, which is 0 where its
             pixels are those of the input.
         """
-        picture = picture.crop((0, 0, *inputs.size))
+        picture = images.fit(picture.crop((0, 0, *inputs.drawn_size)), inputs.size, inputs.resample)
         if not (inputs.picture and inputs.mask):
             return picture, Image.new("L", picture.size, 255)
         # Full weight at white, none at the last preserved grey: feathering stays on the white side.
@@ -241,7 +255,7 @@ class Upscaling(ImageToImage):
         right, bottom = -picture.width % 8, -picture.height % 8
         padded = numpy.pad(numpy.asarray(picture), ((0, bottom), (0, right), (0, 0)), mode="edge")
         pixels = self.autoencoder.pixels(Image.fromarray(padded)).cpu()
-        return PreparedInputs(size, 1, picture, condition=pixels)
+        return PreparedInputs(size, size, "lanczos", 1, picture, condition=pixels)
 
     def noise_level(self, request: Request) -> int | None:
         """Return the timestep of the noise that is added to the small picture."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -68,8 +69,16 @@ async def caller_of(request: Request, _: _Bearer = None) -> Caller:
 
 
 def token_in(authorization: str | None) -> str | None:
-    """Return the token in an Authorization header, as Bearer or Token; None if it has none."""
+    """Return the token in an Authorization header; None if it has none.
+
+    It is given as Bearer or Token, or as the password of Basic, with any name.
+    """
     kind, _, text = (authorization or "").partition(" ")
+    if kind.lower() == "basic":
+        try:
+            return base64.b64decode(text.strip()).decode().partition(":")[2] or None
+        except ValueError:  # no base64, or no UTF-8
+            return None
     return text.strip() if kind.lower() in ("bearer", "token") else None
 
 

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from hosting import log
+from hosting.api.a1111 import errors as a1111
 from hosting.api.deepinfra import errors as deepinfra
 from hosting.api.problems import Problem, invalid
 from hosting.queue.inputs import Fault, InvalidInputs
@@ -25,6 +26,8 @@ def answer(request: Request, error: Exception) -> Response:
     problem = _problem(request, error)
     if request.url.path.startswith(deepinfra.ROOT):
         return deepinfra.response(problem)
+    if request.url.path.startswith(a1111.ROOT):
+        return a1111.response(problem)
     return problem.response()
 
 

@@ -95,7 +95,7 @@ function controlOf(input, id, described) {
   }
   if (input.type === "boolean") return h("input", { ...common, type: "checkbox", role: "switch" });
   if (input.type === "string")
-    return h("textarea", { ...common, dir: "auto", rows: input.isRequired ? 3 : 2 });
+    return h("textarea", { ...common, dir: "auto", rows: rowsOf(input) });
   return h("input", {
     ...common,
     // Not of type number: that hides from us what it does not understand.
@@ -104,6 +104,9 @@ function controlOf(input, id, described) {
     placeholder: input.fallback === null ? "random" : null,
   });
 }
+
+/** @param {Input} input: of text. What may be empty is no prose, but a value. */
+const rowsOf = ({ isRequired, fallback }) => (isRequired ? 3 : fallback === null ? 1 : 2);
 
 /**
  * @param {Input} input
@@ -136,7 +139,7 @@ function read(input, control) {
   if (control instanceof HTMLInputElement && control.type === "checkbox") return control.checked;
   if (type === "string" && !choices) {
     if (isRequired && !control.value.trim()) throw new Error("Write what you want to see.");
-    return control.value;
+    return control.value || fallback;
   }
   if (control.value.trim() === "") {
     if (isRequired) throw new Error("This is needed.");

@@ -215,6 +215,8 @@ function resultSize(image) {
   if (!plainFields.width || !model) return null;
   /** @param {string} name: of a side, which is a number or left to the model. */
   const side = (name) => Number(tryGet(plainFields[name])) || null;
+  const size = /^\s*([1-9]\d*)\s*[x×]\s*([1-9]\d*)\s*$/i.exec(String(tryGet(plainFields.result_size) ?? ""));
+  if (size) return /** @type {[number, number]} */ ([Number(size[1]), Number(size[2])]);
   const native = model.description?.native_size ?? null;
   return sizeOf(side("width"), side("height"), image, native);
 }

@@ -10,7 +10,7 @@ import re
 import secrets
 import string
 import time
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -63,7 +63,9 @@ class NewPrediction:
     base: str
     hosts: frozenset[str]
     api: str = "replicate"
-    """As which its webhook is told of it: replicate or deepinfra."""
+    """Whose form it was asked for in, and its webhook is told of it: see `Prediction.api`."""
+    notes: Sequence[str] = ()
+    """Sentences that its logs begin with."""
     given_id: str | None = None
     webhook: str | None = None
     webhook_events: list[str] = field(default_factory=list)
@@ -121,6 +123,7 @@ class Intake:
             for name, url in given.items()
         }
         now = time.time()
+        logs = "".join(f"{note}\n" for note in new.notes)
         prediction = Prediction(
             id=new_id(),
             created_at=now,
@@ -137,6 +140,8 @@ class Intake:
             files=files,
             ready=len(found) == len(given),
             input_bytes=sum(map(len, found.values())),
+            logs=logs,
+            checkpoint={"logs": logs} if logs else {},
             webhook=new.webhook,
             webhook_events=new.webhook_events,
             makes_files=new.makes_files,

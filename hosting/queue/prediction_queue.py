@@ -60,6 +60,11 @@ class PredictionQueue:
         found = await self._predictions.find(prediction_id, token_id)
         return found and (self._dispatcher.running(found.id) or found)
 
+    async def newest(self, token_id: str, api: str) -> Prediction | None:
+        """Return the newest of a token's unfinished predictions by an API, as it is now."""
+        found = await self._predictions.newest(token_id, api)
+        return found and (self._dispatcher.running(found.id) or found)
+
     async def page(self, token_id: str, cursor: str | None) -> Page[Prediction]:
         """Return a page of a token's predictions, the newest first.
 

@@ -81,6 +81,16 @@ def find(session: Session, prediction_id: str, token_id: str | None = None) -> P
     return session.scalar(select(PredictionRow).where(is_it, PredictionRow.token_id == token_id))
 
 
+def newest(session: Session, token_id: str, api: str) -> PredictionRow | None:
+    """Return the newest of a token's unfinished predictions by an API; None if there is none."""
+    asked = select(PredictionRow).where(
+        PredictionRow.token_id == token_id,
+        PredictionRow.api == api,
+        PredictionRow.status.in_(UNFINISHED),
+    )
+    return session.scalar(asked.order_by(PredictionRow.number.desc()).limit(1))
+
+
 def page(session: Session, token_id: str, cursor: str | None = None) -> Page[PredictionRow]:
     """Return a page of a token's predictions, the newest first.
 

@@ -44,6 +44,7 @@ class Predictions:
     def __init__(self, database: Database) -> None:
         self.add = _writing(database, _frozen(predictions.add))
         self.find = _reading(database, _frozen(predictions.find))
+        self.newest = _reading(database, _frozen(predictions.newest))
         self.page = _reading(database, _frozen_page)
         self.unready = _reading(database, predictions.unready)
         self.claim_files = _writing(database, _frozen(predictions.claim_files))

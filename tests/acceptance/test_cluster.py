@@ -288,7 +288,7 @@ def test_an_upgrade_to_changed_code_replaces_all_replicas_and_drops_nothing(
     before = {cog.pid for cog in whole.cog_servers()}
     assert whole.upgrade().returncode == 0
     assert {cog.pid for cog in whole.cog_servers()} == before  # nothing has changed
-    for folder in ("hosting", "commands", "cog_schema", "stable_diffusion"):
+    for folder in ("hosting", "commands", "cog_schema", "infotext", "stable_diffusion"):
         shutil.copytree(schema.ROOT / folder, tmp_path / folder)
     (tmp_path / "weights").symlink_to(schema.ROOT / "weights")
     text = (schema.ROOT / "predict.py").read_text()

@@ -16,6 +16,7 @@ import torch
 from imwatermark import WatermarkDecoder
 from PIL import Image
 
+import infotext
 import predict
 from cog_schema import schema
 from hosting.backends.description import Description
@@ -360,6 +361,51 @@ def test_a_prediction_yields_files_with_their_metadata_and_tells_the_metrics(
     assert lines[1].startswith("step 1 of 4, ")
 
 
+def infotext_of(path: Path) -> dict[str, str]:
+    with Image.open(path) as picture:
+        return infotext.read(picture.info["parameters"])
+
+
+def test_a_picture_carries_what_image_browsers_read(predictor: Any) -> None:
+    inputs = {"negative_prompt": "blue", "num_inference_steps": 2, "seed": 7, "num_images": 2}
+    prompt = "a red apple,\non a: table"
+    first, second = run(predictor, prompt=prompt, scheduler="K_EULER_ANCESTRAL", **inputs)
+    expected = {
+        "Prompt": prompt,
+        "Negative prompt": "blue",
+        "Steps": "2",
+        "Sampler": "Euler a",
+        "CFG scale": "7.5",
+        "Seed": "7",
+        "Size-1": "128",
+        "Size-2": "128",
+        "Model": "demo",
+    }
+    assert infotext_of(first) == expected
+    assert infotext_of(second) == expected | {"Seed": "8"}
+    (path,) = run(predictor, prompt="", image=FLOWER, strength=0.5, result_size="72x96")
+    found = infotext_of(path)
+    assert (found["Denoising strength"], found["Size-1"], found["Size-2"]) == ("0.5", "72", "96")
+
+
+def test_the_files_and_the_logs_say_how_a_result_got_its_size(
+    predictor: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = {"prompt": "a castle", "result_size": "100X136", "resample": "nearest"}
+    (drawn,) = run(predictor, num_inference_steps=1, **inputs)
+    (fitted,) = run(predictor, image=FLOWER, strength=0, **inputs)
+    assert opened(drawn).size == opened(fitted).size == (100, 136)
+    told = {"result_size": "100x136", "resample": "nearest", "width": 128, "height": 192}
+    assert images.read_metadata(drawn).items() >= told.items()
+    assert images.read_metadata(fitted).items() >= (told | {"width": None, "height": None}).items()
+    how = "scaled and cropped to 100 × 136 px by the filter nearest"
+    logs = capsys.readouterr().out
+    assert f"result_size: drawn at 128 × 192 px, then {how}\n" in logs
+    assert f"result_size: the image is {how}\n" in logs
+    run(predictor, prompt="", image=FLOWER, strength=0, resample="nearest")
+    assert "resample: has no effect without a result_size\n" in capsys.readouterr().out
+
+
 def test_pictures_from_256_pixels_on_carry_the_watermark(predictor: Any) -> None:
     decoder = WatermarkDecoder("bytes", 8 * len(watermark.MARK))
 
@@ -370,6 +416,10 @@ def test_pictures_from_256_pixels_on_carry_the_watermark(predictor: Any) -> None
 
     assert mark(height=256) == watermark.MARK
     assert mark(height=384, image=FLOWER) == watermark.MARK
+    # What counts is the result's size.
+    assert mark(height=256, result_size="300x264") == watermark.MARK
+    assert mark(height=256, result_size="900x700", resample="nearest") == watermark.MARK
+    assert mark(height=64, image=FLOWER, result_size="256x256") == watermark.MARK
     # Nothing was made there.
     assert mark(height=256, image=FLOWER, strength=0) != watermark.MARK
 
@@ -378,12 +428,14 @@ def test_the_watermark_spares_what_a_mask_preserves(predictor: Any, tmp_path: Pa
     size, left, right = (256, 256), (0, 0, 128, 256), (128, 0, 256, 256)
     half_mask(size).save(tmp_path / "mask.png")
     inputs = {"image": FLOWER, "mask": tmp_path / "mask.png", "width": 256, "height": 256}
-    (path,) = run(predictor, prompt="a castle", num_inference_steps=2, seed=1, **inputs)
-    marked = opened(path)
     fitted = images.fit(images.read_image(FLOWER), size)
-    assert difference(marked.crop(left), fitted.crop(left)) == (0, 0)
-    # The mark of a picture begins anew in every 17 rows of blocks; the right half has it still.
-    assert difference(marked.crop(right), fitted.crop(right))[1] > 5
+    for sides in ({}, {"width": 64, "height": 64, "result_size": "256x256"}):
+        inputs |= sides
+        (path,) = run(predictor, prompt="a castle", num_inference_steps=2, seed=1, **inputs)
+        marked = opened(path)
+        assert difference(marked.crop(left), fitted.crop(left)) == (0, 0)
+        # The mark begins anew in every 17 rows of blocks; the right half has it still.
+        assert difference(marked.crop(right), fitted.crop(right))[1] > 5
 
 
 def test_the_output_format_is_that_of_the_file(predictor: Any) -> None:

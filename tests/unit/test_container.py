@@ -50,5 +50,5 @@ def test_the_container_gets_all_that_predict_imports_and_no_tests() -> None:
         for line in (ROOT / ".dockerignore").read_text().splitlines()
         if line.startswith("!")
     }
-    assert {"predict.py", "stable_diffusion", "requirements.txt", "weights"} <= kept
+    assert {"predict.py", "infotext", "stable_diffusion", "requirements.txt", "weights"} <= kept
     assert not kept & {"tests", "scripts", "commands", "tools", ".venv", ".git", "examples"}

@@ -20,7 +20,7 @@ from tools.attacks.requests import MODEL, PAGES, Target
 from tools.attacks.sending import HUNG_UP, NOTHING, Answer
 from tools.fake_cog import CogServer
 
-DEEPINFRA = "/v1/inference/"
+A1111, DEEPINFRA = "/sdapi/v1/", "/v1/inference/"
 QUIET = Timings(poll_seconds=0.5)
 """As it is served: with tests' short intervals, those that wait would keep the database busy."""
 
@@ -110,9 +110,12 @@ def is_right(path: str, answer: Answer) -> bool:
     document = json.loads(answer.body)
     is_problem = {"title", "detail", "status"} <= document.keys()
     is_deepinfras = {"detail", "error"} <= document.keys()
+    is_a1111s = {"detail", "error", "body", "errors"} == document.keys()
     is_cogs = path.startswith("/predictions") and (document == {} or "detail" in document)
     if answer.attack.kind == "HTTP":  # whose path may be another
         return is_problem or is_deepinfras or is_cogs
+    if path.startswith(A1111):
+        return is_a1111s
     return is_deepinfras if path.startswith(DEEPINFRA) else is_problem or is_cogs
 
 

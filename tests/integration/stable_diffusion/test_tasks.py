@@ -304,6 +304,19 @@ def test_the_smallest_size_is_drawn_and_preserved_by_every_task(
         assert difference(picture.crop((0, 0, 32, 64)), fitted.crop((0, 0, 32, 64))) == (0, 0)
 
 
+@pytest.mark.parametrize("task", ["inpainting", "depth"])
+def test_any_result_size_is_drawn_and_preserved_by_every_task(
+    task: str, request: pytest.FixtureRequest
+) -> None:
+    studio: Studio = request.getfixturevalue(task)
+    inputs: dict[str, Any] = {"image": FLOWER, "mask": half_mask(FLOWER.size), "seed": 1}
+    (picture,) = studio.draw(result_size="100x136", **inputs)
+    fitted = images.fit(FLOWER, (100, 136))
+    left, right = (0, 0, 49, 136), (52, 0, 100, 136)
+    assert difference(picture.crop(left), fitted.crop(left)) == (0, 0)
+    assert difference(picture.crop(right), fitted.crop(right))[1] > 1
+
+
 # Sharing
 
 

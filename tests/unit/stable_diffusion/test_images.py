@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy
 import pytest
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from stable_diffusion import decoding, images
 from stable_diffusion.request import AUTOMATIC_SIZES, SIZES, InputError, Request
-from tests.support.pictures import half_mask, opened, picture_of
+from tests.support.pictures import difference, half_mask, opened, picture_of
 from tests.support.properties import given
 from tests.support.properties import strategies as st
 from tools.attacks.pictures import png
@@ -249,6 +249,47 @@ def test_what_is_left_empty_is_chosen_from_the_documented_thirteen() -> None:
     assert images.choose_size(320, 192, (1, 1), native=768) == (320, 192)
 
 
+@pytest.mark.parametrize(
+    ("result", "drawn"),
+    [
+        ((520, 776), (576, 832)),
+        ((512, 512), (512, 512)),
+        ((8, 8), (64, 64)),
+        ((1024, 1023), (1024, 1024)),
+        ((1536, 1024), (1024, 704)),
+        ((1536, 1536), (1024, 1024)),
+        ((1025, 512), (1024, 512)),
+        ((1536, 8), (1024, 64)),
+    ],
+)
+def test_what_is_drawn_has_the_shape_of_a_result_of_another_size(
+    result: tuple[int, int], drawn: tuple[int, int]
+) -> None:
+    for shape in (None, (1, 5), (700, 300)):
+        assert images.choose_size(None, None, shape, 768, result) == drawn
+        assert images.choose_size(None, None, shape, 768, result[::-1]) == drawn[::-1]
+
+
+def test_with_a_result_size_what_is_asked_is_drawn_and_one_side_follows_the_results_shape() -> None:
+    assert images.choose_size(320, 192, (1, 1), 768, (520, 776)) == (320, 192)
+    assert images.choose_size(512, None, (1, 1), 768, (520, 1040)) == (512, 1024)
+    assert images.choose_size(None, 512, None, 768, (1500, 1000)) == (768, 512)
+
+
+result_sides = st.integers(8, 1536)
+
+
+@given(result_sides, result_sides)
+def test_what_is_drawn_covers_the_result_and_is_no_larger_than_it_must_be(
+    width: int, height: int
+) -> None:
+    drawn = images.choose_size(None, None, None, 768, (width, height))
+    scale = min(1, 1024 / max(width, height))
+    for side, wanted in zip(drawn, (width * scale, height * scale), strict=True):
+        assert side in SIZES
+        assert wanted <= side + 1e-9 < wanted + 64
+
+
 sides = st.integers(1, 10_000)
 
 
@@ -298,6 +339,52 @@ def test_any_shape_fits_any_size(width: int, height: int, asked_width: int, aske
     assert fitted.getextrema() == (77, 77)
 
 
+def gradient(width: int, height: int) -> Image.Image:
+    """A picture whose values say where one is: red across, green down."""
+    across = numpy.linspace(0, 255, width)[None].repeat(height, 0)
+    down = numpy.linspace(0, 255, height)[:, None].repeat(width, 1)
+    pixels = numpy.stack([across, down, 0 * down], axis=2).round().astype(numpy.uint8)
+    return Image.fromarray(pixels)
+
+
+short_sides = st.integers(40, 400)
+
+
+@given(short_sides, short_sides, *[short_sides] * 2, *[st.sampled_from(SIZES[:6])] * 2)
+def test_what_is_seen_within_another_shape_is_what_is_seen_in_that_shape(
+    width: int, height: int, result_width: int, result_height: int, drawn_width: int, drawn: int
+) -> None:
+    picture, result = gradient(width, height), (result_width, result_height)
+    seen = images.fit(picture, (drawn_width, drawn), within=result)
+    assert seen.size == (drawn_width, drawn)
+    cropped = images.fit(seen, result)
+    # A pixel of what is drawn, in the gradient's values, and the edges' ringing.
+    scale = min(drawn_width / result_width, drawn / result_height, 1)
+    allowed = 6 + 255 / scale / min(result)
+    assert difference(cropped, images.fit(picture, result))[1] < allowed / 2
+
+
+def test_around_what_is_seen_is_what_surrounds_it_and_beyond_the_picture_its_edge() -> None:
+    picture = gradient(200, 100)
+    wide = numpy.asarray(images.fit(picture, (128, 64), within=(64, 64))).astype(int)
+    # The middle square, and on both sides all that is there.
+    assert wide[32, :, 0].min() < 3
+    assert wide[32, :, 0].max() > 252
+    assert (numpy.diff(wide[32, :, 0]) > 0).mean() > 0.9
+    high = numpy.asarray(images.fit(picture, (64, 128), within=(64, 64)))
+    assert (high[:32] == high[32]).all()
+    assert (high[96:] == high[95]).all()
+    grey = images.fit(picture.convert("L"), (64, 128), within=(64, 64))
+    assert (grey.mode, grey.size) == ("L", (64, 128))
+
+
+def test_nearest_makes_no_new_colours() -> None:
+    two = Image.new("RGB", (10, 10), "white")
+    two.paste("black", (0, 0, 5, 10))
+    assert len(images.fit(two, (73, 61), "nearest").getcolors() or []) == 2
+    assert len(images.fit(two, (73, 61), "lanczos").getcolors() or []) > 2
+
+
 # What goes out
 
 
@@ -328,6 +415,47 @@ def test_the_longest_prompts_do_not_keep_a_picture_from_being_written(
     assert read["seed"] == 5
     assert metadata["prompt"].startswith(read["prompt"].removesuffix("…"))
     assert (read == metadata) == (file_format == "png")
+
+
+def infotext_in(path: Path) -> str:
+    """The text that AUTOMATIC1111 and image browsers find in a file."""
+    with Image.open(path) as picture:
+        if picture.format == "PNG":
+            return str(picture.text["parameters"])  # type: ignore[attr-defined]
+        exif = picture.getexif()
+        comment = exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment]
+        # Some readers take its text for numbers where its type is not that of EXIF: undefined, 7.
+        assert picture.info["exif"].count(struct.pack(">HH", ExifTags.Base.UserComment, 7)) == 1
+    assert comment[:8] == b"UNICODE\0"
+    return str(comment[8:], "utf-16-be")
+
+
+@pytest.mark.parametrize("file_format", ["png", "webp", "jpg"])
+@pytest.mark.parametrize(
+    "text", ["a lamp\nSteps: 9", "röd 🍎 \u200b\nNegative prompt: né\nSteps: 9"]
+)
+def test_a_file_carries_its_infotext_beside_its_metadata(
+    tmp_path: Path, file_format: str, text: str
+) -> None:
+    path = tmp_path / f"picture.{file_format}"
+    images.save(picture_of(), path, file_format, 90, {"seed": 5}, text)
+    assert infotext_in(path) == text
+    assert images.read_metadata(path) == {"seed": 5}
+
+
+@pytest.mark.parametrize("file_format", ["png", "webp", "jpg"])
+@pytest.mark.parametrize("letters", ["🍎x", "xyz"])
+def test_of_the_longest_infotext_the_last_line_is_kept(
+    tmp_path: Path, file_format: str, letters: str
+) -> None:
+    prompt = letters * 50_000
+    path = tmp_path / f"picture.{file_format}"
+    images.save(picture_of(), path, file_format, 90, {"prompt": prompt}, f"{prompt}\nSteps: 9")
+    start, last = infotext_in(path).split("\n")
+    assert last == "Steps: 9"
+    assert prompt.startswith(start.removesuffix("…"))
+    assert (start == prompt) == (file_format == "png")
+    assert len(start) > 9000
 
 
 def test_png_is_exact_and_quality_matters_to_the_others(tmp_path: Path) -> None:

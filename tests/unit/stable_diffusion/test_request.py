@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from stable_diffusion.request import (
     LONGEST_PROMPT_CHARACTERS,
@@ -94,6 +95,45 @@ def test_a_mask_has_two_sources() -> None:
     assert faults(invert_mask=1)[0].startswith("invert_mask: 1 is not allowed; give true or false")
 
 
+def size_of(text: Any, **inputs: Any) -> Any:
+    return Request.of({"prompt": "", "result_size": text} | inputs).result_size
+
+
+def test_a_result_has_a_size_of_its_own_or_that_which_is_drawn() -> None:
+    assert size_of(None) is None
+    assert Request.of({"prompt": ""}).result_size is None
+    assert Request.of({"prompt": ""}).resample == "lanczos"
+    assert size_of("520x776") == (520, 776)
+    assert size_of(" 8 × 1536 ") == size_of("8X1536") == (8, 1536)
+    image = Image.new("RGB", (9, 9))
+    assert size_of("4096x8", image=image, strength=0) == (4096, 8)
+    assert size_of("1536x1536", image=image, strength=0.01) == (1536, 1536)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["", "520", "520x", "x", "7x8", "8x7", "0x0", "-8x8", "8.5x9", "1537x8", "8x99999", "٨x٨"],
+        *["512x512x512", "1024 x 1024 px", 512, 5.5, True, [512, 512], {}, "9" * 5000 + "x8"],
+    ],
+)
+def test_another_result_size_is_named_with_what_is_allowed(text: Any) -> None:
+    (fault,) = faults(result_size=text)
+    assert fault.startswith("result_size: ")
+    assert fault.endswith(
+        " is not allowed; give width x height, such as 520x776: 8 to 1536 px a side, and to 4096 "
+        "for an image at strength 0"
+    )
+
+
+def test_beyond_1536_px_nothing_is_drawn() -> None:
+    image = Image.new("RGB", (9, 9))
+    for inputs in ({"image": image}, {"image": image, "strength": 0.01}, {"strength": 0}):
+        assert faults(result_size="1537x512", **inputs)[0].startswith('result_size: "1537x512" is')
+    assert faults(result_size="4097x8", image=image, strength=0)
+    assert "give one of lanczos, nearest" in faults(resample="bicubic")[0]
+
+
 def test_all_faults_are_named_at_once() -> None:
     found = faults(
         prompt=5, num_images=5, num_inference_steps=513, width=100, scheduler="DPM", colour="red"
@@ -141,7 +181,17 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
 )
 names = st.sampled_from(
-    [*RANGES, "prompt", "negative_prompt", "width", "height", "use_compel", "scheduler"]
+    [
+        *RANGES,
+        "prompt",
+        "negative_prompt",
+        "width",
+        "height",
+        "use_compel",
+        "scheduler",
+        "result_size",
+        "resample",
+    ]
 )
 
 

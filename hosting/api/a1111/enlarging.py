@@ -1,0 +1,97 @@
+"""How an image is enlarged for AUTOMATIC1111's clients: by our upscaler, or by a filter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hosting.api.a1111 import png
+from hosting.api.a1111.models import Served
+from hosting.api.a1111.requests import ExtraSingleImage
+from hosting.api.a1111.translation import LARGEST_FITTED_SIDE_PIXELS, LEAST_SIDE_PIXELS
+from hosting.api.problems import invalid
+from hosting.queue.inputs import Fault
+
+FILTERS = {"None": "lanczos", "Lanczos": "lanczos", "Nearest": "nearest"}
+"""Its upscalers that are filters, and the choices of our input `resample` that they are."""
+NETWORKS = ("ESRGAN_4x", "R-ESRGAN", "LDSR", "BSRGAN", "ScuNET", "SwinIR", "DAT", "RealESRGAN")
+"""How the names of its other upscalers begin."""
+UPSCALER_FACTOR = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an image is enlarged.
+
+    inputs: for the queue, but for the image.
+    upscaler: what does it; None where it is image to image at strength 0.
+    """
+
+    inputs: Mapping[str, Any]
+    upscaler: Served | None
+    warnings: list[str]
+
+
+def plan(asked: ExtraSingleImage, data: bytes, upscaler: Served | None) -> Plan:
+    """Return how an image is to be enlarged.
+
+    Args:
+        data: the image's file.
+        upscaler: the one that runs here, if any.
+
+    Raises:
+        Problem: naming the field that makes it impossible.
+    """
+    warnings = []
+    if max(asked.gfpgan_visibility, asked.codeformer_visibility) > 0:
+        warnings.append("gfpgan_visibility, codeformer_visibility: there is no restorer of faces")
+    if asked.extras_upscaler_2_visibility > 0:
+        warnings.append("extras_upscaler_2_visibility: there is no second upscaler")
+    name = asked.upscaler_1
+    is_ours = upscaler is not None and name == upscaler.name
+    if name not in FILTERS and not is_ours:
+        if not name.startswith(NETWORKS):
+            known = ", ".join([*FILTERS, *([upscaler.name] if upscaler else [])])
+            sentence = f"There is no upscaler {name[:100]!r}; give one of {known}"
+            raise invalid([Fault("enum", "upscaler_1", sentence)])
+        used = upscaler.name if upscaler else "Lanczos"
+        warnings.append(f"upscaler_1: {name[:100]} is not here; {used} was used")
+    if name not in FILTERS and upscaler is not None:
+        if asked.resize_mode or asked.upscaling_resize != UPSCALER_FACTOR:
+            warnings.append(f"upscaling_resize: {upscaler.name} makes it four times as large")
+        return Plan({"prompt": "", "output_format": "png"}, upscaler, warnings)
+    width, height = _size(asked, data)
+    inputs = {
+        "prompt": "",
+        "strength": 0.0,
+        "result_size": f"{width}x{height}",
+        "resample": FILTERS.get(name, "lanczos"),
+        "output_format": "png",
+    }
+    return Plan(inputs, None, warnings)
+
+
+def _size(asked: ExtraSingleImage, data: bytes) -> tuple[int, int]:
+    """Return the width and height that are asked for, in pixels."""
+    field = "upscaling_resize_w" if asked.resize_mode else "upscaling_resize"
+    size = asked.upscaling_resize_w, asked.upscaling_resize_h
+    if not asked.resize_mode or not asked.upscaling_crop:
+        given = png.size(data)
+        if given is None:
+            sentence = (
+                "The size of the image can't be told, as it is no PNG or JPEG; give resize_mode 1, "
+                "upscaling_resize_w and upscaling_resize_h"
+            )
+            raise invalid([Fault("format", "image", sentence)])
+        factor = asked.upscaling_resize
+        if asked.resize_mode:
+            factor = max(wanted / side for wanted, side in zip(size, given, strict=True))
+        size = round(given[0] * factor), round(given[1] * factor)
+    if min(size) < LEAST_SIDE_PIXELS or max(size) > LARGEST_FITTED_SIDE_PIXELS:
+        sentence = (
+            f"The image would have {size[0]:,} × {size[1]:,} pixels; "
+            f"a side may have {LEAST_SIDE_PIXELS} to {LARGEST_FITTED_SIDE_PIXELS}"
+        )
+        raise invalid([Fault("size", field, sentence)])
+    return size

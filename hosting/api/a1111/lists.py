@@ -1,0 +1,145 @@
+"""What AUTOMATIC1111's clients ask for before they draw: models, samplers, and empty lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends
+
+from hosting.api.a1111 import models, samplers
+from hosting.api.a1111.documents import (
+    ModelDocument,
+    OptionsDocument,
+    SamplerDocument,
+    SchedulerDocument,
+    UpscalerDocument,
+)
+from hosting.api.a1111.errors import ROOT
+from hosting.api.a1111.requests import Options
+from hosting.api.auth import Admitted, caller_of
+from hosting.api.problems import invalid
+from hosting.queue.inputs import Fault
+
+routes = APIRouter(
+    prefix=ROOT.rstrip("/"), tags=["AUTOMATIC1111"], dependencies=[Depends(caller_of)]
+)
+EMPTY: dict[str, Any] = {
+    "latent-upscale-modes": [],
+    "sd-vae": [],
+    "loras": [],
+    "hypernetworks": [],
+    "face-restorers": [],
+    "realesrgan-models": [],
+    "prompt-styles": [],
+    "script-info": [],
+    "extensions": [],
+    "embeddings": {"loaded": {}, "skipped": {}},
+    "scripts": {"txt2img": [], "img2img": []},
+    "cmd-flags": {},
+    "memory": {"ram": {}, "cuda": {}},
+}
+"""By path, answers about what there is nothing of here."""
+REFRESHED = ("checkpoints", "vae", "loras")
+
+
+@routes.get("/sd-models")
+async def sd_models(caller: Admitted) -> list[ModelDocument]:
+    """Return the models that draw here, the usual one first."""
+    return [
+        {
+            "title": one.name,
+            "model_name": one.name,
+            "hash": None,
+            "sha256": None,
+            "filename": one.name,
+            "config": None,
+        }
+        for one in models.served(caller.services)
+    ]
+
+
+@routes.get("/options")
+async def get_options(caller: Admitted) -> OptionsDocument:
+    """Return the settings: above all the model that draws unless a request names another."""
+    return {
+        "sd_model_checkpoint": models.served(caller.services)[0].name,
+        "sd_checkpoint_hash": "",
+        "sd_vae": "Automatic",
+        "samples_format": "png",
+        "CLIP_stop_at_last_layers": 1,
+    }
+
+
+@routes.post("/options")
+async def set_options(asked: Options, caller: Admitted) -> None:
+    """Accept the settings that are, and refuse to change the model; others have no effect."""
+    usual = models.served(caller.services)[0]
+    name = asked.sd_model_checkpoint
+    found = models.chosen(caller.services, name) if name else usual
+    if found is None or found.name != usual.name:
+        others = [one.name for one in models.served(caller.services)]
+        sentence = f"There is no model {name[:100]!r} here; there are {', '.join(others)}"
+        if found is not None:
+            sentence = (
+                f"{usual.name} draws unless a request names another; name {found.name} as "
+                "override_settings.sd_model_checkpoint of each request"
+            )
+        raise invalid([Fault("enum", "sd_model_checkpoint", sentence)])
+
+
+@routes.get("/samplers")
+async def list_samplers() -> list[SamplerDocument]:
+    """Return the samplers that are here, by AUTOMATIC1111's names."""
+    return [
+        {"name": name, "aliases": samplers.ALIASES[name], "options": {}} for name in samplers.TWINS
+    ]
+
+
+@routes.get("/schedulers")
+async def list_schedulers() -> list[SchedulerDocument]:
+    """Return the ways to space the timesteps, of which there is one."""
+    return [
+        {
+            "name": "automatic",
+            "label": "Automatic",
+            "aliases": None,
+            "default_rho": -1.0,
+            "need_inner_model": False,
+        }
+    ]
+
+
+@routes.get("/upscalers")
+async def upscalers(caller: Admitted) -> list[UpscalerDocument]:
+    """Return the ways to enlarge an image: two filters, and the upscaler where it is served."""
+    upscaler = models.of_task(caller.services, models.UPSCALE)
+    names = ["None", "Lanczos", "Nearest", *([upscaler.name] if upscaler else [])]
+    return [
+        {"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": 4.0}
+        for name in names
+    ]
+
+
+def _add_empty(path: str, answer: Any) -> None:
+    async def nothing() -> Any:
+        return answer
+
+    what = path.replace("-", " ")
+    routes.add_api_route(f"/{path}", nothing, summary=f"Nothing: there are no {what} here")
+
+
+for _path, _answer in EMPTY.items():
+    _add_empty(_path, _answer)
+
+
+def _add_refresh(what: str) -> None:
+    async def nothing() -> None:
+        """Do nothing: what there is is always known."""
+
+    routes.add_api_route(
+        f"/refresh-{what}", nothing, methods=["POST"], summary=f"Refresh {what}: does nothing"
+    )
+
+
+for _what in REFRESHED:
+    _add_refresh(_what)

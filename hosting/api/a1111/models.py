@@ -1,0 +1,82 @@
+"""The models that run here, by the names that AUTOMATIC1111's clients give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hosting.api.context import Services
+from hosting.api.problems import Problem
+from hosting.api.schemas import running
+from hosting.backends.endpoints import Endpoint
+from hosting.published_models import Version
+
+DRAWING = ("img2img", "inpainting", "depth")
+"""The tasks that draw, the usual one first."""
+UPSCALE = "upscale"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that runs here, and what serves it."""
+
+    endpoint: Endpoint
+    schema: Mapping[str, Any]
+    version: Version
+
+    @property
+    def name(self) -> str:
+        """The name of its weights."""
+        return self.endpoint.model or ""
+
+
+def served(services: Services) -> list[Served]:
+    """Return the models that draw, the usual one first.
+
+    Raises:
+        Problem: when none does, or none is known yet.
+    """
+    found = [one for task in DRAWING if (one := of_task(services, task))]
+    if not found:
+        raise none(services, "No model that draws runs here")
+    return found
+
+
+def of_task(services: Services, task: str) -> Served | None:
+    """Return the model that is served for a task; None if there is none, or none is known yet."""
+    for endpoint in services.endpoints:
+        if endpoint.task == task and endpoint.model and endpoint.schema is not None:
+            version = services.models.running(task, endpoint.model)
+            return Served(*running(services, version.model), version)
+    return None
+
+
+def none(services: Services, sentence: str) -> Problem:
+    """Return the problem that nothing serves a request, or that nobody knows yet."""
+    if any(endpoint.schema is None for endpoint in services.endpoints):
+        return Problem(503, "The models are still starting", headers={"Retry-After": "5"})
+    return Problem(404, sentence)
+
+
+def chosen(services: Services, name: str) -> Served | None:
+    """Return the model that a name means: its own, with or without a hash, or a published one.
+
+    None if there is no such model here.
+
+    Raises:
+        Problem: when no model is known yet.
+    """
+    models = served(services)
+    bare = name.partition(" [")[0].strip()
+    for ending in (".safetensors", ".ckpt"):
+        bare = bare.removesuffix(ending)
+    published = services.models.find(bare)
+    return next(
+        (
+            one
+            for one in models
+            if one.name == bare or (published and published.model.task == one.version.model.task)
+        ),
+        None,
+    )

@@ -1,0 +1,203 @@
+"""AUTOMATIC1111's HTTP API, as its public clients use it: what draws, and what is said of it.
+
+Source: AUTOMATIC1111/stable-diffusion-webui, modules/api/api.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+import infotext
+from hosting.api.a1111 import documents, enlarging, models, png, translation
+from hosting.api.a1111.documents import (
+    EnlargedDocument,
+    GeneratedDocument,
+    PngInfoDocument,
+    ProgressDocument,
+)
+from hosting.api.a1111.errors import ROOT
+from hosting.api.a1111.models import Served
+from hosting.api.a1111.requests import ExtraSingleImage, ImageToImage, PngInfo, TextToImage
+from hosting.api.auth import Admitted, Caller
+from hosting.api.problems import Problem, invalid
+from hosting.prediction import Prediction
+from hosting.published_models import Input
+from hosting.queue.inputs import Fault, known_names
+from hosting.queue.intake import NewPrediction
+from hosting.states import Status
+from hosting.storage.files import Files, file_of_prediction
+
+API = "a1111"
+TEXT = "parameters"
+"""The keyword of the text in a PNG that says how it was made."""
+
+routes = APIRouter(prefix=ROOT.rstrip("/"), tags=["AUTOMATIC1111"])
+
+
+@routes.post("/txt2img")
+async def txt2img(request: Request, asked: TextToImage, caller: Admitted) -> GeneratedDocument:
+    """Draw images from a prompt. Whoever hangs up cancels it."""
+    return await _generate(request, asked, caller)
+
+
+@routes.post("/img2img")
+async def img2img(request: Request, asked: ImageToImage, caller: Admitted) -> GeneratedDocument:
+    """Draw images from an image and a prompt. Whoever hangs up cancels it."""
+    return await _generate(request, asked, caller)
+
+
+@routes.post("/extra-single-image")
+async def extra_single_image(
+    request: Request, asked: ExtraSingleImage, caller: Admitted
+) -> EnlargedDocument:
+    """Enlarge an image: by the upscaler where it is served, or by a filter."""
+    services = caller.services
+    data = await asyncio.to_thread(_decoded, asked.image)
+    plan = enlarging.plan(asked, data, models.of_task(services, models.UPSCALE))
+    served = plan.upscaler or models.of_task(services, "img2img")
+    if served is None:
+        raise models.none(services, "No model that could enlarge an image runs here")
+    inputs = {**plan.inputs, "image": translation.as_url(asked.image)}
+    prediction = await _predict(request, caller, served, inputs, plan.warnings)
+    images = await asyncio.to_thread(_pictures, services.files, prediction)
+    return {"html_info": " ".join(f"<p>{one}</p>" for one in plan.warnings), "image": images[0]}
+
+
+@routes.post("/png-info")
+async def png_info(asked: PngInfo, _: Admitted) -> PngInfoDocument:
+    """Return the text of a PNG that says how it was made."""
+    found = png.texts(await asyncio.to_thread(_decoded, asked.image))
+    text = found.pop(TEXT, "")
+    return {"info": text, "items": found, "parameters": infotext.read(text) if text else {}}
+
+
+@routes.get("/progress")
+async def progress(caller: Admitted) -> ProgressDocument:
+    """Return the progress of your newest request. No unfinished image is ever shown."""
+    return documents.progress(await caller.services.queue.newest(caller.token.id, API))
+
+
+@routes.post("/interrupt")
+async def interrupt(caller: Admitted) -> dict[str, str]:
+    """End your newest request, between two steps if it runs."""
+    await _end_newest(caller)
+    return {}
+
+
+@routes.post("/skip")
+async def skip(caller: Admitted) -> None:
+    """Do the same."""
+    await _end_newest(caller)
+
+
+async def _end_newest(caller: Caller) -> None:
+    queue = caller.services.queue
+    newest = await queue.newest(caller.token.id, API)
+    if newest is not None:
+        await queue.cancel(newest.id)
+
+
+async def _generate(request: Request, asked: TextToImage, caller: Caller) -> GeneratedDocument:
+    services = caller.services
+    drawing = translation.drawing(asked, services.settings.most_images)
+    served = models.served(services)[0]
+    name = asked.override_settings.get("sd_model_checkpoint")
+    if isinstance(name, str) and name:
+        found = models.chosen(services, name)
+        if found is None:
+            sentence = f"sd_model_checkpoint: there is no {name[:100]} here; {served.name} drew"
+            drawing.warnings.append(sentence)
+        served = found or served
+    prediction = await _predict(request, caller, served, drawing.inputs, drawing.warnings)
+    texts = documents.infotexts(asked, drawing, prediction)
+    images: list[str] = []
+    if asked.send_images:
+        images = await asyncio.to_thread(_pictures, services.files, prediction, texts)
+    return documents.generated(asked, drawing, prediction, images, texts)
+
+
+async def _predict(
+    request: Request,
+    caller: Caller,
+    served: Served,
+    inputs: Mapping[str, Any],
+    warnings: Sequence[str],
+) -> Prediction:
+    """Have a prediction run, and return it when it is over and has images.
+
+    Args:
+        warnings: that its logs begin with.
+
+    Raises:
+        Problem: when it has none.
+    """
+    services = caller.services
+    if "result_size" in inputs.keys() - known_names(served.schema):
+        sentence = f"{served.name} draws multiples of 64 up to 1024 only, as it is served here"
+        raise invalid([Fault("enum", "width", sentence), Fault("enum", "height", sentence)])
+    most = {"num_images": Input("integer", 1, services.settings.most_images)}
+    new = NewPrediction(
+        token=caller.token,
+        version=replace(served.version, inputs=most),
+        schema=served.schema,
+        native_size=served.endpoint.native_size,
+        inputs=inputs,
+        base=caller.view.base,
+        hosts=caller.view.hosts,
+        api=API,
+        notes=warnings,
+    )
+    prediction = await services.queue.accept(new)
+    prediction = await services.queue.waited_for(prediction, request.is_disconnected)
+    if services.queue.gives_up(prediction):
+        raise Problem(503, "The server stops; ask again later", headers={"Retry-After": "5"})
+    is_cut_short = prediction.status is Status.CANCELED and prediction.output
+    if prediction.status is not Status.SUCCEEDED and not is_cut_short:
+        raise _failure(prediction)
+    return prediction
+
+
+def _failure(prediction: Prediction) -> Problem:
+    """Why there is no image."""
+    if prediction.status in (Status.CANCELED, Status.ABORTED):
+        return Problem(409, "It was interrupted before an image was finished")
+    is_the_clients = prediction.failure is not None and prediction.failure.is_the_clients
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if is_the_clients else HTTPStatus.INTERNAL_SERVER_ERROR
+    return Problem(status, prediction.error or "It failed")
+
+
+def _pictures(files: Files, prediction: Prediction, texts: Sequence[str] = ()) -> list[str]:
+    """Return a prediction's pictures as base64.
+
+    Args:
+        texts: for each, the text of its making that its file is to have.
+    """
+    pictures = []
+    for index, name in enumerate(prediction.output):
+        data = files.read(file_of_prediction(prediction.id, name))
+        if index < len(texts):
+            data = png.with_text(data, TEXT, texts[index])
+        pictures.append(base64.b64encode(data).decode())
+    return pictures
+
+
+def _decoded(picture: str) -> bytes:
+    """Return the file in base64 or in a data URL.
+
+    Raises:
+        Problem: when it is neither.
+    """
+    text = picture.partition(",")[2] if picture[:5].lower() == "data:" else picture
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        sentence = "It must be a picture in base64, or as a data URL"
+        raise invalid([Fault("format", "image", sentence)]) from None

@@ -1,0 +1,113 @@
+"""The text in a picture's file that says how it was made, in the form that image browsers read.
+
+It is AUTOMATIC1111's "infotext": the prompt, `Negative prompt: ` and it, and a last line of fields:
+`Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x512`. In PNG it is the text chunk
+`parameters`, in other formats EXIF's user comment. Civitai and "PNG info" tabs read it too.
+Source: AUTOMATIC1111/stable-diffusion-webui, `create_infotext` in modules/processing.py and
+`parse_generation_parameters` in modules/infotext_utils.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+SAMPLERS = {
+    "DDIM": "DDIM",
+    "DPMSolverMultistep": "DPM++ 2M",
+    "K_EULER": "Euler",
+    "K_EULER_ANCESTRAL": "Euler a",
+    "KLMS": "LMS",
+    "PNDM": "PLMS",
+}
+"""AUTOMATIC1111's names of our schedulers."""
+NEGATIVE = "Negative prompt:"
+FEWEST_FIELDS = 3
+"""Fields that the last line has at least; with fewer it belongs to the prompt."""
+FIELD = re.compile(r'\s*(\w[\w \-/]*):\s*("(?:\\.|[^\\"])++"|[^,]*)(?:,|$)')
+
+
+def write(inputs: Mapping[str, Any], size: tuple[int, int], seed: int, model: str) -> str:
+    """Return the infotext of a picture.
+
+    Args:
+        inputs: the prediction's, by the names of docs/contract.md; what is left out, or None, has
+            no field. `strength` is to be left out where there was no image.
+        size: the picture's width and height in pixels.
+        seed: the picture's own.
+        model: its name.
+    """
+    scheduler = inputs.get("scheduler")
+    fields = {
+        "Steps": inputs.get("num_inference_steps"),
+        "Sampler": SAMPLERS.get(scheduler, scheduler) if scheduler else None,
+        "CFG scale": inputs.get("guidance_scale"),
+        "Seed": seed,
+        "Size": f"{size[0]}x{size[1]}",
+        "Model": model,
+        "Denoising strength": inputs.get("strength"),
+    }
+    last = ", ".join(
+        f"{name}: {_written(value)}" for name, value in fields.items() if value is not None
+    )
+    lines = [inputs.get("prompt") or ""]
+    if inputs.get("negative_prompt"):
+        lines.append(f"{NEGATIVE} {inputs['negative_prompt']}")
+    return "\n".join([*lines, last]).replace("\0", "").strip()
+
+
+def read(text: str) -> dict[str, str]:
+    """Return what an infotext says, by AUTOMATIC1111's names.
+
+    `Prompt` and `Negative prompt` are always there, and may be empty. A size, such as that in
+    `Size`, is two entries: `Size-1` is the width, `Size-2` the height.
+
+    Args:
+        text: of any origin. Where it is no infotext, all of it is the prompt.
+    """
+    *lines, last = text.strip().split("\n")
+    fields = list(_fields(last))
+    if len(fields) < FEWEST_FIELDS:
+        lines, fields = [*lines, last], []
+    lines = [line.strip() for line in lines]
+    split = next((at for at, line in enumerate(lines) if line.startswith(NEGATIVE)), len(lines))
+    negative = "\n".join(lines[split:]).removeprefix(NEGATIVE).strip()
+    found = {"Prompt": "\n".join(lines[:split]), "Negative prompt": negative}
+    for name, value in fields:
+        if size := re.fullmatch(r"(\d+)x(\d+)", value):
+            found |= {f"{name}-1": size[1], f"{name}-2": size[2]}
+        else:
+            found[name] = value
+    return found
+
+
+def _written(value: object) -> str:
+    """Return a field's value; in quotes where it could be taken for more than one field."""
+    if isinstance(value, float):
+        value = int(value) if value.is_integer() else value
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if re.search(r'[,:\n"]', text) else text
+
+
+def _fields(line: str) -> Iterator[tuple[str, str]]:
+    """Yield names and values of the fields in a line; what lies between them is skipped."""
+    start = 0
+    while 0 <= start < len(line):
+        if field := FIELD.match(line, start):
+            yield field[1], _unquoted(field[2])
+            start = field.end()
+        else:
+            start = line.find(",", start) + 1 or len(line)
+
+
+def _unquoted(value: str) -> str:
+    if not (value.startswith('"') and value.endswith('"')):
+        return value
+    try:
+        text = json.loads(value)
+        text.encode()  # it has no half characters
+    except ValueError:
+        return value
+    return str(text)

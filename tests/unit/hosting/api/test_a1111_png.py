@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image, PngImagePlugin
+
+from hosting.api.a1111 import png
+from tests.support.properties import given
+from tests.support.properties import strategies as st
+
+
+def picture(kind: str, size: tuple[int, int] = (3, 2), **options: object) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, "red").save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+@pytest.mark.parametrize("text", ["a fox", "ein Füchslein", "狐\nSteps: 20"])
+def test_what_others_have_written_is_read(text: str, is_compressed: bool) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", text, zip=is_compressed)
+    info.add_itxt("Title", "x", zip=is_compressed)
+    assert png.texts(picture("PNG", pnginfo=info)) == {"parameters": text, "Title": "x"}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_a_text_takes_the_place_of_another_and_the_picture_stays(text: str) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", "old")
+    info.add_text("Description", "kept")
+    changed = png.with_text(picture("PNG", pnginfo=info), "parameters", text)
+    assert png.texts(changed) == {"parameters": text, "Description": "kept"}
+    with Image.open(io.BytesIO(changed)) as image:
+        image.load()
+        assert image.text["Description"] == "kept"
+        assert image.text["parameters"] == text
+        assert image.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_what_is_no_png_stays_as_it_is() -> None:
+    data = picture("JPEG")
+    assert png.with_text(data, "parameters", "x") == data
+    assert png.texts(data) == {}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_the_size_is_that_of_the_upright_picture(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[png.ORIENTATION] = orientation
+    data = picture(kind, (30, 20), exif=exif)
+    assert png.size(data) == ((20, 30) if orientation == 6 else (30, 20))
+    assert png.size(picture(kind, (30, 20))) == (30, 20)
+
+
+def test_of_other_formats_no_size_is_told() -> None:
+    assert png.size(picture("WEBP")) is None
+    assert png.size(b"") is None
+
+
+@given(
+    st.sampled_from([picture("PNG"), picture("JPEG")]),
+    st.integers(0, 400),
+    st.binary(max_size=8),
+    st.integers(0, 700),
+)
+def test_no_broken_file_breaks_it(data: bytes, place: int, change: bytes, end: int) -> None:
+    broken = (data[:place] + change + data[place + len(change) :])[:end]
+    png.texts(broken)
+    png.size(broken)
+    png.with_text(broken, "parameters", "x")
