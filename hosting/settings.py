@@ -54,6 +54,9 @@ class Settings:
     )
     requests_per_minute: int = _setting(3000, "requests that each token may make a minute")
     queue_limit: int = _setting(100, "unfinished predictions that each token may have")
+    most_images: int = _setting(
+        10, "images that a prediction may have by the APIs of OpenAI and Stability AI"
+    )
     upload_megabytes: int = _setting(100, "MiB that a request's body may have")
     image_megabytes: int = _setting(64, "MiB that an image may have, fetched or sent")
     fetch_seconds: float = _setting(30.0, "seconds that fetching an image may take")
