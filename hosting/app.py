@@ -29,10 +29,13 @@ from hosting.api.connections import KEEP_ALIVE_SECONDS, Connection
 from hosting.api.context import Services
 from hosting.api.deepinfra import routes as deepinfra_routes
 from hosting.api.http_defaults import HttpDefaults
+from hosting.api.huggingface import routes as huggingface_routes
 from hosting.api.limits import Limits
+from hosting.api.openai import routes as openai_routes
 from hosting.api.origin_guard import OriginGuard
 from hosting.api.replicate import routes as replicate_routes
 from hosting.api.security_headers import SecurityHeaders
+from hosting.api.stability import routes as stability_routes
 from hosting.api.unread_body import UnreadBody
 from hosting.backends.endpoints import Endpoint, SetupFailed
 from hosting.backends.servers import Launch, Server
@@ -51,7 +54,8 @@ from hosting.storage.store import Store
 from hosting.timings import DEFAULT_TIMINGS, Timings
 
 DESCRIPTION = """
-Stable Diffusion 1 and 2 by Replicate's API (`/v1`) and by Cog's (`/predictions`).
+Stable Diffusion 1 and 2 by Replicate's API (`/v1`) and by Cog's (`/predictions`), and by those of
+OpenAI, DeepInfra, Hugging Face and Stability AI.
 Predictions queue, and none is lost. Where tokens were made, send one as `Authorization: Bearer …`.
 """
 
@@ -210,6 +214,9 @@ def create(
         deepinfra_routes,
         a1111_routes,
         a1111_lists,
+        openai_routes,
+        huggingface_routes,
+        stability_routes,
         cog_routes,
         files_routes,
         operations,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import Request
@@ -13,21 +14,32 @@ from starlette.requests import ClientDisconnect
 from hosting import log
 from hosting.api.a1111 import errors as a1111
 from hosting.api.deepinfra import errors as deepinfra
+from hosting.api.huggingface import errors as huggingface
+from hosting.api.openai import errors as openai
 from hosting.api.problems import Problem, invalid
+from hosting.api.stability import errors as stability
 from hosting.queue.inputs import Fault, InvalidInputs
 from hosting.queue.intake import QueueFull
 from hosting.storage.database import Damaged, Unavailable
 from hosting.storage.pages import InvalidCursor
 from hosting.storage.quota import QuotaExceeded
 
+FORMS: tuple[tuple[tuple[str, ...], Callable[[Problem], Response]], ...] = (
+    ((deepinfra.ROOT,), deepinfra.response),
+    (openai.PATHS, openai.response),
+    ((huggingface.ROOT,), huggingface.response),
+    (stability.PATHS, stability.response),
+    ((a1111.ROOT,), a1111.response),
+)
+"""By the beginnings of an API's paths, its form of errors."""
+
 
 def answer(request: Request, error: Exception) -> Response:
     """Return the answer to a request that has raised an exception."""
     problem = _problem(request, error)
-    if request.url.path.startswith(deepinfra.ROOT):
-        return deepinfra.response(problem)
-    if request.url.path.startswith(a1111.ROOT):
-        return a1111.response(problem)
+    for beginnings, response in FORMS:
+        if request.url.path.startswith(beginnings):
+            return response(problem)
     return problem.response()
 
 

@@ -11,6 +11,9 @@ from fastapi.responses import Response
 
 from hosting.queue.inputs import Fault
 
+KEPT = ("retry-after", "www-authenticate")
+"""Headers of a problem that it has in every API's form."""
+
 
 class Problem(Exception):
     """Why a request is not answered.
@@ -36,6 +39,18 @@ class Problem(Exception):
         self.detail = detail
         self.faults = faults
         self.headers = dict(headers or {})
+
+    @property
+    def kept_headers(self) -> dict[str, str]:
+        """The headers that it has in every API's form."""
+        return {name: text for name, text in self.headers.items() if name.lower() in KEPT}
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, with the field of each fault, in one line."""
+        if not self.faults:
+            return self.detail
+        return "; ".join(f"{fault.field}: {fault.description}" for fault in self.faults)
 
     def response(self) -> Response:
         """Return the answer."""

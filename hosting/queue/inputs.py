@@ -179,6 +179,17 @@ def text_inputs(schema: Mapping[str, Any]) -> set[str]:
     }
 
 
+def choices(schema: Mapping[str, Any], name: str) -> list[Any]:
+    """Return the values that an input allows, where it has choices; empty is none of them."""
+    return [value for value in _properties(schema)[name]["enum"] if value is not None]
+
+
+def ends(schema: Mapping[str, Any], name: str) -> tuple[float, float]:
+    """Return the least and the most that an input allows, where it has both."""
+    found = _properties(schema)[name]
+    return found["minimum"], found["maximum"]
+
+
 def known_names(schema: Mapping[str, Any]) -> set[str]:
     """Return the names by which inputs are read: the schema's own, and the originals'.
 
@@ -320,11 +331,11 @@ def _allowed(wanted: Mapping[str, Any]) -> str:
 
 
 def _refused(type: str, value: object, allowed: str) -> _Refused:  # noqa: A002 - the fault's name
-    return _Refused(type, f"{_quote(value)} is not allowed; {allowed}")
+    return _Refused(type, f"{quote(value)} is not allowed; {allowed}")
 
 
-def _quote(value: object) -> str:
-    """`value` as a reader of JSON knows it, cut to a length that fits a sentence."""
+def quote(value: object) -> str:
+    """Return a value as a reader of JSON knows it, cut to a length that fits a sentence."""
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
     if isinstance(value, int) and value.bit_length() > 3 * LONGEST_QUOTE_CHARACTERS:

@@ -10,10 +10,13 @@ from replicate.client import Client
 from tests.support import cluster as clusters
 from tests.support import front_process as fronts
 from tests.support.cluster import Cluster
+from tests.support.databases import everywhere, server
 from tests.support.front_process import Front, Site
 
 if TYPE_CHECKING:
     from stable_diffusion.models import Model
+
+__all__ = ["everywhere", "server"]
 
 
 @pytest.fixture(scope="session")

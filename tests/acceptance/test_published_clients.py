@@ -24,7 +24,10 @@ DOCUMENTS = {
     "replicate-2.0": ["python-2.md"],
     "langchain": ["langchain.md"],
     "deepinfra": ["deepinfra.md"],
-    "npm": ["npm.md"],
+    "openai": ["openai.md"],
+    "litellm": ["litellm.md"],
+    "huggingface-hub": ["huggingface-hub.md"],
+    "npm": ["npm.md", "npm-openai.md", "npm-ai.md"],
 }
 """By client, the files in tests/clients/ whose examples it runs."""
 PATH = re.compile(
@@ -36,7 +39,7 @@ LINK = re.compile(r"http://127\.0\.0\.1:\d+/files/[^\s'\"]+")
 
 
 @pytest.fixture(scope="module")
-def cog() -> Iterator[CogServer]:
+def cog(everywhere: None) -> Iterator[CogServer]:
     with CogServer().served() as cog:
         cog.tell("what takes long", "hold")
         cog.tell("slow", "slow")
@@ -65,8 +68,13 @@ def variables(client: str, url: str, token: str) -> dict[str, str]:
             base = {"REPLICATE_BASE_URL": f"{url}/v1"}
         case "npm":
             base = {"BASE_URL": f"{url}/v1", "DEEPINFRA_API_KEY": token}
+            base |= {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": token}
         case "deepinfra":
             return {"BASE_URL": url, "DEEPINFRA_API_KEY": token}
+        case "openai" | "litellm":
+            return {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": token}
+        case "huggingface-hub":
+            return {"BASE_URL": url, "HF_TOKEN": token}
         case _:
             base = {"REPLICATE_BASE_URL": url}
     return {**base, "REPLICATE_API_TOKEN": token}

@@ -12,8 +12,12 @@ from typing import Any
 from tools.attacks import documents, forms, messages, parameters, values
 
 MODEL = "stability-ai/stable-diffusion"
-INPUTS = {"prompt": '"fox"', "num_inference_steps": "1"}
+STEPS = {"num_inference_steps": "1"}
+INPUTS = {"prompt": '"fox"', **STEPS}
 """Sane inputs, as JSON by name."""
+NESTS = {"input": INPUTS, "parameters": STEPS}
+"""Fields that have inputs in them, and the sane ones there."""
+TEXT_PROMPT = "text_prompts[0][text]"
 NO_PICTURE = b"no picture"
 METHODS = ("get", "post", "put", "patch", "delete", "query")
 PAGES: dict[str, Any] = {
@@ -190,17 +194,17 @@ class _Requests:
             yield self._attack("JSON", headers=headers, body=body)
         for name, schema in schemas.items():
             yield from (self._with("values", {name: value}) for value in values.of(schema))
-        is_nested = "input" in schemas
-        inputs = self._target.inputs if is_nested or "prompt" in schemas else {}
+        nest = next((name for name in NESTS if name in schemas), None)
+        inputs = self._target.inputs if nest or "prompt" in schemas else {}
 
         def given(changed: Mapping[str, str]) -> Mapping[str, str]:
-            if not is_nested:
+            if not nest:
                 return changed
-            return {"input": documents.document({**INPUTS, **changed}).decode()}
+            return {nest: documents.document({**NESTS[nest], **changed}).decode()}
 
         for changed in _of_inputs(inputs):
             yield self._with("values", given(changed))
-        for name in documents.NAMES if is_nested else ():
+        for name in documents.NAMES if nest else ():
             yield self._with("values", given({name: "1"}))
         files = [name for name, schema in inputs.items() if schema.get("format") == "uri"]
         around = [name for name, schema in schemas.items() if schema.get("format") == "uri"]
@@ -216,8 +220,8 @@ class _Requests:
         schemas = self._operation.form or {}
         texts = {
             name: values.as_bytes(self._fields.get(name, '"{}"'))
-            for name, schema in schemas.items()
-            if schema.get("format") not in ("binary", "uri")
+            for name in self._fields or schemas
+            if schemas.get(name, {}).get("format") not in ("binary", "uri")
         }
         file = next((n for n, s in schemas.items() if s.get("format") == "binary"), "image")
         # No picture: the form is read to its end, but no prediction has to be drawn each time.
@@ -290,6 +294,12 @@ def _lines(headers: Mapping[bytes, bytes]) -> bytes:
 def _sane(operation: Operation) -> dict[str, str]:
     """Return the fields of a sane body, as JSON by name."""
     schemas = operation.json or operation.form or {}
+    if "inputs" in schemas:
+        return {"inputs": '"fox"', "parameters": documents.document(STEPS).decode()}
+    if "text_prompts" in schemas:
+        return {"text_prompts": '[{"text": "fox"}]', "steps": "1"}
+    if TEXT_PROMPT in schemas:
+        return {TEXT_PROMPT: '"fox"', "steps": "1"}
     if "input" in schemas:
         version = {"version": json.dumps(MODEL)} if "version" in schemas else {}
         return {"input": documents.document(INPUTS).decode(), **version}

@@ -18,6 +18,7 @@ from tools.attacks import requests, values
 from tools.attacks.requests import MODEL, Attack, Target
 from tools.fake_cog import data_url, pixels
 
+WEIGHTS = "stable-diffusion-v1-5"
 AT_ONCE = 4
 ANSWER_SECONDS = 60.0
 """Time after which an answer is taken for one that never comes."""
@@ -69,6 +70,8 @@ def target(url: str, token: str = "") -> Target:
         {name: values.resolved(entry, schema) for name, entry in properties.items()},
         {
             "owner": owner,
+            "model": WEIGHTS,
+            "engine": WEIGHTS,
             "name": name,
             "version_id": made["version"],
             "prediction_id": made["id"],

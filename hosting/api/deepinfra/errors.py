@@ -10,8 +10,6 @@ from hosting.api.problems import Problem
 
 ROOT = "/v1/inference/"
 """The beginning of the API's paths."""
-_KEPT = ("retry-after", "www-authenticate")
-"""Headers of a problem that are passed on."""
 
 
 def response(problem: Problem) -> Response:
@@ -26,5 +24,5 @@ def response(problem: Problem) -> Response:
             }
             for fault in problem.faults
         ]
-    headers = {name: text for name, text in problem.headers.items() if name.lower() in _KEPT}
-    return JSONResponse({"detail": detail, "error": problem.detail}, problem.status, headers)
+    document = {"detail": detail, "error": problem.detail}
+    return JSONResponse(document, problem.status, problem.kept_headers)

@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, NotRequired
 from typing_extensions import TypedDict, TypeVar
 
 from hosting import published_models
+from hosting.api.model_entries import ModelEntry, entry
 from hosting.api.view import View
 from hosting.prediction import Prediction
 from hosting.published_models import RENAMED, PublishedModels, Version
@@ -76,8 +77,8 @@ class VersionDocument(TypedDict):
     openapi_schema: dict[str, Any]
 
 
-class ModelDocument(TypedDict):
-    """A model that runs here."""
+class ModelDocument(ModelEntry):
+    """A model that runs here. It is OpenAI's model too: their clients ask at the same place."""
 
     url: str
     owner: str
@@ -176,6 +177,13 @@ class Page(TypedDict, Generic[Document]):
     results: list[Document]
 
 
+class ModelPage(Page[ModelDocument]):
+    """The models that run here, as Replicate's page and, in `object` and `data`, OpenAI's list."""
+
+    object: Literal["list"]
+    data: list[ModelEntry]
+
+
 def prediction(
     record: Prediction,
     link: Callable[[str], str],
@@ -257,6 +265,7 @@ def model(newest: Version, base: str, schema: Mapping[str, Any], runs: int) -> M
     """Return a model that runs here."""
     published = newest.model
     return {
+        **entry(published.id),
         "url": f"{base}/v1/models/{published.id}",
         "owner": published.owner,
         "name": published.name,
@@ -359,6 +368,11 @@ def when(seconds: float) -> str:
     """Return a time as Replicate writes it, such as 2026-01-31T12:00:00.000Z."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def models(shown: list[ModelDocument]) -> ModelPage:
+    """Return all models that run here."""
+    return {**page(shown), "object": "list", "data": [entry(one["id"]) for one in shown]}
 
 
 def _outputs(record: Prediction) -> list[str]:

@@ -14,6 +14,7 @@ from hosting.api.replicate import documents
 from hosting.api.replicate.documents import (
     REFUSED,
     ModelDocument,
+    ModelPage,
     Page,
     PredictionDocument,
     SearchDocument,
@@ -30,9 +31,9 @@ search_routes = APIRouter(prefix="/search", tags=["models"])
 
 
 @routes.get("")
-async def list_models(caller: Admitted) -> Page[ModelDocument]:
-    """Return the models that run here."""
-    return documents.page([await _shown(caller, model) for model in running(caller)])
+async def list_models(caller: Admitted) -> ModelPage:
+    """Return the models that run here, for Replicate's clients and OpenAI's."""
+    return documents.models([await _shown(caller, model) for model in running(caller)])
 
 
 # OpenAPI has no method QUERY before its version 3.2.

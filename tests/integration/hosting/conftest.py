@@ -4,30 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import front, postgresql
+from tests.support import front
+from tests.support.databases import everywhere, server
 from tests.support.postgresql import PostgreSQL
-from tools.benchmark.server import free_port
 
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[PostgreSQL]:
-    """The PostgreSQL server of all tests; it takes seconds to start."""
-    with postgresql.running(free_port()) as server:
-        yield server
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def everywhere(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Has the tests of a module run twice: where `front.place` is in SQLite and in PostgreSQL."""
-    if request.param == "sqlite":
-        yield
-    else:
-        with front.placed_at(request.getfixturevalue("server")):
-            yield
+__all__ = ["everywhere", "server"]
 
 
 @pytest.fixture
-def on_postgresql(server: PostgreSQL) -> Iterator[None]:
+def on_postgresql(server: PostgreSQL) -> Iterator[None]:  # noqa: F811 - the fixture
     """Has `front.place` be in PostgreSQL."""
     with front.placed_at(server):
         yield

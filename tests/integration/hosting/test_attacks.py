@@ -20,7 +20,15 @@ from tools.attacks.requests import MODEL, PAGES, Target
 from tools.attacks.sending import HUNG_UP, NOTHING, Answer
 from tools.fake_cog import CogServer
 
-A1111, DEEPINFRA = "/sdapi/v1/", "/v1/inference/"
+FORMS: dict[str, set[str]] = {
+    "/v1/inference/": {"detail", "error"},
+    "/v1/images/": {"error"},
+    "/v1/openai/": {"error"},
+    "/models/": {"error"},
+    "/sdapi/v1/": {"detail", "error", "body", "errors"},
+    **dict.fromkeys(("/v1/generation/", "/v1/engines/", "/v1/user/"), {"id", "name", "message"}),
+}
+"""By the beginnings of paths, what an error has at least."""
 QUIET = Timings(poll_seconds=0.5)
 """As it is served: with tests' short intervals, those that wait would keep the database busy."""
 
@@ -109,14 +117,11 @@ def is_right(path: str, answer: Answer) -> bool:
         return True
     document = json.loads(answer.body)
     is_problem = {"title", "detail", "status"} <= document.keys()
-    is_deepinfras = {"detail", "error"} <= document.keys()
-    is_a1111s = {"detail", "error", "body", "errors"} == document.keys()
+    forms = [keys for beginning, keys in FORMS.items() if path.startswith(beginning)]
     is_cogs = path.startswith("/predictions") and (document == {} or "detail" in document)
     if answer.attack.kind == "HTTP":  # whose path may be another
-        return is_problem or is_deepinfras or is_cogs
-    if path.startswith(A1111):
-        return is_a1111s
-    return is_deepinfras if path.startswith(DEEPINFRA) else is_problem or is_cogs
+        return is_problem or is_cogs or any(keys <= document.keys() for keys in FORMS.values())
+    return forms[0] <= document.keys() if forms else is_problem or is_cogs
 
 
 def check_health(one: Front) -> None:

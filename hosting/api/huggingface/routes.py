@@ -1,0 +1,83 @@
+"""Hugging Face's Inference API, as its clients use it for text to image and image to image.
+
+Source: https://huggingface.co/docs/inference-providers, and the package `huggingface_hub`
+(inference/_providers/hf_inference.py).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import Response
+
+from hosting.api.auth import Admitted
+from hosting.api.deadlines import CancelAfter
+from hosting.api.huggingface import fields
+from hosting.api.huggingface.errors import ROOT
+from hosting.api.results import contents, drawn, named
+from hosting.api.schemas import running_schema
+from hosting.storage import mime
+
+_PARAMETERS = {
+    "prompt": {"type": "string", "description": "where `inputs` is a picture"},
+    "negative_prompt": {"type": "string"},
+    "width": {"type": "integer"},
+    "height": {"type": "integer"},
+    "target_size": {"type": "object", "description": "instead: of `width` and `height`"},
+    "num_inference_steps": {"type": "integer"},
+    "guidance_scale": {"type": "number"},
+    "strength": {"type": "number"},
+    "scheduler": {"type": "string"},
+    "seed": {"type": "integer"},
+}
+_JSON = {
+    "type": "object",
+    "properties": {
+        "inputs": {"type": "string", "description": "the prompt, or a picture in base64"},
+        "parameters": {"type": "object", "properties": _PARAMETERS},
+    },
+    "required": ["inputs"],
+}
+_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": _JSON},
+        "image/*": {"schema": {"type": "string", "format": "binary"}},
+    },
+}
+_PICTURES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {kind: {} for kind in ("image/png", "image/jpeg", "image/webp")}}
+}
+Accept = Annotated[str, Header(description="`image/jpeg` or `image/webp`; PNG else")]
+
+routes = APIRouter(tags=["Hugging Face"])
+
+
+@routes.post(
+    ROOT + "{owner}/{name}",
+    response_class=Response,
+    responses=_PICTURES,
+    openapi_extra={"requestBody": _BODY},
+)
+async def infer(
+    owner: str,
+    name: str,
+    request: Request,
+    caller: Admitted,
+    accept: Accept = "*/*",
+    cancel_after: CancelAfter = None,
+) -> Response:
+    """Draw a picture from a prompt, or from a picture, and answer with it.
+
+    Whoever hangs up cancels it. The header `X-Seed` has the seed.
+    """
+    version = named(caller.services, f"{owner}/{name}")
+    schema = running_schema(caller.services, version.model)
+    asked = fields.read(await request.body(), accept)
+    fields.fit_size(asked, schema)
+    prediction = await drawn(request, caller, version, asked, cancel_after)
+    data, *_ = await contents(caller.services, prediction, prediction.output)
+    headers = {"x-seed": json.dumps(prediction.request["seed"]), "x-request-id": prediction.id}
+    return Response(data, media_type=mime.picture_type(data), headers=headers)

@@ -1,0 +1,85 @@
+"""The documents of OpenAI's API: pictures, and the models that draw them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from typing import Literal, NotRequired
+
+# Pydantic, which documents these, takes no other before Python 3.12.
+from typing_extensions import TypedDict
+
+from hosting.api.model_entries import ModelEntry, entry
+from hosting.api.results import Picture
+from hosting.prediction import Prediction
+from hosting.storage.files import file_of_prediction, link_path
+
+
+class ImageDocument(TypedDict):
+    """A picture: as a link that is good for a time, in base64, or both."""
+
+    b64_json: NotRequired[str]
+    url: NotRequired[str]
+    revised_prompt: None
+    index: int
+    seed: int
+
+
+class ImagesDocument(TypedDict):
+    """The pictures of a request.
+
+    `size` is there where it was asked for, as it is drawn. `warnings` has a sentence for each thing
+    that was asked for and is otherwise.
+    """
+
+    id: str
+    created: int
+    model: str
+    data: list[ImageDocument]
+    size: NotRequired[str]
+    warnings: list[str]
+
+
+class ModelsDocument(TypedDict):
+    """The models that run here."""
+
+    object: Literal["list"]
+    data: list[ModelEntry]
+
+
+def images(
+    prediction: Prediction,
+    pictures: Sequence[Picture],
+    data: Sequence[bytes],
+    link: Callable[[str], str] | None,
+) -> ImagesDocument:
+    """Return the pictures of a prediction.
+
+    Args:
+        data: what is in their files, or nothing where it is not asked for.
+        link: makes the URL of a path of ours; None where no links are asked for.
+    """
+    shown: list[ImageDocument] = []
+    for place, picture in enumerate(pictures):
+        image: ImageDocument = {
+            "revised_prompt": None,
+            "index": picture.index,
+            "seed": picture.seed,
+        }
+        if data:
+            image["b64_json"] = base64.b64encode(data[place]).decode()
+        if link:
+            image["url"] = link(link_path(file_of_prediction(prediction.id, picture.file)))
+        shown.append(image)
+    return {
+        "id": prediction.id,
+        "created": int(prediction.created_at),
+        "model": prediction.model,
+        "data": shown,
+        "warnings": [],
+    }
+
+
+def models(ids: Sequence[str]) -> ModelsDocument:
+    """Return the models of these names."""
+    return {"object": "list", "data": [entry(one) for one in ids]}

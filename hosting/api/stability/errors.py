@@ -1,0 +1,34 @@
+"""Errors in the form of Stability AI's REST API."""
+
+from __future__ import annotations
+
+import secrets
+
+from fastapi.responses import JSONResponse, Response
+
+from hosting.api.problems import Problem
+
+PATHS = ("/v1/generation/", "/v1/engines/", "/v1/user/")
+"""The beginnings of the API's paths."""
+NAMES = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "permission_denied",
+    404: "not_found",
+    409: "canceled",
+    413: "payload_too_large",
+    429: "rate_limit_exceeded",
+    500: "internal_error",
+    503: "service_unavailable",
+}
+
+
+def response(problem: Problem) -> Response:
+    """Return the answer to an exception."""
+    status = 400 if problem.status == 422 else problem.status
+    document = {
+        "id": secrets.token_hex(16),
+        "name": NAMES.get(status, "bad_request"),
+        "message": problem.sentence,
+    }
+    return JSONResponse(document, status, problem.kept_headers)

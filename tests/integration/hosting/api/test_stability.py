@@ -1,0 +1,292 @@
+"""Stability AI's REST API: what is asked, what is drawn of it, and what is answered."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.support.front import Front, front, wait_until
+from tests.support.pictures import EXAMPLES
+from tools.fake_cog import CogServer, data_url, pixels
+
+ENGINE = "/v1/generation/stable-diffusion-v1-5"
+CAT = (EXAMPLES / "cat.png").read_bytes()
+MASK = (EXAMPLES / "flower-mask.png").read_bytes()
+FILE = ("cat.png", CAT, "image/png")
+
+
+@pytest.fixture(scope="module")
+def cog(everywhere: None) -> Iterator[CogServer]:
+    with CogServer().served() as cog:
+        cog.tell("bad", "fail")
+        yield cog
+
+
+@pytest.fixture(scope="module")
+def one(cog: CogServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    with front(tmp_path_factory.mktemp("front"), cog) as one:
+        yield one
+
+
+def draw(one: Front, *prompts: Any, headers: dict[str, str] = {}, **fields: Any) -> httpx2.Response:
+    body = {"text_prompts": list(prompts) or [{"text": "fox"}], **fields}
+    return one.client.post(f"{ENGINE}/text-to-image", json=body, headers=headers)
+
+
+def change(one: Front, path: str = "", mask: bytes = b"", **fields: Any) -> httpx2.Response:
+    files = {"init_image": FILE, **({"mask_image": ("mask.png", mask)} if mask else {})}
+    data = {"text_prompts[0][text]": "fox", **fields}
+    return one.client.post(f"{ENGINE}/image-to-image{path}", data=data, files=files)
+
+
+def sent(cog: CogServer, *left_aside: str) -> dict[str, Any]:
+    """The inputs of the last prediction as the model had them."""
+    inputs = cog.runs[-1].input
+    return {name: value for name, value in inputs.items() if name not in left_aside}
+
+
+def error(answer: httpx2.Response, status: int) -> str:
+    assert answer.status_code == status, answer.text
+    document = answer.json()
+    assert document.keys() == {"id", "name", "message"}
+    return str(document["message"])
+
+
+# Text to image
+
+
+def test_pictures_come_of_a_prompt(one: Front, cog: CogServer) -> None:
+    asked = {"cfg_scale": 7, "samples": 2, "steps": 30, "seed": 7, "sampler": "K_DPMPP_2M"}
+    answer = draw(one, {"text": "fox", "weight": 1}, **asked, width=512, height=768)
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {
+        "artifacts": [
+            {
+                "base64": base64.b64encode(pixels("fox", 7, index)).decode(),
+                "finishReason": "SUCCESS",
+                "seed": 7 + index,
+            }
+            for index in (0, 1)
+        ],
+        "warnings": [],
+    }
+    assert sent(cog) == {
+        "prompt": "fox",
+        "guidance_scale": 7,
+        "num_images": 2,
+        "num_inference_steps": 30,
+        "seed": 7,
+        "scheduler": "DPMSolverMultistep",
+        "width": 512,
+        "height": 768,
+    }
+
+
+def test_the_picture_itself_is_answered_where_it_is_accepted(one: Front) -> None:
+    answer = draw(one, headers={"accept": "image/png"}, seed=7)
+    assert answer.content == pixels("fox", 7)
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["seed"] == "7"
+    assert answer.headers["finish-reason"] == "SUCCESS"
+    several = draw(one, headers={"accept": "image/png"}, samples=2)
+    assert error(several, 400).startswith("samples: The answer is one picture")
+
+
+def test_more_than_four_are_drawn_in_parts(one: Front) -> None:
+    assert len(draw(one, samples=10).json()["artifacts"]) == 10
+    assert "samples: 11 is not allowed" in error(draw(one, samples=11), 400)
+
+
+def test_seed_0_is_random(one: Front, cog: CogServer) -> None:
+    seeds = set()
+    for seed in (0, 0, None):
+        assert draw(one, seed=seed).status_code == 200
+        seeds.add(sent(cog)["seed"])
+    assert len(seeds) == 3
+
+
+def test_what_is_beyond_ours_is_brought_to_the_nearest_and_said(one: Front, cog: CogServer) -> None:
+    answer = draw(one, cfg_scale=35, width=1536, height=640, sampler="K_HEUN", style_preset="anime")
+    assert answer.json()["warnings"] == [
+        "cfg_scale: 35 is drawn as 20",
+        "sampler: K_HEUN is drawn as K_EULER",
+        "style_preset: has no effect here",
+        "size: 1536x640 is drawn as 1024x448, the nearest there is here",
+    ]
+    inputs = sent(cog, "seed")
+    assert inputs == {
+        "prompt": "fox",
+        "guidance_scale": 20,
+        "scheduler": "K_EULER",
+        "width": 1024,
+        "height": 448,
+    }
+    assert draw(one, cfg_scale=0).json()["warnings"] == ["cfg_scale: 0 is drawn as 1"]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "expected"),
+    [
+        (["a (red)1.3 fox"], {"prompt": "a (red)1.3 fox"}),
+        ([("fox", 0.5)], {"prompt": "fox"}),
+        ([("fox", 1), ("red", -1)], {"prompt": "fox", "negative_prompt": "red"}),
+        (
+            [("fox", 1), ("C++ (dog)", 0.5), ("red", -0.25)],
+            {
+                "prompt": r'("fox", "C ++ \(dog\)").blend(1.0000, 0.5000)',
+                "negative_prompt": '("red").blend(0.2500)',
+                "use_compel": True,
+            },
+        ),
+        (
+            [("fox", 1), ("red", -1), ("blue", -2)],
+            {
+                "prompt": '("fox").blend(1.0000)',
+                "negative_prompt": '("red", "blue").blend(1.0000, 2.0000)',
+                "use_compel": True,
+            },
+        ),
+        ([("fox", 1), ("nothing", 0), ("  ", 2)], {"prompt": "fox"}),
+    ],
+)
+def test_prompts_become_one_and_those_not_wanted_the_negative_one(
+    one: Front, cog: CogServer, prompts: list[Any], expected: dict[str, Any]
+) -> None:
+    given = [
+        {"text": one} if isinstance(one, str) else dict(zip(("text", "weight"), one, strict=True))
+        for one in prompts
+    ]
+    assert draw(one, *given).status_code == 200
+    assert sent(cog, "seed") == expected
+
+
+# Image to image
+
+
+@pytest.mark.parametrize(
+    ("fields", "strength"),
+    [
+        ({}, 0.65),
+        ({"image_strength": "0.2"}, 0.8),
+        ({"image_strength": "1"}, 0),
+        ({"init_image_mode": "IMAGE_STRENGTH", "image_strength": "0"}, 1),
+        ({"init_image_mode": "STEP_SCHEDULE", "step_schedule_start": "0.6"}, 0.4),
+        ({"init_image_mode": "STEP_SCHEDULE"}, 0.35),
+    ],
+)
+def test_the_strength_of_the_image_is_the_opposite_of_ours(
+    one: Front, cog: CogServer, fields: dict[str, str], strength: float
+) -> None:
+    answer = change(one, **fields)
+    assert answer.status_code == 200, answer.text
+    assert sent(cog, "seed") == {
+        "prompt": "fox",
+        "image": data_url(CAT),
+        "strength": strength,
+    }
+
+
+def test_a_forms_prompts_have_weights(one: Front, cog: CogServer) -> None:
+    more = {"text_prompts[1][text]": "red", "text_prompts[1][weight]": "-1", "samples": "2"}
+    assert change(one, **more).status_code == 200
+    assert sent(cog)["negative_prompt"] == "red"
+    assert sent(cog)["num_images"] == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "mask", "expected"),
+    [
+        ("MASK_IMAGE_WHITE", MASK, {"mask": data_url(MASK)}),
+        ("MASK_IMAGE_BLACK", MASK, {"mask": data_url(MASK), "invert_mask": True}),
+        ("INIT_IMAGE_ALPHA", b"", {"mask": data_url(CAT), "mask_source": "alpha"}),
+    ],
+)
+def test_a_mask_says_what_is_replaced(
+    one: Front, cog: CogServer, source: str, mask: bytes, expected: dict[str, Any]
+) -> None:
+    answer = change(one, "/masking", mask, mask_source=source)
+    assert answer.status_code == 200, answer.text
+    assert sent(cog, "seed") == {
+        "prompt": "fox",
+        "image": data_url(CAT),
+        "strength": 1,
+        **expected,
+    }
+
+
+def test_an_image_is_upscaled_where_an_upscaler_is_served(one: Front, tmp_path: Path) -> None:
+    path = "/v1/generation/stable-diffusion-x4-latent-upscaler/image-to-image/upscale"
+    asked = {"data": {"width": "1024"}, "files": {"image": FILE}}
+    assert "Nothing that runs here does this" in error(one.client.post(path, **asked), 404)
+    with CogServer("upscale").served() as upscaler, front(tmp_path, upscaler) as other:
+        answer = other.client.post(path, **asked)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["warnings"][0].startswith("size: has no effect here")
+        assert sent(upscaler, "seed") == {"prompt": "", "image": data_url(CAT)}
+
+
+# The rest
+
+
+def test_engines_account_and_balance(one: Front) -> None:
+    engines = one.client.get("/v1/engines/list").json()
+    assert {"stable-diffusion-v1-5", "stable-diffusion-2-1"} <= {one["id"] for one in engines}
+    assert all(one["type"] == "PICTURE" for one in engines)
+    assert one.client.get("/v1/user/account").json()["id"]
+    assert one.client.get("/v1/user/balance").json()["credits"] > 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"text_prompts": None}, "text_prompts: Give at least one"),
+        ({"text_prompts": "fox"}, "give a list of objects"),
+        ({"text_prompts": [{"text": 7}]}, "text_prompts[0][text]: Give a text"),
+        ({"text_prompts": [{"text": "a", "weight": 11}]}, "give a number from -10 to 10"),
+        ({"text_prompts": [{"text": "a", "weight": -1}]}, "weight is above 0"),
+        ({"cfg_scale": "much"}, 'cfg_scale: "much" is not allowed; give a number'),
+        ({"steps": 1000}, "steps: 1000 is not allowed"),
+        ({"sampler": "HEUN"}, 'sampler: "HEUN" is not allowed; give one of'),
+        ({"width": 0}, "width: Give a number from 1 on"),
+        ({"text_prompts": [{"text": "bad"}]}, "image: it is not a picture"),
+    ],
+)
+def test_what_is_wrong_is_named_as_the_client_names_it(
+    one: Front, fields: dict[str, Any], says: str
+) -> None:
+    assert says in error(draw(one, **fields), 400)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "says"),
+    [
+        ("", {"image_strength": "2"}, "image_strength: 2.0 is not allowed"),
+        ("", {"init_image_mode": "ALL"}, "give IMAGE_STRENGTH or STEP_SCHEDULE"),
+        ("/masking", {}, "mask_source: null is not allowed"),
+        ("/masking", {"mask_source": "MASK_IMAGE_WHITE"}, "mask_image is required"),
+    ],
+)
+def test_what_is_wrong_with_an_image_is_named(
+    one: Front, path: str, fields: dict[str, str], says: str
+) -> None:
+    assert says in error(change(one, path, **fields), 400)
+
+
+def test_strangers_have_their_error(cog: CogServer, tmp_path: Path) -> None:
+    with front(tmp_path, cog) as one:
+        one.token("ada")
+        assert "valid token" in error(draw(one), 401)
+        assert "valid token" in error(one.client.get("/v1/user/balance"), 401)
+
+
+def test_who_hangs_up_cancels_it(one: Front, cog: CogServer) -> None:
+    cog.tell("endless", "hold")
+    body = {"text_prompts": [{"text": "endless"}]}
+    with pytest.raises(httpx2.ReadTimeout):
+        one.client.post(f"{ENGINE}/text-to-image", json=body, timeout=1)
+    wait_until(lambda: cog.runs_of("endless") and cog.runs_of("endless")[0].cancelled)
