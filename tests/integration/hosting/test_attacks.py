@@ -107,7 +107,7 @@ def is_right(path: str, answer: Answer) -> bool:
         return True
     if answer.body == b"Invalid HTTP request received.":
         return True
-    document = json.loads(answer.body)
+    document: dict[str, Any] = json.loads(answer.body)
     is_problem = {"title", "detail", "status"} <= document.keys()
     is_deepinfras = {"detail", "error"} <= document.keys()
     is_a1111s = {"detail", "error", "body", "errors"} == document.keys()
