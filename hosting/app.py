@@ -54,8 +54,8 @@ from hosting.storage.store import Store
 from hosting.timings import DEFAULT_TIMINGS, Timings
 
 DESCRIPTION = """
-Stable Diffusion 1 and 2 by Replicate's API (`/v1`) and by Cog's (`/predictions`), and by those of
-OpenAI, DeepInfra, Hugging Face and Stability AI.
+Stable Diffusion 1 and 2 by Replicate's API (`/v1`), AUTOMATIC1111's (`/sdapi/v1`) and Cog's
+(`/predictions`), and by those of OpenAI, DeepInfra, Hugging Face and Stability AI.
 Predictions queue, and none is lost. Where tokens were made, send one as `Authorization: Bearer …`.
 """
 

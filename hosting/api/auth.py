@@ -22,7 +22,12 @@ WITH_BODY = ("POST", "PUT", "PATCH", "DELETE", "QUERY")
 
 _Bearer = Annotated[
     HTTPAuthorizationCredentials | None,
-    Security(HTTPBearer(auto_error=False, description="made by scripts/tokens")),
+    Security(
+        HTTPBearer(
+            auto_error=False,
+            description="made by scripts/tokens; it may also be the password of Basic",
+        )
+    ),
 ]
 """Only tells the documentation of it; the header is read here, as it may say Token too."""
 

@@ -66,7 +66,8 @@ async def extra_single_image(
     if served is None:
         raise models.none(services, "No model that could enlarge an image runs here")
     inputs = {**plan.inputs, "image": translation.as_url(asked.image)}
-    prediction = await _predict(request, caller, served, inputs, plan.warnings)
+    prediction = await _accept(caller, served, inputs, plan.warnings)
+    prediction = await _finish(request, caller, prediction)
     images = await asyncio.to_thread(_pictures, services.files, prediction)
     return {"html_info": " ".join(f"<p>{one}</p>" for one in plan.warnings), "image": images[0]}
 
@@ -116,7 +117,11 @@ async def _generate(request: Request, asked: TextToImage, caller: Caller) -> Gen
             sentence = f"sd_model_checkpoint: there is no {name[:100]} here; {served.name} drew"
             drawing.warnings.append(sentence)
         served = found or served
-    prediction = await _predict(request, caller, served, drawing.inputs, drawing.warnings)
+    prediction = await _accept(caller, served, drawing.inputs, drawing.warnings)
+    drawing.forget_images()
+    if isinstance(asked, ImageToImage) and not asked.include_init_images:
+        asked.init_images, asked.mask = [], ""
+    prediction = await _finish(request, caller, prediction)
     texts = documents.infotexts(asked, drawing, prediction)
     images: list[str] = []
     if asked.send_images:
@@ -124,20 +129,17 @@ async def _generate(request: Request, asked: TextToImage, caller: Caller) -> Gen
     return documents.generated(asked, drawing, prediction, images, texts)
 
 
-async def _predict(
-    request: Request,
-    caller: Caller,
-    served: Served,
-    inputs: Mapping[str, Any],
-    warnings: Sequence[str],
+async def _accept(
+    caller: Caller, served: Served, inputs: Mapping[str, Any], warnings: Sequence[str]
 ) -> Prediction:
-    """Have a prediction run, and return it when it is over and has images.
+    """Take a prediction into the queue.
 
     Args:
         warnings: that its logs begin with.
 
     Raises:
-        Problem: when it has none.
+        Problem: when what serves it can't draw it.
+        InvalidInputs, QueueFull, QuotaExceeded: as the queue does.
     """
     services = caller.services
     if "result_size" in inputs.keys() - known_names(served.schema):
@@ -155,9 +157,18 @@ async def _predict(
         api=API,
         notes=warnings,
     )
-    prediction = await services.queue.accept(new)
-    prediction = await services.queue.waited_for(prediction, request.is_disconnected)
-    if services.queue.gives_up(prediction):
+    return await services.queue.accept(new)
+
+
+async def _finish(request: Request, caller: Caller, prediction: Prediction) -> Prediction:
+    """Return a prediction when it is over and has images. Whoever hangs up cancels it.
+
+    Raises:
+        Problem: when it has none.
+    """
+    queue = caller.services.queue
+    prediction = await queue.waited_for(prediction, request.is_disconnected)
+    if queue.gives_up(prediction):
         raise Problem(503, "The server stops; ask again later", headers={"Retry-After": "5"})
     is_cut_short = prediction.status is Status.CANCELED and prediction.output
     if prediction.status is not Status.SUCCEEDED and not is_cut_short:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +35,11 @@ class Drawing:
     """What is to be drawn.
 
     inputs: for the queue.
-    shown: steps, CFG scale and so on, by the names in the text of an image's making.
+    strength: None where there is no image.
     warnings: sentences on what is done otherwise than asked.
     """
 
-    inputs: Mapping[str, Any]
+    inputs: dict[str, Any]
     sampler: Sampler
     width: int
     height: int
@@ -47,6 +47,11 @@ class Drawing:
     cfg_scale: float
     strength: float | None
     warnings: list[str]
+
+    def forget_images(self) -> None:
+        """Give the images' memory back, once they are kept as files."""
+        for name in ("image", "mask"):
+            self.inputs.pop(name, None)
 
 
 def drawing(asked: TextToImage, most_images: int) -> Drawing:

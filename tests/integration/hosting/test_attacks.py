@@ -115,7 +115,7 @@ def is_right(path: str, answer: Answer) -> bool:
         return True
     if answer.body == b"Invalid HTTP request received.":
         return True
-    document = json.loads(answer.body)
+    document: dict[str, Any] = json.loads(answer.body)
     is_problem = {"title", "detail", "status"} <= document.keys()
     forms = [keys for beginning, keys in FORMS.items() if path.startswith(beginning)]
     is_cogs = path.startswith("/predictions") and (document == {} or "detail" in document)

@@ -142,7 +142,7 @@ def test_a_body_of_nothing_is_drawn_with_its_defaults(one: Front, cog: CogServer
 def test_the_picture_says_how_it_was_made_as_it_was_asked_for(one: Front) -> None:
     answer = drawn(one, prompt="a (red:1.3) fox", negative_prompt="[blue]", seed=5, steps=20)
     with Image.open(io.BytesIO(base64.b64decode(answer["images"][0]))) as image:
-        text = image.text["parameters"]
+        text = image.info["parameters"]
     assert [text] == answer["info"]["infotexts"]
     assert text == (
         "a (red:1.3) fox\nNegative prompt: [blue]\nSteps: 20, Sampler: Euler, CFG scale: 7, "
@@ -345,7 +345,7 @@ def test_its_own_words_are_used_where_clients_look_for_them(one: Front) -> None:
     assert (
         refused(post(one, "txt2img", script_name="x/y plot"), 422) == "Script 'x/y plot' not found"
     )
-    scripts = {"controlnet": {"args": []}}
+    scripts: dict[str, Any] = {"controlnet": {"args": []}}
     assert refused(post(one, "txt2img", alwayson_scripts=scripts), 422) == (
         "always on script controlnet not found"
     )

@@ -34,8 +34,8 @@ def test_a_text_takes_the_place_of_another_and_the_picture_stays(text: str) -> N
     assert png.texts(changed) == {"parameters": text, "Description": "kept"}
     with Image.open(io.BytesIO(changed)) as image:
         image.load()
-        assert image.text["Description"] == "kept"
-        assert image.text["parameters"] == text
+        assert image.info["Description"] == "kept"
+        assert image.info["parameters"] == text
         assert image.getpixel((0, 0)) == (255, 0, 0)
 
 
