@@ -25,7 +25,9 @@ FORMS: dict[str, set[str]] = {
     "/v1/images/": {"error"},
     "/v1/openai/": {"error"},
     "/models/": {"error"},
-    **dict.fromkeys(("/v1/generation/", "/v1/engines/", "/v1/user/"), {"id", "name", "message"}),
+    "/v1/generation/": {"id", "name", "message"},
+    "/v1/engines/": {"id", "name", "message"},
+    "/v1/user/": {"id", "name", "message"},
 }
 """By the beginnings of paths, what an error has at least."""
 QUIET = Timings(poll_seconds=0.5)

@@ -33,7 +33,9 @@ def one(cog: CogServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fr
         yield one
 
 
-def draw(one: Front, *prompts: Any, headers: Mapping[str, str] = {}, **fields: Any) -> httpx2.Response:
+def draw(
+    one: Front, *prompts: Any, headers: Mapping[str, str] = {}, **fields: Any
+) -> httpx2.Response:
     body = {"text_prompts": list(prompts) or [{"text": "fox"}], **fields}
     return one.client.post(f"{ENGINE}/text-to-image", json=body, headers=dict(headers))
 
