@@ -233,6 +233,9 @@ def test_an_image_is_upscaled_where_an_upscaler_is_served(one: Front, tmp_path: 
     path = "/v1/generation/stable-diffusion-x4-latent-upscaler/image-to-image/upscale"
     asked: dict[str, Any] = {"data": {"width": "1024"}, "files": {"image": FILE}}
     assert "Nothing that runs here does this" in error(one.client.post(path, **asked), 404)
+    other_engine = path.replace("stable-diffusion-x4-latent-upscaler", "stable-diffusion-2-1")
+    said = error(one.client.post(other_engine, **asked), 404)
+    assert said == "stable-diffusion-2-1 does not do this; see /v1/engines/list"
     with CogServer("upscale").served() as upscaler, front(tmp_path, upscaler) as other:
         answer = other.client.post(path, **asked)
         assert answer.status_code == 200, answer.text
