@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from hosting.api import nearest
 from hosting.api.bodies import data_url, json_object
@@ -38,14 +38,12 @@ def read(body: bytes, accepts: str) -> dict[str, Any]:
     document = json_object(body)
     parameters = document.get("parameters") or {}
     given = document.get("inputs")
-    faults = []
-    if not isinstance(parameters, Mapping):
-        faults.append(Fault("invalid_type", "parameters", f"{quote(parameters)} is no object"))
     if not isinstance(given, str):
         sentence = f"{quote(given)} is not allowed; give the prompt, or a picture in base64"
-        faults.append(Fault("invalid_type", "inputs", sentence))
-    if faults:
-        raise invalid(faults)
+        raise invalid([Fault("invalid_type", "inputs", sentence)])
+    if not isinstance(parameters, Mapping):
+        sentence = f"{quote(parameters)} is not allowed; give an object"
+        raise invalid([Fault("invalid_type", "parameters", sentence)])
     asked = {name: value for name, value in parameters.items() if value is not None}
     size = asked.pop("target_size", None)
     if isinstance(size, Mapping):
@@ -68,11 +66,14 @@ def fit_size(asked: dict[str, Any], schema: Mapping[str, Any]) -> None:
         asked: is changed.
         schema: the endpoint's OpenAPI document.
     """
-    sides = [asked.get(name) for name in ("width", "height")]
-    if "width" not in inputs.known_names(schema):
+    width, height = asked.get("width"), asked.get("height")
+    if "width" not in inputs.known_names(schema) or not _is_side(width) or not _is_side(height):
         return
-    if all(type(side) is int and 0 < side < 100_000 for side in sides):
-        asked["width"], asked["height"] = nearest.size(*sides, schema)  # type: ignore[arg-type]
+    asked["width"], asked["height"] = nearest.size(width, height, schema)
+
+
+def _is_side(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 < value < 100_000
 
 
 def _is_picture(text: str) -> bool:

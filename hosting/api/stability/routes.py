@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from hosting.api.auth import Admitted, Caller
 from hosting.api.bodies import fields_of
 from hosting.api.deadlines import CancelAfter
-from hosting.api.problems import invalid
+from hosting.api.problems import Problem, invalid
 from hosting.api.results import contents, drawn, flagged, pictures, served
 from hosting.api.schemas import running_schema
 from hosting.api.stability import documents
@@ -207,6 +207,8 @@ async def _draw(
     """
     services = caller.services
     version = served(services, terms.engine, terms.tasks)
+    if version.model.task not in terms.tasks:
+        raise Problem(404, f"{terms.engine[:200]} does not do this; see /v1/engines/list")
     fields = await fields_of(request, texts=frozenset(), files=FILES)
     reader = Reader(fields, running_schema(services, version.model))
     asked = read(reader)

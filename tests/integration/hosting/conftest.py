@@ -12,7 +12,7 @@ __all__ = ["everywhere", "server"]
 
 
 @pytest.fixture
-def on_postgresql(server: PostgreSQL) -> Iterator[None]:  # noqa: F811 - the fixture
+def on_postgresql(server: PostgreSQL) -> Iterator[None]:
     """Has `front.place` be in PostgreSQL."""
     with front.placed_at(server):
         yield

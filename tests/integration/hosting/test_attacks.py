@@ -26,7 +26,9 @@ FORMS: dict[str, set[str]] = {
     "/v1/openai/": {"error"},
     "/models/": {"error"},
     "/sdapi/v1/": {"detail", "error", "body", "errors"},
-    **dict.fromkeys(("/v1/generation/", "/v1/engines/", "/v1/user/"), {"id", "name", "message"}),
+    "/v1/generation/": {"id", "name", "message"},
+    "/v1/engines/": {"id", "name", "message"},
+    "/v1/user/": {"id", "name", "message"},
 }
 """By the beginnings of paths, what an error has at least."""
 QUIET = Timings(poll_seconds=0.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,17 @@ def one(cog: CogServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fr
         yield one
 
 
-def draw(one: Front, *prompts: Any, headers: dict[str, str] = {}, **fields: Any) -> httpx2.Response:
+def draw(
+    one: Front, *prompts: Any, headers: Mapping[str, str] = {}, **fields: Any
+) -> httpx2.Response:
     body = {"text_prompts": list(prompts) or [{"text": "fox"}], **fields}
-    return one.client.post(f"{ENGINE}/text-to-image", json=body, headers=headers)
+    return one.client.post(f"{ENGINE}/text-to-image", json=body, headers=dict(headers))
 
 
-def change(one: Front, path: str = "", mask: bytes = b"", **fields: Any) -> httpx2.Response:
-    files = {"init_image": FILE, **({"mask_image": ("mask.png", mask)} if mask else {})}
+def change(one: Front, path: str, fields: dict[str, str], mask: bytes = b"") -> httpx2.Response:
+    files: dict[str, Any] = {"init_image": FILE}
+    if mask:
+        files["mask_image"] = ("mask.png", mask)
     data = {"text_prompts[0][text]": "fox", **fields}
     return one.client.post(f"{ENGINE}/image-to-image{path}", data=data, files=files)
 
@@ -61,7 +65,13 @@ def error(answer: httpx2.Response, status: int) -> str:
 
 
 def test_pictures_come_of_a_prompt(one: Front, cog: CogServer) -> None:
-    asked = {"cfg_scale": 7, "samples": 2, "steps": 30, "seed": 7, "sampler": "K_DPMPP_2M"}
+    asked: dict[str, Any] = {
+        "cfg_scale": 7,
+        "samples": 2,
+        "steps": 30,
+        "seed": 7,
+        "sampler": "K_DPMPP_2M",
+    }
     answer = draw(one, {"text": "fox", "weight": 1}, **asked, width=512, height=768)
     assert answer.status_code == 200, answer.text
     assert answer.json() == {
@@ -182,7 +192,7 @@ def test_prompts_become_one_and_those_not_wanted_the_negative_one(
 def test_the_strength_of_the_image_is_the_opposite_of_ours(
     one: Front, cog: CogServer, fields: dict[str, str], strength: float
 ) -> None:
-    answer = change(one, **fields)
+    answer = change(one, "", fields)
     assert answer.status_code == 200, answer.text
     assert sent(cog, "seed") == {
         "prompt": "fox",
@@ -193,7 +203,7 @@ def test_the_strength_of_the_image_is_the_opposite_of_ours(
 
 def test_a_forms_prompts_have_weights(one: Front, cog: CogServer) -> None:
     more = {"text_prompts[1][text]": "red", "text_prompts[1][weight]": "-1", "samples": "2"}
-    assert change(one, **more).status_code == 200
+    assert change(one, "", more).status_code == 200
     assert sent(cog)["negative_prompt"] == "red"
     assert sent(cog)["num_images"] == 2
 
@@ -209,7 +219,7 @@ def test_a_forms_prompts_have_weights(one: Front, cog: CogServer) -> None:
 def test_a_mask_says_what_is_replaced(
     one: Front, cog: CogServer, source: str, mask: bytes, expected: dict[str, Any]
 ) -> None:
-    answer = change(one, "/masking", mask, mask_source=source)
+    answer = change(one, "/masking", {"mask_source": source}, mask)
     assert answer.status_code == 200, answer.text
     assert sent(cog, "seed") == {
         "prompt": "fox",
@@ -221,8 +231,11 @@ def test_a_mask_says_what_is_replaced(
 
 def test_an_image_is_upscaled_where_an_upscaler_is_served(one: Front, tmp_path: Path) -> None:
     path = "/v1/generation/stable-diffusion-x4-latent-upscaler/image-to-image/upscale"
-    asked = {"data": {"width": "1024"}, "files": {"image": FILE}}
+    asked: dict[str, Any] = {"data": {"width": "1024"}, "files": {"image": FILE}}
     assert "Nothing that runs here does this" in error(one.client.post(path, **asked), 404)
+    other_engine = path.replace("stable-diffusion-x4-latent-upscaler", "stable-diffusion-2-1")
+    said = error(one.client.post(other_engine, **asked), 404)
+    assert said == "stable-diffusion-2-1 does not do this; see /v1/engines/list"
     with CogServer("upscale").served() as upscaler, front(tmp_path, upscaler) as other:
         answer = other.client.post(path, **asked)
         assert answer.status_code == 200, answer.text
@@ -274,7 +287,7 @@ def test_what_is_wrong_is_named_as_the_client_names_it(
 def test_what_is_wrong_with_an_image_is_named(
     one: Front, path: str, fields: dict[str, str], says: str
 ) -> None:
-    assert says in error(change(one, path, **fields), 400)
+    assert says in error(change(one, path, fields), 400)
 
 
 def test_strangers_have_their_error(cog: CogServer, tmp_path: Path) -> None:
