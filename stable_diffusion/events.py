@@ -37,7 +37,7 @@ class NothingRepainted:
 
 @dataclass(frozen=True)
 class Resized:
-    """What was drawn has another size than the result.
+    """The result has a size of its own, that of the input `result_size`.
 
     drawn_size: width and height in pixels; None where no step is run, and the image is scaled.
     size, resample: the result's size, and the filter.

@@ -161,22 +161,36 @@ def fit(
     width, height = within or size
     scale = max(width / picture.width, height / picture.height)
     scale *= min(size[0] / width, size[1] / height)
-    starts, ends, margins = [], [], []
-    for side, whole in zip(size, picture.size, strict=True):
-        # Rounding must not push the box over the edge by a hair, nor make a margin of one.
-        margin = math.ceil((side - whole * scale) / 2 - 1e-6)
-        margins.append(min(max(margin, 0), (side - 1) // 2))
-        length = (side - 2 * margins[-1]) / scale
-        starts.append(max((whole - length) / 2, 0))
-        ends.append(min((whole + length) / 2, whole))
-    inner = size[0] - 2 * margins[0], size[1] - 2 * margins[1]
-    fitted = picture.resize(inner, Image.Resampling[resample.upper()], box=(*starts, *ends))
-    if any(margins):
-        around = [(margin, margin) for margin in reversed(margins)]
-        channels = [(0, 0)] * (len(fitted.getbands()) > 1)
-        fitted = Image.fromarray(numpy.pad(numpy.asarray(fitted), around + channels, mode="edge"))
+    left, right, beside = _extent(size[0], picture.width, scale)
+    top, bottom, above = _extent(size[1], picture.height, scale)
+    inner = size[0] - 2 * beside, size[1] - 2 * above
+    box = left, top, right, bottom
+    fitted = picture.resize(inner, Image.Resampling[resample.upper()], box=box)
+    if beside or above:
+        margins = [(above, above), (beside, beside), (0, 0)]
+        pixels = numpy.asarray(fitted)
+        fitted = Image.fromarray(numpy.pad(pixels, margins[: pixels.ndim], mode="edge"))
     fitted.info = {}
     return fitted
+
+
+def _extent(side: int, whole: int, scale: float) -> tuple[float, float, int]:
+    """Return where what is seen of a picture starts and ends, in its own pixels, along one axis.
+
+    Args:
+        side: pixels of the result.
+        whole: pixels of the picture.
+        scale: pixels of the result for one of the picture.
+
+    Returns:
+        The start, the end, and the margin on each side, in pixels of the result, where there is
+        nothing to be seen.
+    """
+    # Rounding must neither make a margin nor push an end over the edge by a hair.
+    margin = max(0, math.ceil((side - whole * scale) / 2 - 1e-6))
+    margin = min(margin, (side - 1) // 2)
+    length = (side - 2 * margin) / scale
+    return max((whole - length) / 2, 0), min((whole + length) / 2, whole), margin
 
 
 def save(

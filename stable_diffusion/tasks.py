@@ -105,7 +105,7 @@ class ImageToImage:
         picture = images.fit(image, size, resample) if image else None
         result_mask = images.fit(mask, size, resample) if mask else None
         strength = self.strength(request)
-        if result_mask and result_mask.getextrema()[1] < WHITE:
+        if result_mask and not any(result_mask.histogram()[WHITE:]):
             strength = 0
         given = size, drawn_size, resample, strength, picture, result_mask
         if not image or not picture or strength == 0:

@@ -215,8 +215,9 @@ function resultSize(image) {
   if (!plainFields.width || !model) return null;
   /** @param {string} name: of a side, which is a number or left to the model. */
   const side = (name) => Number(tryGet(plainFields[name])) || null;
-  const size = /^\s*([1-9]\d*)\s*[x×]\s*([1-9]\d*)\s*$/i.exec(String(tryGet(plainFields.result_size) ?? ""));
-  if (size) return /** @type {[number, number]} */ ([Number(size[1]), Number(size[2])]);
+  const asked = String(tryGet(plainFields.result_size) ?? "");
+  const result = /^\s*([1-9]\d*)\s*[x×]\s*([1-9]\d*)\s*$/i.exec(asked);
+  if (result) return /** @type {[number, number]} */ ([Number(result[1]), Number(result[2])]);
   const native = model.description?.native_size ?? null;
   return sizeOf(side("width"), side("height"), image, native);
 }

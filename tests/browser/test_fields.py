@@ -29,7 +29,8 @@ def test_it_is_drawn_from_the_schema_and_a_new_input_appears_by_itself(
         expect(visitor.page.get_by_text("how sharp")).to_be_visible()
         assert shown(visitor)[3:] == [
             *("Negative prompt", "Number of inference steps", "Guidance scale", "Width", "Height"),
-            *("Seed", "Use compel", "Scheduler", "Output format", "Output quality", "Sharpness"),
+            *("Seed", "Use compel", "Scheduler", "Output format", "Output quality", "Result size"),
+            *("Resample", "Sharpness"),
         ]
         visitor.field("Sharpness").fill("9")
         visitor.field("Prompt").fill("a bus")
@@ -51,6 +52,7 @@ def test_it_sends_what_differs_from_the_models_own_choice(visitor: Visitor, cog:
     visitor.field("Scheduler").select_option("PNDM")
     visitor.field("Use compel").check()
     visitor.field("Seed").fill("9007199254740991")
+    visitor.field("Result size").fill("520x776")
     ask(visitor, "a bus")
     visitor.card()
     assert cog.runs[-1].input == {
@@ -58,6 +60,7 @@ def test_it_sends_what_differs_from_the_models_own_choice(visitor: Visitor, cog:
         "negative_prompt": "a cat",
         "guidance_scale": 7.25,
         "width": 256,
+        "result_size": "520x776",
         "scheduler": "PNDM",
         "use_compel": True,
         "seed": 9007199254740991,

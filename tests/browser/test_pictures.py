@@ -28,6 +28,11 @@ def test_what_the_chosen_size_leaves_of_a_picture_is_shown(
     expect(visitor.page.get_by_text("becomes 256 × 256 px")).to_be_visible()
     crop = visitor.page.locator(".crop")
     assert crop.evaluate("box => [box.style.width, box.style.height]") == ["50%", "100%"]
+    visitor.field("Result size").fill("100x200")
+    expect(visitor.page.get_by_text("becomes 100 × 200 px")).to_be_visible()
+    assert crop.evaluate("box => [box.style.width, box.style.height]") == ["25%", "100%"]
+    visitor.field("Result size").fill("")
+    expect(visitor.page.get_by_text("becomes 256 × 256 px")).to_be_visible()
 
 
 def test_the_size_of_a_result_is_shown_once_the_model_has_said_what_it_is(
