@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LARGEST_TEXT_BYTES = 2**20
+"""Of a file's texts together; what is more is left out."""
+MOST_CHUNKS = 10_000
+"""Of a file that is read."""
 ORIENTATION = 0x112
 """The tag of EXIF that says how a picture is turned; from 5 on, width and height are swapped."""
 
 
 def texts(data: bytes) -> dict[str, str]:
     """Return the texts in a PNG file, by their keywords; none of what is no PNG."""
-    found = {}
-    for kind, start, end in _chunks(data):
-        if kind in (b"tEXt", b"zTXt", b"iTXt"):
-            key, _, rest = data[start : min(end, start + LARGEST_TEXT_BYTES)].partition(b"\0")
-            text = _text(kind, rest)
+    found, left = dict[str, str](), LARGEST_TEXT_BYTES
+    for kind, start, end in islice(_chunks(data), MOST_CHUNKS):
+        if kind in (b"tEXt", b"zTXt", b"iTXt") and left > 0:
+            key, _, rest = data[start : min(end, start + left)].partition(b"\0")
+            text = _text(kind, rest, left)
             if text is not None:
                 found[key.decode("latin-1")] = text
+                left -= len(key) + len(text)
     return found
 
 
@@ -50,7 +55,7 @@ def size(data: bytes) -> tuple[int, int] | None:
     """
     found, exif = None, b""
     if data.startswith(SIGNATURE):
-        for kind, start, end in _chunks(data):
+        for kind, start, end in islice(_chunks(data), MOST_CHUNKS):
             if kind == b"IHDR" and end - start == 13:
                 found = _number(data, start, 4), _number(data, start + 4, 4)
             elif kind == b"eXIf":
@@ -83,8 +88,8 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return len(body).to_bytes(4, "big") + kind + body + checksum
 
 
-def _text(kind: bytes, rest: bytes) -> str | None:
-    """Return the text of a chunk after its keyword; None where it is broken."""
+def _text(kind: bytes, rest: bytes, most_bytes: int) -> str | None:
+    """Return the text of a chunk after its keyword, cut to a length; None where it is broken."""
     encoding, is_compressed = "latin-1", kind == b"zTXt"
     if kind == b"zTXt":
         rest = rest[1:]
@@ -93,7 +98,7 @@ def _text(kind: bytes, rest: bytes) -> str | None:
         rest = b"\0".join(rest[2:].split(b"\0", 2)[2:])
     if is_compressed:
         try:
-            rest = zlib.decompressobj().decompress(rest, LARGEST_TEXT_BYTES)
+            rest = zlib.decompressobj().decompress(rest, most_bytes)
         except zlib.error:
             return None
     return rest.decode(encoding, "replace")

@@ -23,8 +23,9 @@ MOST_LEVELS = 20
 """Of square brackets within each other that are looked into."""
 NUMBER = r"[+-]?(?:\d{1,6}(?:\.\d{0,9})?|\.\d{1,9})"
 WHEN = re.compile(rf"\s*{NUMBER}\s*")
-AND = re.compile(rf"(?:\s*:\s*{NUMBER})?\s*\bAND\b\s*")
-BREAK = re.compile(r"\s*\bBREAK\b\s*")
+AND = re.compile(r"\bAND\b")
+WEIGHT_OF_AND = re.compile(rf"\s?:\s?{NUMBER}(?=\s?(?:\bAND\b|$))")
+BREAK = re.compile(r"\bBREAK\b\s?")
 ATTENTION = re.compile(
     rf"\\(?P<escaped>[()\[\]\\])|:\s*(?P<weight>{NUMBER})\s*\)|(?P<bracket>[()\[\]])"
     r"|(?P<text>[^\\()\[\]:]+|.)",
@@ -84,10 +85,10 @@ def read(name: str, text: str) -> Prompt:
         )
     if AND.search(text):
         warnings.append(f"{name}: AND joins words only; the parts are not drawn each for itself")
-        text = AND.sub(" and ", re.sub(rf"\s*:\s*{NUMBER}\s*$", "", text))
+        text = AND.sub("and", WEIGHT_OF_AND.sub("", text))
     if BREAK.search(text):
         warnings.append(f"{name}: BREAK begins no new part; the text goes on")
-        text = BREAK.sub(" ", text)
+        text = BREAK.sub("", text)
     parts = _weighted(text)
     within = [(part, min(max(weight, 0.0), LARGEST_WEIGHT)) for part, weight in parts]
     if within != parts:

@@ -108,7 +108,9 @@ async def _end_newest(caller: Caller) -> None:
 
 async def _generate(request: Request, asked: TextToImage, caller: Caller) -> GeneratedDocument:
     services = caller.services
-    drawing = translation.drawing(asked, services.settings.most_images)
+    # Prompts may be long: others are served meanwhile.
+    most_images = services.settings.most_images
+    drawing = await asyncio.to_thread(translation.drawing, asked, most_images)
     served = models.served(services)[0]
     name = asked.override_settings.get("sd_model_checkpoint")
     if isinstance(name, str) and name:

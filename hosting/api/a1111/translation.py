@@ -11,6 +11,7 @@ from hosting.api.a1111.requests import LARGEST, ImageToImage, TextToImage
 from hosting.api.a1111.samplers import Sampler
 from hosting.api.problems import Problem, invalid
 from hosting.queue.inputs import Fault
+from hosting.queue.intake import LARGEST_INPUT_BYTES
 
 SEEDS = 2**53
 SIDES_PIXELS = range(64, 1025, 64)
@@ -64,6 +65,9 @@ def drawing(asked: TextToImage, most_images: int) -> Drawing:
     if sampler is None:
         raise Problem(404, "Sampler not found")  # the words that AI Render looks for
     _refuse_scripts(asked)
+    if len(asked.prompt) + len(asked.negative_prompt) > LARGEST_INPUT_BYTES:
+        sentence = "The prompts have more than 1 MiB"
+        raise invalid([Fault("too_large", "prompt", sentence)])
     number = asked.batch_size * asked.n_iter
     if number > most_images:
         sentence = f"batch_size × n_iter is {number:,}; give at most {most_images} images"

@@ -359,6 +359,7 @@ def test_its_own_words_are_used_where_clients_look_for_them(one: Front) -> None:
         ({"init_images": [BASE64, BASE64]}, "init_images"),
         ({"init_images": ["no picture"]}, "init_images"),
         ({"prompt": "\ud800"}, "prompt"),
+        ({"prompt": "a" * 2**20, "negative_prompt": "b"}, "prompt"),
         (
             {"override_settings": {"a": [[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]}},
             "override_settings",
@@ -409,5 +410,7 @@ def test_settings_can_be_set_to_what_they_are(one: Front) -> None:
     options = one.client.get(f"{ROOT}/options").json()
     assert post(one, "options", **options).json() is None
     assert post(one, "options", sd_model_checkpoint="stable-diffusion-2-1 [abc]").json() is None
+    body = json.dumps({"sd_model_checkpoint": "stable-diffusion-2-1"}).encode()
+    assert one.client.post(f"{ROOT}/options", content=body).status_code == 200  # as Dify does
     (fault,) = refused(post(one, "options", sd_model_checkpoint="dreamshaper"), 422)
     assert "there are stable-diffusion-2-1" in fault["msg"]

@@ -39,6 +39,14 @@ def test_a_text_takes_the_place_of_another_and_the_picture_stays(text: str) -> N
         assert image.getpixel((0, 0)) == (255, 0, 0)
 
 
+def test_a_file_of_many_large_texts_takes_no_more_memory() -> None:
+    info = PngImagePlugin.PngInfo()
+    for number in range(300):
+        info.add_text(f"text {number}", "x" * 2**20, zip=True)
+    found = png.texts(picture("PNG", pnginfo=info))
+    assert sum(map(len, found.values())) <= png.LARGEST_TEXT_BYTES
+
+
 def test_what_is_no_png_stays_as_it_is() -> None:
     data = picture("JPEG")
     assert png.with_text(data, "parameters", "x") == data

@@ -138,12 +138,31 @@ def test_of_a_long_prompt_all_words_are_read(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["(" * 500_000, "[" * 500_000, "(a" * 250_000, "[a|" * 300_000, ":" * 500_000]
+    "text",
+    [
+        *(
+            "(" * 500_000,
+            "[" * 500_000,
+            "(a" * 250_000,
+            "[a|" * 300_000,
+            ":" * 500_000,
+            " " * 10**6,
+        ),
+        *(
+            "AND" + " " * 10**6,
+            "BREAK " + "\n" * 10**6,
+            ": " * 300_000,
+            ". " * 300_000,
+            "+" * 10**6,
+        ),
+        *("[" * 20 + "a|" * 300_000 + "]" * 20, "(a:1)" * 200_000, "\\" * 10**6, "AND " * 250_000),
+    ],
 )
 def test_no_prompt_takes_long(text: str) -> None:
     start = time.process_time()
     prompt = read("prompt", text)
     compel(prompt)
+    assert prompt.needs_compel in (True, False)
     assert time.process_time() - start < 5
 
 
