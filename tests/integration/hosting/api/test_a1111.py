@@ -191,6 +191,13 @@ def test_values_beyond_ours_are_brought_to_our_ends_and_said(one: Front, cog: Co
     assert said(latest["logs"]).splitlines()[:4] == warnings
 
 
+def test_what_is_said_stays_in_the_logs_of_one_that_went_back(one: Front, cog: CogServer) -> None:
+    cog.tell("busy", "full", "succeed")
+    drawn(one, prompt="busy", steps=1000)
+    latest = one.client.get("/v1/predictions").json()["results"][0]
+    assert said(latest["logs"]).startswith("steps: 1000 was brought to 512")
+
+
 def test_any_size_is_drawn(one: Front, cog: CogServer) -> None:
     answer = drawn(one, width=520, height=776)
     assert sent(cog)["result_size"] == "520x776"
