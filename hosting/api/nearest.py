@@ -30,6 +30,14 @@ def size(width: int, height: int, schema: Mapping[str, Any]) -> tuple[int, int]:
     return side(width * scale, widths), side(height * scale, heights)
 
 
+def said(wanted: tuple[float, float], drawn: tuple[int, int]) -> list[str]:
+    """Return the sentence on a size that is drawn as another, if it is another."""
+    if wanted == drawn:
+        return []
+    sizes = [f"{width:g}x{height:g}" for width, height in (wanted, drawn)]
+    return [f"size: {sizes[0]} is drawn as {sizes[1]}, the nearest there is here"]
+
+
 def bound(name: str, value: float, schema: Mapping[str, Any]) -> float:
     """Return the nearest number that an input takes.
 

@@ -108,7 +108,9 @@ def test_what_its_documentation_shows_works(
     assert files or ".png" not in example.code.replace("cat.png", "")
 
 
-@pytest.mark.parametrize("client", ["replicate-0.8", "replicate-0.34", "replicate-2.0", "npm"])
+@pytest.mark.parametrize(
+    "client", ["replicate-0.8", "replicate-0.34", "replicate-2.0", "openai", "litellm", "npm"]
+)
 def test_where_there_are_no_tokens_any_text_is_one(
     client: str, cog: CogServer, tmp_path: Path
 ) -> None:
@@ -116,6 +118,15 @@ def test_where_there_are_no_tokens_any_text_is_one(
         first = examples(DOCUMENTS[client][0])[0]
         run(client, first, tmp_path, **variables(client, one.url, "none"))
     assert cog.runs[-1].input["prompt"] in first.code
+
+
+def test_openais_client_finds_it_where_deepinfra_has_it(
+    one: Front, token: str, tmp_path: Path
+) -> None:
+    (tmp_path / "cat.png").write_bytes((EXAMPLES / "cat.png").read_bytes())
+    base = {"OPENAI_BASE_URL": f"{one.url}/v1/openai", "OPENAI_API_KEY": token}
+    (shown,) = [example for example in examples("openai.md") if example.title == "Models"]
+    assert run("openai", shown, tmp_path, **base) == shown.printed
 
 
 @pytest.mark.parametrize("client", [*(name for name in DOCUMENTS if "replicate" in name), "npm"])

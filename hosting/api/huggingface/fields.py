@@ -59,8 +59,8 @@ def read(body: bytes, accepts: str) -> dict[str, Any]:
     return {"prompt": given, **chosen, **asked}
 
 
-def fit_size(asked: dict[str, Any], schema: Mapping[str, Any]) -> None:
-    """Bring width and height, where they are given, to the nearest that the model draws.
+def fit_size(asked: dict[str, Any], schema: Mapping[str, Any]) -> list[str]:
+    """Bring width and height, where they are given, to the nearest; return what that changes.
 
     Args:
         asked: is changed.
@@ -68,8 +68,10 @@ def fit_size(asked: dict[str, Any], schema: Mapping[str, Any]) -> None:
     """
     width, height = asked.get("width"), asked.get("height")
     if "width" not in inputs.known_names(schema) or not _is_side(width) or not _is_side(height):
-        return
-    asked["width"], asked["height"] = nearest.size(width, height, schema)
+        return []
+    drawn = nearest.size(width, height, schema)
+    asked["width"], asked["height"] = drawn
+    return nearest.said((width, height), drawn)
 
 
 def _is_side(value: object) -> TypeGuard[int]:

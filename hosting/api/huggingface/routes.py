@@ -71,13 +71,18 @@ async def infer(
 ) -> Response:
     """Draw a picture from a prompt, or from a picture, and answer with it.
 
-    Whoever hangs up cancels it. The header `X-Seed` has the seed.
+    Whoever hangs up cancels it. The header `X-Seed` has the seed, and
+    `X-Warnings`, as JSON, a sentence for each thing that was asked for and is otherwise.
     """
     version = named(caller.services, f"{owner}/{name}")
     schema = running_schema(caller.services, version.model)
     asked = fields.read(await request.body(), accept)
-    fields.fit_size(asked, schema)
+    warnings = fields.fit_size(asked, schema)
     prediction = await drawn(request, caller, version, asked, cancel_after)
     data, *_ = await contents(caller.services, prediction, prediction.output)
-    headers = {"x-seed": json.dumps(prediction.request["seed"]), "x-request-id": prediction.id}
+    headers = {
+        "x-seed": str(prediction.request["seed"]),
+        "x-warnings": json.dumps(warnings),
+        "x-request-id": prediction.id,
+    }
     return Response(data, media_type=mime.picture_type(data), headers=headers)

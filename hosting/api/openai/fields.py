@@ -80,8 +80,8 @@ def read(fields: Sequence[tuple[str, Any]]) -> Asked:
     for ours, theirs in RENAMED.items():
         if theirs in given:
             value = given.pop(theirs)
-            if given.setdefault(ours, value) is value:
-                asked.names[ours] = theirs
+            if ours not in given:
+                given[ours], asked.names[ours] = value, theirs
     if "mask" in given:
         # Nothing of what is to be edited stays, and transparency says what that is.
         given = {"strength": 1, "mask_source": "alpha", **given}
@@ -101,18 +101,13 @@ def fit_size(asked: Asked, schema: Mapping[str, Any]) -> str | None:
     pair = pair or asked.size
     if pair is None:
         return None
-    wanted = f"{pair[0]}x{pair[1]}"
     if "width" not in inputs.known_names(schema):
-        asked.warnings.append(
-            f"size: {wanted} has no effect; this model makes its own of the image"
-        )
+        asked.warnings.append("size: has no effect; this model's result has a size of its own")
         return None
     width, height = nearest.size(*pair, schema)
     asked.inputs |= {"width": width, "height": height}
-    drawn = f"{width}x{height}"
-    if drawn != wanted:
-        asked.warnings.append(f"size: {wanted} is drawn as {drawn}, the nearest there is here")
-    return drawn
+    asked.warnings += nearest.said(pair, (width, height))
+    return f"{width}x{height}"
 
 
 def _read_images(asked: Asked, fields: Sequence[tuple[str, Any]]) -> None:

@@ -90,11 +90,7 @@ class Reader:
             return {}
         # One alone is a square there too, as both sides have one default.
         width, height = nearest.size(round(given[0]), round(given[-1]), self._schema)
-        if [width, height] != [given[0], given[-1]]:
-            self.warnings.append(
-                f"size: {given[0]:g}x{given[-1]:g} is drawn as {width}x{height}, "
-                "the nearest there is here"
-            )
+        self.warnings += nearest.said((given[0], given[-1]), (width, height))
         return {"width": width, "height": height}
 
     def image(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ https://github.com/Stability-AI/rest-api-support.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -222,7 +223,11 @@ async def _draw(
     found = pictures(prediction)
     data = await contents(services, prediction, [one.file for one in found])
     if is_png:
-        headers = {"finish-reason": "SUCCESS", "seed": str(found[0].seed)}
+        headers = {
+            "finish-reason": "SUCCESS",
+            "seed": str(found[0].seed),
+            "x-warnings": json.dumps(reader.warnings),
+        }
         return Response(data[0], media_type=PNG, headers=headers)
     document: ArtifactsDocument = {
         "artifacts": documents.artifacts(found, data),

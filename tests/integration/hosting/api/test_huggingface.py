@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,9 @@ def test_a_picture_may_be_base64(one: Front, cog: CogServer, inputs: str) -> Non
 def test_a_size_is_the_nearest_there_is(
     one: Front, cog: CogServer, given: dict[str, Any], size: tuple[int, int]
 ) -> None:
-    assert infer(one, "fox", **given).status_code == 200
+    answer = infer(one, "fox", **given)
+    assert answer.status_code == 200
+    assert json.loads(answer.headers["x-warnings"])[0].endswith("the nearest there is here")
     assert (sent(cog)["width"], sent(cog)["height"]) == size
 
 

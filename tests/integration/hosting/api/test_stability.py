@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,8 @@ def test_pictures_come_of_a_prompt(one: Front, cog: CogServer) -> None:
 
 
 def test_the_picture_itself_is_answered_where_it_is_accepted(one: Front) -> None:
-    answer = draw(one, headers={"accept": "image/png"}, seed=7)
+    answer = draw(one, headers={"accept": "image/png"}, seed=7, cfg_scale=35)
+    assert json.loads(answer.headers["x-warnings"]) == ["cfg_scale: 35 is drawn as 20"]
     assert answer.content == pixels("fox", 7)
     assert answer.headers["content-type"] == "image/png"
     assert answer.headers["seed"] == "7"
