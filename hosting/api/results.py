@@ -69,6 +69,18 @@ def new_prediction(caller: Caller, version: Version, inputs: Mapping[str, Any]) 
     )
 
 
+async def ended(request: Request, services: Services, prediction: Prediction) -> Prediction:
+    """Return a prediction that was accepted, once it is over. Who hangs up cancels it.
+
+    Raises:
+        Problem: when the server stops before its turn comes.
+    """
+    prediction = await services.queue.waited_for(prediction, request.is_disconnected)
+    if services.queue.gives_up(prediction):
+        raise Problem(503, "The server stops; ask again later", headers={"Retry-After": "5"})
+    return prediction
+
+
 async def finished(request: Request, services: Services, prediction: Prediction) -> Prediction:
     """Return a prediction that was accepted, once it has succeeded. Who hangs up cancels it.
 
@@ -76,9 +88,7 @@ async def finished(request: Request, services: Services, prediction: Prediction)
         Failed: when it has not.
         Problem: when the server stops before its turn comes.
     """
-    prediction = await services.queue.waited_for(prediction, request.is_disconnected)
-    if services.queue.gives_up(prediction):
-        raise Problem(503, "The server stops; ask again later", headers={"Retry-After": "5"})
+    prediction = await ended(request, services, prediction)
     if prediction.status is not Status.SUCCEEDED:
         raise Failed(prediction)
     return prediction

@@ -28,10 +28,10 @@ from hosting.api.a1111.models import Served
 from hosting.api.a1111.requests import ExtraSingleImage, ImageToImage, PngInfo, TextToImage
 from hosting.api.auth import Admitted, Caller
 from hosting.api.problems import Problem, invalid
+from hosting.api.results import ended, new_prediction
 from hosting.prediction import Prediction
 from hosting.published_models import Input
 from hosting.queue.inputs import Fault, known_names
-from hosting.queue.intake import NewPrediction
 from hosting.states import Status
 from hosting.storage.files import Files, file_of_prediction
 
@@ -148,17 +148,8 @@ async def _accept(
         sentence = f"{served.name} draws multiples of 64 up to 1024 only, as it is served here"
         raise invalid([Fault("enum", "width", sentence), Fault("enum", "height", sentence)])
     most = {"num_images": Input("integer", 1, services.settings.most_images)}
-    new = NewPrediction(
-        token=caller.token,
-        version=replace(served.version, inputs=most),
-        schema=served.schema,
-        native_size=served.endpoint.native_size,
-        inputs=inputs,
-        base=caller.view.base,
-        hosts=caller.view.hosts,
-        api=API,
-        notes=warnings,
-    )
+    new = new_prediction(caller, replace(served.version, inputs=most), inputs)
+    new = replace(new, api=API, notes=warnings)
     return await services.queue.accept(new)
 
 
@@ -168,10 +159,7 @@ async def _finish(request: Request, caller: Caller, prediction: Prediction) -> P
     Raises:
         Problem: when it has none.
     """
-    queue = caller.services.queue
-    prediction = await queue.waited_for(prediction, request.is_disconnected)
-    if queue.gives_up(prediction):
-        raise Problem(503, "The server stops; ask again later", headers={"Retry-After": "5"})
+    prediction = await ended(request, caller.services, prediction)
     is_cut_short = prediction.status is Status.CANCELED and prediction.output
     if prediction.status is not Status.SUCCEEDED and not is_cut_short:
         raise _failure(prediction)
