@@ -22,7 +22,8 @@ def joined(prompts: Sequence[tuple[str, float]], use_compel: bool) -> str:
     if not prompts:
         return ""
     texts = ", ".join(f'"{_escaped(text)}"' for text, _ in prompts)
-    weights = ", ".join(f"{weight:.4f}" for _, weight in prompts)
+    total = sum(weight for _, weight in prompts)  # so that none but the small become 0
+    weights = ", ".join(f"{weight / total:.4f}" for _, weight in prompts)
     return f"({texts}).blend({weights})"
 
 

@@ -150,8 +150,8 @@ def test_what_is_beyond_ours_is_brought_to_the_nearest_and_said(one: Front, cog:
         (
             [("fox", 1), ("C++ (dog)", 0.5), ("red", -0.25)],
             {
-                "prompt": r'("fox", "C ++ \(dog\)").blend(1.0000, 0.5000)',
-                "negative_prompt": '("red").blend(0.2500)',
+                "prompt": r'("fox", "C ++ \(dog\)").blend(0.6667, 0.3333)',
+                "negative_prompt": '("red").blend(1.0000)',
                 "use_compel": True,
             },
         ),
@@ -159,9 +159,13 @@ def test_what_is_beyond_ours_is_brought_to_the_nearest_and_said(one: Front, cog:
             [("fox", 1), ("red", -1), ("blue", -2)],
             {
                 "prompt": '("fox").blend(1.0000)',
-                "negative_prompt": '("red", "blue").blend(1.0000, 2.0000)',
+                "negative_prompt": '("red", "blue").blend(0.3333, 0.6667)',
                 "use_compel": True,
             },
+        ),
+        (
+            [("fox", 0.00001), ("dog", 0.00001)],
+            {"prompt": '("fox", "dog").blend(0.5000, 0.5000)', "use_compel": True},
         ),
         ([("fox", 1), ("nothing", 0), ("  ", 2)], {"prompt": "fox"}),
     ],
