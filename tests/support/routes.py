@@ -86,3 +86,19 @@ ROUTES = {
     "/v1/user/balance": {"get"},
     "/v1/webhooks/default/secret": {"get"},
 }
+FORMS: dict[str, set[str]] = {
+    "/v1/inference/": {"detail", "error"},
+    "/v1/images/": {"error"},
+    "/v1/openai/": {"error"},
+    "/models/": {"error"},
+    "/sdapi/v1/": {"detail", "error", "body", "errors"},
+    "/v1/generation/": {"id", "name", "message"},
+    "/v1/engines/": {"id", "name", "message"},
+    "/v1/user/": {"id", "name", "message"},
+}
+"""By the beginnings of paths whose API has a form of errors of its own, what that has at least."""
+
+
+def form_of(path: str) -> set[str] | None:
+    """What an error has at least, at a path; None where it is a problem."""
+    return next((keys for beginning, keys in FORMS.items() if path.startswith(beginning)), None)

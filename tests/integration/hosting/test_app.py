@@ -16,7 +16,7 @@ from hosting.api.security_headers import HEADERS
 from hosting.settings import Settings, SettingsError
 from hosting.storage.database import Database
 from tests.support.front import Front, front, place, wait_until
-from tests.support.routes import ROUTES
+from tests.support.routes import ROUTES, form_of
 from tools.fake_cog import CogServer
 
 ASKED = {"model": "stability-ai/stable-diffusion-2-1"}
@@ -44,6 +44,15 @@ def problem(answer: httpx2.Response, status: int) -> dict[str, Any]:
     assert document["title"]
     assert document["detail"]
     return document
+
+
+def refused(path: str, answer: httpx2.Response, status: int) -> None:
+    """An answer refuses, in the form of the API that a path belongs to."""
+    keys = form_of(path)
+    if keys is None:
+        problem(answer, status)
+    else:
+        assert (answer.status_code, keys <= answer.json().keys()) == (status, True)
 
 
 def test_every_route_is_documented_and_there_is_no_way_to_shut_down(one: Front) -> None:
@@ -191,10 +200,7 @@ def test_another_name_is_not_served_whatever_the_route(one: Front) -> None:
             if path in ("/health", "/health-check") and "host" in headers:
                 assert (answer.status_code, "status" in answer.json()) == (200, True)
                 continue
-            if path.startswith(("/v1/inference/", "/sdapi/")):  # which have forms of their own
-                assert (answer.status_code, "detail" in answer.json()) == (403, True)
-            else:
-                problem(answer, 403)
+            refused(path, answer, 403)
 
 
 @pytest.mark.parametrize("request_line", ["GET /health HTTP/1.0", "HEAD /health/ HTTP/1.0"])
@@ -288,7 +294,6 @@ def test_health_is_503_when_nothing_can_be_drawn(tmp_path: Path) -> None:
 
 def test_a_token_is_needed_as_soon_as_there_is_one(cog: CogServer, tmp_path: Path) -> None:
     private = [path for path in ROUTES if path.startswith("/v1")]
-    private.remove("/v1/inference/{owner}/{name}")  # has errors of its own form
     with front(tmp_path, cog) as one:
         assert one.client.get("/v1/account").json()["username"] == "local"
         header = one.token("ann")
@@ -296,12 +301,12 @@ def test_a_token_is_needed_as_soon_as_there_is_one(cog: CogServer, tmp_path: Pat
             for method in ROUTES[path]:
                 headers = {"authorization": "Bearer sd_wrong"}
                 answer = one.client.request(method, path.replace("{", "").replace("}", ""))
-                problem(answer, 401)
+                refused(path, answer, 401)
                 assert answer.headers["www-authenticate"] == "Bearer"
                 answer = one.client.request(
                     method, path.replace("{", "").replace("}", ""), headers=headers
                 )
-                problem(answer, 401)
+                refused(path, answer, 401)
         problem(one.client.post("/predictions", json={"input": {"prompt": "fox"}}), 401)
         problem(one.client.put("/predictions/a", json={"input": {"prompt": "fox"}}), 401)
         problem(one.client.post("/predictions/a/cancel"), 401)

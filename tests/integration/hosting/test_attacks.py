@@ -14,23 +14,12 @@ from fastapi.routing import iter_route_contexts
 from hosting.storage import predictions
 from hosting.timings import Timings
 from tests.support.front import Front, front, unresolved, wait_until
-from tests.support.routes import ROUTES
+from tests.support.routes import FORMS, ROUTES, form_of
 from tools.attacks import requests, sending
 from tools.attacks.requests import MODEL, PAGES, Target
 from tools.attacks.sending import HUNG_UP, NOTHING, Answer
 from tools.fake_cog import CogServer
 
-FORMS: dict[str, set[str]] = {
-    "/v1/inference/": {"detail", "error"},
-    "/v1/images/": {"error"},
-    "/v1/openai/": {"error"},
-    "/models/": {"error"},
-    "/sdapi/v1/": {"detail", "error", "body", "errors"},
-    "/v1/generation/": {"id", "name", "message"},
-    "/v1/engines/": {"id", "name", "message"},
-    "/v1/user/": {"id", "name", "message"},
-}
-"""By the beginnings of paths, what an error has at least."""
 QUIET = Timings(poll_seconds=0.5)
 """As it is served: with tests' short intervals, those that wait would keep the database busy."""
 
@@ -119,11 +108,11 @@ def is_right(path: str, answer: Answer) -> bool:
         return True
     document: dict[str, Any] = json.loads(answer.body)
     is_problem = {"title", "detail", "status"} <= document.keys()
-    forms = [keys for beginning, keys in FORMS.items() if path.startswith(beginning)]
+    keys = form_of(path)
     is_cogs = path.startswith("/predictions") and (document == {} or "detail" in document)
     if answer.attack.kind == "HTTP":  # whose path may be another
         return is_problem or is_cogs or any(keys <= document.keys() for keys in FORMS.values())
-    return forms[0] <= document.keys() if forms else is_problem or is_cogs
+    return keys <= document.keys() if keys else is_problem or is_cogs
 
 
 def check_health(one: Front) -> None:
