@@ -18,6 +18,7 @@ import pytest
 
 from cog_schema.schema import ROOT
 from hosting.settings import Settings
+from tests.support.front import said
 from tests.support.front_process import Site, site
 from tests.support.postgresql import PostgreSQL
 from tools.benchmark.server import free_port
@@ -93,7 +94,7 @@ class House:
             assert self.other.client.get(url).content == pixels(prompt, seed)
             (kept,) = self.folder.glob(f"predictions/{one['id']}/*")
             assert kept.name in url
-            assert one["logs"] == f"drawing {prompt}\n"
+            assert said(one["logs"]) == f"drawing {prompt}\n"
         wait_until(lambda: all(self.told(prompt) for prompt in self.asked.values()))
         # A call may have been made whose answer nobody was there to take: it is made again.
         for prompt in self.asked.values():
