@@ -27,6 +27,7 @@ from hosting.api.a1111.errors import ROOT
 from hosting.api.a1111.models import Served
 from hosting.api.a1111.requests import ExtraSingleImage, ImageToImage, PngInfo, TextToImage
 from hosting.api.auth import Admitted, Caller
+from hosting.api.deadlines import CancelAfter, seconds_of
 from hosting.api.problems import Problem, invalid
 from hosting.api.results import ended, new_prediction
 from hosting.prediction import Prediction
@@ -43,20 +44,24 @@ routes = APIRouter(prefix=ROOT.rstrip("/"), tags=["AUTOMATIC1111"])
 
 
 @routes.post("/txt2img")
-async def txt2img(request: Request, asked: TextToImage, caller: Admitted) -> GeneratedDocument:
+async def txt2img(
+    request: Request, asked: TextToImage, caller: Admitted, cancel_after: CancelAfter = None
+) -> GeneratedDocument:
     """Draw images from a prompt. Whoever hangs up cancels it."""
-    return await _generate(request, asked, caller)
+    return await _generate(request, asked, caller, cancel_after)
 
 
 @routes.post("/img2img")
-async def img2img(request: Request, asked: ImageToImage, caller: Admitted) -> GeneratedDocument:
+async def img2img(
+    request: Request, asked: ImageToImage, caller: Admitted, cancel_after: CancelAfter = None
+) -> GeneratedDocument:
     """Draw images from an image and a prompt. Whoever hangs up cancels it."""
-    return await _generate(request, asked, caller)
+    return await _generate(request, asked, caller, cancel_after)
 
 
 @routes.post("/extra-single-image")
 async def extra_single_image(
-    request: Request, asked: ExtraSingleImage, caller: Admitted
+    request: Request, asked: ExtraSingleImage, caller: Admitted, cancel_after: CancelAfter = None
 ) -> EnlargedDocument:
     """Enlarge an image: by the upscaler where it is served, or by a filter."""
     services = caller.services
@@ -66,7 +71,7 @@ async def extra_single_image(
     if served is None:
         raise models.none(services, "No model that could enlarge an image runs here")
     inputs = {**plan.inputs, "image": translation.as_url(asked.image)}
-    prediction = await _accept(caller, served, inputs, plan.warnings)
+    prediction = await _accept(caller, served, inputs, plan.warnings, cancel_after)
     prediction = await _finish(request, caller, prediction)
     images = await asyncio.to_thread(_pictures, services.files, prediction)
     return {"html_info": " ".join(f"<p>{one}</p>" for one in plan.warnings), "image": images[0]}
@@ -106,7 +111,9 @@ async def _end_newest(caller: Caller) -> None:
         await queue.cancel(newest.id)
 
 
-async def _generate(request: Request, asked: TextToImage, caller: Caller) -> GeneratedDocument:
+async def _generate(
+    request: Request, asked: TextToImage, caller: Caller, cancel_after: str | None
+) -> GeneratedDocument:
     services = caller.services
     # Prompts may be long: others are served meanwhile.
     most_images = services.settings.most_images
@@ -119,7 +126,7 @@ async def _generate(request: Request, asked: TextToImage, caller: Caller) -> Gen
             sentence = f"sd_model_checkpoint: there is no {name[:100]} here; {served.name} drew"
             drawing.warnings.append(sentence)
         served = found or served
-    prediction = await _accept(caller, served, drawing.inputs, drawing.warnings)
+    prediction = await _accept(caller, served, drawing.inputs, drawing.warnings, cancel_after)
     drawing.forget_images()
     if isinstance(asked, ImageToImage) and not asked.include_init_images:
         asked.init_images, asked.mask = [], ""
@@ -132,12 +139,17 @@ async def _generate(request: Request, asked: TextToImage, caller: Caller) -> Gen
 
 
 async def _accept(
-    caller: Caller, served: Served, inputs: Mapping[str, Any], warnings: Sequence[str]
+    caller: Caller,
+    served: Served,
+    inputs: Mapping[str, Any],
+    warnings: Sequence[str],
+    cancel_after: str | None,
 ) -> Prediction:
     """Take a prediction into the queue.
 
     Args:
         warnings: that its logs begin with.
+        cancel_after: the header `Cancel-After`.
 
     Raises:
         Problem: when what serves it can't draw it.
@@ -149,7 +161,7 @@ async def _accept(
         raise invalid([Fault("enum", "width", sentence), Fault("enum", "height", sentence)])
     most = {"num_images": Input("integer", 1, services.settings.most_images)}
     new = new_prediction(caller, replace(served.version, inputs=most), inputs)
-    new = replace(new, api=API, notes=warnings)
+    new = replace(new, api=API, notes=warnings, cancel_after=seconds_of(cancel_after))
     return await services.queue.accept(new)
 
 
