@@ -58,6 +58,8 @@ class Prediction:
     created_at: float = field(default_factory=time.time)
     started_at: float | None = None
     completed_at: float | None = None
+    has_begun: bool = False
+    """Whether a run of it has begun, be it one that broke."""
     deadline: float | None = None
     """When it is ended if it is not over."""
     api: str = "replicate"

@@ -21,7 +21,7 @@ RENAMED_VALUES: Mapping[str, Mapping[Any, Any]] = {
     "output_quality": {0: 1},
 }
 """By the input, values of the originals and others, and what the endpoints call them."""
-LEFT_EMPTY = ("width", "height")
+LEFT_EMPTY = ("width", "height", "image_dimensions")
 """Inputs whose published defaults don't count: left out, the size follows picture and model."""
 UNNAMED = {
     "img2img": "stability-ai/stable-diffusion-img2img",

@@ -16,7 +16,7 @@ class Status(StrEnum):
     FAILED = "failed"
     CANCELED = "canceled"
     ABORTED = "aborted"
-    """It still waited when its deadline came."""
+    """It had not begun when its deadline came."""
 
     @property
     def is_over(self) -> bool:

@@ -105,7 +105,7 @@ async def drawn(
     """Have a prediction run, of as many images as MOST_IMAGES allows, and return its end.
 
     Args:
-        inputs: by our names.
+        inputs: by our names; they may have a `cancel_after`.
         cancel_after: the header `Cancel-After`.
         names: what the client calls those inputs that it calls otherwise.
 
@@ -115,7 +115,12 @@ async def drawn(
     """
     new = new_prediction(caller, version, inputs)
     version, schema = _of_images(version, new.schema, caller.services.settings.most_images)
-    new = replace(new, version=version, schema=schema, cancel_after=seconds_of(cancel_after))
+    new = replace(
+        new,
+        version=version,
+        schema=schema,
+        cancel_after=seconds_of(cancel_after, inputs.get("cancel_after")),
+    )
     try:
         prediction = await caller.services.queue.accept(new)
     except InvalidInputs as error:

@@ -10,7 +10,7 @@ from fastapi import Request
 
 from hosting.api.context import Services, services_of
 
-REPLICATES = re.compile(r"replicate-|(?:(?:Async)?Replicate|_ModuleClient)/")
+REPLICATES = re.compile(r"replicate[-/]|(?:(?:Async)?Replicate|_ModuleClient)/")
 """How the User-Agent of Replicate's own clients begins."""
 MAKES_FILES = re.compile(
     r"replicate-(?:python|javascript)/[1-9]|(?:(?:Async)?Replicate|_ModuleClient)/Python [1-9]"

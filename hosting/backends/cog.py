@@ -30,7 +30,7 @@ DISK_FULL = re.compile(
 )
 """Cog's sentence where the worker could not write a file: no space, or no quota, is left."""
 KINDS = {"Input": FailureKind.INPUTS, "Nsfw": FailureKind.NSFW}
-CANCELLATION = re.compile(r"\bCancelationException\b")
+CANCELLATION = re.compile(r"(?:Failed to submit coroutine: )?CancelationException\b")
 """In Cog's error where it was told to stop a run in the middle of starting it.
 
 Source: https://github.com/replicate/cog/issues/2212.
@@ -216,7 +216,7 @@ def _completed(data: dict[str, Any], failure: object) -> dict[str, Any]:
     status, error = Status(data["status"]), data.get("error") or ""
     metrics = {name: value for name, value in data.get("metrics", {}).items() if name != FAILURE}
     data = {**data, "status": status, "metrics": metrics, "failure": None}
-    if status is Status.FAILED and CANCELLATION.search(error):
+    if status is Status.FAILED and CANCELLATION.match(error):
         data["status"] = status = Status.CANCELED
     if status is not Status.FAILED:
         return {**data, "error": None}

@@ -182,6 +182,7 @@ def mark_started(session: Session, live: Known) -> bool:
     prediction = _held(session, live)
     if prediction is None:
         return True
+    prediction.has_begun = True
     _announce(session, prediction, "start")
     return prediction.canceling
 
@@ -305,13 +306,14 @@ def cancel(session: Session, prediction_id: str, is_overdue: bool = False) -> Pr
     """End a waiting prediction, or note it for one that runs; None if it was over.
 
     Args:
-        is_overdue: whether its deadline does so.
+        is_overdue: whether its deadline does so. One that has never begun is aborted then.
     """
     prediction = _unfinished(session, prediction_id)
     if prediction is None:
         return None
     if prediction.status == Status.STARTING:
-        return finish(session, prediction_id, Status.ABORTED if is_overdue else Status.CANCELED)
+        never_began = is_overdue and not prediction.has_begun
+        return finish(session, prediction_id, Status.ABORTED if never_began else Status.CANCELED)
     prediction.canceling = True
     return prediction
 

@@ -133,6 +133,7 @@ class PredictionRow(Base):
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     completed_at: Mapped[float | None]
+    has_begun: Mapped[bool]
     deadline: Mapped[float | None]
     api: Mapped[str]
     webhook: Mapped[str | None]

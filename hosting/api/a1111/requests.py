@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hosting.api.deadlines import CancelAfterField
 from hosting.api.problems import invalid
 from hosting.queue.inputs import HALF_CHARACTER, MOST_LEVELS, Fault, is_too_deep
 
@@ -82,6 +83,7 @@ class TextToImage(_Body):
     enable_hr: bool = Field(False, description="has no effect: there is no second pass")
     script_name: str = Field("", description="refused: there are no scripts")
     alwayson_scripts: dict[str, Any] = Field(default_factory=dict, description="refused likewise")
+    cancel_after: CancelAfterField = None
     send_images: bool = Field(True, description="whether the answer has the images")
 
 

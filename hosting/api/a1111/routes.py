@@ -71,7 +71,7 @@ async def extra_single_image(
     if served is None:
         raise models.none(services, "No model that could enlarge an image runs here")
     inputs = {**plan.inputs, "image": translation.as_url(asked.image)}
-    prediction = await _accept(caller, served, inputs, plan.warnings, cancel_after)
+    prediction = await _accept(caller, served, inputs, plan.warnings, seconds_of(cancel_after))
     prediction = await _finish(request, caller, prediction)
     images = await asyncio.to_thread(_pictures, services.files, prediction)
     return {"html_info": " ".join(f"<p>{one}</p>" for one in plan.warnings), "image": images[0]}
@@ -126,7 +126,8 @@ async def _generate(
             sentence = f"sd_model_checkpoint: there is no {name[:100]} here; {served.name} drew"
             drawing.warnings.append(sentence)
         served = found or served
-    prediction = await _accept(caller, served, drawing.inputs, drawing.warnings, cancel_after)
+    seconds = seconds_of(cancel_after, asked.cancel_after)
+    prediction = await _accept(caller, served, drawing.inputs, drawing.warnings, seconds)
     drawing.forget_images()
     if isinstance(asked, ImageToImage) and not asked.include_init_images:
         asked.init_images, asked.mask = [], ""
@@ -143,13 +144,13 @@ async def _accept(
     served: Served,
     inputs: Mapping[str, Any],
     warnings: Sequence[str],
-    cancel_after: str | None,
+    cancel_after: int | None,
 ) -> Prediction:
     """Take a prediction into the queue.
 
     Args:
         warnings: that its logs begin with.
-        cancel_after: the header `Cancel-After`.
+        cancel_after: seconds after which it is ended, if it is not over.
 
     Raises:
         Problem: when what serves it can't draw it.
@@ -161,7 +162,7 @@ async def _accept(
         raise invalid([Fault("enum", "width", sentence), Fault("enum", "height", sentence)])
     most = {"num_images": Input("integer", 1, services.settings.most_images)}
     new = new_prediction(caller, replace(served.version, inputs=most), inputs)
-    new = replace(new, api=API, notes=warnings, cancel_after=seconds_of(cancel_after))
+    new = replace(new, api=API, notes=warnings, cancel_after=cancel_after)
     return await services.queue.accept(new)
 
 

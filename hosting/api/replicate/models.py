@@ -135,7 +135,10 @@ def _found(caller: Caller, text: str) -> list[Model]:
     return [
         model
         for model in running(caller)
-        if all(word in f"{model.id} {model.description}".lower() for word in words)
+        if all(
+            word in " ".join((model.id, *model.aliases, model.description)).lower()
+            for word in words
+        )
     ]
 
 

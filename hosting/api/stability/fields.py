@@ -39,7 +39,7 @@ NEAREST_SAMPLERS = {
 WITHOUT_EFFECT = ("style_preset", "clip_guidance_preset")
 KEPT_SHARE = 0.35
 """Of the input image, unless `image_strength` or `step_schedule_start` says otherwise."""
-OURS = ("negative_prompt", "output_quality", "mask_blur", "noise_level")
+OURS = ("negative_prompt", "output_quality", "mask_blur", "noise_level", "cancel_after")
 """Inputs of ours that may be given besides, by our names."""
 
 

@@ -13,4 +13,8 @@ def upgrade() -> None:
     """Add the columns."""
     checkpoint = sa.Column("checkpoint", sa.JSON(), nullable=False, server_default="{}")
     op.add_column("predictions", checkpoint)
+    begun: sa.Column[bool] = sa.Column(
+        "has_begun", sa.Boolean(), nullable=False, server_default=sa.false()
+    )
+    op.add_column("predictions", begun)
     op.add_column("predictions", sa.Column("deadline", sa.Double(), nullable=True))

@@ -96,6 +96,7 @@ def test_what_runs_is_canceled_and_what_waits_is_aborted(one: Front, cog: CogSer
         "replicate-javascript/1.4.0",
         "Replicate/Python 2.0.0b1",
         "AsyncReplicate/Python 2.0.0b1",
+        "replicate/go",
     ],
 )
 def test_replicates_own_clients_are_told_canceled_which_they_wait_for(
@@ -141,13 +142,13 @@ WITH_FIELD: dict[str, dict[str, Any]] = {
     f"/v1/deployments/{MODEL}/predictions": {"input": PROMPT},
     "/predictions": {"input": PROMPT},
     f"/v1/inference/{MODEL}": PROMPT,
+    "/v1/images/generations": PROMPT,
+    "/sdapi/v1/txt2img": PROMPT,
+    "/v1/generation/sd/text-to-image": {"text_prompts": [{"text": "elk"}]},
 }
 BODIES: dict[str, dict[str, Any]] = {
     **WITH_FIELD,
-    "/v1/images/generations": PROMPT,
-    "/sdapi/v1/txt2img": PROMPT,
     f"/models/{MODEL}": {"inputs": "elk"},
-    "/v1/generation/sd/text-to-image": {"text_prompts": [{"text": "elk"}]},
 }
 
 
@@ -160,7 +161,7 @@ def test_every_api_refuses_by_name_and_begins_nothing(
     assert "Cancel-After" in answer.text
     if path in WITH_FIELD:
         answer = one.client.post(path, json={**WITH_FIELD[path], "cancel_after": "soon"})
-        assert answer.status_code == 422
+        assert answer.status_code in (400, 422)
         assert "cancel_after" in answer.text
     assert cog.prompts == []
 

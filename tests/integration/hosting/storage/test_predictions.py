@@ -251,6 +251,19 @@ def test_one_whose_deadline_has_come_is_not_begun(session: Session) -> None:
     assert predictions.overdue(session) == []
 
 
+@pytest.mark.parametrize(("has_begun", "status"), [(True, "canceled"), (False, "aborted")])
+def test_one_that_went_back_is_aborted_only_if_it_never_began(
+    session: Session, has_begun: bool, status: str
+) -> None:
+    fox = add(session, deadline=9e9)
+    claimed(session)
+    if has_begun:
+        predictions.mark_started(session, fox)
+    predictions.requeue(session, fox)
+    predictions.cancel(session, fox.id, is_overdue=True)
+    assert fox.status == status
+
+
 def test_one_that_runs_when_its_deadline_comes_is_to_be_cancelled(session: Session) -> None:
     fox = add(session, deadline=9e9)
     claimed(session)
