@@ -439,6 +439,8 @@ def test_what_runs_may_finish_before_it_stops_and_nothing_new_begins(
         await until(lambda: cog.running)
         stop = asyncio.create_task(queue.dispatcher.stop(asyncio.Event()))
         await until(lambda: queue.is_stopping)
+        async with queue.dispatcher._claiming:
+            pass  # what was being looked for has been found, or not
         owl = await queue.ask("owl")
         cog.let_go("fox")
         await stop
