@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import JSONResponse, Response
 
 from hosting.api.auth import Admitted, Caller
@@ -105,72 +105,59 @@ class _Terms:
 
     Args:
         engine: any name; one that is known here chooses the model.
-        tasks: of models that would do, the best first.
     """
 
     engine: str
-    tasks: Sequence[str]
     accept: str
     cancel_after: str | None
 
+
+def _terms(engine: str, accept: Accept = JSON, cancel_after: CancelAfter = None) -> _Terms:
+    return _Terms(engine, accept, cancel_after)
+
+
+Asked = Annotated[_Terms, Depends(_terms)]
 
 routes = APIRouter(prefix="/v1", tags=["Stability AI"])
 generation = APIRouter(prefix="/generation/{engine}")
 
 
 @generation.post("/text-to-image", openapi_extra=_TEXT_TO_IMAGE, **_ANSWER)
-async def text_to_image(
-    engine: str,
-    request: Request,
-    caller: Admitted,
-    accept: Accept = JSON,
-    cancel_after: CancelAfter = None,
-) -> Response:
+async def text_to_image(request: Request, caller: Admitted, terms: Asked) -> Response:
     """Draw pictures from prompts. Whoever hangs up cancels it."""
-    terms = _Terms(engine, ("img2img",), accept, cancel_after)
-    return await _draw(request, caller, terms, lambda read: {**read.drawing(), **read.size()})
+    tasks = ("img2img",)
+    return await _draw(
+        request, caller, terms, tasks, lambda read: {**read.drawing(), **read.size()}
+    )
 
 
 @generation.post("/image-to-image", openapi_extra=_IMAGE_TO_IMAGE, **_ANSWER)
-async def image_to_image(
-    engine: str,
-    request: Request,
-    caller: Admitted,
-    accept: Accept = JSON,
-    cancel_after: CancelAfter = None,
-) -> Response:
+async def image_to_image(request: Request, caller: Admitted, terms: Asked) -> Response:
     """Draw pictures from an image and prompts; `image_strength` is how much of the image stays."""
-    terms = _Terms(engine, ("img2img", "depth"), accept, cancel_after)
-    return await _draw(request, caller, terms, lambda read: {**read.drawing(), **read.image()})
+    tasks = ("img2img", "depth")
+    return await _draw(
+        request, caller, terms, tasks, lambda read: {**read.drawing(), **read.image()}
+    )
 
 
 @generation.post("/image-to-image/masking", openapi_extra=_MASKING, **_ANSWER)
-async def mask(
-    engine: str,
-    request: Request,
-    caller: Admitted,
-    accept: Accept = JSON,
-    cancel_after: CancelAfter = None,
-) -> Response:
+async def mask(request: Request, caller: Admitted, terms: Asked) -> Response:
     """Replace what a mask has white or black, or what is transparent in the image."""
-    terms = _Terms(engine, ("inpainting", "img2img"), accept, cancel_after)
-    return await _draw(request, caller, terms, lambda read: {**read.drawing(), **read.masking()})
+    tasks = ("inpainting", "img2img")
+    return await _draw(
+        request, caller, terms, tasks, lambda read: {**read.drawing(), **read.masking()}
+    )
 
 
 @generation.post("/image-to-image/upscale", openapi_extra=_UPSCALING, **_ANSWER)
-async def upscale(
-    engine: str,
-    request: Request,
-    caller: Admitted,
-    accept: Accept = JSON,
-    cancel_after: CancelAfter = None,
-) -> Response:
+async def upscale(request: Request, caller: Admitted, terms: Asked) -> Response:
     """Make an image four times as wide and as high."""
-    terms = _Terms(engine, ("upscale",), accept, cancel_after)
+    tasks = ("upscale",)
     return await _draw(
         request,
         caller,
         terms,
+        tasks,
         lambda read: {**read.drawing(needs_prompt=False), **read.upscaling()},
     )
 
@@ -199,16 +186,21 @@ async def get_balance(_: Admitted) -> BalanceDocument:
 
 
 async def _draw(
-    request: Request, caller: Caller, terms: _Terms, read: Callable[[Reader], dict[str, Any]]
+    request: Request,
+    caller: Caller,
+    terms: _Terms,
+    tasks: Sequence[str],
+    read: Callable[[Reader], dict[str, Any]],
 ) -> Response:
     """Draw what a request asks for, and answer as it accepts.
 
     Args:
+        tasks: of models that would do, the best first.
         read: returns the inputs, by our names.
     """
     services = caller.services
-    version = served(services, terms.engine, terms.tasks)
-    if version.model.task not in terms.tasks:
+    version = served(services, terms.engine, tasks)
+    if version.model.task not in tasks:
         raise Problem(404, f"{terms.engine[:200]} does not do this; see /v1/engines/list")
     fields = await fields_of(request, texts=frozenset(), files=FILES)
     reader = Reader(fields, running_schema(services, version.model))

@@ -8,7 +8,6 @@ import io
 import json
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +25,6 @@ ROOT = "/sdapi/v1"
 CAT = (EXAMPLES / "cat.png").read_bytes()
 BASE64 = base64.b64encode(CAT).decode()
 BODIES: list[dict[str, Any]] = json.loads((FOLDER / "automatic1111.json").read_text())
-
-
-@pytest.fixture(scope="module")
-def cog(everywhere: None) -> Iterator[CogServer]:
-    with CogServer().served() as cog:
-        cog.tell("bad", "fail")
-        yield cog
-
-
-@pytest.fixture(scope="module")
-def one(cog: CogServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    with front(tmp_path_factory.mktemp("front"), cog) as one:
-        yield one
 
 
 def post(one: Front, path: str, **body: Any) -> httpx2.Response:

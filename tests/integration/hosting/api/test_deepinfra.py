@@ -24,13 +24,6 @@ CAT = (EXAMPLES / "cat.png").read_bytes()
 
 
 @pytest.fixture(scope="module")
-def cog(everywhere: None) -> Iterator[CogServer]:
-    with CogServer().served() as cog:
-        cog.tell("bad", "fail")
-        yield cog
-
-
-@pytest.fixture(scope="module")
 def one(cog: CogServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     folder = tmp_path_factory.mktemp("front")
     with front(folder, cog, allowed_networks=("127.0.0.0/8",)) as one:

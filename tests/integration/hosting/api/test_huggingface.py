@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,6 @@ from tools.fake_cog import CogServer, data_url, pixels
 PATH = "/models/stabilityai/stable-diffusion-2-1"
 CAT = (EXAMPLES / "cat.png").read_bytes()
 CAT_TEXT = base64.b64encode(CAT).decode()
-
-
-@pytest.fixture(scope="module")
-def cog(everywhere: None) -> Iterator[CogServer]:
-    with CogServer().served() as cog:
-        cog.tell("bad", "fail")
-        yield cog
-
-
-@pytest.fixture(scope="module")
-def one(cog: CogServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    with front(tmp_path_factory.mktemp("front"), cog) as one:
-        yield one
 
 
 def infer(one: Front, inputs: Any, headers: Mapping[str, str] = {}, **parameters: Any) -> Any:

@@ -29,12 +29,6 @@ def cog(everywhere: None) -> Iterator[CogServer]:
         yield cog
 
 
-@pytest.fixture(scope="module")
-def one(cog: CogServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    with front(tmp_path_factory.mktemp("front"), cog) as one:
-        yield one
-
-
 def generate(one: Front, **fields: Any) -> httpx2.Response:
     return one.client.post("/v1/images/generations", json={"prompt": "fox", **fields})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,6 @@ ENGINE = "/v1/generation/stable-diffusion-v1-5"
 CAT = (EXAMPLES / "cat.png").read_bytes()
 MASK = (EXAMPLES / "flower-mask.png").read_bytes()
 FILE = ("cat.png", CAT, "image/png")
-
-
-@pytest.fixture(scope="module")
-def cog(everywhere: None) -> Iterator[CogServer]:
-    with CogServer().served() as cog:
-        cog.tell("bad", "fail")
-        yield cog
-
-
-@pytest.fixture(scope="module")
-def one(cog: CogServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    with front(tmp_path_factory.mktemp("front"), cog) as one:
-        yield one
 
 
 def draw(
