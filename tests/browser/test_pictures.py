@@ -42,12 +42,13 @@ def test_the_size_of_a_result_is_shown_once_the_model_has_said_what_it_is(
         models = route.fetch().json()
         route.fulfill(json=[one | {"status": "STARTING", "description": None} for one in models])
 
-    visitor.page.route("**/form/models", still_starting, times=1)
+    visitor.page.route("**/form/models", still_starting)
     visitor.page.reload()
     visitor.choose("image", file_of(Image.new("RGB", (600, 300)), tmp_path / "wide.png"))
     expect(visitor.page.get_by_text("(starting)")).to_be_attached()
     crop = visitor.page.get_by_text("becomes 1024 × 512 px")
     expect(crop).to_be_hidden()
+    visitor.page.unroute("**/form/models")
     expect(crop).to_be_visible()
     expect(visitor.page.get_by_text("(starting)")).not_to_be_attached()
 
