@@ -69,12 +69,12 @@ class Inputs:
     )
     output_quality = Input(description="quality of webp and jpg files", ge=1, le=100, default=90)
     mask_source = Input(
-        description="what of the mask says where to repaint: its brightness, or its alpha channel, where transparent is repainted",
-        choices=["brightness", "alpha"],
+        description="what of the mask says where to repaint: brightness repaints white, alpha what is transparent, opacity what is opaque",
+        choices=["brightness", "alpha", "opacity"],
         default="brightness",
     )
     invert_mask = Input(
-        description="repaint what is black in the mask; for mask_source brightness alone",
+        description="repaint what the mask would preserve; not for mask_source alpha",
         default=False,
     )
     mask_blur = Input(
@@ -246,7 +246,17 @@ class Predictor(BasePredictor):
     async def draw(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
         """Yield the output files, and show the client the progress."""
         request = await self.decoders.run(partial(self.read, inputs))
-        print(f"seed {request.seed}", *request.notes, sep="\n")
+        print(f"seed {request.seed}")
+        notes: list[str] = []
+
+        def note(*sentences: str) -> None:
+            """Say in the logs, and to programs, how the inputs were read."""
+            print(*sentences, sep="\n")
+            notes.extend(sentences)
+            self.record_metric("notes", notes)
+
+        if request.notes:
+            note(*request.notes)
         self.record_metric("warming", self.engine.is_warming)
 
         from stable_diffusion.events import (
@@ -267,8 +277,11 @@ class Predictor(BasePredictor):
 
         def tell(event: "Event") -> None:
             match event:
-                case PromptTruncated() | NothingRepainted() | Resized() | Flagged():
+                case PromptTruncated() | NothingRepainted() | Resized():
+                    note(event.warning)
+                case Flagged(index, seed):
                     print(event.warning)
+                    record(index, seed, True, None)
                 case Progress(step, steps, seconds_left):
                     print(f"step {step} of {steps}, {seconds_left:.0f} s left")
                     progress = {
@@ -277,8 +290,6 @@ class Predictor(BasePredictor):
                         "seconds_left": round(seconds_left, 1),
                     }
                     self.record_metric("progress", progress)
-            if isinstance(event, Flagged):
-                record(event.index, event.seed, True, None)
 
         async with aclosing(generate_files(self.engine, request, tell)) as pictures:
             async for picture, path in pictures:
@@ -313,10 +324,10 @@ class Predictor(BasePredictor):
         def missing(name: str) -> bool:
             return inputs.get(name) is None and not any(f.startswith(f"{name}: ") for f in faults)
 
-        by_alpha = values.get("mask_source") == "alpha"
+        mask_source = values.get("mask_source", "brightness")
         for name in ("image", "mask"):
             if values.get(name) is not None:
-                read = attempt(read_picture, name, values[name], cls.largest_side, by_alpha)
+                read = attempt(read_picture, name, values[name], cls.largest_side, mask_source)
                 values[name], found = read or (None, [])
                 notes += found
             elif name in cls.required and missing(name):
@@ -327,7 +338,7 @@ class Predictor(BasePredictor):
         if image and mask and image.size != mask.size:
             sizes = [f"{one.width} × {one.height}" for one in (mask, image)]
             notes.append(f"mask: its {sizes[0]} pixels were fitted like the image's {sizes[1]}")
-        if mask and by_alpha and values.get("invert_mask") is True:
+        if mask and mask_source == "alpha" and values.get("invert_mask") is True:
             notes.append("invert_mask: has no effect where mask_source is alpha")
         if values.get("resample") == "nearest" and values.get("result_size") is None:
             notes.append("resample: has no effect without a result_size")

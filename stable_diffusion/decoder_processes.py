@@ -181,10 +181,14 @@ class _Reader:
         self._is_closed = False
 
     def __call__(
-        self, name: str, source: object, largest_side: int | None = None, by_alpha: bool = False
+        self,
+        name: str,
+        source: object,
+        largest_side: int | None = None,
+        mask_source: str = "brightness",
     ) -> Picture:
         ours, theirs = self._context.Pipe()
-        process = self._started(theirs, self._limits, name, source, largest_side, by_alpha)
+        process = self._started(theirs, self._limits, name, source, largest_side, mask_source)
         theirs.close()
         with self._lock:
             self._process = process
@@ -286,7 +290,7 @@ def _decode(
     name: str,
     source: object,
     largest_side: int | None,
-    by_alpha: bool,
+    mask_source: str,
 ) -> None:
     """Answer with the bytes that it takes (waiting until they are granted) and with the picture."""
     occupied = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -306,7 +310,7 @@ def _decode(
     limit(0)
     answer: Picture | Exception
     try:
-        answer = images.read_picture(name, source, largest_side, by_alpha, claim)
+        answer = images.read_picture(name, source, largest_side, mask_source, claim)
     except MemoryError:
         answer = InputError(f"{name}: the picture takes too much memory to read; give a smaller")
     except Exception as error:

@@ -39,33 +39,38 @@ def read_picture(
     name: str,
     source: object,
     largest_side: int | None = None,
-    by_alpha: bool = False,
+    mask_source: str = "brightness",
     claim: Callable[[int], None] | None = None,
 ) -> tuple[Image.Image, list[str]]:
     """Read the input `image` or `mask` from an uploaded file, upright.
 
     An image is RGB in sRGB, its transparency laid on white. A mask is greyscale, its transparency
-    laid on black; or by its alpha channel, if it has one, white where it is transparent.
+    laid on black; or by its alpha channel, if anything of it is transparent.
 
     Args:
         name, source, largest_side, claim: as those of `decode`.
-        by_alpha: whether a mask is read by its alpha channel.
+        mask_source: what of a mask is read: one of `MASK_SOURCES`. By alpha it is white where it is
+            transparent, by opacity white where it is opaque.
 
     Raises: as `decode`.
 
     Returns:
-        The picture, and sentences for the client where a mask's file has more than greys, or no
-        alpha channel to be read by.
+        The picture, and sentences for the client where a mask's file has more than greys, or
+        nothing transparent to be read by.
     """
     is_mask = name == "mask"
     picture, mode = decode(name, source, largest_side, claim, as_numbers=is_mask)
     if not is_mask:
         return _flattened(picture, "white").convert("RGB"), []
     notes = []
-    if by_alpha:
-        if picture.mode in ("LA", "RGBA"):
-            return ImageChops.invert(picture.getchannel("A")), []
-        notes.append("mask: it has no alpha channel; by its brightness, white is repainted")
+    if mask_source != "brightness":
+        if _has_transparency(picture):
+            alpha = picture.getchannel("A")
+            return ImageChops.invert(alpha) if mask_source == "alpha" else alpha, []
+        if mask_source == "alpha":
+            notes.append(
+                "mask: nothing of it is transparent; by its brightness, white is repainted"
+            )
     if _has_more_than_greys(picture):
         notes.append(f"mask: its mode {mode} was read as greyscale, its transparent parts as black")
     return _flattened(picture, "black").convert("L"), notes
@@ -80,10 +85,14 @@ def _has_more_than_greys(picture: Image.Image) -> bool:
     """Return whether greyscale loses something of a picture: colours, or transparency."""
     if picture.mode == "L":
         return False
-    if picture.mode in ("LA", "RGBA") and picture.getchannel("A").getextrema() != (255, 255):
+    if _has_transparency(picture):
         return True
     red, green, blue = picture.convert("RGB").split()
     return any(ImageChops.difference(red, other).getbbox() for other in (green, blue))
+
+
+def _has_transparency(picture: Image.Image) -> bool:
+    return picture.mode in ("LA", "RGBA") and picture.getchannel("A").getextrema() != (255, 255)
 
 
 def _flattened(picture: Image.Image, background: str) -> Image.Image:
@@ -96,7 +105,7 @@ def _flattened(picture: Image.Image, background: str) -> Image.Image:
 def adjusted_mask(request: Request) -> Image.Image | None:
     """Return a request's mask, inverted and blurred as it asks for; None without a mask."""
     mask = request.mask
-    if mask and request.invert_mask and request.mask_source == "brightness":
+    if mask and request.invert_mask and request.mask_source != "alpha":
         mask = ImageChops.invert(mask)
     if mask and request.mask_blur:
         mask = mask.filter(ImageFilter.GaussianBlur(request.mask_blur))

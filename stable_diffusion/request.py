@@ -19,7 +19,7 @@ AUTOMATIC_SIZES = (128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1
 """Those that are chosen from where one is left empty."""
 SCHEDULERS = ("DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM")
 FORMATS = ("png", "webp", "jpg")
-MASK_SOURCES = ("brightness", "alpha")
+MASK_SOURCES = ("brightness", "alpha", "opacity")
 RESULT_SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", re.ASCII | re.IGNORECASE)
 SMALLEST_RESULT = 8
 """The least width and height in pixels that a result is scaled to: that of a latent."""

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hosting.api.forms import MULTIPART, URLENCODED
+from hosting.storage import mime
 
 LARGEST_URLENCODED_BYTES = 4 * 2**20
 """Bytes of a form whose bytes may each be an escape, which takes fifty bytes of memory."""
@@ -63,13 +64,16 @@ class BodyLimit:
             await self._answer(Request(scope), too_large)(scope, receive, send)
             return
         size = values = 0
+        is_picture = False
         key = object()
 
         async def receive_counted() -> Message:
-            nonlocal size, values
+            nonlocal size, values, is_picture
             message = await receive()
             if message["type"] == "http.request":
                 body: bytes = message.get("body", b"")
+                if not size:
+                    is_picture = mime.picture_type(body) is not None
                 size += len(body)
                 self._sizes[key] = size
                 if size > most_bytes:
@@ -77,7 +81,7 @@ class BodyLimit:
                 if size > SMALL_BYTES and self._bytes_until(key) > self._most_bytes_at_once:
                     del self._sizes[key]  # it is answered soon, but read for a while
                     raise HTTPException(503, TOO_MANY, {"Retry-After": "5"})
-                if kind != MULTIPART:
+                if kind != MULTIPART and not is_picture:
                     values += sum(map(body.count, (b",", b"[", b"{")))
                 if values > MOST_JSON_VALUES:
                     raise HTTPException(413, f"The body has more than {MOST_JSON_VALUES} values")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -24,21 +25,21 @@ from hosting.storage.database import Damaged, Unavailable
 from hosting.storage.pages import InvalidCursor
 from hosting.storage.quota import QuotaExceeded
 
-FORMS: tuple[tuple[tuple[str, ...], Callable[[Problem], Response]], ...] = (
-    ((deepinfra.ROOT,), deepinfra.response),
+FORMS: tuple[tuple[re.Pattern[str], Callable[[Problem], Response]], ...] = (
+    (re.compile(deepinfra.ROOT), deepinfra.response),
     (openai.PATHS, openai.response),
-    ((huggingface.ROOT,), huggingface.response),
+    (re.compile(huggingface.ROOT), huggingface.response),
     (stability.PATHS, stability.response),
-    ((a1111.ROOT,), a1111.response),
+    (re.compile(a1111.ROOT), a1111.response),
 )
-"""By the beginnings of an API's paths, its form of errors."""
+"""By how an API's paths begin, its form of errors."""
 
 
 def answer(request: Request, error: Exception) -> Response:
     """Return the answer to a request that has raised an exception."""
     problem = _problem(request, error)
-    for beginnings, response in FORMS:
-        if request.url.path.startswith(beginnings):
+    for beginning, response in FORMS:
+        if beginning.match(request.url.path):
             return response(problem)
     return problem.response()
 

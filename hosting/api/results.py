@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -23,15 +24,25 @@ from hosting.queue.intake import NewPrediction
 from hosting.states import FailureKind, Status
 from hosting.storage.files import file_of_prediction
 
+SENTENCE = re.compile(r"(\w+): (.+)")
+"""What the predictor says of an input begins with its name."""
+
 
 class Failed(Problem):
-    """A prediction that was taken, and has no result."""
+    """A prediction that was taken, and has no result.
 
-    def __init__(self, prediction: Prediction) -> None:
+    Args:
+        names: what the client calls those inputs that it calls otherwise.
+    """
+
+    def __init__(self, prediction: Prediction, names: Mapping[str, str] = {}) -> None:
         if prediction.status is Status.ABORTED:
             super().__init__(HTTPStatus.CONFLICT, "Its deadline came before it could begin")
         elif prediction.status is Status.CANCELED:
             super().__init__(HTTPStatus.CONFLICT, "It was canceled")
+        elif prediction.failure is FailureKind.INPUTS and (faults := _faults(prediction, names)):
+            lines = [f"{fault.field}: {fault.description}" for fault in faults]
+            super().__init__(HTTPStatus.BAD_REQUEST, "\n".join(lines), faults)
         else:
             is_the_clients = prediction.failure is not None and prediction.failure.is_the_clients
             super().__init__(
@@ -81,8 +92,16 @@ async def ended(request: Request, services: Services, prediction: Prediction) ->
     return prediction
 
 
-async def finished(request: Request, services: Services, prediction: Prediction) -> Prediction:
+async def finished(
+    request: Request,
+    services: Services,
+    prediction: Prediction,
+    names: Mapping[str, str] = {},
+) -> Prediction:
     """Return a prediction that was accepted, once it has succeeded. Who hangs up cancels it.
+
+    Args:
+        names: what the client calls those inputs that it calls otherwise.
 
     Raises:
         Failed: when it has not.
@@ -90,7 +109,7 @@ async def finished(request: Request, services: Services, prediction: Prediction)
     """
     prediction = await ended(request, services, prediction)
     if prediction.status is not Status.SUCCEEDED:
-        raise Failed(prediction)
+        raise Failed(prediction, names)
     return prediction
 
 
@@ -125,7 +144,7 @@ async def drawn(
         prediction = await caller.services.queue.accept(new)
     except InvalidInputs as error:
         raise invalid([_renamed(fault, names) for fault in error.faults]) from None
-    return await finished(request, caller.services, prediction)
+    return await finished(request, caller.services, prediction, names)
 
 
 def named(services: Services, name: str) -> Version:
@@ -177,19 +196,40 @@ def pictures(prediction: Prediction) -> list[Picture]:
     ]
 
 
-def flagged(prediction: Prediction) -> list[str]:
-    """Return the sentence on the images that the checker has flagged, if there are any."""
+def warnings(prediction: Prediction, names: Mapping[str, str] = {}) -> list[str]:
+    """Return what the predictor has said of its inputs, and which images the checker has flagged.
+
+    Args:
+        names: what the client calls those inputs that it calls otherwise.
+    """
+    said = []
+    for note in prediction.metrics.get("notes", []):
+        name, colon, rest = note.partition(":")
+        said.append(f"{names.get(name, name)}{colon}{rest}")
     images = prediction.metrics.get("images", [])
     places = [str(int(image["index"]) + 1) for image in images if image["nsfw"]]
-    if not places:
-        return []
-    return [f"Of the {len(images)} images, {', '.join(places)} had NSFW content and was left out"]
+    if places:
+        were = "was" if len(places) == 1 else "were"
+        said.append(
+            f"Of the {len(images)} images, {', '.join(places)} had NSFW content and {were} left out"
+        )
+    return said
 
 
 async def contents(services: Services, prediction: Prediction, files: Sequence[str]) -> list[bytes]:
     """Return what is in some of a prediction's files."""
     paths = [file_of_prediction(prediction.id, name) for name in files]
     return await asyncio.to_thread(lambda: [services.files.read(path) for path in paths])
+
+
+def _faults(prediction: Prediction, names: Mapping[str, str]) -> list[Fault]:
+    """Return the inputs' faults that a prediction has failed by, by the client's names."""
+    found = []
+    for line in (prediction.error or "").splitlines():
+        if (match := SENTENCE.fullmatch(line)) is None:
+            return []
+        found.append(Fault("invalid_value", names.get(match[1], match[1]), match[2]))
+    return found
 
 
 def _renamed(fault: Fault, names: Mapping[str, str]) -> Fault:

@@ -157,6 +157,10 @@ class Run:
                         earlier = before.metrics.get("images", [])
                         later = _images(data["value"], before, number * parts.IMAGES)
                         self._set_metrics(images=[*earlier, *later])
+                    case "metric" if data["name"] == "notes":
+                        # Of another part they are the same again.
+                        notes = [*before.metrics.get("notes", []), *data["value"]]
+                        self._set_metrics(notes=list(dict.fromkeys(notes)))
                     case "metric":
                         if data["name"] == "warming":
                             self.endpoint.is_warming = data["value"] is True

@@ -256,6 +256,7 @@ def test_what_a_mask_loses_or_lacks_is_told(
     run(predictor, prompt="a rose", **inputs)
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("mask: ")] == told
+    assert predictor.metrics.get("notes", []) == told
 
 
 def test_masks_of_other_programs_preserve_what_they_mean_to(
@@ -280,6 +281,8 @@ def test_masks_of_other_programs_preserve_what_they_mean_to(
         (draw("white-right.png", mask_source="alpha", invert_mask=True), left, right),
         (draw("clear-left.png", mask_source="alpha"), right, left),
         (draw("clear-left.png", mask_source="alpha", invert_mask=True), right, left),
+        (draw("clear-left.png", mask_source="opacity"), left, right),
+        (draw("clear-left.png", mask_source="opacity", invert_mask=True), right, left),
         (draw("clear-left.png"), left, right),
         (draw("clear-left.png", invert_mask=True), right, left),
     ):

@@ -11,6 +11,8 @@ from typing import Any
 from typing_extensions import TypedDict
 
 import infotext
+from hosting.api import results
+from hosting.api.a1111.errors import NAMES
 from hosting.api.a1111.requests import TextToImage
 from hosting.api.a1111.translation import Drawing
 from hosting.prediction import Prediction
@@ -178,10 +180,7 @@ def _info(
 ) -> dict[str, Any]:
     seeds = _seeds(prediction)
     first: int = prediction.request["seed"]
-    warnings = list(drawing.warnings)
-    flagged = sum(bool(image["nsfw"]) for image in prediction.metrics.get("images", []))
-    if flagged:
-        warnings.append(f"NSFW content was detected; images left out: {flagged}")
+    warnings = [*drawing.warnings, *results.warnings(prediction, NAMES)]
     if prediction.status is not Status.SUCCEEDED:
         warnings.append("It was interrupted; these are the images that were finished")
     return {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hosting.api.a1111 import png
+from hosting.api import png
 from hosting.api.a1111.models import Served
 from hosting.api.a1111.requests import ExtraSingleImage
 from hosting.api.a1111.translation import LARGEST_FITTED_SIDE_PIXELS, LEAST_SIDE_PIXELS
@@ -18,6 +18,8 @@ FILTERS = {"None": "lanczos", "Lanczos": "lanczos", "Nearest": "nearest"}
 NETWORKS = ("ESRGAN_4x", "R-ESRGAN", "LDSR", "BSRGAN", "ScuNET", "SwinIR", "DAT", "RealESRGAN")
 """How the names of its other upscalers begin."""
 UPSCALER_FACTOR = 4
+UPSCALER_LARGEST_SIDE_PIXELS = 512
+"""Of what the upscaler takes."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,14 @@ def plan(asked: ExtraSingleImage, data: bytes, upscaler: Served | None) -> Plan:
             raise invalid([Fault("enum", "upscaler_1", sentence)])
         used = upscaler.name if upscaler else "Lanczos"
         warnings.append(f"upscaler_1: {name[:100]} is not here; {used} was used")
+    given = png.size(data)
+    if name not in FILTERS and given and max(given) > UPSCALER_LARGEST_SIDE_PIXELS:
+        if upscaler is not None:
+            warnings.append(
+                f"upscaler_1: {upscaler.name} takes {UPSCALER_LARGEST_SIDE_PIXELS} px a side, and "
+                f"the image has {given[0]} × {given[1]}; Lanczos was used"
+            )
+        upscaler = None
     if name not in FILTERS and upscaler is not None:
         if asked.resize_mode or asked.upscaling_resize != UPSCALER_FACTOR:
             warnings.append(f"upscaling_resize: {upscaler.name} makes it four times as large")

@@ -17,6 +17,7 @@ NAMES = {
     "strength": "denoising_strength",
     "image": "init_images",
     "scheduler": "sampler_name",
+    "result_size": "width, height",
     "invert_mask": "inpainting_mask_invert",
 }
 """Inputs of ours, and what the API calls them."""
@@ -35,10 +36,11 @@ def response(problem: Problem) -> Response:
             for fault in problem.faults
         ]
     kind = "RequestValidationError" if problem.faults else "HTTPException"
+    status = 422 if problem.faults else problem.status
     document = {"error": kind, "detail": detail, "body": "", "errors": problem.detail}
     headers = {name.lower(): text for name, text in problem.headers.items()}
     if "www-authenticate" in headers:
         headers["www-authenticate"] = "Basic"
     # In ASCII: what is quoted from a request may be no Unicode, such as half a pair.
     text = json.dumps(document)
-    return Response(text, problem.status, headers, media_type="application/json")
+    return Response(text, status, headers, media_type="application/json")

@@ -7,29 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from http import HTTPStatus
+from html import escape
 from typing import Any
 
 from fastapi import APIRouter, Request
 
 import infotext
-from hosting.api.a1111 import documents, enlarging, models, png, translation
+from hosting.api import png
+from hosting.api.a1111 import documents, enlarging, models, translation
 from hosting.api.a1111.documents import (
     EnlargedDocument,
     GeneratedDocument,
     PngInfoDocument,
     ProgressDocument,
 )
-from hosting.api.a1111.errors import ROOT
+from hosting.api.a1111.errors import NAMES, ROOT
 from hosting.api.a1111.models import Served
 from hosting.api.a1111.requests import ExtraSingleImage, ImageToImage, PngInfo, TextToImage
 from hosting.api.auth import Admitted, Caller
 from hosting.api.deadlines import CancelAfter, seconds_of
-from hosting.api.problems import Problem, invalid
-from hosting.api.results import ended, new_prediction
+from hosting.api.problems import invalid
+from hosting.api.results import Failed, ended, new_prediction, warnings
 from hosting.prediction import Prediction
 from hosting.published_models import Input
 from hosting.queue.inputs import Fault, known_names
@@ -74,7 +74,8 @@ async def extra_single_image(
     prediction = await _accept(caller, served, inputs, plan.warnings, seconds_of(cancel_after))
     prediction = await _finish(request, caller, prediction)
     images = await asyncio.to_thread(_pictures, services.files, prediction)
-    return {"html_info": " ".join(f"<p>{one}</p>" for one in plan.warnings), "image": images[0]}
+    said = [*plan.warnings, *warnings(prediction)]
+    return {"html_info": " ".join(f"<p>{escape(one)}</p>" for one in said), "image": images[0]}
 
 
 @routes.post("/png-info")
@@ -175,17 +176,8 @@ async def _finish(request: Request, caller: Caller, prediction: Prediction) -> P
     prediction = await ended(request, caller.services, prediction)
     is_cut_short = prediction.status is Status.CANCELED and prediction.output
     if prediction.status is not Status.SUCCEEDED and not is_cut_short:
-        raise _failure(prediction)
+        raise Failed(prediction, NAMES)
     return prediction
-
-
-def _failure(prediction: Prediction) -> Problem:
-    """Why there is no image."""
-    if prediction.status in (Status.CANCELED, Status.ABORTED):
-        return Problem(409, "It was interrupted before an image was finished")
-    is_the_clients = prediction.failure is not None and prediction.failure.is_the_clients
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if is_the_clients else HTTPStatus.INTERNAL_SERVER_ERROR
-    return Problem(status, prediction.error or "It failed")
 
 
 def _pictures(files: Files, prediction: Prediction, texts: Sequence[str] = ()) -> list[str]:
@@ -209,9 +201,8 @@ def _decoded(picture: str) -> bytes:
     Raises:
         Problem: when it is neither.
     """
-    text = picture.partition(",")[2] if picture[:5].lower() == "data:" else picture
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
+    data = translation.contents(picture)
+    if data is None:
         sentence = "It must be a picture in base64, or as a data URL"
-        raise invalid([Fault("format", "image", sentence)]) from None
+        raise invalid([Fault("format", "image", sentence)])
+    return data

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hosting.api import png
 from hosting.api.a1111 import prompts, samplers
 from hosting.api.a1111.requests import LARGEST, ImageToImage, TextToImage
 from hosting.api.a1111.samplers import Sampler
@@ -97,6 +99,8 @@ def drawing(asked: TextToImage, most_images: int) -> Drawing:
         strength = _within("denoising_strength", asked.denoising_strength, STRENGTH, warnings)
         inputs |= {"strength": strength, **_images(asked, warnings)}
     width, height = _size(asked, strength, warnings)
+    if isinstance(asked, ImageToImage):
+        warnings += _cropped(asked, width, height)
     inputs |= sized(width, height)
     return Drawing(inputs, sampler, width, height, steps, cfg_scale, strength, warnings)
 
@@ -112,6 +116,15 @@ def as_url(picture: str) -> str:
     """Return a picture as our inputs take it: what is no URL is base64."""
     is_url = picture[:8].lower().startswith(("http://", "https://", "data:"))
     return picture if is_url else f"data:application/octet-stream;base64,{picture}"
+
+
+def contents(picture: str) -> bytes | None:
+    """Return the file in base64 or in a data URL; None where it is neither."""
+    text = picture.partition(",")[2] if picture[:5].lower() == "data:" else picture
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        return None
 
 
 def _refuse_scripts(asked: TextToImage) -> None:
@@ -165,8 +178,6 @@ def _images(asked: ImageToImage, warnings: list[str]) -> dict[str, Any]:
     if len(asked.init_images) > 1:
         sentence = f"{len(asked.init_images)} images were given; give one, and ask for each"
         raise invalid([Fault("too_many", "init_images", sentence)])
-    if asked.resize_mode not in (0, 1):
-        warnings.append("resize_mode: the image is scaled and cropped to the size")
     inputs: dict[str, Any] = {"image": as_url(asked.init_images[0])}
     if not asked.mask:
         return inputs
@@ -176,7 +187,16 @@ def _images(asked: ImageToImage, warnings: list[str]) -> dict[str, Any]:
         warnings.append("inpainting_fill: it starts from what is under the mask, as 1 does")
     blur = _within("mask_blur", asked.mask_blur, MASK_BLUR, warnings)
     inputs |= {"mask": as_url(asked.mask), "mask_blur": round(blur)}
-    return inputs | {"invert_mask": asked.inpainting_mask_invert}
+    return inputs | {"mask_source": "opacity", "invert_mask": asked.inpainting_mask_invert}
+
+
+def _cropped(asked: ImageToImage, width: int, height: int) -> list[str]:
+    """Return the sentence on an image that is cropped, as it is not in every `resize_mode`."""
+    data = contents(asked.init_images[0])
+    given = png.size(data) if data else None
+    if asked.resize_mode == 1 or (given and given[0] * height == given[1] * width):
+        return []
+    return ["resize_mode: the image is scaled and cropped to the size, as by 1"]
 
 
 def _size(asked: TextToImage, strength: float | None, warnings: list[str]) -> tuple[int, int]:

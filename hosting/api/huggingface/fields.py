@@ -16,6 +16,8 @@ from hosting.storage import mime
 
 FORMATS = {"image/jpeg": "jpg", "image/jpg": "jpg", "image/webp": "webp"}
 """By the type that a client accepts, our `output_format`; PNG else."""
+NUMBERS = ("num_images", "num_outputs", "num_images_per_prompt")
+"""The names that a number of images may have."""
 HEAD_CHARACTERS = 64
 """Of base64, enough to know a picture by."""
 
@@ -51,7 +53,7 @@ def read(body: bytes, accepts: str) -> dict[str, Any]:
     elif size is not None:
         sentence = f"{quote(size)} is not allowed; give an object of width and height"
         raise invalid([Fault("invalid_type", "target_size", sentence)])
-    if any(asked.get(name, 1) != 1 for name in ("num_images", "num_images_per_prompt")):
+    if any(asked.get(name, 1) != 1 for name in NUMBERS):
         sentence = "The answer is one picture; leave it out, and ask again for another"
         raise invalid([Fault("not_supported", "num_images", sentence)])
     if "prompt" in asked or _is_picture(given):

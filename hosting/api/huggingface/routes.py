@@ -16,7 +16,7 @@ from hosting.api.auth import Admitted
 from hosting.api.deadlines import CancelAfter
 from hosting.api.huggingface import fields
 from hosting.api.huggingface.errors import ROOT
-from hosting.api.results import contents, drawn, named
+from hosting.api.results import contents, drawn, named, warnings
 from hosting.api.schemas import running_schema
 from hosting.storage import mime
 
@@ -77,12 +77,13 @@ async def infer(
     version = named(caller.services, f"{owner}/{name}")
     schema = running_schema(caller.services, version.model)
     asked = fields.read(await request.body(), accept)
-    warnings = fields.fit_size(asked, schema)
-    prediction = await drawn(request, caller, version, asked, cancel_after)
+    said = fields.fit_size(asked, schema)
+    names = {"image" if asked.get("image") else "prompt": "inputs"}
+    prediction = await drawn(request, caller, version, asked, cancel_after, names)
     data, *_ = await contents(caller.services, prediction, prediction.output)
     headers = {
         "x-seed": str(prediction.request["seed"]),
-        "x-warnings": json.dumps(warnings),
+        "x-warnings": json.dumps([*said, *warnings(prediction, names)]),
         "x-request-id": prediction.id,
     }
     return Response(data, media_type=mime.picture_type(data), headers=headers)

@@ -28,8 +28,8 @@ class ImageDocument(TypedDict):
 class ImagesDocument(TypedDict):
     """The pictures of a request.
 
-    `size` is there where it was asked for, as it is drawn. `warnings` has a sentence for each thing
-    that was asked for and is otherwise.
+    `size` is as it is drawn, where it was asked for or a picture in the answer says it. `warnings`
+    has a sentence for each thing that was asked for and is otherwise.
     """
 
     id: str

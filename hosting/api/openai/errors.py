@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from fastapi.responses import JSONResponse, Response
 
 from hosting.api.problems import Problem
@@ -9,8 +11,8 @@ from hosting.api.results import Failed
 
 ROOTS = ("/v1", "/v1/openai")
 """Where the API is: OpenAI's own place, and DeepInfra's."""
-PATHS = ("/v1/images/", "/v1/openai/")
-"""The beginnings of the paths that are this API's alone."""
+PATHS = re.compile(r"/v1/(images/|openai/|models/[^/]+$)")
+"""How the paths begin that are this API's alone; Replicate's models have an owner."""
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 

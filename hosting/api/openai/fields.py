@@ -55,7 +55,7 @@ def read(fields: Sequence[tuple[str, Any]]) -> Asked:
     """
     given = {name: value for name, value in fields if value is not None}
     faults = []
-    if given.pop("stream", False) not in (False, "false", "False", "0", ""):
+    if str(given.pop("stream", False)).lower() not in ("false", "0", ""):
         faults.append(
             Fault("unsupported_parameter", "stream", "Pictures are not streamed; leave stream out")
         )

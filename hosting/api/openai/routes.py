@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from hosting.api import png
 from hosting.api.auth import Admitted, Caller
 from hosting.api.bodies import fields_of
 from hosting.api.deadlines import CancelAfter
@@ -19,7 +20,7 @@ from hosting.api.openai.documents import ImagesDocument, ModelsDocument
 from hosting.api.openai.errors import ROOTS
 from hosting.api.openai.fields import FILES, TEXTS
 from hosting.api.problems import Problem, invalid
-from hosting.api.results import contents, drawn, flagged, pictures, served
+from hosting.api.results import contents, drawn, pictures, served, warnings
 from hosting.api.schemas import running_schema
 from hosting.queue.inputs import Fault
 
@@ -151,7 +152,9 @@ async def _draw(
     data = await contents(caller.services, prediction, files)
     link = caller.view.link if "url" in asked.formats else None
     document = documents.images(prediction, found, data, link)
-    document["warnings"] = [*asked.warnings, *flagged(prediction)]
+    if not size and data and (drawn_size := png.size(data[0])):
+        size = "{}x{}".format(*drawn_size)
+    document["warnings"] = [*asked.warnings, *warnings(prediction, asked.names)]
     if size:
         document["size"] = size
     response.headers["x-request-id"] = prediction.id

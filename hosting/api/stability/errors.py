@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 
 from fastapi.responses import JSONResponse, Response
 
 from hosting.api.problems import Problem
 
-PATHS = ("/v1/generation/", "/v1/engines/", "/v1/user/")
-"""The beginnings of the API's paths."""
+PATHS = re.compile("/v1/(generation|engines|user)/")
+"""How the API's paths begin."""
 NAMES = {
     400: "bad_request",
     401: "unauthorized",

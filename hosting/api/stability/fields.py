@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hosting.api import nearest
+from hosting.api import nearest, png
 from hosting.api.problems import invalid
 from hosting.api.stability.prompts import joined
 from hosting.queue import inputs
@@ -56,6 +57,8 @@ class Reader:
         self._schema = schema
         self._takes = inputs.known_names(schema)
         self._faults: list[Fault] = []
+        self.names = dict(NAMES)
+        """By our names for inputs, what the request calls them."""
         self.warnings: list[str] = []
         """Sentences on what is not as it was asked for."""
 
@@ -120,6 +123,10 @@ class Reader:
         asked = {"image": image, "strength": 1}
         match source:
             case "INIT_IMAGE_ALPHA":
+                self.names["mask"] = "init_image"
+                if isinstance(image, str) and _is_opaque(image):
+                    sentence = "It has no transparency to be its own mask; give a PNG that has"
+                    self._faults.append(Fault("invalid_value", "init_image", sentence))
                 return {**asked, "mask": image, "mask_source": "alpha"}
             case "MASK_IMAGE_WHITE":
                 return {**asked, "mask": self._file("mask_image")}
@@ -136,6 +143,7 @@ class Reader:
         """Return the image that is to be larger."""
         if {"width", "height"} & self._given.keys():
             self.warnings.append("size: has no effect here; the result is four times the image's")
+        self.names["image"] = "image"
         return {"image": self._file("image")}
 
     def check(self) -> None:
@@ -212,6 +220,12 @@ class Reader:
             sentence = f"{quote(self._given[name])} is not allowed; give a number"
             self._faults.append(Fault("invalid_type", name, sentence))
         return number
+
+
+def _is_opaque(url: str) -> bool:
+    """Return whether a picture, as a data URL, is of a kind without transparency."""
+    head, _, text = url.partition(";base64,")
+    return head.startswith("data:") and png.is_opaque(base64.b64decode(text))
 
 
 def _number(value: object) -> float | None:

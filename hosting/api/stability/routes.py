@@ -18,7 +18,7 @@ from hosting.api.auth import Admitted, Caller
 from hosting.api.bodies import fields_of
 from hosting.api.deadlines import CancelAfter
 from hosting.api.problems import Problem, invalid
-from hosting.api.results import contents, drawn, flagged, pictures, served
+from hosting.api.results import contents, drawn, pictures, served, warnings
 from hosting.api.schemas import running_schema
 from hosting.api.stability import documents
 from hosting.api.stability.documents import (
@@ -27,7 +27,7 @@ from hosting.api.stability.documents import (
     BalanceDocument,
     EngineDocument,
 )
-from hosting.api.stability.fields import FILES, NAMES, Reader
+from hosting.api.stability.fields import FILES, Reader
 from hosting.queue.inputs import Fault
 
 PNG = "image/png"
@@ -210,19 +210,20 @@ async def _draw(
         sentence = "The answer is one picture where image/png is accepted; give 1, or accept JSON"
         raise invalid([Fault("invalid_value", "samples", sentence)])
     reader.check()
-    prediction = await drawn(request, caller, version, asked, terms.cancel_after, NAMES)
+    prediction = await drawn(request, caller, version, asked, terms.cancel_after, reader.names)
 
     found = pictures(prediction)
     data = await contents(services, prediction, [one.file for one in found])
+    said = [*reader.warnings, *warnings(prediction, reader.names)]
     if is_png:
         headers = {
             "finish-reason": "SUCCESS",
             "seed": str(found[0].seed),
-            "x-warnings": json.dumps(reader.warnings),
+            "x-warnings": json.dumps(said),
         }
         return Response(data[0], media_type=PNG, headers=headers)
     document: ArtifactsDocument = {
         "artifacts": documents.artifacts(found, data),
-        "warnings": [*reader.warnings, *flagged(prediction)],
+        "warnings": said,
     }
     return JSONResponse(document)

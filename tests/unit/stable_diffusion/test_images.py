@@ -91,15 +91,22 @@ def test_by_its_alpha_channel_a_mask_is_white_where_it_is_transparent(tmp_path: 
     layer.putpixel((3, 0), (255, 255, 255, 200))
     for picture, last in ((layer, 55), (layer.convert("LA"), 55), (layer.quantize(4), 55)):
         path = saved(tmp_path, picture, "PNG")
-        mask, notes = images.read_picture("mask", path, by_alpha=True)
+        mask, notes = images.read_picture("mask", path, mask_source="alpha")
         assert (mask.mode, list(mask.getdata()), notes) == ("L", [0, 255, 255, last], [])
-    greys = Image.frombytes("L", (4, 1), bytes([0, 99, 200, 255]))
-    path = saved(tmp_path, greys, "PNG")
-    mask, notes = images.read_picture("mask", path, by_alpha=True)
-    assert list(mask.getdata()) == list(greys.getdata())
-    assert notes == ["mask: it has no alpha channel; by its brightness, white is repainted"]
-    image, _ = images.read_picture("image", saved(tmp_path, layer, "PNG"), by_alpha=True)
+        mask, notes = images.read_picture("mask", path, mask_source="opacity")
+        assert (list(mask.getdata()), notes) == ([255, 0, 0, 255 - last], [])
+    image, _ = images.read_picture("image", saved(tmp_path, layer, "PNG"), mask_source="alpha")
     assert image.getpixel((1, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_a_mask_without_transparency_is_read_by_its_brightness(tmp_path: Path, mode: str) -> None:
+    greys = Image.frombytes("L", (4, 1), bytes([0, 99, 200, 255]))
+    path = saved(tmp_path, greys.convert(mode), "PNG")
+    said = ["mask: nothing of it is transparent; by its brightness, white is repainted"]
+    for mask_source, expected in (("alpha", said), ("opacity", [])):
+        mask, notes = images.read_picture("mask", path, mask_source=mask_source)
+        assert (list(mask.getdata()), notes) == (list(greys.getdata()), expected)
 
 
 def adjusted(mask: Image.Image, **options: Any) -> list[int]:
@@ -107,11 +114,13 @@ def adjusted(mask: Image.Image, **options: Any) -> list[int]:
     return list((images.adjusted_mask(request) or mask).getdata())
 
 
-def test_a_mask_is_inverted_for_its_brightness_alone_and_then_blurred() -> None:
+def test_a_mask_is_inverted_unless_it_is_read_by_alpha_and_then_blurred() -> None:
     half = half_mask((40, 1))
     assert adjusted(half) == list(half.getdata())
     assert adjusted(half, invert_mask=True) == list(ImageOps.invert(half).getdata())
     assert adjusted(half, invert_mask=True, mask_source="alpha") == list(half.getdata())
+    opaque = adjusted(half, invert_mask=True, mask_source="opacity")
+    assert opaque == list(ImageOps.invert(half).getdata())
     soft = adjusted(half, mask_blur=4)
     assert soft == sorted(soft)
     assert (soft[0], soft[39]) == (0, 255)

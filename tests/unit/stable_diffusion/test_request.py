@@ -91,7 +91,7 @@ def test_only_multiples_of_64_from_64_to_1024_are_allowed() -> None:
 
 def test_a_mask_has_two_sources() -> None:
     assert Request.of({"prompt": "", "mask_source": "alpha"}).mask_source == "alpha"
-    assert "give one of brightness, alpha" in faults(mask_source="red")[0]
+    assert "give one of brightness, alpha, opacity" in faults(mask_source="red")[0]
     assert faults(invert_mask=1)[0].startswith("invert_mask: 1 is not allowed; give true or false")
 
 

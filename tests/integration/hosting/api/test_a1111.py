@@ -165,6 +165,7 @@ def test_values_beyond_ours_are_brought_to_our_ends_and_said(one: Front, cog: Co
     had = sent(cog)
     assert (had["num_inference_steps"], had["guidance_scale"]) == (512, 20)
     assert (had["strength"], had["mask_blur"], had["invert_mask"]) == (1, 64, True)
+    assert had["mask_source"] == "opacity"
     warnings = answer["info"]["warnings"]
     assert warnings == [
         "steps: 1000 was brought to 512; here it is 1 to 512",
@@ -182,6 +183,29 @@ def test_what_is_said_stays_in_the_logs_of_one_that_went_back(one: Front, cog: C
     drawn(one, prompt="busy", steps=1000)
     latest = one.client.get("/v1/predictions").json()["results"][0]
     assert said(latest["logs"]).startswith("steps: 1000 was brought to 512")
+
+
+def test_what_the_model_says_of_its_inputs_is_said_once_in_the_clients_words(
+    one: Front, cog: CogServer
+) -> None:
+    cog.tell("noted", "note")
+    info = drawn(one, prompt="noted", batch_size=6)["info"]
+    assert info["warnings"] == ["prompt: its end is left out", "init_images: it is small"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "says"),
+    [(0, (100, 100), True), (0, (200, 100), False), (1, (100, 100), False), (2, (200, 100), False)],
+)
+def test_an_image_that_is_cropped_where_it_would_not_be_is_said(
+    one: Front, mode: int, size: tuple[int, int], says: bool
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, "PNG")
+    image = base64.b64encode(file.getvalue()).decode()
+    fields = {"init_images": [image], "resize_mode": mode, "width": 512, "height": 256}
+    warnings = drawn(one, "img2img", **fields)["info"]["warnings"]
+    assert warnings == ["resize_mode: the image is scaled and cropped to the size, as by 1"] * says
 
 
 def test_any_size_is_drawn(one: Front, cog: CogServer) -> None:
@@ -272,6 +296,25 @@ def test_the_upscaler_enlarges_where_it_is_served(tmp_path: Path) -> None:
         refused(post(one, "extra-single-image", image=BASE64, upscaler_1="Lanczos"), 404)
 
 
+def test_an_image_that_is_too_large_for_the_upscaler_is_enlarged_by_a_filter(
+    tmp_path: Path,
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (513, 20)).save(file, "PNG")
+    image = base64.b64encode(file.getvalue()).decode()
+    with (
+        CogServer().served() as cog,
+        CogServer("upscale").served() as upscaler,
+        front(tmp_path, cog, upscaler) as one,
+    ):
+        asked = {"image": image, "upscaler_1": "R-ESRGAN 4x+", "upscaling_resize": 3}
+        answer = post(one, "extra-single-image", **asked)
+        assert answer.status_code == 200, answer.text
+        assert "takes 512 px a side, and the image has 513 × 20" in answer.json()["html_info"]
+        assert (sent(cog)["result_size"], sent(cog)["resample"]) == ("1539x60", "lanczos")
+        assert upscaler.runs == []
+
+
 # Progress and the end
 
 
@@ -303,7 +346,7 @@ def test_progress_and_interrupt_are_about_the_tokens_own_newest(
         assert progress(ann)["state"]["interrupted"] is False
         assert one.client.post(f"{ROOT}/interrupt", headers=ann).json() == {}
         asking.join()
-        assert "interrupted" in refused(answers[0], 409)
+        assert "canceled" in refused(answers[0], 409)
         assert progress(ann)["state"]["job_count"] == 0
 
 
@@ -365,7 +408,9 @@ def test_a_bad_field_is_named_as_it_was_given(one: Front, fields: Any, name: str
 
 
 def test_what_the_model_finds_wrong_is_said(one: Front) -> None:
-    assert refused(post(one, "txt2img", prompt="bad"), 422) == "image: it is not a picture"
+    assert refused(post(one, "txt2img", prompt="bad"), 422) == [
+        {"loc": ["body", "init_images"], "msg": "it is not a picture", "type": "invalid_value"}
+    ]
 
 
 @pytest.mark.parametrize("text", values.urls())

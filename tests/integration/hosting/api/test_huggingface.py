@@ -90,6 +90,23 @@ def test_a_size_is_the_nearest_there_is(
     assert (sent(cog)["width"], sent(cog)["height"]) == size
 
 
+def test_what_the_model_says_of_its_inputs_is_in_a_header(one: Front, cog: CogServer) -> None:
+    cog.tell("noted", "note")
+    said = json.loads(infer(one, "noted").headers["x-warnings"])
+    assert said == ["inputs: its end is left out", "image: it is small"]
+    said = json.loads(infer(one, CAT_TEXT, prompt="noted").headers["x-warnings"])
+    assert said == ["prompt: its end is left out", "inputs: it is small"]
+
+
+def test_a_picture_of_many_commas_is_no_json_of_many_values(one: Front, cog: CogServer) -> None:
+    body = CAT + b"," * 600_000
+    answer = one.client.post(PATH, content=body, headers={"content-type": "image/png"})
+    assert answer.status_code == 200, answer.text
+    headers = {"content-type": "image/png"}
+    answer = one.client.post(PATH, content=b"[" + b"0," * 600_000, headers=headers)
+    assert "more than 500000 values" in error(answer, 413)
+
+
 def test_while_the_model_loads_it_says_for_how_long(tmp_path: Path) -> None:
     with CogServer().served() as cog:
         cog.status = "STARTING"
@@ -109,7 +126,8 @@ def test_while_the_model_loads_it_says_for_how_long(tmp_path: Path) -> None:
         ({"inputs": "fox", "parameters": {"strength": 2}}, "strength: 2 is not allowed"),
         ({"inputs": "fox", "parameters": {"target_size": 7}}, "target_size: 7 is not allowed"),
         ({"inputs": "fox", "parameters": {"num_images": 2}}, "num_images: The answer is one"),
-        ({"inputs": "no picture", "parameters": {"prompt": "fox"}}, "image: "),
+        ({"inputs": "no picture", "parameters": {"prompt": "fox"}}, "inputs: "),
+        ({"inputs": "fox", "parameters": {"num_outputs": 2}}, "num_images: The answer is one"),
         ({"inputs": "bad"}, "image: it is not a picture"),
     ],
 )

@@ -126,8 +126,21 @@ def test_a_size_is_the_nearest_there_is_and_the_answer_says_so(
 def test_a_size_may_be_left_to_the_model(one: Front, cog: CogServer, size: str | None) -> None:
     document = generate(one, size=size).json()
     assert not sent(cog).keys() & {"width", "height"}
-    assert "size" not in document
+    assert document["size"] == "2x2"  # the picture's own
     assert document["warnings"] == []
+
+
+def test_what_the_model_says_of_its_inputs_is_in_the_answer(one: Front, cog: CogServer) -> None:
+    cog.tell("noted", "note")
+    said = ["prompt: its end is left out", "image: it is small"]
+    assert generate(one, prompt="noted", n=6).json()["warnings"] == said
+    said[1] = "image_url: it is small"
+    assert generate(one, prompt="noted", image_url=data_url(CAT)).json()["warnings"] == said
+
+
+def test_a_model_that_is_not_there_is_their_error(one: Front) -> None:
+    answer = one.client.get("/v1/models/nobody")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
 
 
 def test_what_the_model_takes_may_be_given_besides_and_what_it_does_not_is_ignored(
@@ -248,7 +261,7 @@ def test_an_upscaler_says_that_a_size_has_no_effect(tmp_path: Path) -> None:
     with CogServer("upscale").served() as cog, front(tmp_path, cog) as one:
         name = "stabilityai/stable-diffusion-x4-upscaler"
         document = edit(one, model=name, size="1024x1024").json()
-        assert "size" not in document
+        assert document["size"] == "2x2"  # the picture's own
         assert "has no effect" in document["warnings"][0]
         assert error(generate(one), 404)["message"].startswith("Nothing that runs here does this")
 
@@ -353,7 +366,7 @@ def test_an_edit_needs_an_image_that_is_one(one: Front) -> None:
 
 def test_what_failed_is_not_to_be_tried_again(one: Front) -> None:
     for prompt, status, code in (
-        ("bad", 400, None),
+        ("bad", 400, "invalid_value"),
         ("flagged", 400, "content_policy_violation"),
         ("strange", 500, None),
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from PIL import Image
 
 from tests.support.front import Front, front, wait_until
 from tests.support.pictures import EXAMPLES
@@ -206,7 +208,6 @@ def test_a_forms_prompts_have_weights(one: Front, cog: CogServer) -> None:
     [
         ("MASK_IMAGE_WHITE", MASK, {"mask": data_url(MASK)}),
         ("MASK_IMAGE_BLACK", MASK, {"mask": data_url(MASK), "invert_mask": True}),
-        ("INIT_IMAGE_ALPHA", b"", {"mask": data_url(CAT), "mask_source": "alpha"}),
     ],
 )
 def test_a_mask_says_what_is_replaced(
@@ -222,6 +223,28 @@ def test_a_mask_says_what_is_replaced(
     }
 
 
+def test_an_image_is_its_own_mask_by_its_transparency(one: Front, cog: CogServer) -> None:
+    asked = {"mask_source": "INIT_IMAGE_ALPHA"}
+    assert "init_image: It has no transparency" in error(change(one, "/masking", asked), 400)
+    for picture in (Image.new("RGBA", (8, 8)), Image.new("P", (8, 8))):
+        file = io.BytesIO()
+        picture.save(file, "PNG", **({"transparency": 0} if picture.mode == "P" else {}))
+        files = {"init_image": ("a.png", file.getvalue())}
+        data = {"text_prompts[0][text]": "fox", **asked}
+        path = f"{ENGINE}/image-to-image/masking"
+        assert one.client.post(path, data=data, files=files).status_code == 200
+        assert (sent(cog)["mask"], sent(cog)["mask_source"]) == (sent(cog)["image"], "alpha")
+
+
+def test_what_the_model_says_of_its_inputs_is_in_the_answer(one: Front, cog: CogServer) -> None:
+    cog.tell("noted", "note")
+    answer = draw(one, {"text": "noted"}, samples=6)
+    said = ["text_prompts: its end is left out", "init_image: it is small"]
+    assert answer.json()["warnings"] == said
+    answer = draw(one, {"text": "noted"}, headers={"accept": "image/png"})
+    assert json.loads(answer.headers["x-warnings"]) == said
+
+
 def test_an_image_is_upscaled_where_an_upscaler_is_served(one: Front, tmp_path: Path) -> None:
     path = "/v1/generation/stable-diffusion-x4-latent-upscaler/image-to-image/upscale"
     asked: dict[str, Any] = {"data": {"width": "1024"}, "files": {"image": FILE}}
@@ -234,6 +257,11 @@ def test_an_image_is_upscaled_where_an_upscaler_is_served(one: Front, tmp_path: 
         assert answer.status_code == 200, answer.text
         assert answer.json()["warnings"][0].startswith("size: has no effect here")
         assert sent(upscaler, "seed") == {"prompt": "", "image": data_url(CAT)}
+        upscaler.tell("bad", "fail")
+        answer = other.client.post(
+            path, data={"text_prompts[0][text]": "bad"}, files=asked["files"]
+        )
+        assert error(answer, 400) == "image: it is not a picture"
 
 
 # The rest
@@ -259,7 +287,7 @@ def test_engines_account_and_balance(one: Front) -> None:
         ({"steps": 1000}, "steps: 1000 is not allowed"),
         ({"sampler": "HEUN"}, 'sampler: "HEUN" is not allowed; give one of'),
         ({"width": 0}, "width: Give a number from 1 on"),
-        ({"text_prompts": [{"text": "bad"}]}, "image: it is not a picture"),
+        ({"text_prompts": [{"text": "bad"}]}, "init_image: it is not a picture"),
     ],
 )
 def test_what_is_wrong_is_named_as_the_client_names_it(

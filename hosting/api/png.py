@@ -1,4 +1,4 @@
-"""The texts in a PNG file, and the size that a picture's file says it has.
+"""What a picture's file says of itself: a PNG's texts, its size, whether it is opaque.
 
 Source: https://www.w3.org/TR/png-3/, section 11.3.3; https://www.w3.org/Graphics/JPEG/itu-t81.pdf,
 annex B.
@@ -70,6 +70,15 @@ def size(data: bytes) -> tuple[int, int] | None:
     if found is None or 0 in found:
         return None
     return (found[1], found[0]) if _orientation(exif) >= 5 else found
+
+
+def is_opaque(data: bytes) -> bool:
+    """Return whether a file is a JPEG, or a PNG of a kind that has no transparency."""
+    if not data.startswith(SIGNATURE):
+        return data.startswith(b"\xff\xd8")
+    has_alpha = data[25:26] in (b"\4", b"\6")
+    kinds = (kind for kind, _, _ in islice(_chunks(data), MOST_CHUNKS))
+    return not has_alpha and b"tRNS" not in kinds
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image, PngImagePlugin
 
-from hosting.api.a1111 import png
+from hosting.api import png
 from tests.support.properties import given
 from tests.support.properties import strategies as st
 
