@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -15,11 +17,12 @@ from hosting.storage import predictions
 from hosting.timings import Timings
 from tests.support.front import Front, front, unresolved, wait_until
 from tests.support.routes import FORMS, ROUTES, form_of
-from tools.attacks import requests, sending
+from tools.attacks import pictures, requests, sending
 from tools.attacks.requests import MODEL, PAGES, Target
 from tools.attacks.sending import HUNG_UP, NOTHING, Answer
 from tools.fake_cog import CogServer
 
+HUGGING_FACE = f"/models/{MODEL}"
 QUIET = Timings(poll_seconds=0.5)
 """As it is served: with tests' short intervals, those that wait would keep the database busy."""
 
@@ -94,6 +97,47 @@ def test_no_change_of_a_link_breaks_it(one: Front, target: Target, tracebacks: l
     assert wrong == []
     assert tracebacks == []
     assert all(one.client.get(link).status_code == 200 for link in target.links)
+
+
+def base64_of(picture: bytes) -> str:
+    return base64.b64encode(picture).decode()
+
+
+def in_form(name: str, **fields: str) -> Callable[[bytes], dict[str, Any]]:
+    """A form, with the picture as its file of a name."""
+    return lambda picture: {"data": fields, "files": {name: ("a.png", picture)}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/images/edits", in_form("image", prompt="fox")),
+        ("/sdapi/v1/extra-single-image", lambda one: {"json": {"image": base64_of(one)}}),
+        ("/sdapi/v1/img2img", lambda one: {"json": {"init_images": [base64_of(one)]}}),
+        ("/sdapi/v1/png-info", lambda one: {"json": {"image": base64_of(one)}}),
+        (
+            HUGGING_FACE,
+            lambda one: {"json": {"inputs": base64_of(one), "parameters": {"prompt": "fox"}}},
+        ),
+        (HUGGING_FACE, lambda one: {"content": one}),
+        (
+            "/v1/generation/any/image-to-image/masking",
+            in_form(
+                "init_image", mask_source="INIT_IMAGE_ALPHA", **{"text_prompts[0][text]": "fox"}
+            ),
+        ),
+    ],
+)
+def test_no_picture_breaks_a_dialect(
+    one: Front, tracebacks: list[str], path: str, body: Callable[[bytes], dict[str, Any]]
+) -> None:
+    wrong = []
+    for name, picture in islice(pictures.pictures(), 0, None, 4):
+        answer = one.client.post(path, **body(picture))
+        if not (answer.is_success or 400 <= answer.status_code < 500):
+            wrong.append(f"{answer.status_code} {answer.text[:200]} to {name}")
+    assert wrong == []
+    assert tracebacks == []
 
 
 def is_right(path: str, answer: Answer) -> bool:

@@ -8,6 +8,7 @@ from PIL import Image, PngImagePlugin
 from hosting.api import png
 from tests.support.properties import given
 from tests.support.properties import strategies as st
+from tools.attacks.pictures import pictures
 
 
 def picture(kind: str, size: tuple[int, int] = (3, 2), **options: object) -> bytes:
@@ -79,3 +80,29 @@ def test_no_broken_file_breaks_it(data: bytes, place: int, change: bytes, end: i
     png.texts(broken)
     png.size(broken)
     png.with_text(broken, "parameters", "x")
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "expected"),
+    [
+        *(("RGB", "PNG", True), ("L", "PNG", True), ("RGB", "JPEG", True)),
+        *(("RGBA", "PNG", False), ("LA", "PNG", False), ("RGBA", "WEBP", False)),
+    ],
+)
+def test_whether_a_picture_is_of_an_opaque_kind(mode: str, kind: str, expected: bool) -> None:
+    file = io.BytesIO()
+    Image.new(mode, (3, 2)).save(file, kind)
+    assert png.is_opaque(file.getvalue()) is expected
+
+
+def test_a_colour_may_be_transparent_in_a_png() -> None:
+    assert not png.is_opaque(picture("PNG", transparency=(255, 0, 0)))
+
+
+def test_no_hostile_file_breaks_it() -> None:
+    for _, data in pictures():
+        png.is_opaque(data)
+        png.size(data)
+        assert sum(map(len, png.texts(data).values())) <= png.LARGEST_TEXT_BYTES
+        changed = png.with_text(data, "parameters", "fox")
+        assert changed == data or png.texts(changed)["parameters"] == "fox"
