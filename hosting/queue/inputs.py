@@ -13,6 +13,8 @@ from typing import Any
 from hosting.published_models import RENAMED, RENAMED_VALUES
 
 SIZE_NAMES = ("size", "image_dimensions")
+SEEDS = 2**53
+"""Number of seeds, from 0 on: the whole numbers that JSON carries exactly."""
 SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", re.ASCII | re.IGNORECASE)
 RATIO = re.compile(r"\s*(\d{1,5}(?:\.\d{1,5})?)\s*:\s*(\d{1,5}(?:\.\d{1,5})?)\s*", re.ASCII)
 USUAL_SIDE_PIXELS = 768

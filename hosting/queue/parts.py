@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hosting.queue.inputs import SEEDS
+
 IMAGES = 4
 """Of a part, at most: the contract's `num_images`."""
-SEEDS = 2**53
 
 
 def of(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:

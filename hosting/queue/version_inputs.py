@@ -8,10 +8,7 @@ from typing import Any
 from hosting import published_models
 from hosting.published_models import Version
 from hosting.queue import inputs
-from hosting.queue.inputs import Fault, InvalidInputs
-
-SEEDS = 2**53
-"""A version's seed without bounds is taken modulo this, the number of seeds that there are."""
+from hosting.queue.inputs import SEEDS, Fault, InvalidInputs
 
 
 def read(
@@ -50,7 +47,7 @@ def read(
             values.setdefault("invert_mask", True)
         else:
             faults.append(_no_inversion(version))
-    if values.get("seed") is not None:
+    if values.get("seed") is not None:  # which had no bounds in some versions
         values["seed"] %= SEEDS
     if faults:
         raise InvalidInputs(*faults, values=values)

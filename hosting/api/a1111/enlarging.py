@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hosting.api import png
+from hosting.api import picture_file
 from hosting.api.a1111.models import Served
 from hosting.api.a1111.requests import ExtraSingleImage
 from hosting.api.a1111.translation import LARGEST_FITTED_SIDE_PIXELS, LEAST_SIDE_PIXELS
@@ -59,7 +59,7 @@ def plan(asked: ExtraSingleImage, data: bytes, upscaler: Served | None) -> Plan:
             raise invalid([Fault("enum", "upscaler_1", sentence)])
         used = upscaler.name if upscaler else "Lanczos"
         warnings.append(f"upscaler_1: {name[:100]} is not here; {used} was used")
-    given = png.size(data)
+    given = picture_file.size(data)
     if name not in FILTERS and given and max(given) > UPSCALER_LARGEST_SIDE_PIXELS:
         if upscaler is not None:
             warnings.append(
@@ -87,7 +87,7 @@ def _size(asked: ExtraSingleImage, data: bytes) -> tuple[int, int]:
     field = "upscaling_resize_w" if asked.resize_mode else "upscaling_resize"
     size = asked.upscaling_resize_w, asked.upscaling_resize_h
     if not asked.resize_mode or not asked.upscaling_crop:
-        given = png.size(data)
+        given = picture_file.size(data)
         if given is None:
             sentence = (
                 "The size of the image can't be told, as it is no PNG or JPEG; give resize_mode 1, "

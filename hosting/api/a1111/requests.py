@@ -118,6 +118,7 @@ class ExtraSingleImage(_Body):
     extras_upscaler_2_visibility: float = Field(0.0, description="has no effect")
     gfpgan_visibility: float = Field(0.0, description="has no effect")
     codeformer_visibility: float = Field(0.0, description="has no effect")
+    cancel_after: CancelAfterField = None
 
 
 class PngInfo(_Body):

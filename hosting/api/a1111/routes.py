@@ -15,7 +15,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 import infotext
-from hosting.api import png
+from hosting.api import picture_file
 from hosting.api.a1111 import documents, enlarging, models, translation
 from hosting.api.a1111.documents import (
     EnlargedDocument,
@@ -71,7 +71,8 @@ async def extra_single_image(
     if served is None:
         raise models.none(services, "No model that could enlarge an image runs here")
     inputs = {**plan.inputs, "image": translation.as_url(asked.image)}
-    prediction = await _accept(caller, served, inputs, plan.warnings, seconds_of(cancel_after))
+    seconds = seconds_of(cancel_after, asked.cancel_after)
+    prediction = await _accept(caller, served, inputs, plan.warnings, seconds)
     prediction = await _finish(request, caller, prediction)
     images = await asyncio.to_thread(_pictures, services.files, prediction)
     said = [*plan.warnings, *warnings(prediction)]
@@ -81,7 +82,7 @@ async def extra_single_image(
 @routes.post("/png-info")
 async def png_info(asked: PngInfo, _: Admitted) -> PngInfoDocument:
     """Return the text of a PNG that says how it was made."""
-    found = png.texts(await asyncio.to_thread(_decoded, asked.image))
+    found = picture_file.texts(await asyncio.to_thread(_decoded, asked.image))
     text = found.pop(TEXT, "")
     return {"info": text, "items": found, "parameters": infotext.read(text) if text else {}}
 
@@ -190,7 +191,7 @@ def _pictures(files: Files, prediction: Prediction, texts: Sequence[str] = ()) -
     for index, name in enumerate(prediction.output):
         data = files.read(file_of_prediction(prediction.id, name))
         if index < len(texts):
-            data = png.with_text(data, TEXT, texts[index])
+            data = picture_file.with_text(data, TEXT, texts[index])
         pictures.append(base64.b64encode(data).decode())
     return pictures
 

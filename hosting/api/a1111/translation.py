@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hosting.api import png
+from hosting.api import picture_file
 from hosting.api.a1111 import prompts, samplers
 from hosting.api.a1111.requests import LARGEST, ImageToImage, TextToImage
 from hosting.api.a1111.samplers import Sampler
 from hosting.api.problems import Problem, invalid
-from hosting.queue.inputs import Fault
+from hosting.queue.inputs import SEEDS, Fault
 from hosting.queue.intake import LARGEST_INPUT_BYTES
 
-SEEDS = 2**53
 SIDES_PIXELS = range(64, 1025, 64)
 """What our inputs `width` and `height` take."""
 LEAST_SIDE_PIXELS = 8
@@ -193,7 +192,7 @@ def _images(asked: ImageToImage, warnings: list[str]) -> dict[str, Any]:
 def _cropped(asked: ImageToImage, width: int, height: int) -> list[str]:
     """Return the sentence on an image that is cropped, as it is not in every `resize_mode`."""
     data = contents(asked.init_images[0])
-    given = png.size(data) if data else None
+    given = picture_file.size(data) if data else None
     if asked.resize_mode == 1 or (given and given[0] * height == given[1] * width):
         return []
     return ["resize_mode: the image is scaled and cropped to the size, as by 1"]

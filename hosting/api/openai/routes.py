@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from hosting.api import png
+from hosting.api import picture_file
 from hosting.api.auth import Admitted, Caller
 from hosting.api.bodies import fields_of
 from hosting.api.deadlines import CancelAfter
@@ -152,7 +152,7 @@ async def _draw(
     data = await contents(caller.services, prediction, files)
     link = caller.view.link if "url" in asked.formats else None
     document = documents.images(prediction, found, data, link)
-    if not size and data and (drawn_size := png.size(data[0])):
+    if not size and data and (drawn_size := picture_file.size(data[0])):
         size = "{}x{}".format(*drawn_size)
     document["warnings"] = [*asked.warnings, *warnings(prediction, asked.names)]
     if size:

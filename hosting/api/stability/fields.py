@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hosting.api import nearest, png
+from hosting.api import nearest, picture_file
 from hosting.api.problems import invalid
 from hosting.api.stability.prompts import joined
 from hosting.queue import inputs
@@ -225,7 +225,7 @@ class Reader:
 def _is_opaque(url: str) -> bool:
     """Return whether a picture, as a data URL, is of a kind without transparency."""
     head, _, text = url.partition(";base64,")
-    return head.startswith("data:") and png.is_opaque(base64.b64decode(text))
+    return head.startswith("data:") and picture_file.is_opaque(base64.b64decode(text))
 
 
 def _number(value: object) -> float | None:
