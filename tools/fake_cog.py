@@ -117,6 +117,7 @@ class CogServer:
         full: be refused, as if all slots were taken.
         no picture: send text for a picture.
         note: say something of the prompt and of the image, in each part the same, and succeed.
+        note much: the same, of the most that a predictor quotes.
         warming, warm: say that it is, or is no more, made faster, and succeed.
 
     Args:
@@ -290,8 +291,10 @@ class CogServer:
             return
         await _event(send, "log", {"data": f"drawing {run.prompt}\n", "source": "stdout"})
         await _metric(send, "progress", {"step": 1, "steps": 2, "seconds_left": 0.5})
-        if what == "note":
-            await _metric(send, "notes", NOTES)
+        if what in ("note", "note much"):
+            await _metric(
+                send, "notes", NOTES if what == "note" else [f"prompt: {'狐' * 1000}"] * 2
+            )
         if what in ("warming", "warm"):
             await _metric(send, "warming", what == "warming")
         if what == "break":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from hosting.queue.intake import NewPrediction
 from hosting.states import FailureKind, Status
 from hosting.storage.files import file_of_prediction
 
+HEADER_CHARACTERS = 1_000
+"""Of a header's sentences together; each may become six when it is written in ASCII."""
 SENTENCE = re.compile(r"(\w+): (.+)")
 """What the predictor says of an input begins with its name."""
 
@@ -214,6 +217,12 @@ def warnings(prediction: Prediction, names: Mapping[str, str] = {}) -> list[str]
             f"Of the {len(images)} images, {', '.join(places)} had NSFW content and {were} left out"
         )
     return said
+
+
+def in_header(sentences: Sequence[str]) -> str:
+    """Return sentences as JSON that is short enough for any client's limit of a header."""
+    most = HEADER_CHARACTERS // max(1, len(sentences))
+    return json.dumps([one if len(one) <= most else f"{one[: most - 1]}…" for one in sentences])
 
 
 async def contents(services: Services, prediction: Prediction, files: Sequence[str]) -> list[bytes]:

@@ -6,7 +6,6 @@ Source: https://huggingface.co/docs/inference-providers, and the package `huggin
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
@@ -16,7 +15,7 @@ from hosting.api.auth import Admitted
 from hosting.api.deadlines import CancelAfter
 from hosting.api.huggingface import fields
 from hosting.api.huggingface.errors import ROOT
-from hosting.api.results import contents, drawn, named, warnings
+from hosting.api.results import contents, drawn, in_header, named, warnings
 from hosting.api.schemas import running_schema
 from hosting.storage import mime
 
@@ -83,7 +82,7 @@ async def infer(
     data, *_ = await contents(caller.services, prediction, prediction.output)
     headers = {
         "x-seed": str(prediction.request["seed"]),
-        "x-warnings": json.dumps([*said, *warnings(prediction, names)]),
+        "x-warnings": in_header([*said, *warnings(prediction, names)]),
         "x-request-id": prediction.id,
     }
     return Response(data, media_type=mime.picture_type(data), headers=headers)

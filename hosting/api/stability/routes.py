@@ -6,7 +6,6 @@ https://github.com/Stability-AI/rest-api-support.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -18,7 +17,7 @@ from hosting.api.auth import Admitted, Caller
 from hosting.api.bodies import fields_of
 from hosting.api.deadlines import CancelAfter
 from hosting.api.problems import Problem, invalid
-from hosting.api.results import contents, drawn, pictures, served, warnings
+from hosting.api.results import contents, drawn, in_header, pictures, served, warnings
 from hosting.api.schemas import running_schema
 from hosting.api.stability import documents
 from hosting.api.stability.documents import (
@@ -219,7 +218,7 @@ async def _draw(
         headers = {
             "finish-reason": "SUCCESS",
             "seed": str(found[0].seed),
-            "x-warnings": json.dumps(said),
+            "x-warnings": in_header(said),
         }
         return Response(data[0], media_type=PNG, headers=headers)
     document: ArtifactsDocument = {

@@ -98,6 +98,13 @@ def test_what_the_model_says_of_its_inputs_is_in_a_header(one: Front, cog: CogSe
     assert said == ["prompt: its end is left out", "inputs: it is small"]
 
 
+def test_a_header_stays_within_what_clients_read(one: Front, cog: CogServer) -> None:
+    cog.tell("noted much", "note much")
+    header = infer(one, "noted much").headers["x-warnings"]
+    assert json.loads(header)[0].startswith("inputs: 狐狐狐")
+    assert len(header) < 8 * 1024
+
+
 def test_a_picture_of_many_commas_is_no_json_of_many_values(one: Front, cog: CogServer) -> None:
     body = CAT + b"," * 600_000
     answer = one.client.post(PATH, content=body, headers={"content-type": "image/png"})
