@@ -1,0 +1,154 @@
+"""Whole steps replayed from CUDA graphs, so that a GPU doesn't wait for Python.
+
+A graph is used only where its first steps are finite and equal to the plain ones within the
+precision: in a trial, attention by cuDNN is thought to have made the first captured step at 256 px
+not finite. So that backend is never among those that are tried.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch.nn.attention import SDPBackend
+
+from stable_diffusion.executors.cuda_graphs import GraphRecorder
+from train_demo.progress import Log
+from train_demo.sampling import Batch, Sampler
+from train_demo.state import State
+from train_demo.whole_step import PLAIN_ATTENTION, WholeStep
+
+ATTENTIONS: dict[str, tuple[SDPBackend, ...]] = {
+    # Flash takes no mask, which the text encoder may have.
+    "flash attention": (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION),
+    "memory-efficient attention": (SDPBackend.EFFICIENT_ATTENTION,),
+    "plain attention": PLAIN_ATTENTION,
+}
+TRIAL_STEPS = 5
+"""Steps that are compared: a new UNet's attention has no gradient before the third."""
+TOLERANCE = 0.05
+"""Largest distance of a loss, or of a gradient's norm, from the plain one's, as a share of it."""
+LARGEST_STRAY = 0.5
+"""Largest distance of the weights from where plain steps led, as a share of the way there.
+
+AdamW's first steps move each weight by its gradient's sign, which for small ones is rounding.
+"""
+
+
+class Captured:
+    """A whole step for batches of one size, replayed from a graph."""
+
+    def __init__(
+        self,
+        step: WholeStep,
+        batch: Batch,
+        attention: Sequence[SDPBackend],
+        recorder: GraphRecorder,
+    ) -> None:
+        self._inputs = batch.clone()
+        self._output, self._replay = recorder.record(lambda: step(self._inputs, attention))
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        """Take a step; return its loss and the norm of the gradient, (2,)."""
+        self._inputs.copy_(batch)
+        self._replay()
+        return self._output.clone()
+
+
+def capture_all(
+    step: WholeStep, state: State, sampler: Sampler, recorder: GraphRecorder, log: Log
+) -> dict[int, Captured]:
+    """Return a captured step by the size of its pictures, where one is good; change no state."""
+    settings = sampler.settings
+    captured = {
+        size: capture(
+            step, state, partial(sampler.batch, size), recorder, settings.rate, f"{size} px", log
+        )
+        for size in settings.batch
+    }
+    return {size: each for size, each in captured.items() if each}
+
+
+def capture(
+    step: WholeStep,
+    state: State,
+    draw: Callable[[], Batch],
+    recorder: GraphRecorder,
+    rate: float,
+    title: str,
+    log: Log,
+) -> Captured | None:
+    """Capture a step with the first attention with which it is as the plain one.
+
+    Args:
+        step: the plain one.
+        state: what it changes, which is afterwards as before, but for the rate.
+        draw: draws a batch of the size that is captured.
+        rate: of the steps that are compared.
+        title: of the size, for the log.
+
+    Returns:
+        None where no graph is good.
+    """
+    trial = _Trial(step, state, [draw() for _ in range(TRIAL_STEPS)], rate)
+    expected, goal = trial.run(step)
+    for name, attention in ATTENTIONS.items():
+        try:
+            # What is set later must reach the graph: at a rate of 0 it would lead nowhere.
+            trial.set(rate=0, renewed=0)
+            captured = Captured(step, trial.batches[0], attention, recorder)
+            found, reached = trial.run(captured)
+        except RuntimeError as error:  # a card, or a torch, that can't
+            fault = " ".join(str(error).split())[:200]
+        else:
+            stray, way = _distance(reached, goal), _distance(goal, trial.begin)
+            fault = _fault(found, expected, stray, way)
+        finally:
+            state.restore(trial.before)
+        if not fault:
+            log(f"{title}: steps are replayed from a graph, with {name}")
+            return captured
+        log(f"{title}: no graph with {name}: {fault}")
+    return None
+
+
+class _Trial:
+    """A few steps that are taken by each of several ways, from one state."""
+
+    def __init__(
+        self, step: WholeStep, state: State, batches: Sequence[Batch], rate: float
+    ) -> None:
+        self.step, self.state, self.batches, self.rate = step, state, batches, rate
+        self.before, self.begin = state.copy(), self._weights()
+
+    def set(self, rate: float, renewed: float) -> None:
+        """Set the learning rate, and the share of the average that a step renews."""
+        self.state.set_rate(rate)
+        self.step.renewed.fill_(renewed)
+
+    def run(self, take: Callable[[Batch], torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return losses and norms, (steps, 2), and to which weights and averages they led."""
+        self.state.restore(self.before)
+        self.set(self.rate, renewed=0.5)
+        numbers = torch.stack([take(batch) for batch in self.batches])
+        return numbers, self._weights()
+
+    def _weights(self) -> list[torch.Tensor]:
+        return [each.detach().clone() for each in (*self.step.weights, *self.step.averages)]
+
+
+def _fault(found: torch.Tensor, expected: torch.Tensor, stray: float, way: float) -> str:
+    """Return what is wrong with the numbers of a trial, "" where nothing is."""
+    if not bool(found.isfinite().all()):
+        return f"its first steps are not finite: losses and norms {found.tolist()}"
+    if bool(((found - expected).abs() > TOLERANCE * expected.abs()).any()):
+        return f"losses and norms {found.tolist()} where plain steps have {expected.tolist()}"
+    if not stray <= LARGEST_STRAY * way:
+        return f"it leads {stray:.3g} beside plain steps, of a way of {way:.3g}"
+    return ""
+
+
+def _distance(some: list[torch.Tensor], others: list[torch.Tensor]) -> float:
+    """Return the root of the summed squared distances between tensors."""
+    pairs = zip(some, others, strict=True)
+    squares = [(one.float() - other.float()).square().sum() for one, other in pairs]
+    return float(torch.stack(squares).sum().sqrt())
