@@ -85,7 +85,7 @@ class Log:
         try:
             print(line, flush=True)
         except OSError:  # the terminal was closed, or who read has gone
-            sys.stdout = Path(os.devnull).open("w")
+            sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
 
 
 def write(path: Path, save: Callable[[Path], object]) -> None:
