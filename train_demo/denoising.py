@@ -3,7 +3,7 @@
 import copy
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -66,9 +66,10 @@ def train(
     torch.backends.cudnn.benchmark = True
     sampler = Sampler(learned, settings, device, seed=course.step)
     step = WholeStep(denoiser, averaged, optimizer)
-    captured: dict[int, Callable[[Batch], torch.Tensor]] = {}
+    captured: Mapping[int, Callable[[Batch], torch.Tensor]] = {}
     if device.type == "cuda":
-        captured = graphs.capture_all(step, state, sampler, GraphRecorder(), log)
+        marker = checkpoint.with_name("capturing")
+        captured = graphs.capture_all(step, state, sampler, GraphRecorder(), marker, log)
     while course.goes_on():
         state.set_rate(
             settings.rate * course.rate_share * pace(course.step, clock.share, settings.warm_up)

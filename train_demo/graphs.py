@@ -7,6 +7,7 @@ not finite. So that backend is never among those that are tried.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch.nn.attention import SDPBackend
@@ -55,9 +56,24 @@ class Captured:
 
 
 def capture_all(
-    step: WholeStep, state: State, sampler: Sampler, recorder: GraphRecorder, log: Log
+    step: WholeStep,
+    state: State,
+    sampler: Sampler,
+    recorder: GraphRecorder,
+    marker: Path,
+    log: Log,
 ) -> dict[int, Captured]:
-    """Return a captured step by the size of its pictures, where one is good; change no state."""
+    """Return a captured step by the size of its pictures, where one is good; change no state.
+
+    Args:
+        marker: a file that is there while steps are captured. Where a process left it behind,
+            since a capture can end one, none are captured this time.
+    """
+    if marker.exists():
+        marker.unlink()
+        log("steps are plain this time: the last process ended while it captured them")
+        return {}
+    marker.touch()
     settings = sampler.settings
     captured = {
         size: capture(
@@ -65,6 +81,7 @@ def capture_all(
         )
         for size in settings.batch
     }
+    marker.unlink()
     return {size: each for size, each in captured.items() if each}
 
 

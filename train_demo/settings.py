@@ -130,7 +130,7 @@ class Settings:
     unet_channels: tuple[int, ...] = (96, 192, 256)
     text_width: int = 256
     text_layers: int = 3
-    minutes: float = 4.5
+    minutes: float = 4.25
     minutes_of_a_step: float | None = None  # None measures them
     rate: float = 1e-3
     warm_up: int = 200  # steps
@@ -144,7 +144,7 @@ class Settings:
     )
     steps_between_logs: int = 200
     minutes_between_checkpoints: float = 0.75  # and exports
-    minutes_between_grids: float = 2
+    minutes_between_grids: float = 3
 
     judge_width: int = 48  # channels of its first layer
     judge_steps: int = 4000

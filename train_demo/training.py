@@ -94,6 +94,11 @@ class Training:
         learned = self._latents(vae)
         model = Denoiser.of(self.start) if self.start else self._new_denoiser()
         self.log(f"trains on {len(learned.is_plain)} pictures, on {self.device.type}")
+
+        def export(averaged: Denoiser) -> None:
+            self._export(averaged, vae, self.folder / "latest")
+            self.log(f"the model so far is in {self.folder / 'latest'}")
+
         averaged = denoising.train(
             model.to(self.device),
             learned,
@@ -101,8 +106,8 @@ class Training:
             self.folder / "denoiser.pt",
             self.log,
             self.stop,
-            export=lambda averaged: self._export(averaged, vae, self.folder / "latest"),
-            sample=self._sample,
+            export,
+            self._sample,
         )
         self._export(averaged, vae, self.output)
         self.log(f"the model is in {self.output}")

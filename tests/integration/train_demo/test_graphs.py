@@ -69,7 +69,8 @@ class Training:
 
     def capture(self) -> dict[int, graphs.Captured]:
         recorder: Any = self.recorder
-        return graphs.capture_all(self.step, self.state, self.sampler, recorder, self.log)
+        marker = self.log.path.with_name("capturing")
+        return graphs.capture_all(self.step, self.state, self.sampler, recorder, marker, self.log)
 
     def logged(self) -> str:
         return self.log.path.read_text()
@@ -148,3 +149,16 @@ def test_a_graph_that_has_the_rate_of_its_capture_is_not_used(training: Training
 
     training.recorder.replayed = at_no_rate
     assert training.capture() == {}
+
+
+def test_after_a_capture_that_ended_the_process_steps_are_plain_once(training: Training) -> None:
+    def ends_it(_: Step) -> torch.Tensor:
+        raise SystemExit
+
+    training.recorder.replayed = ends_it
+    with pytest.raises(SystemExit):
+        training.capture()
+    training.recorder.replayed = lambda function: function()
+    assert training.capture() == {}
+    assert "plain this time: the last process ended while it captured" in training.logged()
+    assert list(training.capture()) == [64, 128]
