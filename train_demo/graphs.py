@@ -29,7 +29,7 @@ TRIAL_STEPS = 5
 TOLERANCE = 0.05
 """Largest distance of a loss, or of a gradient's norm, from the plain one's, as a share of it."""
 LARGEST_STRAY = 0.5
-"""Largest distance of the weights from where plain steps led, as a share of the way there.
+"""Largest distance of the weights from where plain steps lead, as a share of the way there.
 
 AdamW's first steps move each weight by its gradient's sign, which for small ones is rounding.
 """
@@ -107,18 +107,14 @@ def capture(
         None where no graph is good.
     """
     trial = _Trial(step, state, [draw() for _ in range(TRIAL_STEPS)], rate)
-    expected, goal = trial.run(step)
     for name, attention in ATTENTIONS.items():
         try:
             # What is set later must reach the graph: at a rate of 0 it would lead nowhere.
             trial.set(rate=0, renewed=0)
             captured = Captured(step, trial.batches[0], attention, recorder)
-            found, reached = trial.run(captured)
+            fault = trial.fault(captured)
         except RuntimeError as error:  # a card, or a torch, that can't
             fault = " ".join(str(error).split())[:200]
-        else:
-            stray, way = _distance(reached, goal), _distance(goal, trial.begin)
-            fault = _fault(found, expected, stray, way)
         finally:
             state.restore(trial.before)
         if not fault:
@@ -129,43 +125,49 @@ def capture(
 
 
 class _Trial:
-    """A few steps that are taken by each of several ways, from one state."""
+    """A few plain steps, and the same ones by a graph."""
 
     def __init__(
         self, step: WholeStep, state: State, batches: Sequence[Batch], rate: float
     ) -> None:
         self.step, self.state, self.batches, self.rate = step, state, batches, rate
-        self.before, self.begin = state.copy(), self._weights()
+        self.before, self.begin = state.copy(), self._places()
+        self.numbers, self.goal = self._run(step)
 
     def set(self, rate: float, renewed: float) -> None:
         """Set the learning rate, and the share of the average that a step renews."""
         self.state.set_rate(rate)
         self.step.renewed.fill_(renewed)
 
-    def run(self, take: Callable[[Batch], torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return losses and norms, (steps, 2), and to which weights and averages they led."""
+    def fault(self, take: Callable[[Batch], torch.Tensor]) -> str:
+        """Return what is wrong with steps that `take` takes, "" where nothing is."""
+        numbers, reached = self._run(take)
+        if not bool(numbers.isfinite().all()):
+            return f"its losses and norms are not finite: {numbers.tolist()}"
+        if bool(((numbers - self.numbers).abs() > TOLERANCE * self.numbers.abs()).any()):
+            return (
+                f"its losses and norms {numbers.tolist()} are not those of plain steps, "
+                f"{self.numbers.tolist()}"
+            )
+        for begin, goal, place in zip(self.begin, self.goal, reached, strict=True):
+            stray, way = float((place - goal).norm()), float((goal - begin).norm())
+            if not stray <= LARGEST_STRAY * way:
+                return f"it leads the weights {stray:.3g} astray on a way of {way:.3g}"
+        return ""
+
+    def _run(
+        self, take: Callable[[Batch], torch.Tensor]
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """Return losses and norms, (steps, 2), and where the steps led."""
         self.state.restore(self.before)
         self.set(self.rate, renewed=0.5)
         numbers = torch.stack([take(batch) for batch in self.batches])
-        return numbers, self._weights()
+        return numbers, self._places()
 
-    def _weights(self) -> list[torch.Tensor]:
-        return [each.detach().clone() for each in (*self.step.weights, *self.step.averages)]
-
-
-def _fault(found: torch.Tensor, expected: torch.Tensor, stray: float, way: float) -> str:
-    """Return what is wrong with the numbers of a trial, "" where nothing is."""
-    if not bool(found.isfinite().all()):
-        return f"its first steps are not finite: losses and norms {found.tolist()}"
-    if bool(((found - expected).abs() > TOLERANCE * expected.abs()).any()):
-        return f"losses and norms {found.tolist()} where plain steps have {expected.tolist()}"
-    if not stray <= LARGEST_STRAY * way:
-        return f"it leads {stray:.3g} beside plain steps, of a way of {way:.3g}"
-    return ""
-
-
-def _distance(some: list[torch.Tensor], others: list[torch.Tensor]) -> float:
-    """Return the root of the summed squared distances between tensors."""
-    pairs = zip(some, others, strict=True)
-    squares = [(one.float() - other.float()).square().sum() for one, other in pairs]
-    return float(torch.stack(squares).sum().sqrt())
+    def _places(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return all weights, and all averages, as a vector each."""
+        weights, averages = (
+            torch.cat([each.detach().flatten() for each in parameters])
+            for parameters in (self.step.weights, self.step.averages)
+        )
+        return weights, averages

@@ -28,7 +28,7 @@ class Training:
     def step(self, spoiled_by: float = 0, norm: float | None = None) -> None:
         assert self.course.goes_on()
         self.state.set_rate(0.01 * self.course.rate_share)
-        loss = self.net(torch.full((1, 4), 1 + spoiled_by)).square().mean()
+        loss = self.net(torch.full((1, 4), 1.0 + spoiled_by)).square().mean()
         self.state.optimizer.zero_grad()
         loss.backward()
         found = nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)

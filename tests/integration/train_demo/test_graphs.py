@@ -95,17 +95,16 @@ def test_captured_steps_are_the_plain_ones_at_each_size_and_leave_no_trace(
     training.step.renewed.fill_(0.25)
     batches = {size: [training.sampler.batch(size) for _ in range(2)] for size in captured}
 
-    def run(way: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def run(way: Any) -> tuple[torch.Tensor, torch.Tensor]:
         training.state.restore(before)
         numbers = [way[size](batch) for size, of_size in batches.items() for batch in of_size]
-        return torch.stack(numbers), training.state.copy()
+        return torch.stack(numbers), torch.cat([t.flatten() for t in training.state.tensors()])
 
     numbers, plain = run(dict.fromkeys(captured, training.step))
     replayed, after = run(captured)
-    torch.testing.assert_close(replayed, numbers)
-    for one, other in zip(after, plain, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
-    assert not all(map(torch.equal, after, before))
+    torch.testing.assert_close(replayed, numbers, atol=0, rtol=0.01)
+    way = plain - torch.cat([each.flatten() for each in before])
+    assert (after - plain).norm() < 0.05 * way.norm()
 
 
 def test_an_attention_that_a_card_lacks_gives_way_to_the_next(training: Training) -> None:
@@ -129,7 +128,8 @@ def different(function: Step) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("replayed", "fault"), [(spoiled, "are not finite"), (different, "where plain steps have")]
+    ("replayed", "fault"),
+    [(spoiled, "are not finite"), (different, "are not those of plain steps")],
 )
 def test_a_graph_whose_first_steps_are_not_the_plain_ones_is_not_used(
     training: Training, replayed: Callable[[Step], torch.Tensor], fault: str
@@ -138,7 +138,8 @@ def test_a_graph_whose_first_steps_are_not_the_plain_ones_is_not_used(
     before = training.state.copy()
     assert training.capture() == {}
     assert training.recorder.tried == 2 * len(graphs.ATTENTIONS)
-    assert training.logged().count(fault) == training.recorder.tried
+    # A CPU has no memory-efficient attention.
+    assert training.logged().count(fault) == training.recorder.tried - 2
     assert all(map(torch.equal, training.state.tensors(), before))
 
 
@@ -149,6 +150,7 @@ def test_a_graph_that_has_the_rate_of_its_capture_is_not_used(training: Training
 
     training.recorder.replayed = at_no_rate
     assert training.capture() == {}
+    assert "it leads the weights" in training.logged()
 
 
 def test_after_a_capture_that_ended_the_process_steps_are_plain_once(training: Training) -> None:
