@@ -65,5 +65,5 @@ def keep_apart(folder: Path, settings: Mapping[str, Any]) -> None:
 def _difference(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     there, here = (str(each[name]) if name in each else "unknown" for each in (before, now))
     if max(len(there), len(here)) > LONGEST_SHOWN:
-        return f"{name} differ"
+        return f"not the same {name}"
     return f"{name} there {there}, here {here}"

@@ -47,7 +47,7 @@ def test_each_pictogram_and_its_variants_have_latents(
     plain = latents.of_size[size][latents.is_plain].float()
     for rgba, found in zip(read(learned[:6], pictures), plain, strict=False):
         original = Image.fromarray(on(rgba, WHITE)).resize((size, size), Image.Resampling.BICUBIC)
-        pixels = autoencoder.pixels(np.asarray(original)[None], vae.device)
+        pixels = autoencoder.pixels(np.array(original)[None], vae.device)
         expected = vae.encode(pixels).latent_dist.mean[0]
         assert (found - expected).abs().mean() < 0.05 * expected.std()
 

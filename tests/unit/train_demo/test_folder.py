@@ -66,7 +66,7 @@ def test_other_settings_are_refused_by_their_names(tmp_path: Path) -> None:
     with pytest.raises(TrainingError) as refused:
         keep_apart(tmp_path, {"names": names[1:], "layers": 3, "width": 32, "captions": 16})
     text = str(refused.value)
-    assert "names differ; layers there 1, here 3; start there None, here unknown" in text
+    assert "not the same names; layers there 1, here 3; start there None, here unknown" in text
     assert "captions there unknown, here 16" in text
     assert "width" not in text
     assert "give another --folder, or delete it" in text.lower()
