@@ -53,7 +53,7 @@ def tokens(tokenizer: CLIPTokenizer, texts: list[str]) -> np.ndarray:
     encoded = tokenizer(
         texts, padding="max_length", max_length=77, truncation=True, return_tensors="np"
     )
-    return encoded.input_ids.astype(np.int32)
+    return np.asarray(encoded.input_ids, np.int32)
 
 
 def words(modules: Path) -> set[str]:

@@ -28,7 +28,8 @@ class WholeStep:
 
     def __init__(self, denoiser: Denoiser, averaged: Denoiser, optimizer: AdamW) -> None:
         self.denoiser, self.optimizer = denoiser, optimizer
-        self.weights, self.averages = denoiser.parameters(), averaged.parameters()
+        self.weights: list[torch.Tensor] = [*denoiser.parameters()]
+        self.averages: list[torch.Tensor] = [*averaged.parameters()]
         device = self.weights[0].device
         self.alphas = noise_schedule().alphas_cumprod.to(device)
         self.renewed = torch.ones((), device=device)
@@ -49,9 +50,9 @@ class WholeStep:
         norm = nn.utils.clip_grad_norm_(self.weights, LARGEST_NORM)
         self.optimizer.step()
         with torch.no_grad():
-            change = torch._foreach_sub(self.weights, self.averages)
-            torch._foreach_mul_(change, self.renewed)
-            torch._foreach_add_(self.averages, change)
+            changes = torch._foreach_sub(self.weights, self.averages)
+            torch._foreach_mul_(changes, self.renewed)
+            torch._foreach_add_(self.averages, changes)
         return torch.stack([loss.detach(), norm])
 
 

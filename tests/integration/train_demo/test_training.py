@@ -153,13 +153,14 @@ def test_a_training_ends_with_its_terminal(folder: Path) -> None:
         signal.signal(SIGHUP, signal.SIG_DFL)
         fcntl.ioctl(inside, termios.TIOCSCTTY, 0)
 
-    ends = dict.fromkeys(("stdin", "stdout", "stderr"), inside)
     with subprocess.Popen(
         command(folder, *ENDLESS),
         cwd=ROOT,
         start_new_session=True,
         preexec_fn=in_the_terminal,
-        **ends,
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
     ) as training:
         os.close(inside)
         with os.fdopen(terminal) as shown:
