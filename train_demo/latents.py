@@ -22,8 +22,10 @@ from train_demo.settings import Settings
 from train_demo.tokenizer import tokens
 from train_demo.variants import WHITE, on, variant
 
-PICTURES_AT_ONCE = 256
-"""Pictures that are encoded at once, about."""
+PICTURES_AT_ONCE = {"cuda": 256, "cpu": 16}
+"""Pictures that are encoded at once, at most, by device: they take some 10 MB of memory each."""
+PARTS_AHEAD = 64
+"""Parts of that many that are painted before they are encoded, at most."""
 
 
 @dataclass(frozen=True)
@@ -133,17 +135,16 @@ def encode(path: Path, vae: AutoencoderKL, tokenizer: Path, settings: Settings) 
         settings: how many variants and captions.
     """
     count = len(trained_on(path))
-    in_part = max(1, PICTURES_AT_ONCE // (1 + settings.variants))
+    in_part = max(1, PICTURES_AT_ONCE[vae.device.type] // (1 + settings.variants))
     parts = [range(start, min(start + in_part, count)) for start in range(0, count, in_part)]
-    at_once = 2 * (os.cpu_count() or 1)
     of_size: dict[int, list[torch.Tensor]] = {size: [] for size in settings.batch}
     captions: list[np.ndarray] = []
     are_plain: list[bool] = []
     arguments = (path, settings.variants, settings.captions, tokenizer)
     with Pool(initializer=_start, initargs=arguments) as pool:
         # Some at once, since a pool paints on without waiting for who takes the pictures.
-        for start in range(0, len(parts), at_once):
-            for rgb, tokens_of, plain in pool.imap(_paint, parts[start : start + at_once]):
+        for start in range(0, len(parts), PARTS_AHEAD):
+            for rgb, tokens_of, plain in pool.imap(_paint, parts[start : start + PARTS_AHEAD]):
                 for size, each in of_size.items():
                     each.append(encoded(vae, rgb, size).half().cpu())
                 captions.append(tokens_of)

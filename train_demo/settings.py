@@ -130,7 +130,7 @@ class Settings:
     unet_channels: tuple[int, ...] = (96, 192, 256)
     text_width: int = 256
     text_layers: int = 3
-    minutes: float = 4.25
+    minutes: float = 4
     minutes_of_a_step: float | None = None  # None measures them
     rate: float = 1e-3
     warm_up: int = 200  # steps
