@@ -3,14 +3,28 @@
 import argparse
 import dataclasses
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from cog_schema.schema import ROOT
 from stable_diffusion.catalogue import WEIGHTS
 from train_demo.settings import PRESETS
+from train_demo.stopping import Stop, Stopped
 
 
 def main() -> None:
+    """Read the flags and train, until a signal stops it."""
+    stop = Stop()
+    stop.listen()
+    try:
+        train(stop)
+    except Stopped as stopped:
+        with suppress(OSError):  # the terminal was closed
+            print("stopped: the same command goes on from its last checkpoint", file=sys.stderr)
+        sys.exit(128 + stopped.number)
+
+
+def train(stop: Stop) -> None:
     """Read the flags and train."""
     parser = argparse.ArgumentParser(
         prog="scripts/train-demo",
@@ -22,7 +36,9 @@ def main() -> None:
         "--preset", choices=("gpu", "cpu"), help="default: gpu where there is one, else cpu"
     )
     extent.add_argument("--smoke", action="store_true", help="a minute's run: does it work at all?")
-    parser.add_argument("--minutes", type=float, help="of training the UNet")
+    parser.add_argument(
+        "--minutes", type=float, help="of the UNet's steps; what it waits doesn't count"
+    )
     parser.add_argument(
         "--start", type=Path, metavar="FOLDER", help="train this model further: weights/demo"
     )
@@ -66,7 +82,7 @@ def main() -> None:
     if options.minutes is not None:
         settings = dataclasses.replace(settings, minutes=options.minutes)
     try:
-        training = Training(settings, folder, output, options.start)
+        training = Training(settings, folder, output, options.start, stop)
         if options.prepare:
             training.prepare()
         elif options.evaluate:
@@ -75,8 +91,6 @@ def main() -> None:
             training.run()
     except TrainingError as error:
         sys.exit(f"scripts/train-demo: {error}")
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from the last checkpoint")
 
 
 if __name__ == "__main__":

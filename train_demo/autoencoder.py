@@ -9,13 +9,15 @@ from diffusers import AutoencoderKL
 from torch import nn
 from torch.nn import functional
 
+from train_demo.course import Course
 from train_demo.pictograms import pictograms, read
-from train_demo.progress import Clock, Log, write
+from train_demo.progress import Clock, Log
 from train_demo.settings import Settings
+from train_demo.state import State, adamw
+from train_demo.stopping import Stop
 
 CROP_PIXELS = 64
 KL_WEIGHT = 1e-4
-STEPS_BETWEEN_LOGS = 100
 
 
 def new(channels: tuple[int, ...]) -> AutoencoderKL:
@@ -46,44 +48,33 @@ def new(channels: tuple[int, ...]) -> AutoencoderKL:
 
 
 def train(
-    vae: AutoencoderKL, pictures: Path, settings: Settings, checkpoint: Path, log: Log
+    vae: AutoencoderKL, pictures: Path, settings: Settings, checkpoint: Path, log: Log, stop: Stop
 ) -> None:
-    """Train `vae` on the packed `pictures`, for the minutes that the settings give it."""
+    """Train `vae` on the packed `pictures`, for the minutes that the settings give it.
+
+    Raises:
+        TrainingError: steps were not finite too often; the checkpoint has the last good state.
+        Stopped: a signal has come.
+    """
     shown = [each for each in pictograms(pictures) if each.is_learned]
     every = torch.from_numpy(read(shown, pictures)).to(vae.device)
-    optimizer = torch.optim.AdamW(
-        vae.parameters(), betas=(0.9, 0.98), weight_decay=1e-3, fused=True
-    )
-    clock, step = Clock(settings.autoencoder_minutes), 0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, map_location=vae.device, weights_only=True)
-        vae.load_state_dict(saved["vae"])
-        optimizer.load_state_dict(saved["optimizer"])
-        step, clock.minutes = saved["step"], saved["minutes"]
-        log(f"the autoencoder goes on from step {step}, minute {clock.minutes:.1f}")
-
-    def save() -> None:
-        state = {"vae": vae.state_dict(), "optimizer": optimizer.state_dict()}
-        state |= {"step": step, "minutes": clock.minutes}
-        write(checkpoint, lambda path: torch.save(state, path))
-
+    state = State({"vae": vae}, adamw(vae.parameters(), betas=(0.9, 0.98), weight_decay=1e-3))
+    clock = Clock(settings.autoencoder_minutes, settings.minutes_of_a_step)
+    course = Course(state, checkpoint, clock, settings.steps_between_logs, log, stop)
     vae.train()
-    while not clock.over:
-        rate = settings.autoencoder_rate * min(1, (step + 1) / 40)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * clock.share)))
+    while course.goes_on():
+        rate = settings.autoencoder_rate * course.rate_share * min(1, (course.step + 1) / 40)
+        state.set_rate(rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * clock.share))))
         loss = loss_of(vae, crops(every, settings.autoencoder_batch))
-        optimizer.zero_grad()
+        state.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        step += 1
-        clock.tick()
-        if step % STEPS_BETWEEN_LOGS == 0:
-            log(f"autoencoder: minute {clock.minutes:.1f} step {step} loss {loss:.4f}")
+        norm = nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        state.optimizer.step()
+        taken = torch.stack([loss.detach(), norm])
+        course.took("crops", settings.autoencoder_batch, taken)
         if clock.due("checkpoint", settings.minutes_between_checkpoints):
-            save()
-    save()
+            course.save()
+    course.save()
     vae.eval()
     normalise(vae, every)
 

@@ -1,8 +1,16 @@
 """Progress that outlives an interruption: the minutes spent, whole files, the log."""
 
+import os
+import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
+
+RECENT_STEPS = 31
+LONGEST_STEP = 4.0
+"""Times the usual step that a step counts at most: what is beyond was waiting, not work."""
 
 
 class TrainingError(Exception):
@@ -10,22 +18,40 @@ class TrainingError(Exception):
 
 
 class Clock:
-    """Minutes of work out of those given; `minutes` may be set from a checkpoint."""
+    """Minutes of work out of those given; `minutes` may be set from a checkpoint.
 
-    def __init__(self, given: float) -> None:
+    Only steps count, and each at most LONGEST_STEP times the median of the last ones: while the
+    process is stopped or the machine suspended, no work is done. The first step of all counts
+    nothing, since no usual one is known.
+
+    Args:
+        given: minutes.
+        of_a_step: minutes that each step counts, whatever it took; None measures them.
+        seconds: the time.
+    """
+
+    def __init__(
+        self,
+        given: float,
+        of_a_step: float | None = None,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.given, self.minutes = given, 0.0
-        self._last = time.monotonic()
+        self._of_a_step, self._seconds = of_a_step, seconds
+        self._begun = 0.0
+        self._recent: deque[float] = deque(maxlen=RECENT_STEPS)
         self._done: dict[str, float] = {}
 
-    def tick(self) -> None:
-        """Count the time since the last tick."""
-        now = time.monotonic()
-        self.minutes += (now - self._last) / 60
-        self._last = now
+    def begin(self) -> None:
+        """Note that a step begins."""
+        self._begun = self._seconds()
 
-    def skip(self) -> None:
-        """Leave out the time since the last tick."""
-        self._last = time.monotonic()
+    def end(self) -> None:
+        """Count the step that began."""
+        taken = (self._seconds() - self._begun) / 60
+        counted = min(taken, LONGEST_STEP * median(self._recent)) if self._recent else 0.0
+        self._recent.append(taken)
+        self.minutes += counted if self._of_a_step is None else self._of_a_step
 
     @property
     def share(self) -> float:
@@ -46,7 +72,7 @@ class Clock:
 
 
 class Log:
-    """A log that writes to the terminal and to the end of a file."""
+    """A log that writes to the terminal, while there is one, and to the end of a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -54,9 +80,12 @@ class Log:
     def __call__(self, line: str) -> None:
         """Write `line` with the time of day."""
         line = f"{time.strftime('%H:%M:%S')} {line}"
-        print(line, flush=True)
         with self.path.open("a") as file:
             file.write(line + "\n")
+        try:
+            print(line, flush=True)
+        except OSError:  # the terminal was closed, or who read has gone
+            sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
 
 
 def write(path: Path, save: Callable[[Path], object]) -> None:

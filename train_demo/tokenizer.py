@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 from transformers import CLIPTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
@@ -45,6 +46,14 @@ def make(modules: Path) -> CLIPTokenizer:
     pieces += ["<|startoftext|>", "<|endoftext|>"]
     vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
     return CLIPTokenizer(vocab=vocabulary, merges=needed_merges, model_max_length=77)
+
+
+def tokens(tokenizer: CLIPTokenizer, texts: list[str]) -> np.ndarray:
+    """Return the tokens of texts, (texts, 77) int32."""
+    encoded = tokenizer(
+        texts, padding="max_length", max_length=77, truncation=True, return_tensors="np"
+    )
+    return np.asarray(encoded.input_ids, np.int32)
 
 
 def words(modules: Path) -> set[str]:

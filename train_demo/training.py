@@ -1,9 +1,8 @@
 """The stages of a training, each kept when it is done: pictures, autoencoder, UNet, figures."""
 
 import copy
-import dataclasses
-import json
 import shutil
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -11,15 +10,26 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionImg2ImgPipeline
 from transformers import CLIPTokenizer
 
-from train_demo import autoencoder, denoiser, latents, pictograms, tokenizer
-from train_demo.denoiser import Denoiser
+from train_demo import autoencoder, denoising, latents, pictograms, tokenizer
+from train_demo.denoiser import Denoiser, noise_schedule
 from train_demo.drawing import Artist, grid
 from train_demo.evaluation import Evaluation
+from train_demo.folder import alone_in, keep_apart
 from train_demo.latents import Latents
-from train_demo.progress import Log, TrainingError, write
+from train_demo.progress import Log, write
 from train_demo.settings import SHOWN, Settings
+from train_demo.stopping import Stop
 
-LASTING = ("names", "variants", "batch", "autoencoder_channels", "unet_channels", "text_width")
+LASTING = (
+    "names",
+    "variants",
+    "captions",
+    "batch",
+    "autoencoder_channels",
+    "unet_channels",
+    "text_width",
+    "text_layers",
+)
 """The settings that the files of a training depend on."""
 
 
@@ -32,67 +42,77 @@ class Training:
         output: where the pipeline is written.
         start: the folder of a pipeline to train further, with its autoencoder and tokenizer;
             None begins with nothing.
+        stop: may end it.
     """
 
-    def __init__(self, settings: Settings, folder: Path, output: Path, start: Path | None) -> None:
-        self.settings, self.folder, self.output, self.start = settings, folder, output, start
+    def __init__(
+        self, settings: Settings, folder: Path, output: Path, start: Path | None, stop: Stop
+    ) -> None:
+        self.settings, self.folder, self.output = settings, folder, output
+        self.start, self.stop = start, stop
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         folder.mkdir(parents=True, exist_ok=True)
         self.log = Log(folder / "log.txt")
         self.pictures = folder / "pictograms.zip"
-
-    def _keep_apart(self) -> None:
-        """Refuse to go on in the folder of another training."""
-        everything = dataclasses.asdict(self.settings)
-        lasting = {name: everything[name] for name in LASTING}
-        text = json.dumps(lasting | {"start": str(self.start)}, indent=1)
-        file = self.folder / "settings.json"
-        if file.exists() and file.read_text() != text:
-            raise TrainingError(
-                f"{self.folder} holds a training with other settings or from another start: "
-                "give another --folder, or delete it"
-            )
-        file.write_text(text)
+        self.tokenizer = start / "tokenizer" if start else folder / "tokenizer"
 
     def run(self) -> None:
         """Run all stages that are not done yet, and evaluate the trained model.
 
         Raises:
-            TrainingError: the folder holds another training, or the pictures can't be fetched.
+            TrainingError: the folder holds another training or one that runs, the pictures can't
+                be fetched, or too many steps were not finite.
+            Stopped: a signal has come.
         """
-        self.prepare()
+        with alone_in(self.folder):
+            self._prepare()
+            self._train()
+            self._evaluate()
+
+    def prepare(self) -> None:
+        """Prepare what needs the network: the pictures in one file, and the tokenizer."""
+        with alone_in(self.folder):
+            self._prepare()
+
+    def evaluate(self) -> None:
+        """Write figures and grids beside the pipeline at `output`."""
+        with alone_in(self.folder):
+            self._pack()
+            self._evaluate()
+
+    def _prepare(self) -> None:
+        lasting = {name: getattr(self.settings, name) for name in LASTING}
+        keep_apart(self.folder, lasting | {"start": str(self.start)})
+        self._pack()
+        if not self.tokenizer.exists():
+            self.log("cuts the tokenizer")
+            trained = tokenizer.make(self._packages() / "node_modules")
+            write(self.tokenizer, trained.save_pretrained)
+
+    def _train(self) -> None:
         vae = self._autoencoder()
-        model = Denoiser.of(self.start) if self.start else self._new_denoiser()
         learned = self._latents(vae)
-        self.log(f"trains on {len(learned.subjects)} pictures, on {self.device.type}")
+        model = Denoiser.of(self.start) if self.start else self._new_denoiser()
+        self.log(f"trains on {len(learned.is_plain)} pictures, on {self.device.type}")
 
-        def at_grid(averaged: Denoiser, minute: str) -> None:
+        def export(averaged: Denoiser) -> None:
             self._export(averaged, vae, self.folder / "latest")
-            self._sample(minute)
+            self.log(f"the model so far is in {self.folder / 'latest'}")
 
-        averaged = denoiser.train(
+        averaged = denoising.train(
             model.to(self.device),
             learned,
             self.settings,
             self.folder / "denoiser.pt",
             self.log,
-            at_grid,
+            self.stop,
+            export,
+            self._sample,
         )
         self._export(averaged, vae, self.output)
-        self.evaluate()
+        self.log(f"the model is in {self.output}")
 
-    def prepare(self) -> None:
-        """Prepare what needs the network: the pictures in one file, and the tokenizer."""
-        self._keep_apart()
-        self._pack()
-        if not self.start and not (self.folder / "tokenizer").exists():
-            self.log("cuts the tokenizer")
-            trained = tokenizer.make(self._packages() / "node_modules")
-            write(self.folder / "tokenizer", trained.save_pretrained)
-
-    def evaluate(self) -> None:
-        """Write figures and grids beside the pipeline at `output`."""
-        self._pack()
+    def _evaluate(self) -> None:
         Evaluation(self.output, self.pictures, self.settings).write(self.log)
         self.log(f"the figures are in {self.output / 'EVALUATION.md'}")
 
@@ -115,22 +135,20 @@ class Training:
             vae = autoencoder.new(self.settings.autoencoder_channels)
             vae.to(self.device, memory_format=torch.channels_last)
             file = self.folder / "autoencoder.pt"
-            autoencoder.train(vae, self.pictures, self.settings, file, self.log)
+            autoencoder.train(vae, self.pictures, self.settings, file, self.log, self.stop)
             write(folder, vae.save_pretrained)
         vae = AutoencoderKL.from_pretrained(folder, dtype=torch.float32).eval()
         return vae.to(self.device, memory_format=torch.channels_last)
 
     def _new_denoiser(self) -> Denoiser:
-        return Denoiser.new(self.settings, CLIPTokenizer.from_pretrained(self.folder / "tokenizer"))
+        return Denoiser.new(self.settings, CLIPTokenizer.from_pretrained(self.tokenizer))
 
     def _latents(self, vae: AutoencoderKL) -> Latents:
-        file = self.folder / "latents.pickle"
+        file = self.folder / "latents.pt"
         if not file.exists():
             self.log("encodes the pictures and their variants")
-            sizes = list(self.settings.batch)
-            encoded = latents.encode(self.pictures, vae, sizes, self.settings.variants)
-            write(file, lambda path: latents.save(encoded, path))
-        return latents.load(file)
+            latents.encode(self.pictures, vae, self.tokenizer, self.settings).save(file)
+        return Latents.load(file)
 
     def _export(self, averaged: Denoiser, vae: AutoencoderKL, folder: Path) -> None:
         """Write the pipeline in half precision; elsewhere first, as `folder` may be the start."""
@@ -139,7 +157,7 @@ class Training:
             text_encoder=copy.deepcopy(averaged.text_encoder),
             tokenizer=averaged.tokenizer,
             unet=copy.deepcopy(averaged.unet),
-            scheduler=denoiser.noise_schedule(),
+            scheduler=noise_schedule(),
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
@@ -158,9 +176,8 @@ class Training:
 
     def _sample(self, minute: str) -> None:
         """Draw a grid with the model so far, at each size."""
-        artist = Artist(self.folder / "latest")
-        for size in self.settings.batch:
-            asked = [{"prompt": text, "width": size, "height": size, "seed": 1} for text in SHOWN]
-            pictures = artist.draw(asked)
-            grid(pictures, SHOWN, 5).save(self.folder / f"grid-{size}-{minute}.png")
-        artist.close()
+        with closing(Artist(self.folder / "latest")) as artist:
+            for size in self.settings.batch:
+                of_size = {"width": size, "height": size, "seed": 1}
+                pictures = artist.draw([{"prompt": text, **of_size} for text in SHOWN])
+                grid(pictures, SHOWN, 5).save(self.folder / f"grid-{size}-{minute}.png")

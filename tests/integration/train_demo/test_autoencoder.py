@@ -11,8 +11,9 @@ import torch
 
 from tests.support.pictograms import packed
 from train_demo import autoencoder
-from train_demo.progress import Log
+from train_demo.progress import Log, TrainingError
 from train_demo.settings import PRESETS
+from train_demo.stopping import Stop
 
 
 def pictures() -> torch.Tensor:
@@ -72,11 +73,23 @@ def test_a_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     pictures = packed(tmp_path / "pictograms.zip")
     log, checkpoint = Log(tmp_path / "log.txt"), tmp_path / "autoencoder.pt"
     settings = dataclasses.replace(PRESETS["smoke"], autoencoder_minutes=0.02)
+    more = dataclasses.replace(settings, autoencoder_minutes=0.04)
     with torch.inference_mode(mode=False):
         vae = autoencoder.new(settings.autoencoder_channels)
-        autoencoder.train(vae, pictures, settings, checkpoint, log)
-        steps = torch.load(checkpoint)["step"]
-        more = dataclasses.replace(settings, autoencoder_minutes=0.04)
-        autoencoder.train(vae, pictures, more, checkpoint, log)
-    assert f"the autoencoder goes on from step {steps}" in log.path.read_text()
-    assert torch.load(checkpoint)["step"] > steps
+        autoencoder.train(vae, pictures, settings, checkpoint, log, Stop())
+        autoencoder.train(vae, pictures, more, checkpoint, log, Stop())
+    assert "autoencoder: goes on from step 2," in log.path.read_text()
+    assert torch.load(checkpoint)["step"] == 4
+
+
+def test_a_training_whose_loss_is_never_finite_ends_as_it_began(tmp_path: Path) -> None:
+    pictures = packed(tmp_path / "pictograms.zip")
+    log, checkpoint = Log(tmp_path / "log.txt"), tmp_path / "autoencoder.pt"
+    with torch.inference_mode(mode=False):
+        vae = autoencoder.new(PRESETS["smoke"].autoencoder_channels)
+        vae.decoder.conv_out.register_forward_hook(lambda *_: torch.tensor(float("nan")))
+        begin = vae.encoder.conv_in.weight.clone()
+        with pytest.raises(TrainingError, match="not finite, the last of 3 times"):
+            autoencoder.train(vae, pictures, PRESETS["smoke"], checkpoint, log, Stop())
+    assert torch.equal(vae.encoder.conv_in.weight, begin)
+    assert log.path.read_text().count("back to step 0") == 2

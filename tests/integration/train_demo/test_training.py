@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+import signal
 import subprocess
 import sys
-import time
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGHUP, SIGINT, SIGTERM, Signals
 from typing import Any
 
 import pytest
+import torch
 from transformers import CLIPTokenizer
 
 from stable_diffusion import models
@@ -20,6 +27,7 @@ from train_demo.pictograms import pictograms, read
 from train_demo.settings import PRESETS, SOURCES
 
 ROOT = Path(__file__).parents[3]
+MODEL_SO_FAR = "the model so far is in"
 needs_npm = pytest.mark.skipif(not shutil.which("npm"), reason="fetches pictures by npm")
 
 
@@ -34,51 +42,131 @@ def run(folder: Path, *options: str, **more: Any) -> subprocess.CompletedProcess
     )
 
 
-def test_a_training_survives_being_killed_and_leaves_a_model_that_draws(tmp_path: Path) -> None:
-    packed(tmp_path / "pictograms.zip")
-    shutil.copytree(WEIGHTS / "demo" / "tokenizer", tmp_path / "tokenizer")
-    log = tmp_path / "log.txt"
-    with subprocess.Popen(command(tmp_path), cwd=ROOT, stdout=subprocess.PIPE) as first:
-        deadline = time.monotonic() + 400
-        while not (tmp_path / "denoiser.pt").exists():
-            assert first.poll() is None, "it ended before its first checkpoint"
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+@contextmanager
+def started(folder: Path, *options: str, **more: Any) -> Iterator[subprocess.Popen[str]]:
+    """Starts a training, and waits until there is a checkpoint and a model of it."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(
+        command(folder, *options), cwd=ROOT, text=True, start_new_session=True, **pipes, **more
+    ) as process:
+        assert process.stdout
+        try:
+            for line in process.stdout:
+                if MODEL_SO_FAR in line:
+                    break
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training that was killed after its first checkpoint, with a model."""
+    folder = tmp_path_factory.mktemp("begun")
+    packed(folder / "pictograms.zip")
+    shutil.copytree(WEIGHTS / "demo" / "tokenizer", folder / "tokenizer")
+    with started(folder) as first:
         first.kill()
+    return folder
+
+
+@pytest.fixture
+def folder(begun: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(begun, tmp_path / "training"))
+
+
+def test_a_training_survives_being_killed_and_leaves_a_model_that_draws(folder: Path) -> None:
+    log = folder / "log.txt"
     before = log.read_text()
     assert "encodes" in before
+    so_far = models.load(Weights("latest", folder / "latest", 256))
+    assert so_far.pipeline.unet.config.sample_size == 32
 
-    done = run(tmp_path)
+    done = run(folder)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     after = log.read_text().removeprefix(before)
-    assert "goes on from step" in after
+    assert "denoiser: goes on from step" in after
     assert "encodes" not in after
     assert "minute" in done.stdout
 
-    folder = tmp_path / "demo"
-    figures = (folder / "EVALUATION.md").read_text()
+    made = folder / "demo"
+    figures = (made / "EVALUATION.md").read_text()
     assert "## What is drawn at 256 px" in figures
-    assert sorted(path.name for path in folder.glob("*.jpg"))[-1] == "trained-512.jpg"
-    assert list(tmp_path.glob("grid-256-*.png"))
-    studio = Studio(models.load(Weights("smoke", folder, 256)))
+    assert sorted(path.name for path in made.glob("*.jpg"))[-1] == "trained-512.jpg"
+    assert list(folder.glob("grid-256-*.png"))
+    studio = Studio(models.load(Weights("smoke", made, 256)))
     (picture,) = studio.draw(prompt="a disc")
     studio.close()
     assert picture.size == (256, 256)
 
     # The same weights give the same figures.
-    assert run(tmp_path, "--evaluate").returncode == 0
-    assert (folder / "EVALUATION.md").read_text() == figures
+    assert run(folder, "--evaluate").returncode == 0
+    assert (made / "EVALUATION.md").read_text() == figures
 
     # What it made can be trained further, in a folder of its own.
-    mixed = run(tmp_path, "--start", str(folder))
+    mixed = run(folder, "--start", str(made))
     assert mixed.returncode == 1
-    assert "holds a training with other settings or from another start" in mixed.stderr
-    further = tmp_path / "further"
+    assert "holds a training with other settings: not the same start." in mixed.stderr
+    further = folder / "further"
     further.mkdir()
-    shutil.copy(tmp_path / "pictograms.zip", further)
-    assert run(further, "--start", str(folder), "--minutes", "0.02").returncode == 0
+    shutil.copy(folder / "pictograms.zip", further)
+    assert run(further, "--start", str(made), "--minutes", "0.02").returncode == 0
     assert (further / "demo" / "model_index.json").exists()
+
+
+ENDLESS = ("--minutes", "1000000")
+
+
+def checkpoint(folder: Path) -> int:
+    """The step of the checkpoint, whose weights are all finite."""
+    saved = torch.load(folder / "denoiser.pt")
+    weights = [each for of in saved["state"]["modules"].values() for each in of.values()]
+    assert all(each.isfinite().all() for each in weights)
+    return int(saved["step"])
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM])
+def test_a_signal_stops_a_training_and_the_next_goes_on(folder: Path, number: Signals) -> None:
+    def in_the_background() -> None:
+        signal.signal(SIGINT, signal.SIG_IGN)
+
+    with started(folder, *ENDLESS, preexec_fn=in_the_background) as training:
+        refused = run(folder)
+        assert refused.returncode == 1
+        assert f"another training runs in {folder} (process {training.pid})" in refused.stderr
+        training.send_signal(number)
+        _, errors = training.communicate()
+    assert training.returncode == 128 + number
+    assert errors == "stopped: the same command goes on from its last checkpoint\n"
+    step = checkpoint(folder)
+    assert f"denoiser: saved step {step}," in (folder / "log.txt").read_text()
+    with started(folder, *ENDLESS):
+        pass
+    assert f"denoiser: goes on from step {step}," in (folder / "log.txt").read_text()
+
+
+def test_a_training_ends_with_its_terminal(folder: Path) -> None:
+    terminal, inside = os.openpty()
+
+    def in_the_terminal() -> None:
+        signal.signal(SIGHUP, signal.SIG_DFL)
+        fcntl.ioctl(inside, termios.TIOCSCTTY, 0)
+
+    with subprocess.Popen(
+        command(folder, *ENDLESS),
+        cwd=ROOT,
+        start_new_session=True,
+        preexec_fn=in_the_terminal,
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+    ) as training:
+        os.close(inside)
+        with os.fdopen(terminal) as shown:
+            assert any(MODEL_SO_FAR in line for line in shown)
+        assert training.wait() == 128 + SIGHUP
+    assert checkpoint(folder)
 
 
 @needs_npm

@@ -1,0 +1,50 @@
+"""A wish to stop: Ctrl-C, SIGTERM, or the SIGHUP of a terminal that is closed."""
+
+import os
+import signal
+from types import FrameType
+
+
+class Stopped(KeyboardInterrupt):
+    """The end of a training that a signal stopped.
+
+    Args:
+        number: the signal's.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Stop:
+    """What a signal does: it raises Stopped, at once or after the step that is being taken.
+
+    `is_awaited` says whether a step is being taken, `number` is that of the signal that came
+    meanwhile, 0 for none. A second signal doesn't wait.
+    """
+
+    def __init__(self) -> None:
+        self.is_awaited, self.number = False, 0
+
+    def listen(self) -> None:
+        """Listen for the signals from now on, in this process and not in those that it forks."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # A shell's script ignores SIGINT for what it starts in the background: whoever sends
+            # it means it. `nohup` ignores SIGHUP, and means that.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._hear)
+        os.register_at_fork(after_in_child=_leave_to_the_parent)
+
+    def _hear(self, number: int, _: FrameType | None) -> None:
+        waits = self.is_awaited and not self.number
+        self.number = number
+        if not waits:
+            raise Stopped(number)
+
+
+def _leave_to_the_parent() -> None:
+    """Leave signals that all processes of a terminal get to the parent, which ends this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
