@@ -36,6 +36,7 @@ FAILURES = {
     "quoted": ("inputs", "InputError: prompt: 'OSError: [Errno 28]' is not allowed"),
 }
 """The metric `failure` and the error of predictions that fail."""
+NOTE = "prompt: the demo model knows 178 things"
 BROKEN_PIPE = "Failed to send request: Failed to send on slot socket: Broken pipe (os error 32)"
 TRIPPED = "Failed to submit coroutine: CancelationException: "
 SCHEMAS = {
@@ -115,6 +116,7 @@ class CogServer:
         strange: send JSON that is no event of Cog's.
         full: be refused, as if all slots were taken.
         no picture: send text for a picture.
+        note: say what can't be as it was asked for, and succeed.
         warming, warm: say that it is, or is no more, made faster, and succeed.
 
     Args:
@@ -288,6 +290,8 @@ class CogServer:
             return
         await _event(send, "log", {"data": f"drawing {run.prompt}\n", "source": "stdout"})
         await _metric(send, "progress", {"step": 1, "steps": 2, "seconds_left": 0.5})
+        if what == "note":
+            await _metric(send, "notes", [NOTE])
         if what in ("warming", "warm"):
             await _metric(send, "warming", what == "warming")
         if what == "break":
