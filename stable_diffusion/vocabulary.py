@@ -60,7 +60,7 @@ class Vocabulary:
             FileError: when it can't be read.
         """
         path = weights / FILE
-        if not path.exists():
+        if not (path.exists() or path.is_symlink()):
             return None
         document = json_files.read(path)
 

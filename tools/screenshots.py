@@ -44,7 +44,7 @@ def main() -> int:
     """Take the screenshots; return the exit status."""
     with serving("demo") as server, browser() as opened:
         page = _page(opened, server.url, viewport=LAPTOP, device_scale_factor=1.25)
-        for example, prompt in (("house.png", "a castle"), ("orange.jpg", "a jack-o-lantern")):
+        for example, prompt in (("house.png", "a castle"), ("orange.jpg", "a pumpkin")):
             _draw(page, example, prompt, images=4)
         page.locator("#advanced > summary").click()
         page.get_by_label("Number of inference steps", exact=True).fill("512")
