@@ -17,10 +17,10 @@ from stable_diffusion import json_files
 from stable_diffusion.json_files import FileError
 
 FILE = "vocabulary.json"
-_AFTER = """a an and are art as at behind beside between by clipart drawing drinks eats emoji flies
-for from has holds icon illustration image in into is jumps like logo looks near next of on or over
-painting photo picture plays please rides runs sits sketch sleeps smiles stands sticker style swims
-symbol that the to under walks wears which who with without"""
+_AFTER = """a an and are art as at behind beside between by clipart drawing drinks eats emoji face
+faces flies for from has head heads holds icon illustration image in into is jumps like logo looks
+near next of on or over painting photo picture plays please rides runs sits sketch sleeps smiles
+stands sticker style swims symbol that the to under walks wears which who with without"""
 AFTER_A_THING = frozenset(_AFTER.split())
 """Words that may follow a thing: before any other it is but a part of one, as in "bicycle repair
 shop". So may what ends in -ing and -ed, and the vocabulary's colours and styles."""
@@ -78,7 +78,8 @@ class Vocabulary:
         return cls(
             lists("things"),
             lists("keywords"),
-            *(items(name, document.get(name), str) for name in ("colours", "backgrounds")),
+            items("colours", document.get("colours"), str),
+            items("backgrounds", document.get("backgrounds"), str),
             items("styles", document.get("styles"), str),
             items("sizes", document.get("sizes"), int),
         )
