@@ -152,8 +152,8 @@ PRESETS = {
         minutes_between_checkpoints=5,
         minutes_between_grids=15,
         judge_width=16,
-        judge_steps=900,
-        evaluated=48,
+        judge_steps=2000,
+        evaluated=32,
     ),
     # Whether everything works, in a minute; draws nothing.
     "smoke": Settings(
