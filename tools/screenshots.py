@@ -69,6 +69,7 @@ def main() -> int:
         )
         phone.get_by_role("button", name="Examples").click()
         phone.get_by_role("button", name="Take house.png and the prompt a castle").click()
+        expect(phone.locator("#run")).to_be_focused()
         _take(phone, "form-phone.png")
     return 0
 
