@@ -28,7 +28,7 @@ EVERYDAY = json.loads(Path(__file__).with_name("everyday.json").read_text())
 ASKED = {"num_inference_steps": 16, "guidance_scale": 5.0, "scheduler": "DPMSolverMultistep"}
 EFFECTS = 16  # prompts for each figure on the effect of an input
 LARGE = {384: 8, 512: 4}  # sizes beyond the trained ones, and how many names are drawn there
-WELL = 0.5
+WELL = 0.7
 """The share of names that must be drawn right at a size for it to be one of the vocabulary's."""
 HUE_SHARE = 0.02  # of the area must be coloured for a picture to have a colour
 
