@@ -153,13 +153,21 @@ class Predictor(BasePredictor):
 
     def description(self) -> dict[str, Any]:
         """Return what the model is that was loaded, for whoever serves it (docs/api.md)."""
-        weights = self.engine.model.weights
+        weights, vocabulary = self.engine.model.weights, self.engine.model.vocabulary
         return {
             "model": weights.name,
             "task": weights.task,
             "native_size": weights.native_size,
             "checker": self.engine.has_checker,
             "samplers": SCHEDULERS,
+            "vocabulary": vocabulary
+            and {
+                "words": vocabulary.words,
+                "colours": vocabulary.colours,
+                "backgrounds": vocabulary.backgrounds,
+                "styles": vocabulary.styles,
+                "sizes": vocabulary.sizes,
+            },
             "versions": {
                 "stable-diffusion": __version__,
                 "diffusers": version("diffusers"),
@@ -247,50 +255,41 @@ class Predictor(BasePredictor):
         """Yield the output files, and show the client the progress."""
         request = await self.decoders.run(partial(self.read, inputs))
         print(f"seed {request.seed}")
-        notes: list[str] = []
-
-        def note(*sentences: str) -> None:
-            """Say in the logs, and to programs, how the inputs were read."""
-            print(*sentences, sep="\n")
-            notes.extend(sentences)
-            self.record_metric("notes", notes)
-
-        if request.notes:
-            note(*request.notes)
         self.record_metric("warming", self.engine.is_warming)
 
-        from stable_diffusion.events import (
-            Flagged,
-            NothingRepainted,
-            Progress,
-            PromptTruncated,
-            Resized,
-        )
+        from stable_diffusion.events import Flagged, Notice, Progress
         from stable_diffusion.memory import memory_used
         from stable_diffusion.results import generate_files
 
         records: list[dict[str, Any]] = []
+        notes: list[str] = []
+
+        def note(sentence: str) -> None:
+            print(sentence)
+            notes.append(sentence)
+            self.record_metric("notes", notes)
 
         def record(index: int, seed: int, nsfw: bool | None, file: str | None) -> None:
             records.append({"index": index, "seed": seed, "nsfw": nsfw, "file": file})
             self.record_metric("images", records)
 
         def tell(event: "Event") -> None:
-            match event:
-                case PromptTruncated() | NothingRepainted() | Resized():
-                    note(event.warning)
-                case Flagged(index, seed):
-                    print(event.warning)
-                    record(index, seed, True, None)
-                case Progress(step, steps, seconds_left):
-                    print(f"step {step} of {steps}, {seconds_left:.0f} s left")
-                    progress = {
-                        "step": step,
-                        "steps": steps,
-                        "seconds_left": round(seconds_left, 1),
-                    }
-                    self.record_metric("progress", progress)
+            if isinstance(event, Flagged):
+                print(event.warning)
+                record(event.index, event.seed, True, None)
+            elif isinstance(event, Notice):
+                note(event.warning)
+            elif isinstance(event, Progress):
+                print(f"step {event.step} of {event.steps}, {event.seconds_left:.0f} s left")
+                progress = {
+                    "step": event.step,
+                    "steps": event.steps,
+                    "seconds_left": round(event.seconds_left, 1),
+                }
+                self.record_metric("progress", progress)
 
+        for sentence in request.notes:
+            note(sentence)
         async with aclosing(generate_files(self.engine, request, tell)) as pictures:
             async for picture, path in pictures:
                 record(picture.index, picture.seed, picture.nsfw, path.name)

@@ -101,25 +101,18 @@ async def _predict(predictor: Predictor, request: Request, output: Path | None) 
     os.environ.setdefault("EXECUTOR", "plain")
     predictor.load()
 
-    from stable_diffusion.events import (
-        Flagged,
-        NothingRepainted,
-        Progress,
-        PromptTruncated,
-        Resized,
-    )
+    from stable_diffusion.events import Notice, Progress
     from stable_diffusion.results import generate_files
 
     bar = tqdm(desc=str(predictor.engine.model), unit="step", disable=None, leave=False)
     with bar, closing(predictor.engine):
 
         def tell(event: Event) -> None:
-            match event:
-                case PromptTruncated() | NothingRepainted() | Resized() | Flagged():
-                    bar.write(event.warning, file=sys.stderr)
-                case Progress(step, steps, _):
-                    bar.total = steps
-                    bar.update(step - bar.n)
+            if isinstance(event, Notice):
+                bar.write(event.warning, file=sys.stderr)
+            if isinstance(event, Progress):
+                bar.total = event.steps
+                bar.update(event.step - bar.n)
 
         drawn = [drawn async for drawn in generate_files(predictor.engine, request, tell)]
     output = output or Path(f"output.{request.output_format}")

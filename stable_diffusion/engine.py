@@ -32,11 +32,13 @@ from stable_diffusion.events import (
     Failed,
     Finished,
     Flagged,
+    NothingKnown,
     NothingRepainted,
     Picture,
     Progress,
     PromptTruncated,
     Resized,
+    TooLarge,
 )
 from stable_diffusion.models import Model
 from stable_diffusion.policy import Between, Room
@@ -276,12 +278,29 @@ class Engine:
             drawn_size = inputs.drawn_size if inputs.strength > 0 else None
             self._emit(job, Resized(drawn_size, inputs.size, inputs.resample))
         if inputs.strength > 0:
+            self._compare_with_vocabulary(job, inputs.drawn_size)
             table = job.table.result()
             job.denoisings = [
                 self._task.begin(request, index, inputs, embeddings, table)
                 for index in range(request.num_images)
             ]
         job.inputs = inputs
+
+    def _compare_with_vocabulary(self, job: Job, drawn_size: tuple[int, int]) -> None:
+        """Tell what of a request is beyond the model's vocabulary, if it has one."""
+        vocabulary, name, prompt = (
+            self.model.vocabulary,
+            self.model.weights.name,
+            job.request.prompt,
+        )
+        if not vocabulary:
+            return
+        if not vocabulary.knows(prompt):
+            nearest = tuple(vocabulary.nearest(prompt))
+            self._emit(job, NothingKnown(name, len(vocabulary.things), prompt, nearest))
+        largest = max(vocabulary.sizes, default=None)
+        if largest and max(drawn_size) > largest:
+            self._emit(job, TooLarge(name, drawn_size, largest))
 
     def _join(self, job: Job) -> None:
         """Put a request's images into banks; a request without steps is finished."""

@@ -58,6 +58,53 @@ class Resized:
 
 
 @dataclass(frozen=True)
+class NothingKnown:
+    """The prompt names nothing that the model has in its vocabulary.
+
+    model: its name.
+    things: the number of those that it draws.
+    nearest: words for those that are nearest to the prompt, if any are.
+    """
+
+    model: str
+    things: int
+    prompt: str
+    nearest: tuple[str, ...]
+
+    @property
+    def warning(self) -> str:
+        """The sentence that tells the client."""
+        near = f"; nearest: {', '.join(self.nearest)}" if self.nearest else ""
+        return (
+            f"prompt: the {self.model} model knows {self.things} things, and {quote(self.prompt)} "
+            f"names none of them{near}. scripts/download-weights gets a model that knows the world"
+        )
+
+
+@dataclass(frozen=True)
+class TooLarge:
+    """The picture is larger than what the model draws well, by its vocabulary.
+
+    model: its name.
+    drawn_size: width and height in pixels.
+    largest: the side in pixels of the largest square that it draws well.
+    """
+
+    model: str
+    drawn_size: tuple[int, int]
+    largest: int
+
+    @property
+    def warning(self) -> str:
+        """The sentence that tells the client."""
+        width, height = self.drawn_size
+        return (
+            f"size: the {self.model} model draws well up to {self.largest} × {self.largest} px; "
+            f"at {width} × {height} px, things repeat"
+        )
+
+
+@dataclass(frozen=True)
 class Progress:
     """Step `step` of `steps` is done; `seconds_left` at the pace so far."""
 
@@ -110,9 +157,9 @@ class Failed:
     error: Exception
 
 
-Event = (
-    PromptTruncated | NothingRepainted | Resized | Progress | Picture | Flagged | Finished | Failed
-)
+Notice = PromptTruncated | NothingRepainted | Resized | NothingKnown | TooLarge | Flagged
+"""An event with a sentence for the client, its `warning`."""
+Event = Notice | Progress | Picture | Finished | Failed
 
 
 def until_finished(events: SimpleQueue[Event], timeout: float | None = None) -> Iterator[Event]:

@@ -16,6 +16,7 @@ from stable_diffusion import checkpoints, weight_files
 from stable_diffusion.catalogue import TASKS, SetupError, Weights, WeightsError, check_folder
 from stable_diffusion.imports import lean_imports
 from stable_diffusion.json_files import FileError, error_text
+from stable_diffusion.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,10 +36,14 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 @dataclass(frozen=True)
 class Model:
-    """A model on the device; `pipeline` is diffusers', of its task's class."""
+    """A model on the device; `pipeline` is diffusers', of its task's class.
+
+    vocabulary: what it draws; None where that has no bounds that anyone has written down.
+    """
 
     weights: Weights
     pipeline: Any
+    vocabulary: Vocabulary | None = None
 
     # The library looks for both in its modules, which takes milliseconds.
     @cached_property
@@ -74,15 +79,17 @@ def load(weights: Weights, dtype: str | None = None) -> Model:
     """
     if dtype not in (None, *DTYPES):
         raise SetupError(f"the precision {dtype!r} is not known; give one of {', '.join(DTYPES)}")
+    vocabulary = None
     if weights.path.is_dir():
         with reading(f"the model in {weights.path}"):
             check_folder(weights.path, weights.task)
+            vocabulary = Vocabulary.beside(weights.path)
     threading.Thread(target=_read, args=(weights,), daemon=True).start()
     pipeline = in_fresh_thread(_load, weights, dtype)
     native_size = (
         weights.native_size or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     )
-    return Model(dataclasses.replace(weights, native_size=native_size), pipeline)
+    return Model(dataclasses.replace(weights, native_size=native_size), pipeline, vocabulary)
 
 
 def in_fresh_thread(function: Callable[..., Result], *arguments: Any) -> Result:

@@ -44,7 +44,7 @@ def main() -> int:
     """Take the screenshots; return the exit status."""
     with serving("demo") as server, browser() as opened:
         page = _page(opened, server.url, viewport=LAPTOP, device_scale_factor=1.25)
-        for example, prompt in (("house.png", "a castle"), ("orange.jpg", "a jack-o-lantern")):
+        for example, prompt in (("house.png", "a castle"), ("orange.jpg", "a pumpkin")):
             _draw(page, example, prompt, images=4)
         page.locator("#advanced > summary").click()
         page.get_by_label("Number of inference steps", exact=True).fill("512")
@@ -69,6 +69,7 @@ def main() -> int:
         )
         phone.get_by_role("button", name="Examples").click()
         phone.get_by_role("button", name="Take house.png and the prompt a castle").click()
+        expect(phone.locator("#run")).to_be_focused()
         _take(phone, "form-phone.png")
     return 0
 

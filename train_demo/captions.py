@@ -6,10 +6,14 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from train_demo.words import OTHER_WORDS
+
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
 MORE_COLOURS = ("brown", "black", "white", "gray")
 NUMBERS = {2: "two", 3: "three", 4: "four"}
 BACKGROUNDS = (" on a {} background", ", {} background")
+OTHER_WORDS_SHARE = 0.4
+"""The share of captions that have another word for a thing, where there is one."""
 
 
 def plain(text: str) -> str:
@@ -28,7 +32,8 @@ def with_article(noun: str) -> str:
     """Return `noun` with "a" or "an" before it, or with none: "grapes"."""
     if is_plural(noun):
         return noun
-    vowel = noun.startswith(("a", "e", "i", "o", "u", "hour")) and not noun.startswith("uni")
+    vowel = noun.startswith(("a", "e", "i", "o", "u", "hour"))
+    vowel = vowel and not noun.startswith(("uni", "ufo", "ewe"))
     return ("an " if vowel else "a ") + noun
 
 
@@ -80,13 +85,15 @@ class Subject:
 
 def caption(subject: Subject, rng: random.Random) -> str:
     """Return one of the many captions for `subject`; half of them name its style."""
-    name = plain(subject.name)
+    other = other_word(subject.name, rng)
+    name = other or plain(subject.name)
     if subject.colour:
-        name = f"{subject.colour} {noun(subject.name)}"
+        name = f"{subject.colour} {other or noun(subject.name)}"
     if subject.count > 1:
         text = f"{NUMBERS[subject.count]} {plural(name)}"
     elif subject.company:
-        text = f"{with_article(name)} and {with_article(plain(subject.company))}"
+        company = other_word(subject.company, rng) or plain(subject.company)
+        text = f"{with_article(name)} and {with_article(company)}"
     else:
         phrasing = rng.random()
         if phrasing < 0.35:
@@ -111,3 +118,9 @@ def caption(subject: Subject, rng: random.Random) -> str:
     if rng.random() < 0.5:
         text += ", " + rng.choice(list(subject.style))
     return text
+
+
+def other_word(name: str, rng: random.Random) -> str:
+    """Return another word for the thing of a name, or, mostly, "" to have the name itself."""
+    words = OTHER_WORDS.get(name, ())
+    return rng.choice(words) if words and rng.random() < OTHER_WORDS_SHARE else ""

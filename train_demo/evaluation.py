@@ -1,5 +1,6 @@
 """An evaluation of how well a model draws prompts: figures in EVALUATION.md, and grids."""
 
+import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,28 +13,38 @@ from diffusers import AutoencoderKL
 from PIL import Image
 
 from cog_schema.schema import ROOT
-from train_demo import autoencoder
+from train_demo import autoencoder, vocabulary
 from train_demo.captions import held_out, noun, plain, with_article
 from train_demo.drawing import Artist, grid
 from train_demo.judge import Judge
 from train_demo.pictograms import Pictogram, pictograms, read, resized
+from train_demo.progress import write
 from train_demo.settings import Settings
 from train_demo.variants import HUES, WHITE, hue_distance, hue_of, on, to_hsv, with_hue
 
 EXAMPLES = ROOT / "examples"
+EVERYDAY = json.loads(Path(__file__).with_name("everyday.json").read_text())
+"""`judged`: prompts as people type them, with the names of what may be drawn; `looked_at`: more."""
 ASKED = {"num_inference_steps": 16, "guidance_scale": 5.0, "scheduler": "DPMSolverMultistep"}
-EFFECTS = 32  # prompts for each figure on the effect of an input
-LARGE = {384: 12, 512: 6}  # sizes beyond the trained ones, and how many names are drawn there
+EFFECTS = 16  # prompts for each figure on the effect of an input
+LARGE = {384: 8, 512: 4}  # sizes beyond the trained ones, and how many names are drawn there
+WELL = 0.7
+"""The share of names that must be drawn right at a size for it to be one of the vocabulary's."""
 HUE_SHARE = 0.02  # of the area must be coloured for a picture to have a colour
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt, with the noun and the colour that the picture must show."""
+    """A prompt, with the nouns any of which the picture must show, and the colour."""
 
     text: str
-    noun: str
+    nouns: tuple[str, ...]
     colour: str = ""
+
+    @property
+    def noun(self) -> str:
+        """The noun, of those with a single one."""
+        return self.nouns[0]
 
 
 class Evaluation:
@@ -45,26 +56,28 @@ class Evaluation:
         self.known = [each for each in index if each.is_learned]
         nouns = {noun(each.name) for each in self.known}
         self.unseen = [e for e in index if not e.is_learned and noun(e.name) in nouns]
+        self.nouns = sorted(nouns)
         self.rgba, self.unseen_rgba = read(self.known, pictures), read(self.unseen, pictures)
         self.random = random.Random(0)
         self.names, self.styles, self.colours = self._names(), self._styles(), self._colours()
+        self.everyday = self._everyday()
+        self.right_at: dict[int, float] = {}  # share of names, by size in pixels
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def write(self, log: Callable[[str], None]) -> None:
-        """Measure everything, and write EVALUATION.md and the grids into the folder."""
+        """Measure everything; write EVALUATION.md, grids, judge and vocabulary into the folder."""
         settings = self.settings
         lines = [TITLE.format(names=len({e.name for e in self.known}), device=self.device.type)]
         log("evaluates the autoencoder")
         lines += self._autoencoder()
-        log("trains the judge")
-        width, steps = settings.judge_width, settings.judge_steps
-        self.judge = Judge(self.rgba, self.known, width, steps, self.device)
+        self.judge = self._find_judge(log)
         lines += self._judge_itself()
         self.artist = Artist(self.folder)
         try:
             for size in settings.batch:
                 log(f"draws at {size} px")
                 lines += self._retrieval(size)
+            self._draw_to_look_at()
             log("draws larger pictures")
             lines += self._large()
             log("tries strength, guidance, negative prompts and weights")
@@ -72,19 +85,42 @@ class Evaluation:
         finally:
             self.artist.close()
         (self.folder / "EVALUATION.md").write_text("\n".join(lines) + "\n")
+        sizes = [size for size, share in sorted(self.right_at.items()) if share >= WELL]
+        vocabulary.write(self.folder, self.known, sizes)
+
+    def _find_judge(self, log: Callable[[str], None]) -> Judge:
+        """Return the judge in the folder if it knows these nouns; else train one, and keep it."""
+        file, settings = self.folder / "judge.safetensors", self.settings
+        judge = Judge.read(file, self.device) if file.exists() else None
+        if judge is None or judge.nouns != self.nouns:
+            log("trains the judge")
+            trained = Judge.train(
+                self.rgba, self.known, settings.judge_width, settings.judge_steps, self.device
+            )
+            write(file, trained.save)
+            judge = Judge.read(file, self.device)
+        return judge
 
     # Prompts
 
     def _names(self) -> list[Prompt]:
         """Return prompts for the trained names, as they are."""
         names = sorted({each.name for each in self.known})
-        return self._some([Prompt(with_article(plain(name)), noun(name)) for name in names])
+        return self._some([Prompt(with_article(plain(name)), (noun(name),)) for name in names])
+
+    def _everyday(self) -> list[Prompt]:
+        """Return prompts as people type them, of what was learned."""
+        prompts = [
+            Prompt(text, tuple(sorted({noun(name) for name in names} & set(self.nouns))))
+            for text, names in EVERYDAY["judged"].items()
+        ]
+        return [prompt for prompt in prompts if prompt.nouns]
 
     def _styles(self) -> list[Prompt]:
         """Return prompts for names in a style that this name was never seen in."""
         pairs = [each for each in self.known if held_out(each.name, style=each.package)]
         return self._some(
-            [Prompt(f"{plain(each.name)}, {each.style[-1]}", noun(each.name)) for each in pairs]
+            [Prompt(f"{plain(each.name)}, {each.style[-1]}", (noun(each.name),)) for each in pairs]
         )
 
     def _colours(self) -> list[Prompt]:
@@ -100,7 +136,7 @@ class Evaluation:
             [
                 Prompt(
                     f"a {colour} {thing}, {self.random.choice(self.random.choice(of).style)}",
-                    thing,
+                    (thing,),
                     colour,
                 )
                 for thing, of in recoloured.items()
@@ -149,7 +185,7 @@ class Evaluation:
 
     def _judge_itself(self) -> Iterator[str]:
         pictures = [Image.fromarray(rgb) for rgb in self._unseen(128)]
-        shown = [Prompt("", noun(each.name)) for each in self.unseen]
+        shown = [Prompt("", (noun(each.name),)) for each in self.unseen]
         first, five = self._right(pictures, shown)
         grey, _ = self._right(pictures, shown, in_colour=False)
         yield "\n## The judge\n"
@@ -164,6 +200,7 @@ class Evaluation:
         yield "| prompts | number | noun first | among five | shuffled | colour | shuffled |"
         yield "|---|---|---|---|---|---|---|"
         for title, prompts in (
+            ("everyday prompts", self.everyday),
             ("trained names", self.names),
             ("style never seen with the name", self.styles),
             ("colour never seen with the name", self.colours),
@@ -184,8 +221,9 @@ class Evaluation:
             yield f"| {' | '.join(cells)} |"
             if prompts is self.names:
                 drawn = np.stack([resized(np.asarray(picture), 32) for picture in pictures])
-            sheet = grid(pictures[:60], [prompt.text for prompt in prompts[:60]])
-            sheet.save(self.folder / f"{title.split()[0]}-{size}.jpg", quality=88)
+                self.right_at[size] = first
+            sheet = grid(pictures, captions(prompts, rankings))
+            sheet.save(self.folder / f"{title.split()[0]}-{size}.jpg", quality=85)
         known = np.stack([resized(on(rgba, WHITE), 32) for rgba in self.rgba])
         copied, usual = nearest(drawn, known), nearest(self._unseen(32), known)
         yield (
@@ -194,6 +232,12 @@ class Evaluation:
             f"least; {np.median(usual):.0f} and {usual.min():.0f} for the unseen set's pictures."
         )
 
+    def _draw_to_look_at(self) -> None:
+        """Draw a grid of prompts that nobody has a measure for."""
+        prompts = [Prompt(text, ()) for text in EVERYDAY["looked_at"]]
+        sheet = grid(self._draw(prompts), [prompt.text for prompt in prompts])
+        sheet.save(self.folder / "more-128.jpg", quality=85)
+
     def _large(self) -> Iterator[str]:
         yield "\n## Larger than it was trained on\n"
         yield "| size | names | noun first | among five |\n|---|---|---|---|"
@@ -201,6 +245,7 @@ class Evaluation:
             prompts = self.names[:count]
             pictures = self._draw(prompts, size)
             first, five = self._right(pictures, prompts)
+            self.right_at[size] = first
             yield f"| {size} px | {len(prompts)} | {first:.0%} | {five:.0%} |"
             sheet = grid(pictures, [prompt.text for prompt in prompts], 6)
             sheet.save(self.folder / f"trained-{size}.jpg", quality=80)
@@ -248,7 +293,7 @@ class Evaluation:
 
     def _negative(self) -> Iterator[str]:
         nouns = list(dict.fromkeys(prompt.noun for prompt in self.colours))[:EFFECTS]
-        prompts = [Prompt(with_article(thing), thing) for thing in nouns]
+        prompts = [Prompt(with_article(thing), (thing,)) for thing in nouns]
         before = self._draw(prompts)
         # A picture without any colour has none to take away: it counts as one in red, of no area.
         prompts = [
@@ -277,9 +322,17 @@ class Evaluation:
 
 
 def right(rankings: Sequence[list[str]], prompts: Sequence[Prompt]) -> tuple[float, float]:
-    """Return the shares of rankings with the prompt's noun first, and among the first five."""
-    ranks = np.array([r.index(p.noun) for r, p in zip(rankings, prompts, strict=True)])
+    """Return the shares of rankings with a noun of the prompt first, and among the first five."""
+    ranks = np.array([min(map(r.index, p.nouns)) for r, p in zip(rankings, prompts, strict=True)])
     return float(np.mean(ranks == 0)), float(np.mean(ranks < 5))
+
+
+def captions(prompts: Sequence[Prompt], rankings: Sequence[list[str]]) -> list[str]:
+    """Return the prompts' texts, and with those that are not shown what the judge sees."""
+    return [
+        prompt.text if ranking[0] in prompt.nouns else f"{prompt.text} ({ranking[0]}?)"
+        for prompt, ranking in zip(prompts, rankings, strict=True)
+    ]
 
 
 def share_coloured(colours: Sequence[str], prompts: Sequence[Prompt]) -> float:
@@ -326,5 +379,8 @@ Written by `scripts/train-demo --evaluate`, for a training on {names} names; dra
 Seeds are fixed: on the same machine the same weights give the same figures. One seed a prompt,
 nothing picked; DPM-Solver++, 16 steps, guidance 5 unless said otherwise. The share of right answers
 is by a small classifier that was trained on real pictures only (from the shape alone where a colour
-was asked for); whether the style is right is not measured. "Shuffled" holds the same pictures
-against each other's prompts: what chance gives. Names were trained, the pairs below them not."""
+was asked for), `judge.safetensors`; whether the style is right is not measured. "Shuffled" holds
+the same pictures against each other's prompts: what chance gives. Everyday prompts, in
+`train_demo/everyday.json`, are right by any of the names there; names were trained, the pairs below
+them not. The grids say in brackets what the judge takes a picture for, where that is not asked for;
+`more-128.jpg` has prompts that are only looked at."""

@@ -1,10 +1,16 @@
 """A small classifier of what a picture shows, trained on real pictograms only."""
 
+from __future__ import annotations
+
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
@@ -18,45 +24,58 @@ class Judge:
     """A classifier of nouns: "red apple" and "green apple" are both an apple.
 
     Args:
-        pictures: (pictures, 256, 256, 4) red, green, blue, opacity, uint8.
-        shown: what they are.
-        width: channels of its first layer.
-        steps: of training.
-        device: where it computes.
+        nouns: that it knows, in the order of the network's scores.
+        network: as `network` makes it, on its device.
     """
 
-    def __init__(
-        self,
+    def __init__(self, nouns: list[str], network: nn.Sequential) -> None:
+        self.nouns, self.network = nouns, network.eval()
+
+    @classmethod
+    def train(
+        cls,
         pictures: np.ndarray,
         shown: Sequence[Pictogram],
         width: int,
         steps: int,
         device: torch.device,
-    ) -> None:
-        self.nouns = sorted({noun(each.name) for each in shown})
-        labels = torch.tensor([self.nouns.index(noun(each.name)) for each in shown], device=device)
+    ) -> Judge:
+        """Train one.
+
+        Args:
+            pictures: (pictures, 256, 256, 4) red, green, blue, opacity, uint8.
+            shown: what they are.
+            width: channels of its first layer.
+            steps: of training.
+            device: where it computes.
+        """
+        nouns = sorted({noun(each.name) for each in shown})
+        labels = torch.tensor([nouns.index(noun(each.name)) for each in shown], device=device)
         small = torch.cat(
             [shrunk(each) for each in np.array_split(pictures, len(pictures) // 256 + 1)]
         )
-        small = small.to(device)
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            self.network = network(width, len(self.nouns)).to(device)
-            self._train(small, labels, steps)
+            untrained = network(width, len(nouns)).to(device)
+            return cls(nouns, _trained(untrained, small.to(device), labels, steps))
 
-    def _train(self, pictures: torch.Tensor, labels: torch.Tensor, steps: int) -> None:
-        optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=0.05)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps + 1)
-        self.network.train()
-        for _ in range(steps):
-            chosen = torch.randint(len(pictures), (64,), device=pictures.device)
-            scores = self.network(altered(pictures[chosen]))
-            loss = functional.cross_entropy(scores, labels[chosen], label_smoothing=0.05)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-        self.network.eval()
+    @classmethod
+    def read(cls, path: Path, device: torch.device) -> Judge:
+        """Read one that `save` has written."""
+        with safe_open(path, "pt", device=str(device)) as file:
+            nouns = json.loads(file.metadata()["nouns"])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        judge = network(len(weights["0.weight"]), len(nouns)).to(device)
+        judge.load_state_dict(weights)
+        return cls(nouns, judge)
+
+    def save(self, path: Path) -> None:
+        """Write it in half precision."""
+        weights = {
+            name: each.half() if each.is_floating_point() else each
+            for name, each in self.network.state_dict().items()
+        }
+        save_file(weights, path, {"nouns": json.dumps(self.nouns)})
 
     @torch.no_grad()
     def ranking(self, pictures: Sequence[Image.Image], in_colour: bool) -> list[list[str]]:
@@ -70,11 +89,27 @@ class Judge:
                 for each in pictures[start : start + 64]
             ]
             x = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 255
-            device = next(self.network.parameters()).device
-            x = x.to(device)
-            scores = self.network(standardised(x if in_colour else grey(x)))
+            x = standardised(x if in_colour else grey(x)).to(next(self.network.parameters()).device)
+            scores = self.network(x) + self.network(x.flip(-1))
             ranks += scores.argsort(1, descending=True).tolist()
         return [[self.nouns[index] for index in row] for row in ranks]
+
+
+def _trained(
+    network: nn.Sequential, pictures: torch.Tensor, labels: torch.Tensor, steps: int
+) -> nn.Sequential:
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps + 1)
+    network.train()
+    for _ in range(steps):
+        chosen = torch.randint(len(pictures), (64,), device=pictures.device)
+        scores = network(altered(pictures[chosen]))
+        loss = functional.cross_entropy(scores, labels[chosen], label_smoothing=0.05)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    return network
 
 
 def shrunk(pictures: np.ndarray) -> torch.Tensor:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from train_demo.words import NAMES
+
 
 @dataclass(frozen=True)
 class Source:
@@ -81,23 +83,6 @@ SOURCES = (
 NAMES_PACKAGE = ("emojibase-data", "17.0.0")  # CLDR names and keywords, MIT
 MERGES_PACKAGE = ("open-clip-torch", "3.3.0")  # CLIP's byte pair merges, MIT
 
-CORE = tuple(
-    """red apple, green apple, banana, lemon, strawberry, cherries, watermelon, carrot, mushroom,
-    pizza, hamburger, doughnut, ice cream, birthday cake, red heart, blue heart, green heart,
-    yellow heart, purple heart, grinning face, smiling face with sunglasses, angry face, cat face,
-    dog face, panda, bear, frog, pig face, rabbit face, chicken, penguin, owl, tropical fish,
-    octopus, butterfly, lady beetle, turtle, tulip, sunflower, rose, evergreen tree,
-    deciduous tree, cactus, sun with face, sun, star, cloud, rainbow, fire, snowman without snow,
-    house, house with garden, castle, automobile, bus, rocket, sailboat, airplane, soccer ball,
-    balloon, crown, umbrella, guitar, ghost, tangerine, pear, grapes, pineapple, tomato, cookie,
-    hot beverage, beer mug, monkey face, lion, tiger face, fox, koala, mouse face, cow face,
-    baby chick, spouting whale, crab, crescent moon, snowflake, palm tree, four leaf clover,
-    bicycle, light bulb, gem stone, wrapped gift, basketball, trophy, bell, t-shirt, top hat,
-    alien, robot, skull, jack-o-lantern, key""".replace("\n", " ").split(",")
-)
-CORE = tuple(" ".join(name.split()) for name in CORE)
-
-
 SHOWN = (
     "a red apple",
     "a purple apple",
@@ -156,7 +141,7 @@ PRESETS = {
     "gpu": Settings(),
     # Two CPU cores and some hours: a core vocabulary; many small steps draw better than few large.
     "cpu": Settings(
-        names=CORE,
+        names=NAMES,
         native_size=128,
         variants=9,
         autoencoder_channels=(16, 32, 64, 128),
@@ -169,12 +154,12 @@ PRESETS = {
         rate=7e-4,
         steps_between_logs=50,
         batch={128: 32, 256: 8},
-        shares=({128: 0.85, 256: 0.15}, {128: 0.75, 256: 0.25}),
+        shares=({128: 0.8, 256: 0.2}, {128: 0.55, 256: 0.45}),
         minutes_between_checkpoints=5,
         minutes_between_grids=15,
         judge_width=16,
-        judge_steps=900,
-        evaluated=48,
+        judge_steps=2000,
+        evaluated=32,
     ),
     # Whether everything works, in a minute and the same number of steps; draws nothing.
     "smoke": Settings(

@@ -12,6 +12,20 @@ LINE = re.compile(r"^(?:\[coglet::setup\] )?model (\{.*\})$", re.MULTILINE)
 """The line of the setup's logs that has it, as it was printed or as Cog hands it on."""
 
 
+class Vocabulary(BaseModel):
+    """What a small model draws: words of its prompts, and sizes."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    words: tuple[str, ...]
+    """For the things that it draws."""
+    colours: tuple[str, ...]
+    backgrounds: tuple[str, ...]
+    styles: tuple[str, ...]
+    sizes: tuple[int, ...]
+    """The sides in pixels of the squares that it draws well."""
+
+
 class Description(BaseModel):
     """A model, as its predictor describes it (`Predictor.description` of predict.py)."""
 
@@ -28,6 +42,8 @@ class Description(BaseModel):
     """The choices of the input `scheduler`."""
     versions: Mapping[str, str]
     """By package, those that the worker runs with."""
+    vocabulary: Vocabulary | None = None
+    """What the model draws; None where that is the world."""
 
     @classmethod
     def read(cls, logs: str) -> Description | None:

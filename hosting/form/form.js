@@ -7,6 +7,7 @@ import { draft, keepDraft, keepFile, files as keptFiles } from "./kept.js";
 import { readPicture } from "./picture.js";
 import { makePictureField } from "./picture-field.js";
 import { inputsOf, sizeOf } from "./schema.js";
+import { vocabularyList } from "./vocabulary.js";
 
 /** What is of no use without an image. */
 const ON_IMAGES = ["mask", "strength"];
@@ -20,8 +21,10 @@ const ON_MASKS = ["mask_source", "invert_mask", "mask_blur"];
  * @property {string} name
  * @property {string} task
  * @property {string} status
- * @property {{native_size: number}?} description  what its worker says of it.
+ * @property {Description?} description  what its worker says of it.
  */
+/** @typedef {{native_size: number, vocabulary: Vocabulary?}} Description */
+/** @typedef {import("./vocabulary.js").Vocabulary} Vocabulary */
 /** @typedef {import("./fields.js").Field} Field */
 /** @typedef {import("./picture.js").Picture} Picture */
 /** @typedef {import("./picture-field.js").PictureField} PictureField */
@@ -91,6 +94,7 @@ export async function draw(chosen) {
     inputs.filter((input) => input.isFirst === isFirst).map(({ name }) => anyField(name).element);
   byId("first").replaceChildren(...elements(true));
   byId("rest").replaceChildren(...elements(false));
+  showVocabulary();
   const values = draft();
   for (const [name, field] of Object.entries(plainFields))
     if (name in values) field.set(values[name]);
@@ -107,7 +111,17 @@ export async function draw(chosen) {
  */
 export function renew(newer) {
   model = newer;
+  showVocabulary();
   changed();
+}
+
+/** Says below the prompt what can be drawn, where that is not everything. */
+function showVocabulary() {
+  const { element } = plainFields.prompt;
+  const shown = element.querySelector(".vocabulary");
+  const vocabulary = model?.description?.vocabulary;
+  if (!vocabulary) shown?.remove();
+  else if (!shown) element.append(vocabularyList(vocabulary));
 }
 
 /** The model that the form is for; null before there is one. */

@@ -32,10 +32,10 @@ const TASKS = {
   upscale: "upscaling",
 };
 const EXAMPLES = [
-  { file: "cat.png", prompt: "a fox", seed: 4 },
-  { file: "orange.jpg", prompt: "a jack-o-lantern", seed: 1 },
-  { file: "face.png", prompt: "a panda", seed: 1 },
-  { file: "car.png", prompt: "a blue automobile", seed: 1 },
+  { file: "cat.png", prompt: "a fox", seed: 0 },
+  { file: "orange.jpg", prompt: "a pumpkin", seed: 2 },
+  { file: "face.png", prompt: "a panda", seed: 3 },
+  { file: "car.png", prompt: "a blue car", seed: 4 },
   { file: "house.png", prompt: "a castle", seed: 4 },
 ];
 /** Where settings wait while the page changes from a shared prediction to the form. */

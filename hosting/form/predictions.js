@@ -19,9 +19,17 @@ const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
  * @property {string} [failure]  why it failed, in a word: inputs, nsfw, worker …
  * @property {string} logs
  * @property {string} created_at
- * @property {{progress?: Progress, predict_time?: number, images?: DrawnImage[]}} [metrics]
+ * @property {Metrics} [metrics]
  * @property {{position: number, estimated_wait: number}?} [queue]
  * @property {{get: string, cancel: string, web: string}} urls
+ */
+/**
+ * What is known of a prediction beside its output.
+ * @typedef {object} Metrics
+ * @property {Progress} [progress]
+ * @property {number} [predict_time]
+ * @property {DrawnImage[]} [images]
+ * @property {string[]} [notes]  sentences on how it was read, and on what can't be as asked for.
  */
 /** @typedef {{step: number, steps: number, seconds_left: number}} Progress */
 /** @typedef {{index: number, seed: number, file: string?}} DrawnImage */
@@ -99,6 +107,7 @@ export function makeCard(prediction, actions) {
   const prompt = h("h3", { dir: "auto", class: "prompt" });
   const about = h("p", { class: "hint" });
   const grid = h("ul", { class: "grid" });
+  const notes = h("ul", { class: "notes" });
   const fault = h("p", { class: "fault" });
   /**
    * @param {import("./dom.js").Listener} act
@@ -137,6 +146,7 @@ export function makeCard(prediction, actions) {
     status,
     bar,
     grid,
+    notes,
     fault,
     buttons,
   );
@@ -157,6 +167,7 @@ export function makeCard(prediction, actions) {
       const progress = now.metrics?.progress;
       if (now.status === "processing") bar.value = progress ? progress.step / progress.steps : 0;
       else bar.removeAttribute("value");
+      notes.replaceChildren(...notesOf(now).map((note) => h("li", { class: "notice" }, note)));
       fault.textContent = (now.error ?? "").trim();
       drawPictures(picturesOf(now));
       stopping.hidden = isOver(now) || !actions.stop;
@@ -232,11 +243,16 @@ export async function follow(prediction, path, changed) {
 }
 
 /** @param {Prediction} prediction */
-function endOf({ status, output, error, input }) {
+const notesOf = ({ metrics }) => metrics?.notes ?? [];
+
+/** @param {Prediction} prediction */
+function endOf(prediction) {
+  const { status, output, error, input } = prediction;
   const count = [output ?? []].flat().length;
   if (status === "failed") return `It failed: ${error}`;
   if (status === "canceled" || status === "aborted") return `Stopped: ${input.prompt}`;
-  return `Done: ${count} ${count === 1 ? "picture" : "pictures"} of ${input.prompt}`;
+  const done = `Done: ${count} ${count === 1 ? "picture" : "pictures"} of ${input.prompt}`;
+  return [done, ...notesOf(prediction)].join("\n");
 }
 
 /**

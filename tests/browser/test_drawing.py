@@ -76,6 +76,16 @@ def test_the_prompt_changes_the_picture_and_the_seed_gives_it_back(visitor: Visi
     assert not same(apple, drawn(visitor, Seed=6))
 
 
+def test_it_says_what_the_model_does_not_know_and_lists_what_it_does(visitor: Visitor) -> None:
+    drawn(visitor, Prompt="a bicycle repair shop")
+    note = visitor.card().locator(".notes li")
+    expect(note).to_contain_text('"a bicycle repair shop" names none of them; nearest: bicycle.')
+    visitor.page.get_by_text("What this model can draw").click()
+    expect(visitor.page.locator(".vocabulary p").first).to_contain_text("bicycle, bike, bird")
+    drawn(visitor, Prompt="a bike")
+    expect(visitor.card().locator(".notes")).to_be_hidden()
+
+
 def test_each_picture_tells_the_seed_that_gives_it_back_alone(visitor: Visitor) -> None:
     second = drawn(visitor, 1, Prompt="a house", Seed=7, Number_of_images=3)
     seeds = visitor.card().locator(".seed")

@@ -14,7 +14,7 @@ from tests.support.asking import ask, caught, file_of
 from tests.support.browser import Visit, Visitor
 from tests.support.front import Front, front
 from tests.support.pictures import EXAMPLES
-from tools.fake_cog import CogServer, data_url
+from tools.fake_cog import NOTES, CogServer, data_url
 
 
 def test_the_settings_are_copied_as_the_api_takes_them(visitor: Visitor, cog: CogServer) -> None:
@@ -48,6 +48,19 @@ def test_three_queue_and_one_that_waits_is_stopped(visitor: Visitor, cog: CogSer
     visitor.card("succeeded", 0)
     assert cog.prompts == ["slow", "third"]
     expect(visitor.page.locator("#announcer")).to_have_text("Done: 1 picture of third")
+
+
+def test_what_a_model_notes_is_said_on_the_card_and_to_those_who_do_not_see_it(
+    visitor: Visitor, cog: CogServer
+) -> None:
+    cog.tell("a bus", "note")
+    ask(visitor, "a bus")
+    expect(visitor.card().locator(".notes li")).to_have_text(NOTES)
+    expect(visitor.page.locator("#announcer")).to_have_text(
+        f"Done: 1 picture of a bus {NOTES[0]} {NOTES[1]}"
+    )
+    ask(visitor, "a car")
+    expect(visitor.card().locator(".notes")).to_be_hidden()
 
 
 def test_what_the_model_finds_wrong_is_said_at_the_field_and_on_the_card(

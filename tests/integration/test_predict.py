@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 import os
 import tempfile
@@ -101,6 +102,10 @@ def test_the_setup_leaves_a_description_of_the_model_and_loading_says_nothing(
     assert not found.checker
     assert found.samplers == request.SCHEDULERS
     assert found.versions["torch"] == torch.__version__
+    assert found.vocabulary
+    assert {"car", "automobile", "cup of coffee", "woman"} <= set(found.vocabulary.words)
+    assert "blue" in found.vocabulary.colours
+    assert found.vocabulary.sizes[0] == 128
 
 
 def test_the_checker_is_on_where_it_is_unless_it_is_turned_off(
@@ -317,8 +322,54 @@ def test_weights_of_another_program_are_told_in_the_logs(
 ) -> None:
     run(predictor, prompt="a (red:1.8) fox", use_compel=True, num_inference_steps=1)
     assert 'compel reads "(red:1.8)" as words; give (red)1.8' in capsys.readouterr().out
+    assert "give (red)1.8" in predictor.metrics["notes"][0]
     run(predictor, prompt="a (red:1.8) fox", num_inference_steps=1)
     assert "compel" not in capsys.readouterr().out
+
+
+def test_what_a_small_model_does_not_know_is_told_with_what_it_does(
+    predictor: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(predictor, prompt="a bicycle repair shop", num_inference_steps=1)
+    (note,) = predictor.metrics.pop("notes")
+    things = len(predictor.engine.model.vocabulary.things)
+    assert note == (
+        f'prompt: the demo model knows {things} things, and "a bicycle repair shop" names none of '
+        "them; nearest: bicycle. scripts/download-weights gets a model that knows the world"
+    )
+    assert note in capsys.readouterr().out.splitlines()
+    run(predictor, prompt="a zeppelin", num_inference_steps=1)
+    assert '"a zeppelin" names none of them. scripts/' in predictor.metrics.pop("notes")[0]
+    for inputs in ({"prompt": "a car"}, {"prompt": "", "strength": 0, "image": FLOWER}):
+        run(predictor, num_inference_steps=1, **inputs)
+        assert "notes" not in predictor.metrics
+    assert "things" not in capsys.readouterr().out.partition("a zeppelin")[2].partition("\n")[2]
+
+
+def test_a_size_at_which_a_small_model_repeats_things_is_told(
+    predictor: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    largest = max(predictor.engine.model.vocabulary.sizes)
+    run(predictor, prompt="a car", width=512, height=128, num_inference_steps=1)
+    (note,) = predictor.metrics.pop("notes")
+    assert note == (
+        f"size: the demo model draws well up to {largest} × {largest} px; at 512 × 128 px, "
+        "things repeat"
+    )
+    assert note in capsys.readouterr().out.splitlines()
+    run(predictor, prompt="a car", width=largest, height=largest, num_inference_steps=1)
+    assert "notes" not in predictor.metrics
+
+
+def test_of_a_model_that_knows_the_world_nothing_is_told(
+    demo: Model, predictor: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(Engine(dataclasses.replace(demo, vocabulary=None), executor="plain")) as engine:
+        predictor.engine = engine
+        run(predictor, prompt="a bicycle repair shop", width=512, num_inference_steps=1)
+        assert predictor.description()["vocabulary"] is None
+    assert "notes" not in predictor.metrics
+    assert "things" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("rows", ["1", "many", "-2", "2.5"])

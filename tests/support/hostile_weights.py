@@ -334,6 +334,7 @@ PARTS = (
     "tokenizer/tokenizer_config.json",
     "unet/config.json",
     "vae/config.json",
+    "vocabulary.json",
 )
 WEIGHTS = {
     "text_encoder": "text_encoder/model.safetensors",

@@ -138,3 +138,10 @@ def test_inputs_has_every_input_with_its_default_and_description() -> None:
         [name, kind, default, text] for name, kind, default, _, text in table("docs/inputs.md", 5)
     ]
     assert rows == expected
+
+
+def test_what_the_demo_model_knows_is_counted_right() -> None:
+    vocabulary = json.loads((ROOT / "weights" / "demo" / "vocabulary.json").read_text())
+    for name in ("README.md", "weights/demo/README.md"):
+        counts = re.findall(r"(\d+) things", (ROOT / name).read_text())
+        assert set(counts) == {str(len(vocabulary["things"]))}, name

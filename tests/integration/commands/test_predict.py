@@ -193,6 +193,15 @@ def test_without_the_big_models_weights_a_line_says_that_the_demo_draws(tmp_path
     assert "so the small demo model is used" in told.stderr
 
 
+def test_what_a_small_model_does_not_know_is_told_before_its_picture(tmp_path: Path) -> None:
+    asked = inputs(prompt="a bicycle repair shop", width=512, height=128)
+    told = predict(tmp_path, *asked, *QUICK, "-o", "shop.png")
+    assert (told.returncode, told.stdout) == (0, "shop.png  seed 7\n")
+    unknown, too_large = told.stderr.splitlines()
+    assert 'things, and "a bicycle repair shop" names none of them; nearest: bicycle.' in unknown
+    assert "at 512 × 128 px, things repeat" in too_large
+
+
 def test_a_cut_prompt_is_told(tmp_path: Path) -> None:
     told = predict(tmp_path, *inputs(prompt="rose " * 100), *QUICK)
     assert told.returncode == 0

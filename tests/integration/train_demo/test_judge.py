@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,16 +12,21 @@ from train_demo.judge import Judge
 from train_demo.pictograms import Pictogram
 
 
-def test_it_tells_shapes_apart_that_it_learned_in_other_colours() -> None:
+def test_it_tells_shapes_apart_that_it_learned_in_other_colours_also_from_a_file(
+    tmp_path: Path,
+) -> None:
     names = ["disc", "bars", "triangle"]
     shown = [Pictogram(f"red {name}", (), "@iconify-json/noto", "") for name in names]
     learned = np.stack([np.asarray(shape(name, "red")) for name in names])
     with torch.inference_mode(mode=False):
-        judge = Judge(learned, shown, width=8, steps=60, device=torch.device("cpu"))
-    for in_colour in (True, False):
-        asked = [shape(name, "blue", "white").convert("RGB") for name in names]
-        first = [ranking[0] for ranking in judge.ranking(asked, in_colour)]
-        assert first == names
+        judge = Judge.train(learned, shown, width=8, steps=60, device=torch.device("cpu"))
+    judge.save(tmp_path / "judge.safetensors")
+    read = Judge.read(tmp_path / "judge.safetensors", torch.device("cpu"))
+    assert read.nouns == judge.nouns == sorted(names)
+    asked = [shape(name, "blue", "white").convert("RGB") for name in names]
+    for one in (judge, read):
+        for in_colour in (True, False):
+            assert [ranking[0] for ranking in one.ranking(asked, in_colour)] == names
 
 
 def test_colours_have_the_names_that_people_give_them() -> None:

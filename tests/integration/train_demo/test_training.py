@@ -21,6 +21,7 @@ from transformers import CLIPTokenizer
 
 from stable_diffusion import models
 from stable_diffusion.catalogue import WEIGHTS, Weights
+from stable_diffusion.vocabulary import Vocabulary
 from tests.support.pictograms import packed
 from tests.support.studio import Studio
 from train_demo.pictograms import pictograms, read
@@ -93,6 +94,10 @@ def test_a_training_survives_being_killed_and_leaves_a_model_that_draws(folder: 
     made = folder / "demo"
     figures = (made / "EVALUATION.md").read_text()
     assert "## What is drawn at 256 px" in figures
+    vocabulary = Vocabulary.beside(made)
+    assert vocabulary
+    assert vocabulary.words == ("bars", "disc", "triangle")
+    assert "flat style" in vocabulary.styles
     assert sorted(path.name for path in made.glob("*.jpg"))[-1] == "trained-512.jpg"
     assert list(folder.glob("grid-256-*.png"))
     studio = Studio(models.load(Weights("smoke", made, 256)))
@@ -100,8 +105,10 @@ def test_a_training_survives_being_killed_and_leaves_a_model_that_draws(folder: 
     studio.close()
     assert picture.size == (256, 256)
 
-    # The same weights give the same figures.
-    assert run(folder, "--evaluate").returncode == 0
+    # The same weights give the same figures, by the same judge.
+    again = run(folder, "--evaluate")
+    assert again.returncode == 0
+    assert "trains the judge" not in again.stdout
     assert (made / "EVALUATION.md").read_text() == figures
 
     # What it made can be trained further, in a folder of its own.

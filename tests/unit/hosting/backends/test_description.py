@@ -14,6 +14,13 @@ DOCUMENT: dict[str, Any] = {
     "checker": False,
     "samplers": ["DDIM", "PNDM"],
     "versions": {"torch": "2.13.0"},
+    "vocabulary": {
+        "words": ["cat", "kitten"],
+        "colours": ["red"],
+        "backgrounds": ["white"],
+        "styles": [],
+        "sizes": [128],
+    },
 }
 LINE = f"model {json.dumps(DOCUMENT)}"
 
@@ -32,6 +39,14 @@ def test_it_is_read_from_a_setups_logs(logs: str) -> None:
     read = Description.read(logs)
     assert read
     assert read.model_dump(mode="json") == DOCUMENT
+
+
+def test_a_model_without_a_vocabulary_may_leave_it_out() -> None:
+    without = {name: value for name, value in DOCUMENT.items() if name != "vocabulary"}
+    for document in (without, without | {"vocabulary": None}):
+        read = Description.read(f"model {json.dumps(document)}")
+        assert read
+        assert read.vocabulary is None
 
 
 @pytest.mark.parametrize(
