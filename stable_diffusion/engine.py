@@ -288,13 +288,10 @@ class Engine:
 
     def _compare_with_vocabulary(self, job: Job, drawn_size: tuple[int, int]) -> None:
         """Tell what of a request is beyond the model's vocabulary, if it has one."""
-        vocabulary, name, prompt = (
-            self.model.vocabulary,
-            self.model.weights.name,
-            job.request.prompt,
-        )
+        vocabulary, name = self.model.vocabulary, self.model.weights.name
         if not vocabulary:
             return
+        prompt = job.request.prompt
         if not vocabulary.knows(prompt):
             nearest = tuple(vocabulary.nearest(prompt))
             self._emit(job, NothingKnown(name, len(vocabulary.things), prompt, nearest))
