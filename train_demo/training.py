@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionImg2ImgPipeline
 from transformers import CLIPTokenizer
 
-from train_demo import autoencoder, denoising, latents, pictograms, tokenizer
+from train_demo import autoencoder, denoising, latents, pictograms, tokenizer, vocabulary
 from train_demo.denoiser import Denoiser, noise_schedule
 from train_demo.drawing import Artist, grid
 from train_demo.evaluation import Evaluation
@@ -173,6 +173,9 @@ class Training:
             target = folder / file.relative_to(export)
             target.parent.mkdir(parents=True, exist_ok=True)
             write(target, partial(shutil.move, file))
+        # What it draws well, until the evaluation has measured it: the sizes that it learned.
+        known = [each for each in pictograms.pictograms(self.pictures) if each.is_learned]
+        vocabulary.write(folder, known, sorted(self.settings.batch))
 
     def _sample(self, minute: str) -> None:
         """Draw a grid with the model so far, at each size."""
