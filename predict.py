@@ -90,6 +90,10 @@ class Inputs:
     resample = Input(
         description="filter of the scaling to result_size", choices=FILTERS, default="lanczos"
     )
+    tiling = Input(
+        description="make a texture: the picture's edges continue at the opposite ones",
+        default=False,
+    )
 
     # What the other predictors have instead, or more.
     required_image = Input(description="starting image to use", accept="image/*")
@@ -191,6 +195,7 @@ class Predictor(BasePredictor):
         mask_blur: int = Inputs.mask_blur,
         result_size: Optional[str] = Inputs.result_size,
         resample: str = Inputs.resample,
+        tiling: bool = Inputs.tiling,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -213,6 +218,7 @@ class Predictor(BasePredictor):
             "mask_blur": mask_blur,
             "result_size": result_size,
             "resample": resample,
+            "tiling": tiling,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -380,6 +386,7 @@ class Inpainting(Predictor):
         mask_blur: int = Inputs.mask_blur,
         result_size: Optional[str] = Inputs.result_size,
         resample: str = Inputs.resample,
+        tiling: bool = Inputs.tiling,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -402,6 +409,7 @@ class Inpainting(Predictor):
             "mask_blur": mask_blur,
             "result_size": result_size,
             "resample": resample,
+            "tiling": tiling,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -438,6 +446,7 @@ class DepthToImage(Predictor):
         mask_blur: int = Inputs.mask_blur,
         result_size: Optional[str] = Inputs.result_size,
         resample: str = Inputs.resample,
+        tiling: bool = Inputs.tiling,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -460,6 +469,7 @@ class DepthToImage(Predictor):
             "mask_blur": mask_blur,
             "result_size": result_size,
             "resample": resample,
+            "tiling": tiling,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:

@@ -53,7 +53,8 @@ class Request:
     `mask_source` has it repainted, neither inverted nor blurred yet.
     `width` and `height` are in pixels; None leaves them to the image and the model.
     `result_size` is a width and a height in pixels; None leaves the result as it was drawn.
-    `noise_level` is the upscaler's. `notes` are no input: sentences on how the others were read.
+    `noise_level` is the upscaler's. `tiling` has the result continue at its opposite edges.
+    `notes` are no input: sentences on how the others were read.
     """
 
     prompt: str
@@ -77,6 +78,7 @@ class Request:
     result_size: tuple[int, int] | None
     resample: str
     noise_level: int
+    tiling: bool
     notes: tuple[str, ...] = ()
 
     def seed_of(self, index: int) -> int:
@@ -122,6 +124,7 @@ class Request:
             "mask_blur": reader.whole("mask_blur", 0, 64, 0),
             "resample": reader.choice("resample", FILTERS, "lanczos"),
             "noise_level": reader.whole("noise_level", 0, 350, 20),
+            "tiling": reader.flag("tiling", False),
         }
         is_drawn = values["strength"] != 0 or inputs.get("image") is None
         values["result_size"] = reader.size(

@@ -108,6 +108,7 @@ def metadata_of(request: Request, picture: Picture, weights: Weights) -> dict[st
         "scheduler": request.scheduler,
         "use_compel": request.use_compel,
         **scaled,
+        **({"tiling": True} if request.tiling else {}),
         "model": weights.name,
         "version": __version__,
     }
