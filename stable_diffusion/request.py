@@ -77,8 +77,8 @@ class Request:
     mask_blur: int
     result_size: tuple[int, int] | None
     resample: str
-    noise_level: int
     tiling: bool
+    noise_level: int
     notes: tuple[str, ...] = ()
 
     def seed_of(self, index: int) -> int:
@@ -123,8 +123,8 @@ class Request:
             "invert_mask": reader.flag("invert_mask", False),
             "mask_blur": reader.whole("mask_blur", 0, 64, 0),
             "resample": reader.choice("resample", FILTERS, "lanczos"),
-            "noise_level": reader.whole("noise_level", 0, 350, 20),
             "tiling": reader.flag("tiling", False),
+            "noise_level": reader.whole("noise_level", 0, 350, 20),
         }
         is_drawn = values["strength"] != 0 or inputs.get("image") is None
         values["result_size"] = reader.size(
