@@ -90,6 +90,10 @@ class Inputs:
     resample = Input(
         description="filter of the scaling to result_size", choices=FILTERS, default="lanczos"
     )
+    tiling = Input(
+        description="make a texture: the picture's edges continue at the opposite ones",
+        default=False,
+    )
 
     # What the other predictors have instead, or more.
     required_image = Input(description="starting image to use", accept="image/*")
@@ -199,6 +203,7 @@ class Predictor(BasePredictor):
         mask_blur: int = Inputs.mask_blur,
         result_size: Optional[str] = Inputs.result_size,
         resample: str = Inputs.resample,
+        tiling: bool = Inputs.tiling,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -221,6 +226,7 @@ class Predictor(BasePredictor):
             "mask_blur": mask_blur,
             "result_size": result_size,
             "resample": resample,
+            "tiling": tiling,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -379,6 +385,7 @@ class Inpainting(Predictor):
         mask_blur: int = Inputs.mask_blur,
         result_size: Optional[str] = Inputs.result_size,
         resample: str = Inputs.resample,
+        tiling: bool = Inputs.tiling,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -401,6 +408,7 @@ class Inpainting(Predictor):
             "mask_blur": mask_blur,
             "result_size": result_size,
             "resample": resample,
+            "tiling": tiling,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -437,6 +445,7 @@ class DepthToImage(Predictor):
         mask_blur: int = Inputs.mask_blur,
         result_size: Optional[str] = Inputs.result_size,
         resample: str = Inputs.resample,
+        tiling: bool = Inputs.tiling,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -459,6 +468,7 @@ class DepthToImage(Predictor):
             "mask_blur": mask_blur,
             "result_size": result_size,
             "resample": resample,
+            "tiling": tiling,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:

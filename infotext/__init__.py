@@ -48,6 +48,7 @@ def write(inputs: Mapping[str, Any], size: tuple[int, int], seed: int, model: st
         "Size": f"{size[0]}x{size[1]}",
         "Model": model,
         "Denoising strength": inputs.get("strength"),
+        "Tiling": inputs.get("tiling") or None,
     }
     last = ", ".join(
         f"{name}: {_written(value)}" for name, value in fields.items() if value is not None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import numpy
 import torch
 from PIL import Image
 
+from stable_diffusion import tiling
 from stable_diffusion.models import Model
 
 ENCODINGS = 16
@@ -22,6 +24,7 @@ class Autoencoder:
     Args:
         encode: gives (n, 4, h, w), the posterior's mean of (n, 3, height, width) pixels.
         decode: gives (n, 3, height, width) pixels of (n, 4, h, w) latents.
+        decode_tiles: the same, of latents that wrap around.
     """
 
     def __init__(
@@ -29,10 +32,12 @@ class Autoencoder:
         model: Model,
         encode: Callable[[torch.Tensor], torch.Tensor],
         decode: Callable[[torch.Tensor], torch.Tensor],
+        decode_tiles: Callable[[torch.Tensor], torch.Tensor],
     ) -> None:
         self._vae = model.pipeline.vae
+        self._scale = model.scale
         self._device = model.device
-        self._encode, self._decode = encode, decode
+        self._encode, self._decode, self._decode_tiles = encode, decode, decode_tiles
         self._encodings: OrderedDict[bytes, torch.Tensor] = OrderedDict()
 
     def pixels(self, picture: Image.Image) -> torch.Tensor:
@@ -65,14 +70,22 @@ class Autoencoder:
         self._encodings.move_to_end(key)
         return self._encodings[key]
 
-    def pictures(self, latents: Sequence[torch.Tensor]) -> list[Image.Image | None]:
+    def latents_of_tile(self, picture: Image.Image) -> torch.Tensor:
+        """Return the latents of an RGB picture that wraps around, as `latents` does."""
+        margin = tiling.MARGIN_PIXELS // self._scale
+        return self.latents(tiling.with_margin(picture))[..., margin:-margin, margin:-margin]
+
+    def pictures(
+        self, latents: Sequence[torch.Tensor], are_tiles: bool = False
+    ) -> list[Image.Image | None]:
         """Decode (1, 4, h, w) latents of one shape in one call; return an RGB picture for each.
 
         Where numbers have overflowed there is no picture, but None. Half precision overflows in
         some models' decoders although the latents are sound: these are decoded in full.
         """
         batch = torch.cat(list(latents)) / self._vae.config.scaling_factor
-        pixels = self._decode(batch.to(self._vae.dtype)).float()
+        decode = self._decode_tiles if are_tiles else self._decode
+        pixels = decode(batch.to(self._vae.dtype)).float()
         found = _are_finite(pixels)
         if self._vae.dtype == torch.float16 and not all(found):
             broken = [
@@ -80,7 +93,8 @@ class Autoencoder:
                 for is_found, is_sound in zip(found, _are_finite(batch), strict=True)
             ]
             if any(broken):
-                pixels[broken] = self._decoded_in_full(batch[broken])
+                with tiling.wrapped(self._vae) if are_tiles else nullcontext():
+                    pixels[broken] = self._decoded_in_full(batch[broken])
                 found = _are_finite(pixels)
         values = (pixels.nan_to_num(0, 0, 0) / 2 + 0.5).clamp(0, 1) * 255
         values = values.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()

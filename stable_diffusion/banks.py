@@ -22,12 +22,14 @@ class Kind:
     tokens: of their prompts.
     condition: channels that the UNet sees beside the latents.
     is_labelled: whether the UNet is given a label.
+    is_tile: whether what is beyond an edge is what is at the opposite one.
     """
 
     size: tuple[int, int]
     tokens: int
     condition: int
     is_labelled: bool
+    is_tile: bool = False
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,8 @@ def _residual_block(block: Any, x: torch.Tensor, temb: torch.Tensor | None = Non
 
 def _without_bias(convolution: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     """Convolve without the bias, which the next kernel adds: cuDNN takes another pass for it."""
-    return functional.conv2d(x, convolution.weight, None, convolution.stride, convolution.padding)
+    output: torch.Tensor = convolution._conv_forward(x, convolution.weight, None)
+    return output
 
 
 def _transformer_output(

@@ -137,7 +137,9 @@ class Engine:
         self._room = Room(memory.room_for(model, rows))
         self._inbox: SimpleQueue[Job | Wake] = SimpleQueue()
         self._executor = executors.choose(executor, model, lambda: self._inbox.put(Wake.TO_WORK))
-        self._autoencoder = Autoencoder(model, self._executor.encode, self._executor.decode)
+        self._autoencoder = Autoencoder(
+            model, self._executor.encode, self._executor.decode, self._executor.decode_tiles
+        )
         self._task = TASKS[model.weights.task](model, self._autoencoder)
         self._prompts = Prompts(model.pipeline)
         self._submitted: deque[Job] = deque()
@@ -255,7 +257,8 @@ class Engine:
     def _finish_beside(self, jobs: list[Job]) -> None:
         shapes = defaultdict[Hashable, list[Job]](list)
         for job in jobs:
-            shapes[job.denoisings[0].kind.size if job.denoisings else None].append(job)
+            kind = job.denoisings[0].kind if job.denoisings else None
+            shapes[(kind.size, kind.is_tile) if kind else None].append(job)
         for of_one_shape in shapes.values():
             while left := [job for job in of_one_shape if not job.is_over]:
                 self._hand_out(left, DECODED_TOGETHER)
@@ -326,22 +329,25 @@ class Engine:
         ][:images]
         with self._contained(*dict.fromkeys(job for job, _ in wanted)):
             latents = [job.denoisings[index].latents for job, index in wanted if job.denoisings]
-            decoded = iter(self._decode([each for each in latents if each is not None]))
+            are_tiles = any(job.request.tiling for job, _ in wanted)
+            decoded = iter(self._decode([each for each in latents if each is not None], are_tiles))
             for job, index in wanted:
                 with self._contained(job):
                     self._hand_out_image(job, index, next(decoded) if job.denoisings else None)
 
-    def _decode(self, latents: list[torch.Tensor]) -> list[Image.Image | None]:
+    def _decode(self, latents: list[torch.Tensor], are_tiles: bool) -> list[Image.Image | None]:
         """Decode pictures in one call, or one by one where memory is short."""
         if not latents:
             return []
         try:
-            return self._autoencoder.pictures(latents)
+            return self._autoencoder.pictures(latents, are_tiles)
         except torch.OutOfMemoryError:
             if len(latents) == 1:
                 raise
         torch.cuda.empty_cache()
-        return [picture for each in latents for picture in self._autoencoder.pictures([each])]
+        return [
+            picture for each in latents for picture in self._autoencoder.pictures([each], are_tiles)
+        ]
 
     def _hand_out_image(self, job: Job, index: int, decoded: Image.Image | None) -> None:
         """Hand out an image of a request, or report that it is left out.
@@ -408,9 +414,11 @@ class Engine:
             bank, occupants = self._banks[kind], [denoising.occupant() for denoising in batch]
             ahead = min(denoising.sampler.steps - denoising.step for denoising in batch)
             try:
-                after = self._executor.step(
-                    bank, occupants, max(1, self._room.now // per_row), ahead
-                )
+                rows = max(1, self._room.now // per_row)
+                if kind.is_tile:
+                    after = self._executor.step_of_tiles(bank, occupants, rows)
+                else:
+                    after = self._executor.step(bank, occupants, rows, ahead)
             except torch.OutOfMemoryError:
                 tried = min(self._room.now, pixels)
                 if tried // 2 < per_row:

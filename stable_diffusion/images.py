@@ -242,11 +242,28 @@ def save(
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the metadata of a file that `save` has written."""
+    """Return the metadata of a file that `save` has written; of any other, an empty one."""
     with Image.open(path) as picture:
-        text = picture.info.get("Description") or picture.getexif()[ExifTags.Base.ImageDescription]
-    metadata: dict[str, Any] = json.loads(text)
-    return metadata
+        text = picture.info.get("Description") or picture.getexif().get(
+            ExifTags.Base.ImageDescription
+        )
+    try:
+        metadata = json.loads(text or "")
+    except ValueError:
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def read_infotext(path: Path) -> str:
+    """Return the infotext of a file of any origin; an empty text where it has none."""
+    with Image.open(path) as picture:
+        text = picture.info.get("parameters")
+        comment = picture.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
+    if isinstance(text, str):
+        return text
+    if isinstance(comment, bytes) and comment.startswith(USER_COMMENT_CODE):
+        return comment[len(USER_COMMENT_CODE) :].decode("utf-16-be", errors="replace")
+    return ""
 
 
 def _cut_to_exif(metadata: Mapping[str, Any]) -> str:

@@ -28,6 +28,8 @@ Result = TypeVar("Result")
 
 LARGEST_LATENTS_SIDE = 128
 """Largest side of latents that are decoded without tiles: 1024 px of most models."""
+SECOND_TEXT_WIDTH = 1024
+"""Of what Stable Diffusion 2's text encoder gives for each token; 1's has 768."""
 NOT_USED = "neck.fusion_stage.layers.0.residual_layer1."
 """The beginning of the names of depth estimator weights that no file has and nothing uses."""
 DTYPES = ("float32", "float16", "bfloat16")
@@ -60,6 +62,11 @@ class Model:
     def scale(self) -> int:
         """Pixels of the output per latent pixel, in width and in height."""
         return self.pipeline.vae_scale_factor  # type: ignore[no-any-return]
+
+    @property
+    def is_second(self) -> bool:
+        """Whether it is of Stable Diffusion 2's family, by its text encoder's width."""
+        return self.pipeline.text_encoder.config.hidden_size >= SECOND_TEXT_WIDTH  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
         return f"{self.weights.name} ({self.weights.native_size} px) on {self.device}"

@@ -53,7 +53,8 @@ class Request:
     `mask_source` has it repainted, neither inverted nor blurred yet.
     `width` and `height` are in pixels; None leaves them to the image and the model.
     `result_size` is a width and a height in pixels; None leaves the result as it was drawn.
-    `noise_level` is the upscaler's. `notes` are no input: sentences on how the others were read.
+    `noise_level` is the upscaler's. `tiling` has the result continue at its opposite edges.
+    `notes` are no input: sentences on how the others were read.
     """
 
     prompt: str
@@ -76,6 +77,7 @@ class Request:
     mask_blur: int
     result_size: tuple[int, int] | None
     resample: str
+    tiling: bool
     noise_level: int
     notes: tuple[str, ...] = ()
 
@@ -121,6 +123,7 @@ class Request:
             "invert_mask": reader.flag("invert_mask", False),
             "mask_blur": reader.whole("mask_blur", 0, 64, 0),
             "resample": reader.choice("resample", FILTERS, "lanczos"),
+            "tiling": reader.flag("tiling", False),
             "noise_level": reader.whole("noise_level", 0, 350, 20),
         }
         is_drawn = values["strength"] != 0 or inputs.get("image") is None

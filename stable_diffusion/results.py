@@ -19,6 +19,7 @@ from stable_diffusion import __version__, images, watermark
 from stable_diffusion.catalogue import TASKS, Weights
 from stable_diffusion.engine import Engine
 from stable_diffusion.events import Event, Failed, Finished, Picture
+from stable_diffusion.models import Model
 from stable_diffusion.request import Request
 
 KEPT_SECONDS = 600
@@ -50,7 +51,7 @@ async def generate_files(
                 case Picture() as picture:
                     folder = folder or new_folder()
                     path = folder / f"{folder.name}-{picture.index}.{request.output_format}"
-                    await _to_its_end(_write, picture, path, request, engine.model.weights)
+                    await _to_its_end(_write, picture, path, request, engine.model)
                     yield picture, path
                 case Failed(error):
                     raise error
@@ -73,8 +74,11 @@ async def _to_its_end(function: Callable[..., None], *arguments: Any) -> None:
         raise
 
 
-def _write(picture: Picture, path: Path, request: Request, weights: Weights) -> None:
-    image = watermark.lay(picture.image, picture.generated) if picture.generated else picture.image
+def _write(picture: Picture, path: Path, request: Request, model: Model) -> None:
+    image, weights = picture.image, model.weights
+    if picture.generated:
+        mark = watermark.MARK_2 if model.is_second else watermark.MARK
+        image = watermark.lay(image, picture.generated, mark)
     metadata = metadata_of(request, picture, weights)
     inputs = {
         name: value for name, value in metadata.items() if name != "strength" or request.image
@@ -104,6 +108,7 @@ def metadata_of(request: Request, picture: Picture, weights: Weights) -> dict[st
         "scheduler": request.scheduler,
         "use_compel": request.use_compel,
         **scaled,
+        **({"tiling": True} if request.tiling else {}),
         "model": weights.name,
         "version": __version__,
     }

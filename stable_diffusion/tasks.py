@@ -125,7 +125,11 @@ class ImageToImage:
         blended = mask_latents if self.blends else None
         picture_latents = None
         if strength < 1 or blended is not None:
-            picture_latents = self.autoencoder.latents(picture)
+            picture_latents = (
+                self.autoencoder.latents_of_tile(picture)
+                if request.tiling
+                else self.autoencoder.latents(picture)
+            )
         return PreparedInputs(*given, picture_latents, blended, condition)
 
     def condition(self, fitted: Fitted) -> torch.Tensor | None:
@@ -185,7 +189,7 @@ class ImageToImage:
         )
         channels = 0 if condition is None else condition.shape[1]
         tokens = embeddings.positive.shape[1]
-        kind = Kind((height, width), tokens, channels, label is not None)
+        kind = Kind((height, width), tokens, channels, label is not None, request.tiling)
         return Denoising(kind, embeddings.negative is not None, sampler, newcomer)
 
     def finish(

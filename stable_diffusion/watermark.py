@@ -1,4 +1,4 @@
-"""The invisible watermark that CompVis's scripts put into their pictures."""
+"""The invisible watermark that CompVis's and Stability AI's scripts put into their pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     Reals = NDArray[numpy.float32]
 
 MARK = b"StableDiffusionV1"
-"""The text of the watermark: that of CompVis's `scripts/txt2img.py` and `img2img.py`."""
+"""The text of the watermark of CompVis's `scripts/txt2img.py`, for Stable Diffusion 1."""
+MARK_2 = b"SDV2"
+"""That of Stability AI's scripts, for Stable Diffusion 2."""
 SMALLEST_PIXELS = 256 * 256
 """Pixels from which on a picture is marked; `invisible-watermark` reads no smaller one."""
 STEP = 72
@@ -28,8 +30,10 @@ LUMINANCE = numpy.array([0.299, 0.587, 0.114], numpy.float32)
 """The weights of R, G and B in what is seen as light."""
 
 
-def lay(picture: Image.Image, generated: Image.Image | None = None) -> Image.Image:
-    """Return the picture with the watermark of CompVis's scripts; a small one stays as it is.
+def lay(
+    picture: Image.Image, generated: Image.Image | None = None, mark: bytes = MARK
+) -> Image.Image:
+    """Return the picture with a watermark; a small one stays as it is.
 
     The package `invisible-watermark` reads it from every picture of 256 × 256 pixels or more, as
     long as no pixel changes. It is that package's method `dwtDct` (imwatermark/maxDct.py): in each
@@ -41,13 +45,13 @@ def lay(picture: Image.Image, generated: Image.Image | None = None) -> Image.Ima
     Args:
         picture: RGB, with at least eight pixels on each side.
         generated: in its size, greyscale: where it is 0, pixels stay as they are. None marks all.
+        mark: the watermark's text.
     """
     if picture.width * picture.height < SMALLEST_PIXELS:
         return picture
     pixels = numpy.array(picture)
     blocks = _blocks(pixels)
-    bits = numpy.unpackbits(numpy.frombuffer(MARK, numpy.uint8)).astype(numpy.int32)
-    bits = numpy.resize(bits, len(blocks))
+    bits = _bits(mark, len(blocks))
 
     values = _coefficients(blocks)
     every, largest = numpy.arange(len(blocks)), 1 + values[:, 1:].argmax(1)
@@ -66,6 +70,32 @@ def lay(picture: Image.Image, generated: Image.Image | None = None) -> Image.Ima
     return (
         Image.composite(whole, picture, generated.point([0] + [255] * 255)) if generated else whole
     )
+
+
+def read(picture: Image.Image) -> str | None:
+    """Return the text of the watermark that a picture carries; None where it carries none of ours.
+
+    It is read as `invisible-watermark` reads it, and may have one wrong bit in eight, as the marks
+    that the package writes often have. By chance one picture in a hundred thousand has one.
+
+    Args:
+        picture: RGB.
+    """
+    if picture.width * picture.height < SMALLEST_PIXELS or min(picture.size) < 8:
+        return None
+    says = _coefficients(_blocks(numpy.array(picture)))[:, 1:].max(1) % STEP > STEP // 2
+    for mark in (MARK, MARK_2):
+        turns = numpy.arange(len(says)) % (8 * len(mark))
+        share = numpy.bincount(turns, says) / numpy.bincount(turns)
+        if ((share > 0.5) == _bits(mark, 8 * len(mark))).mean() >= 7 / 8:
+            return mark.decode()
+    return None
+
+
+def _bits(mark: bytes, number: int) -> Ints:
+    """Return that many bits of a text, again and again, (number,)."""
+    bits = numpy.unpackbits(numpy.frombuffer(mark, numpy.uint8)).astype(numpy.int32)
+    return numpy.resize(bits, number)
 
 
 def _blocks(pixels: Bytes) -> Bytes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
-from stable_diffusion import steps
+from stable_diffusion import steps, tiling
 from stable_diffusion.banks import Bank, Occupant
 from stable_diffusion.models import Model
 
@@ -48,6 +50,17 @@ class PlainExecutor:
             As `steps.take`; rows past the occupants' are to be dropped. The bank is as it was.
         """
         return steps.take(self.unet, bank.gather(occupants), most_rows)
+
+    def step_of_tiles(self, bank: Bank, occupants: list[Occupant], most_rows: int) -> torch.Tensor:
+        """Take one step as `step` does, with images that wrap around."""
+        call = partial(PlainExecutor.unet, self)
+        with tiling.wrapped(self.model.pipeline.unet):
+            return steps.take(call, bank.gather(occupants), most_rows)
+
+    def decode_tiles(self, latents: torch.Tensor) -> torch.Tensor:
+        """Decode as `decode` does, latents that wrap around."""
+        with tiling.wrapped(self.model.pipeline.vae):
+            return PlainExecutor.decode(self, latents)
 
     def unet(
         self,

@@ -79,7 +79,7 @@ class TextToImage(_Body):
     subseed_strength: float = Field(0.0, description="has no effect")
     styles: list[str] = Field(default_factory=list, description="has no effect")
     restore_faces: bool = Field(False, description="has no effect")
-    tiling: bool = Field(False, description="has no effect")
+    tiling: bool = Field(False, description="whether the edges continue at the opposite ones")
     enable_hr: bool = Field(False, description="has no effect: there is no second pass")
     script_name: str = Field("", description="refused: there are no scripts")
     alwayson_scripts: dict[str, Any] = Field(default_factory=dict, description="refused likewise")

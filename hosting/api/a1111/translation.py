@@ -84,6 +84,8 @@ def drawing(asked: TextToImage, most_images: int) -> Drawing:
         name: prompts.compel(text) if use_compel else text.plain for name, text in texts.items()
     }
     inputs["use_compel"] = use_compel
+    if asked.tiling:
+        inputs["tiling"] = True
     warnings += [warning for text in texts.values() for warning in text.warnings]
     warnings += sampler.warnings
 
@@ -142,8 +144,6 @@ def _without_effect(asked: TextToImage) -> Iterator[str]:
         yield "subseed_strength: seeds are not mixed here; it has no effect"
     if asked.restore_faces:
         yield "restore_faces: there is no restorer of faces; it has no effect"
-    if asked.tiling:
-        yield "tiling: has no effect"
     if asked.enable_hr:
         yield "enable_hr: there is no second pass; the image has the size of width and height"
     clip_skip = asked.override_settings.get("CLIP_stop_at_last_layers") or asked.clip_skip

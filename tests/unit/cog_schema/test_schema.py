@@ -148,7 +148,7 @@ def test_the_sibling_models_have_the_contracts_differences() -> None:
     assert (level["type"], level["minimum"], level["maximum"]) == ("integer", 0, 350)
     assert level["default"] == 20
     assert needed == ["prompt", "image"]
-    sizes = ("width", "height", "result_size", "resample")
+    sizes = ("width", "height", "result_size", "resample", "tiling")
     gone = (*sizes, "strength", "mask", "mask_source", "invert_mask", "mask_blur")
     kept = {name: entry for name, entry in usual.items() if name not in gone}
     assert inputs == kept | {"image": required(usual["image"])}

@@ -11,7 +11,7 @@ from imwatermark.maxDct import EmbedMaxDct
 from PIL import Image
 
 from stable_diffusion import watermark
-from stable_diffusion.watermark import MARK
+from stable_diffusion.watermark import MARK, MARK_2
 from tests.support.pictures import EXAMPLES, difference, opened, picture_of
 from tests.support.properties import given
 from tests.support.properties import strategies as st
@@ -24,9 +24,9 @@ def bgr(picture: Image.Image) -> Any:
     return numpy.array(Image.open(file))[:, :, ::-1].copy()
 
 
-def decoded(picture: Image.Image) -> bytes:
+def decoded(picture: Image.Image, length: int = len(MARK)) -> bytes:
     """What the package reads."""
-    message: bytes = WatermarkDecoder("bytes", 8 * len(MARK)).decode(bgr(picture), "dwtDct")
+    message: bytes = WatermarkDecoder("bytes", 8 * length).decode(bgr(picture), "dwtDct")
     return message
 
 
@@ -179,3 +179,24 @@ def test_the_mark_is_that_of_the_package() -> None:
 def test_a_picture_too_small_for_the_package_stays(size: tuple[int, int]) -> None:
     picture = picture_of(size=size)
     assert watermark.lay(picture).tobytes() == picture.tobytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_mark_is_read_and_told_from_the_other_and_from_none(kind: str) -> None:
+    picture = KINDS[kind](300, 260)
+    assert watermark.read(picture) is None
+    assert watermark.read(watermark.lay(picture)) == "StableDiffusionV1"
+    second = watermark.lay(picture, mark=MARK_2)
+    assert watermark.read(second) == "SDV2"
+    assert decoded(second, 4) == b"SDV2"
+
+
+def test_what_the_package_writes_is_read() -> None:
+    theirs = encoded(photo(512, 512))
+    assert decoded(theirs) != MARK  # some of its bits are wrong
+    assert watermark.read(theirs) == "StableDiffusionV1"
+
+
+@pytest.mark.parametrize("size", [(255, 257), (4, 70_000)])
+def test_nothing_is_read_of_a_picture_that_carries_none(size: tuple[int, int]) -> None:
+    assert watermark.read(picture_of(size=size)) is None

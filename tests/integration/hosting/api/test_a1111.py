@@ -232,13 +232,13 @@ def test_a_size_that_the_model_does_not_draw_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_said(one: Front) -> None:
-    fields: dict[str, Any] = {"styles": ["x"], "restore_faces": True, "tiling": True}
+    fields: dict[str, Any] = {"styles": ["x"], "restore_faces": True}
     fields |= {"enable_hr": True, "subseed_strength": 0.5, "clip_skip": 2, "scheduler": "Karras"}
     fields |= {"override_settings": {"sd_model_checkpoint": "dreamshaper", "sd_vae": "x"}}
     info = drawn(one, prompt="fox <lora:x:1> BREAK [a:b:0.5] AND big", **fields)["info"]
     names = [warning.partition(":")[0] for warning in info["warnings"]]
     assert names == [
-        *("styles", "subseed_strength", "restore_faces", "tiling", "enable_hr", "clip_skip"),
+        *("styles", "subseed_strength", "restore_faces", "enable_hr", "clip_skip"),
         *("override_settings", "prompt", "prompt", "prompt", "prompt", "scheduler"),
         "sd_model_checkpoint",
     ]
