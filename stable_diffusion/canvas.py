@@ -22,7 +22,7 @@ WHITE = 128
 """The value of a mask from which on a pixel is repainted; below it, a pixel is preserved."""
 FEATHER_PIXELS = 16
 """The width of the seam in which an extension takes over from the image's repeated edge."""
-FILL_NOISE = 32
+FILL_NOISE = 16
 """The largest deviation of an extension's first colours from those of the edge that it repeats."""
 
 Size = tuple[int, int]
