@@ -418,12 +418,12 @@ def test_the_files_and_the_logs_say_what_of_the_image_was_used_and_drawn(
     usual = {"result_size", "only_masked", "extend_left", "keep_size", "resize_mode", "crop"}
     for asked, told in (
         ({}, {}),
-        ({"crop": "1, 2, 300,200"}, {"crop": "1,2,300,200", "width": 128, "height": 128}),
+        ({"crop": "1, 2, 300,200"}, {"crop": "1,2,300,200", "width": 256, "height": 128}),
         ({"keep_size": True}, {"keep_size": True, "width": 512, "height": 512}),
         ({"extend_left": 64}, {"extend_left": 64, "width": 128, "height": 128}),
         (
             {"mask": mask, "only_masked": True, "width": 128, "crop": "0,0,512,400"},
-            {"only_masked": True, "only_masked_padding": 32, "width": 128, "height": 192},
+            {"only_masked": True, "only_masked_padding": 32, "width": 128, "height": 128},
         ),
         ({"resize_mode": "stretch"}, {"resize_mode": "stretch", "width": 128}),
     ):
