@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from stable_diffusion import images
 from stable_diffusion.request import (
@@ -21,9 +21,9 @@ from stable_diffusion.request import (
 WHITE = 128
 """The value of a mask from which on a pixel is repainted; below it, a pixel is preserved."""
 FEATHER_PIXELS = 16
-"""The width of the seam in which an extension takes over from the image's repeated edge."""
+"""The width of the seam in which an extension takes over from the image's repeated edges."""
 FILL_NOISE = 16
-"""The largest deviation of an extension's first colours from those of the edge that it repeats."""
+"""The largest noise on an extension's first colours, of 255."""
 
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
@@ -244,13 +244,19 @@ def _extended(
 
 
 def _filled(picture: Image.Image, margins: Box) -> Image.Image:
-    """Return the picture with its edges repeated around it, and noise on what is new."""
-    pixels = numpy.array(images.with_margins(picture, margins)).astype(numpy.float32)
-    generator = numpy.random.default_rng(0)
-    noise = generator.uniform(-FILL_NOISE, FILL_NOISE, pixels.shape).astype(numpy.float32)
-    distance = _distance(picture.size, margins)[..., None]
-    pixels += noise * numpy.minimum(1, distance / FEATHER_PIXELS)
-    return Image.fromarray(pixels.clip(0, 255).round().astype(numpy.uint8))
+    """Return the picture with its edges repeated around it, which fade into the colours near them.
+
+    On what is new there is some noise, since the model takes even colours for a background.
+    """
+    blurred = picture.filter(ImageFilter.GaussianBlur(FEATHER_PIXELS / 2))
+    edges, colours = (
+        numpy.asarray(images.with_margins(each, margins)).astype(numpy.float32)
+        for each in (picture, blurred)
+    )
+    share = numpy.minimum(1, _distance(picture.size, margins) / FEATHER_PIXELS)[..., None]
+    noise = numpy.random.default_rng(0).uniform(-FILL_NOISE, FILL_NOISE, edges.shape)
+    filled = edges + share * (colours - edges + noise.astype(numpy.float32))
+    return Image.fromarray(filled.clip(0, 255).round().astype(numpy.uint8))
 
 
 def _feathered(mask: Image.Image, margins: Box) -> Image.Image:
