@@ -298,7 +298,8 @@ def test_a_mask_of_another_size_lies_on_the_image_before_it_is_cropped(studio: S
 def test_a_size_is_kept_up_to_what_a_result_has(
     studio: Studio, size: tuple[int, int], strength: float, result: tuple[int, int]
 ) -> None:
-    asked = {"image": picture_of(size=size), "keep_size": True, "strength": strength}
+    image = picture_of(size=size)
+    asked: dict[str, Any] = {"image": image, "keep_size": True, "strength": strength}
     asked |= {"num_inference_steps": 1}
     (picture,) = studio.draw(width=64, height=64, **asked)
     assert picture.size == result
@@ -310,7 +311,7 @@ def test_a_size_is_kept_up_to_what_a_result_has(
     assert told[:-1] == expected * (size != result)
     assert told[-1].startswith("keep_size: drawn at 64 × 64 px, " if strength else "keep_size: the")
     if not strength and size == result:
-        assert difference(picture, asked["image"]) == (0, 0)
+        assert difference(picture, image) == (0, 0)
 
 
 @pytest.mark.parametrize("mode", ["crop", "pad", "stretch"])
