@@ -2,8 +2,10 @@
 
 import { sizeOf } from "./schema.js";
 
-/** The longest side in px of a result that keeps a picture's size, where something is drawn. */
+/** The longest side in px of a result that keeps a picture's size. */
 const LONGEST_SIDE = 1536;
+/** The same at strength 0, where nothing is drawn. */
+const LONGEST_FITTED_SIDE = 4096;
 
 /**
  * @typedef {object} Frame
@@ -37,8 +39,8 @@ export function frameOf(picture, get, isMasked, native) {
   if (isPart) size = [width, height];
   else if (result) size = [Number(result[1]), Number(result[2])];
   else if (get("keep_size")) {
-    const room = [(LONGEST_SIDE - added[0]) / width, (LONGEST_SIDE - added[1]) / height];
-    const scale = Math.min(1, ...room);
+    const longest = get("strength") === 0 ? LONGEST_FITTED_SIDE : LONGEST_SIDE;
+    const scale = Math.min(1, (longest - added[0]) / width, (longest - added[1]) / height);
     size = [Math.round(width * scale) || 1, Math.round(height * scale) || 1];
   }
   const isWhole = !size || isPart || ["pad", "stretch"].includes(String(get("resize_mode")));
