@@ -112,7 +112,7 @@ def canvas_of(request: Request, native: int) -> Canvas:
         return _part(request, image, mask, native)
     asked = request.result_size
     if image and request.keep_size:
-        asked = _within(image.size, _largest(request))
+        asked = _within(image.size, LARGEST_RESULT if request.strength > 0 else LARGEST_FITTED)
     drawn_size = images.choose_size(
         request.width, request.height, image.size if image else None, native, asked
     )
@@ -183,8 +183,7 @@ def _part(request: Request, image: Image.Image, mask: Image.Image, native: int) 
     """Return the canvas of which only the part around the mask is drawn."""
     size = _within(image.size, LARGEST_FITTED)
     picture, mask = images.fit(image, size, request.resample), images.fit(mask, size)
-    whole = 0, 0, *size
-    white = _box_of_white(mask) or whole
+    white = _box_of_white(mask) or (0, 0, *size)
     padding = round(request.only_masked_padding * size[0] / image.width)
     padded = (
         max(0, white[0] - padding),
@@ -275,10 +274,6 @@ def _distance(size: Size, margins: Box) -> numpy.ndarray:
     beside = numpy.maximum(numpy.maximum(-across, across - size[0] + 1), 0)
     above = numpy.maximum(numpy.maximum(-down, down - size[1] + 1), 0)
     return numpy.hypot(above[:, None], beside).astype(numpy.float32)
-
-
-def _largest(request: Request) -> int:
-    return LARGEST_RESULT if request.strength > 0 else LARGEST_FITTED
 
 
 def _within(size: Size, width: int, height: int | None = None) -> Size:
