@@ -88,7 +88,62 @@ class Inputs:
         default=None,
     )
     resample = Input(
-        description="filter of the scaling to result_size", choices=FILTERS, default="lanczos"
+        description="filter of the scaling to the result's size, where that is not the drawn one",
+        choices=FILTERS,
+        default="lanczos",
+    )
+    mask_grow = Input(
+        description="px of the mask by which the part to repaint grows on all sides, less than 0 shrinks it",
+        ge=-256,
+        le=256,
+        default=0,
+    )
+    only_masked = Input(
+        description="draw the part around the mask alone, at width and height, and put it back into the image, which keeps its size",
+        default=False,
+    )
+    only_masked_padding = Input(
+        description="px of the image around the mask that are drawn too, by only_masked",
+        ge=0,
+        le=256,
+        default=32,
+    )
+    extend_left = Input(
+        description="px to draw beyond the image's left edge, a multiple of 8",
+        ge=0,
+        le=1472,
+        default=0,
+    )
+    extend_top = Input(
+        description="px to draw beyond the image's top edge, a multiple of 8",
+        ge=0,
+        le=1472,
+        default=0,
+    )
+    extend_right = Input(
+        description="px to draw beyond the image's right edge, a multiple of 8",
+        ge=0,
+        le=1472,
+        default=0,
+    )
+    extend_bottom = Input(
+        description="px to draw beyond the image's bottom edge, a multiple of 8",
+        ge=0,
+        le=1472,
+        default=0,
+    )
+    keep_size = Input(
+        description="give the result the size of the image, up to 1536 px a side",
+        default=False,
+    )
+    resize_mode = Input(
+        description="how an image of another shape is fitted: crop cuts it, pad repeats its edges around it, stretch distorts it",
+        choices=["crop", "pad", "stretch"],
+        default="crop",
+    )
+    crop = Input(
+        description="part of the image to use, as x,y,width,height in px from its upper left corner, such as 0,40,512,512",
+        default=None,
     )
     tiling = Input(
         description="make a texture: the picture's edges continue at the opposite ones",
@@ -203,6 +258,16 @@ class Predictor(BasePredictor):
         mask_blur: int = Inputs.mask_blur,
         result_size: Optional[str] = Inputs.result_size,
         resample: str = Inputs.resample,
+        mask_grow: int = Inputs.mask_grow,
+        only_masked: bool = Inputs.only_masked,
+        only_masked_padding: int = Inputs.only_masked_padding,
+        extend_left: int = Inputs.extend_left,
+        extend_top: int = Inputs.extend_top,
+        extend_right: int = Inputs.extend_right,
+        extend_bottom: int = Inputs.extend_bottom,
+        keep_size: bool = Inputs.keep_size,
+        resize_mode: str = Inputs.resize_mode,
+        crop: Optional[str] = Inputs.crop,
         tiling: bool = Inputs.tiling,
     ) -> AsyncIterator[Path]:
         inputs = {
@@ -226,6 +291,16 @@ class Predictor(BasePredictor):
             "mask_blur": mask_blur,
             "result_size": result_size,
             "resample": resample,
+            "mask_grow": mask_grow,
+            "only_masked": only_masked,
+            "only_masked_padding": only_masked_padding,
+            "extend_left": extend_left,
+            "extend_top": extend_top,
+            "extend_right": extend_right,
+            "extend_bottom": extend_bottom,
+            "keep_size": keep_size,
+            "resize_mode": resize_mode,
+            "crop": crop,
             "tiling": tiling,
         }
         async with aclosing(self.answer(inputs)) as paths:
@@ -345,8 +420,14 @@ class Predictor(BasePredictor):
             notes.append(f"mask: its {sizes[0]} pixels were fitted like the image's {sizes[1]}")
         if mask and mask_source == "alpha" and values.get("invert_mask") is True:
             notes.append("invert_mask: has no effect where mask_source is alpha")
-        if values.get("resample") == "nearest" and values.get("result_size") is None:
-            notes.append("resample: has no effect without a result_size")
+        if values.get("resample") == "nearest" and not (
+            values.get("result_size") is not None
+            or values.get("keep_size") is True
+            or values.get("only_masked") is True
+        ):
+            notes.append("resample: has no effect without a result_size, keep_size or only_masked")
+        if values.get("resize_mode") in ("pad", "stretch") and values.get("only_masked") is True:
+            notes.append("resize_mode: has no effect with only_masked")
         for name in ("prompt", "negative_prompt"):
             text = values.get(name)
             if values.get("use_compel") is True and isinstance(text, str):
@@ -385,6 +466,16 @@ class Inpainting(Predictor):
         mask_blur: int = Inputs.mask_blur,
         result_size: Optional[str] = Inputs.result_size,
         resample: str = Inputs.resample,
+        mask_grow: int = Inputs.mask_grow,
+        only_masked: bool = Inputs.only_masked,
+        only_masked_padding: int = Inputs.only_masked_padding,
+        extend_left: int = Inputs.extend_left,
+        extend_top: int = Inputs.extend_top,
+        extend_right: int = Inputs.extend_right,
+        extend_bottom: int = Inputs.extend_bottom,
+        keep_size: bool = Inputs.keep_size,
+        resize_mode: str = Inputs.resize_mode,
+        crop: Optional[str] = Inputs.crop,
         tiling: bool = Inputs.tiling,
     ) -> AsyncIterator[Path]:
         inputs = {
@@ -408,6 +499,16 @@ class Inpainting(Predictor):
             "mask_blur": mask_blur,
             "result_size": result_size,
             "resample": resample,
+            "mask_grow": mask_grow,
+            "only_masked": only_masked,
+            "only_masked_padding": only_masked_padding,
+            "extend_left": extend_left,
+            "extend_top": extend_top,
+            "extend_right": extend_right,
+            "extend_bottom": extend_bottom,
+            "keep_size": keep_size,
+            "resize_mode": resize_mode,
+            "crop": crop,
             "tiling": tiling,
         }
         async with aclosing(self.answer(inputs)) as paths:
@@ -445,6 +546,16 @@ class DepthToImage(Predictor):
         mask_blur: int = Inputs.mask_blur,
         result_size: Optional[str] = Inputs.result_size,
         resample: str = Inputs.resample,
+        mask_grow: int = Inputs.mask_grow,
+        only_masked: bool = Inputs.only_masked,
+        only_masked_padding: int = Inputs.only_masked_padding,
+        extend_left: int = Inputs.extend_left,
+        extend_top: int = Inputs.extend_top,
+        extend_right: int = Inputs.extend_right,
+        extend_bottom: int = Inputs.extend_bottom,
+        keep_size: bool = Inputs.keep_size,
+        resize_mode: str = Inputs.resize_mode,
+        crop: Optional[str] = Inputs.crop,
         tiling: bool = Inputs.tiling,
     ) -> AsyncIterator[Path]:
         inputs = {
@@ -468,6 +579,16 @@ class DepthToImage(Predictor):
             "mask_blur": mask_blur,
             "result_size": result_size,
             "resample": resample,
+            "mask_grow": mask_grow,
+            "only_masked": only_masked,
+            "only_masked_padding": only_masked_padding,
+            "extend_left": extend_left,
+            "extend_top": extend_top,
+            "extend_right": extend_right,
+            "extend_bottom": extend_bottom,
+            "keep_size": keep_size,
+            "resize_mode": resize_mode,
+            "crop": crop,
             "tiling": tiling,
         }
         async with aclosing(self.answer(inputs)) as paths:

@@ -48,6 +48,7 @@ def write(inputs: Mapping[str, Any], size: tuple[int, int], seed: int, model: st
         "Size": f"{size[0]}x{size[1]}",
         "Model": model,
         "Denoising strength": inputs.get("strength"),
+        **_masked(inputs),
         "Tiling": inputs.get("tiling") or None,
     }
     last = ", ".join(
@@ -82,6 +83,16 @@ def read(text: str) -> dict[str, str]:
         else:
             found[name] = value
     return found
+
+
+def _masked(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an image of which only the masked part was drawn."""
+    if not inputs.get("only_masked"):
+        return {}
+    return {
+        "Inpaint area": "Only masked",
+        "Masked area padding": inputs.get("only_masked_padding"),
+    }
 
 
 def _written(value: object) -> str:

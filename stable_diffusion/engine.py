@@ -26,6 +26,7 @@ from PIL import Image
 from stable_diffusion import executors, memory, policy
 from stable_diffusion.autoencoder import Autoencoder
 from stable_diffusion.banks import Bank, Kind
+from stable_diffusion.canvas import notes_on
 from stable_diffusion.denoising import Denoising
 from stable_diffusion.events import (
     Event,
@@ -47,7 +48,7 @@ from stable_diffusion.request import Request
 from stable_diffusion.safety import NsfwError, SafetyChecker
 from stable_diffusion.samplers import Table
 from stable_diffusion.side_thread import SideThread
-from stable_diffusion.tasks import TASKS, WHITE, PreparedInputs
+from stable_diffusion.tasks import TASKS, PreparedInputs
 
 DECODED_TOGETHER = 4
 """Pictures that the side thread decodes in one call."""
@@ -275,13 +276,12 @@ class Engine:
         for name, part in embeddings.cut.items():
             self._emit(job, PromptTruncated(name, part))
         inputs = self._task.prepare(request)
-        if inputs.mask and not any(inputs.mask.histogram()[WHITE:]):
+        if not inputs.canvas.has_white:
             self._emit(job, NothingRepainted())
-        if request.result_size:
-            drawn_size = inputs.drawn_size if inputs.strength > 0 else None
-            self._emit(job, Resized(drawn_size, inputs.size, inputs.resample))
+        for note in notes_on(request, inputs.canvas, is_drawn=inputs.strength > 0):
+            self._emit(job, Resized(note))
         if inputs.strength > 0:
-            self._compare_with_vocabulary(job, inputs.drawn_size)
+            self._compare_with_vocabulary(job, inputs.canvas.drawn_size)
             table = job.table.result()
             job.denoisings = [
                 self._task.begin(request, index, inputs, embeddings, table)
@@ -358,6 +358,7 @@ class Engine:
         """
         assert job.inputs
         seed, drawn_size = job.request.seed_of(index), None
+        canvas = job.inputs.canvas
         if job.is_over:
             return
         if job.denoisings:
@@ -365,11 +366,11 @@ class Engine:
                 raise ArithmeticError(
                     "no picture came out: smaller weights or less guidance may help"
                 )
-            image, generated = self._task.finish(job.inputs, decoded)
-            drawn_size = job.inputs.drawn_size
+            image, generated = canvas.finish(decoded)
+            drawn_size = canvas.asked_size or canvas.drawn_size
         else:
-            assert job.inputs.picture
-            image, generated = job.inputs.picture.copy(), None
+            assert canvas.picture
+            image, generated = canvas.picture.copy(), None
         nsfw = self._checker.is_nsfw(image) if self._checker else None
         if nsfw:
             self._emit(job, Flagged(index, seed))

@@ -37,24 +37,9 @@ class NothingRepainted:
 
 @dataclass(frozen=True)
 class Resized:
-    """The result has a size of its own, that of the input `result_size`.
+    """The result's size is not that which is drawn: `warning` is a sentence on how it came."""
 
-    drawn_size: width and height in pixels; None where no step is run, and the image is scaled.
-    size, resample: the result's size, and the filter.
-    """
-
-    drawn_size: tuple[int, int] | None
-    size: tuple[int, int]
-    resample: str
-
-    @property
-    def warning(self) -> str:
-        """The sentence that tells the client."""
-        how = f"to {self.size[0]} × {self.size[1]} px by the filter {self.resample}"
-        if self.drawn_size is None:
-            return f"result_size: the image is scaled and cropped {how}"
-        width, height = self.drawn_size
-        return f"result_size: drawn at {width} × {height} px, then scaled and cropped {how}"
+    warning: str
 
 
 @dataclass(frozen=True)
@@ -118,7 +103,8 @@ class Picture:
     """Image `index` of the request is finished.
 
     image: RGB, without a watermark.
-    drawn_size: the width and height in pixels that it was drawn at; None where no step was run.
+    drawn_size: the width and height that it was drawn at, as the inputs count them; None where no
+        step was run.
     generated: in its size, greyscale: 0 where its pixels are those of the input; None where all
         are.
     nsfw: False where the checker has seen it, None where there is none.

@@ -103,13 +103,24 @@ def _flattened(picture: Image.Image, background: str) -> Image.Image:
 
 
 def adjusted_mask(request: Request) -> Image.Image | None:
-    """Return a request's mask, inverted and blurred as it asks for; None without a mask."""
+    """Return a request's mask, inverted, grown and blurred as it asks for; None without a mask."""
     mask = request.mask
     if mask and request.invert_mask and request.mask_source != "alpha":
         mask = ImageChops.invert(mask)
+    if mask and request.mask_grow:
+        mask = _grown(mask, request.mask_grow)
     if mask and request.mask_blur:
         mask = mask.filter(ImageFilter.GaussianBlur(request.mask_blur))
     return mask
+
+
+def _grown(mask: Image.Image, pixels: int) -> Image.Image:
+    """Return a mask whose white has grown by so many pixels across and down, or shrunk."""
+    from scipy import ndimage  # few masks are grown, and it takes a while to import
+
+    filtered = ndimage.maximum_filter if pixels > 0 else ndimage.minimum_filter
+    grown = filtered(numpy.asarray(mask), size=2 * abs(pixels) + 1, mode="nearest")
+    return Image.fromarray(grown)
 
 
 def choose_size(
@@ -156,31 +167,46 @@ def fit(
     size: tuple[int, int],
     resample: str = "lanczos",
     within: tuple[int, int] | None = None,
+    mode: str = "crop",
 ) -> Image.Image:
     """Crop the picture around its centre to the shape of `size`, and scale it to that size.
 
     Args:
         size: width and height in pixels.
         resample: one of `FILTERS`.
+        mode: one of `RESIZE_MODES`: crop; or pad, which shows all of the picture in the middle and
+            repeats its edges around it; or stretch, which shows all of it distorted.
         within: another shape. What is seen of the picture in that shape is then seen whole, as
             large as there is room for, with what is around it; where the picture ends, its edges
             are repeated. So `fit(fit(picture, size, within=other), other)` shows the same part as
             `fit(picture, other)`.
     """
     width, height = within or size
-    scale = max(width / picture.width, height / picture.height)
-    scale *= min(size[0] / width, size[1] / height)
-    left, right, beside = _extent(size[0], picture.width, scale)
-    top, bottom, above = _extent(size[1], picture.height, scale)
+    across, down = width / picture.width, height / picture.height
+    if mode != "stretch":
+        across = down = max(across, down) if mode == "crop" else min(across, down)
+    scale = min(size[0] / width, size[1] / height)
+    left, right, beside = _extent(size[0], picture.width, across * scale)
+    top, bottom, above = _extent(size[1], picture.height, down * scale)
     inner = size[0] - 2 * beside, size[1] - 2 * above
     box = left, top, right, bottom
     fitted = picture.resize(inner, Image.Resampling[resample.upper()], box=box)
     if beside or above:
-        margins = [(above, above), (beside, beside), (0, 0)]
-        pixels = numpy.asarray(fitted)
-        fitted = Image.fromarray(numpy.pad(pixels, margins[: pixels.ndim], mode="edge"))
+        fitted = with_margins(fitted, (beside, above, beside, above))
     fitted.info = {}
     return fitted
+
+
+def with_margins(picture: Image.Image, margins: tuple[int, int, int, int]) -> Image.Image:
+    """Return the picture with its edges repeated around it.
+
+    Args:
+        margins: pixels on the left, at the top, on the right and at the bottom.
+    """
+    left, top, right, bottom = margins
+    widths = [(top, bottom), (left, right), (0, 0)]
+    pixels = numpy.asarray(picture)
+    return Image.fromarray(numpy.pad(pixels, widths[: pixels.ndim], mode="edge"))
 
 
 def _extent(side: int, whole: int, scale: float) -> tuple[float, float, int]:

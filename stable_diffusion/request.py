@@ -6,7 +6,7 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,13 @@ LARGEST_RESULT = 1536
 LARGEST_FITTED = 4096
 """The largest at strength 0, where an image is only scaled."""
 FILTERS = ("lanczos", "nearest")
+RESIZE_MODES = ("crop", "pad", "stretch")
+CROP = re.compile(r"\s*(\d{1,5})" + r"\s*,\s*(\d{1,5})" * 3 + r"\s*", re.ASCII)
+EXTENSIONS = ("extend_left", "extend_top", "extend_right", "extend_bottom")
+EXTENSION_STEP = 8
+"""Pixels that an extension is a multiple of: those of a latent."""
+LARGEST_EXTENSION = LARGEST_RESULT - SIZES[0]
+"""Pixels of the extensions along one axis: with the smallest image, the largest result."""
 SEEDS = 2**53
 """Number of seeds, from 0 on: the whole numbers that JSON carries exactly."""
 LONGEST_PROMPT_CHARACTERS = 100_000
@@ -53,6 +60,7 @@ class Request:
     `mask_source` has it repainted, neither inverted nor blurred yet.
     `width` and `height` are in pixels; None leaves them to the image and the model.
     `result_size` is a width and a height in pixels; None leaves the result as it was drawn.
+    `crop` is what of the image is used: left, top, width and height in its pixels; None is all.
     `noise_level` is the upscaler's. `tiling` has the result continue at its opposite edges.
     `notes` are no input: sentences on how the others were read.
     """
@@ -77,9 +85,24 @@ class Request:
     mask_blur: int
     result_size: tuple[int, int] | None
     resample: str
+    mask_grow: int
+    only_masked: bool
+    only_masked_padding: int
+    extend_left: int
+    extend_top: int
+    extend_right: int
+    extend_bottom: int
+    keep_size: bool
+    resize_mode: str
+    crop: tuple[int, int, int, int] | None
     tiling: bool
     noise_level: int
     notes: tuple[str, ...] = ()
+
+    @property
+    def extensions(self) -> tuple[int, int, int, int]:
+        """The pixels that are added on the left, at the top, on the right and at the bottom."""
+        return self.extend_left, self.extend_top, self.extend_right, self.extend_bottom
 
     def seed_of(self, index: int) -> int:
         """Return the seed of image `index`; a single image with this seed comes out the same."""
@@ -123,6 +146,13 @@ class Request:
             "invert_mask": reader.flag("invert_mask", False),
             "mask_blur": reader.whole("mask_blur", 0, 64, 0),
             "resample": reader.choice("resample", FILTERS, "lanczos"),
+            "mask_grow": reader.whole("mask_grow", -256, 256, 0),
+            "only_masked": reader.flag("only_masked", False),
+            "only_masked_padding": reader.whole("only_masked_padding", 0, 256, 32),
+            **{name: reader.extension(name) for name in EXTENSIONS},
+            "keep_size": reader.flag("keep_size", False),
+            "resize_mode": reader.choice("resize_mode", RESIZE_MODES, "crop"),
+            "crop": reader.crop("crop", inputs.get("image")),
             "tiling": reader.flag("tiling", False),
             "noise_level": reader.whole("noise_level", 0, 350, 20),
         }
@@ -132,6 +162,7 @@ class Request:
         )
         for name in inputs.keys() - values.keys():
             reader.faults.append(f"{name}: there is no such input")
+        reader.faults += _conflicts(values, reader.lacks)
         if reader.faults:
             raise InputError(*reader.faults)
         if values["seed"] is None:
@@ -207,14 +238,100 @@ class _Reader:
             )
         return size
 
+    def extension(self, name: str) -> Any:
+        value = self.whole(name, 0, LARGEST_EXTENSION, 0)
+        if value and value % EXTENSION_STEP:
+            return self._fault(name, value, f"give a multiple of {EXTENSION_STEP}")
+        return value
+
+    def crop(self, name: str, image: Image | None) -> Any:
+        value = self.inputs.get(name)
+        if value is None:
+            return None
+        found = CROP.fullmatch(value) if isinstance(value, str) else None
+        left, top, width, height = map(int, found.groups()) if found else (0, 0, 0, 0)
+        if not (width and height):
+            return self._fault(
+                name, value, "give x,y,width,height in px of the image, such as 0,40,512,512"
+            )
+        if image and (left + width > image.width or top + height > image.height):
+            return self._fault(
+                name,
+                value,
+                f"give a part of the image, which has {image.width} × {image.height} px",
+            )
+        return left, top, width, height
+
     def flag(self, name: str, default: bool) -> Any:
         value = self.inputs.get(name, default)
         if not isinstance(value, bool):
             return self._fault(name, value, "give true or false")
         return value
 
+    def lacks(self, name: str) -> bool:
+        """Return whether an input is left out; one at fault is not."""
+        return self.inputs.get(name) is None and not any(
+            fault.startswith(f"{name}: ") for fault in self.faults
+        )
+
     def _fault(self, name: str, value: object, allowed: str) -> None:
         self.faults.append(f"{name}: {quote(value)} is not allowed; {allowed}")
+
+
+def _conflicts(values: Mapping[str, Any], lacks: Callable[[str], bool]) -> Iterator[str]:
+    """Yield a sentence for each input that makes no sense beside the others.
+
+    Args:
+        values: those of all inputs; None where they are at fault.
+        lacks: whether an input is left out.
+    """
+    if values["crop"] and lacks("image"):
+        yield "crop: there is no image that it is a part of; give one as image"
+    if values["only_masked"]:
+        if lacks("mask"):
+            yield "only_masked: there is no mask to draw around; give one as mask, or leave it out"
+        if values["result_size"]:
+            yield "only_masked: the result has the image's own size; leave result_size out"
+    if values["keep_size"]:
+        if lacks("image"):
+            yield "keep_size: there is no image whose size could be kept; give one as image"
+        if values["result_size"]:
+            yield "keep_size: result_size is another size; leave one of them out"
+    extending = [name for name in EXTENSIONS if values[name]]
+    if not extending:
+        return
+    if lacks("image"):
+        yield f"{extending[0]}: there is no image to extend; give one as image"
+    if values["strength"] == 0:
+        yield f"{extending[0]}: at strength 0 nothing is drawn; give more strength"
+    if values["only_masked"]:
+        yield f"{extending[0]}: only_masked draws nothing beyond the image; leave one of them out"
+    if values["result_size"]:
+        yield (
+            f"{extending[0]}: the result has the image's size and what is added; leave result_size "
+            "out, or give width and height, or keep_size"
+        )
+    for side, names in (("width", EXTENSIONS[::2]), ("height", EXTENSIONS[1::2])):
+        added = sum(values[name] or 0 for name in names)
+        fixed = 0 if values["keep_size"] else values[side] or 0
+        if fixed + added > (LARGEST_RESULT if fixed else LARGEST_EXTENSION):
+            name = next(name for name in names if values[name])
+            yield too_large(name, side, fixed, added)
+
+
+def too_large(name: str, side: str, drawn: int, added: int) -> str:
+    """Return the sentence on a result that would be larger than what is drawn.
+
+    Args:
+        name: an input that extends the side.
+        side: width or height.
+        drawn, added: px of the image, and of what extends it.
+    """
+    least = drawn or SIZES[0]
+    return (
+        f"{name}: the image's {side} of {least} px and {added} px beyond it are more than "
+        f"{LARGEST_RESULT}; extend it less{', or give a smaller ' + side if drawn else ''}"
+    )
 
 
 def _is_number(value: object) -> bool:

@@ -20,8 +20,17 @@ from stable_diffusion.catalogue import TASKS, Weights
 from stable_diffusion.engine import Engine
 from stable_diffusion.events import Event, Failed, Finished, Picture
 from stable_diffusion.models import Model
-from stable_diffusion.request import Request
+from stable_diffusion.request import EXTENSIONS, Request
 
+FITTING = {
+    "result_size": None,
+    "only_masked": False,
+    **dict.fromkeys(EXTENSIONS, 0),
+    "keep_size": False,
+    "resize_mode": "crop",
+    "crop": None,
+}
+"""The inputs by which the image is fitted and the result gets its size, and their defaults."""
 KEPT_SECONDS = 600
 """Seconds that finished files are kept: Cog reads them once, and doesn't say when."""
 
@@ -90,14 +99,24 @@ def _write(picture: Picture, path: Path, request: Request, model: Model) -> None
 def metadata_of(request: Request, picture: Picture, weights: Weights) -> dict[str, Any]:
     """Return the metadata of a picture's file: the inputs that it was made from.
 
-    Where the result was scaled, its size is not that of `width` and `height`, and they are told.
+    `FITTING` are told where they were given; with one of them the result's size may not be that of
+    `width` and `height`, so that these are told, too.
     """
     amount = TASKS[weights.task].amount
-    scaled: dict[str, Any] = {}
-    if request.result_size:
+    fitting = {
+        name: getattr(request, name)
+        for name, usual in FITTING.items()
+        if getattr(request, name) != usual
+    }
+    if fitting:
         width, height = picture.drawn_size or (None, None)
-        scaled = {"width": width, "height": height, "resample": request.resample}
-        scaled["result_size"] = "{}x{}".format(*request.result_size)
+        fitting |= {"width": width, "height": height, "resample": request.resample}
+    if request.only_masked:
+        fitting["only_masked_padding"] = request.only_masked_padding
+    if request.result_size:
+        fitting["result_size"] = "{}x{}".format(*request.result_size)
+    if request.crop:
+        fitting["crop"] = ",".join(map(str, request.crop))
     return {
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
@@ -107,7 +126,7 @@ def metadata_of(request: Request, picture: Picture, weights: Weights) -> dict[st
         amount: getattr(request, amount),
         "scheduler": request.scheduler,
         "use_compel": request.use_compel,
-        **scaled,
+        **fitting,
         **({"tiling": True} if request.tiling else {}),
         "model": weights.name,
         "version": __version__,

@@ -18,27 +18,24 @@ from PIL import Image
 from stable_diffusion import images
 from stable_diffusion.autoencoder import Autoencoder
 from stable_diffusion.banks import Kind, Newcomer
+from stable_diffusion.canvas import WHITE, Canvas, canvas_of
 from stable_diffusion.denoising import Denoising, LibrarySampler, Sampler, Start, TableSampler
 from stable_diffusion.models import Model
 from stable_diffusion.prompts import Embeddings
 from stable_diffusion.request import Request
 from stable_diffusion.samplers import Samplers, Table
 
-WHITE = 128
-"""The value of a mask from which on a pixel is repainted; below it, a pixel is preserved."""
+HALVED = 8
+"""Latents that sides are multiples of, since the UNet halves them three times."""
 
 
 @dataclass(frozen=True)
 class PreparedInputs:
     """The inputs that all images of a request share before their first step.
 
-    size: width and height of the result in pixels.
-    drawn_size: those of what the steps draw, which is scaled to `size`.
-    resample: the filter of that scaling, of `request.FILTERS`.
+    canvas: the picture and the mask, and where and how what is drawn is put on them. The upscaler's
+        has neither.
     strength: the share of the steps that is run: 1 for text to image, 0 where nothing changes.
-    picture: the input image in the result's size (the upscaler's: as it came), RGB; None for text
-        to image.
-    mask: in the result's size, greyscale; None where all is repainted.
     picture_latents: (1, 4, h, w), float32; None where no step starts from the picture.
     mask_latents: (1, 1, h, w), float32, 1 where it is repainted and else 0; None where the steps
         don't blend the picture in.
@@ -46,12 +43,8 @@ class PreparedInputs:
         sees nothing else. The upscaler's is the small picture before its noise, on the CPU.
     """
 
-    size: tuple[int, int]
-    drawn_size: tuple[int, int]
-    resample: str
+    canvas: Canvas
     strength: float
-    picture: Image.Image | None
-    mask: Image.Image | None = None
     picture_latents: torch.Tensor | None = None
     mask_latents: torch.Tensor | None = None
     condition: torch.Tensor | None = None
@@ -59,7 +52,7 @@ class PreparedInputs:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A picture in the size that is drawn, before it is encoded.
+    """A picture in the size of its latents, before it is encoded.
 
     picture: RGB.
     white: (1, 1, height, width), bool, on the CPU: where it is repainted; None without a mask.
@@ -89,35 +82,27 @@ class ImageToImage:
     starts_from_picture = True
     """Whether the latents start from the picture, so that `strength` has a meaning."""
 
+    @property
+    def side_step(self) -> int:
+        """The pixels that sides are multiples of, where the UNet can halve their latents."""
+        return HALVED * self.model.scale
+
     def strength(self, request: Request) -> float:
         """Return the share of the steps that is run, unless the mask is all black."""
         return request.strength if request.image and self.starts_from_picture else 1
 
     def prepare(self, request: Request) -> PreparedInputs:
         """Fit the image and its mask to what is drawn and to the result; encode what is needed."""
-        image, mask = request.image, images.adjusted_mask(request)
-        shape, result_size = image.size if image else None, request.result_size
-        native_size = self.model.weights.native_size
-        drawn_size = images.choose_size(
-            request.width, request.height, shape, native_size, result_size
-        )
-        size, resample = result_size or drawn_size, request.resample if result_size else "lanczos"
-        picture = images.fit(image, size, resample) if image else None
-        result_mask = images.fit(mask, size, resample) if mask else None
-        strength = self.strength(request)
-        if result_mask and not any(result_mask.histogram()[WHITE:]):
-            strength = 0
-        given = size, drawn_size, resample, strength, picture, result_mask
-        if not image or not picture or strength == 0:
-            return PreparedInputs(*given)
+        canvas = canvas_of(request, self.model.weights.native_size)
+        strength = self.strength(request) if canvas.has_white else 0
+        if not canvas.picture or strength == 0:
+            return PreparedInputs(canvas, strength)
+        picture, mask = canvas.to_draw()
+        picture = _padded(picture, self.side_step)
         white, mask_latents = None, None
-        if result_size:
-            picture = images.fit(image, drawn_size, within=size)
-            mask = images.fit(mask, drawn_size, within=size) if mask else None
-        else:
-            mask = result_mask
         if mask:
-            white = torch.from_numpy(numpy.asarray(mask) >= WHITE)[None, None]
+            pixels = numpy.asarray(_padded(mask, self.side_step))
+            white = torch.from_numpy(pixels >= WHITE)[None, None]
             # A latent is repainted when any of its pixels is.
             pooled = torch.nn.functional.max_pool2d(white.float(), self.model.scale)
             mask_latents = pooled.to(self.model.device)
@@ -130,7 +115,7 @@ class ImageToImage:
                 if request.tiling
                 else self.autoencoder.latents(picture)
             )
-        return PreparedInputs(*given, picture_latents, blended, condition)
+        return PreparedInputs(canvas, strength, picture_latents, blended, condition)
 
     def condition(self, fitted: Fitted) -> torch.Tensor | None:
         """Return the condition, (1, channels, h, w), float32; None where the task has none."""
@@ -154,8 +139,10 @@ class ImageToImage:
         model = self.model
         # On the CPU in float32, so that a seed means the same noise on every device.
         generator = torch.Generator().manual_seed(request.seed_of(index))
-        # The upscaler's results are of any size; the UNet halves that of the latents three times.
-        width, height = (8 * math.ceil(side / (8 * model.scale)) for side in inputs.drawn_size)
+        step = self.side_step
+        width, height = (
+            math.ceil(side / step) * step // model.scale for side in inputs.canvas.drawn_size
+        )
         shape = (1, model.pipeline.vae.config.latent_channels, height, width)
         noise = torch.randn(shape, generator=generator).to(model.device)
         condition, label = inputs.condition, None
@@ -191,25 +178,6 @@ class ImageToImage:
         tokens = embeddings.positive.shape[1]
         kind = Kind((height, width), tokens, channels, label is not None, request.tiling)
         return Denoising(kind, embeddings.negative is not None, sampler, newcomer)
-
-    def finish(
-        self, inputs: PreparedInputs, picture: Image.Image
-    ) -> tuple[Image.Image, Image.Image | None]:
-        """Scale a decoded picture to the result's size; put preserved pixels back, exactly.
-
-        Args:
-            picture: RGB, at least of the size that is drawn.
-
-        Returns:
-            The finished picture, RGB; and a mask in its size, greyscale, which is 0 where its
-            pixels are those of the input.
-        """
-        picture = images.fit(picture.crop((0, 0, *inputs.drawn_size)), inputs.size, inputs.resample)
-        if not (inputs.picture and inputs.mask):
-            return picture, Image.new("L", picture.size, 255)
-        # Full weight at white, none at the last preserved grey: feathering stays on the white side.
-        weight = inputs.mask.point([max(0, 2 * (grey - WHITE) + 1) for grey in range(256)])
-        return Image.composite(picture, inputs.picture, weight), weight
 
 
 class Inpainting(ImageToImage):
@@ -256,14 +224,18 @@ class Upscaling(ImageToImage):
         picture = request.image
         assert picture is not None
         size = picture.width * self.model.scale, picture.height * self.model.scale
-        right, bottom = -picture.width % 8, -picture.height % 8
-        padded = numpy.pad(numpy.asarray(picture), ((0, bottom), (0, right), (0, 0)), mode="edge")
-        pixels = self.autoencoder.pixels(Image.fromarray(padded)).cpu()
-        return PreparedInputs(size, size, "lanczos", 1, picture, condition=pixels)
+        pixels = self.autoencoder.pixels(_padded(picture, HALVED)).cpu()
+        return PreparedInputs(Canvas(size, size), 1, condition=pixels)
 
     def noise_level(self, request: Request) -> int | None:
         """Return the timestep of the noise that is added to the small picture."""
         return request.noise_level
+
+
+def _padded(picture: Image.Image, step: int) -> Image.Image:
+    """Return a picture with its edges repeated until its sides are multiples of `step` pixels."""
+    right, bottom = -picture.width % step, -picture.height % step
+    return images.with_margins(picture, (0, 0, right, bottom)) if right or bottom else picture
 
 
 TASKS = {

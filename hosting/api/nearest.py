@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hosting.queue import inputs
@@ -12,19 +12,31 @@ from hosting.queue import inputs
 def size(width: int, height: int, schema: Mapping[str, Any]) -> tuple[int, int]:
     """Return the size nearest to another among those that an endpoint draws, in px.
 
-    A size that is too large or too small is first scaled, in its shape, to the sides there are.
-    The nearest side is the one of the smallest ratio to it.
-
     Args:
         width, height: from 1 on.
         schema: the endpoint's OpenAPI document, whose `width` and `height` have choices.
     """
     widths, heights = (inputs.choices(schema, name) for name in ("width", "height"))
+    return among(width, height, widths, heights)
+
+
+def among(
+    width: int, height: int, widths: Sequence[int], heights: Sequence[int]
+) -> tuple[int, int]:
+    """Return the size nearest to another by its sides, in px.
+
+    A size that is too large or too small is first scaled, in its shape, to the sides there are.
+    The nearest side is the one of the smallest ratio to it.
+
+    Args:
+        width, height: from 1 on.
+        widths, heights: the sides there are.
+    """
     smaller = min(1.0, max(widths) / width, max(heights) / height)
     larger = min(min(widths) / width, min(heights) / height)
     scale = max(smaller, larger)
 
-    def side(wanted: float, sides: list[int]) -> int:
+    def side(wanted: float, sides: Sequence[int]) -> int:
         return min(sides, key=lambda one: abs(math.log(one / wanted)))
 
     return side(width * scale, widths), side(height * scale, heights)

@@ -3,16 +3,34 @@
 import { askJson } from "./api.js";
 import { byId, say } from "./dom.js";
 import { makeField } from "./fields.js";
+import { frameOf } from "./frame.js";
 import { draft, keepDraft, keepFile, files as keptFiles } from "./kept.js";
 import { readPicture } from "./picture.js";
 import { makePictureField } from "./picture-field.js";
-import { inputsOf, sizeOf } from "./schema.js";
+import { inputsOf } from "./schema.js";
 import { vocabularyList } from "./vocabulary.js";
 
 /** What is of no use without an image. */
-const ON_IMAGES = ["mask", "strength"];
+const ON_IMAGES = [
+  "mask",
+  "strength",
+  "extend_left",
+  "extend_top",
+  "extend_right",
+  "extend_bottom",
+  "keep_size",
+  "resize_mode",
+  "crop",
+];
 /** What is of no use without a mask. */
-const ON_MASKS = ["mask_source", "invert_mask", "mask_blur"];
+const ON_MASKS = [
+  "mask_source",
+  "invert_mask",
+  "mask_blur",
+  "mask_grow",
+  "only_masked",
+  "only_masked_padding",
+];
 
 /**
  * A model that can be chosen.
@@ -209,7 +227,7 @@ function changed() {
     else delete values[name];
   keepDraft(values);
   const image = pictureIn("image");
-  if (image && isSized(image)) pictureFields.image.crop(resultSize(image));
+  if (image && isSized(image)) pictureFields.image.crop(frame(image));
   const isOptional = inputs.some(({ name, isRequired }) => name === "image" && !isRequired);
   const mask = pictureIn("mask");
   /**
@@ -225,15 +243,10 @@ function changed() {
 }
 
 /** @param {import("./picture.js").SizedPicture} image */
-function resultSize(image) {
+function frame(image) {
   if (!plainFields.width || !model) return null;
-  /** @param {string} name: of a side, which is a number or left to the model. */
-  const side = (name) => Number(tryGet(plainFields[name])) || null;
-  const asked = String(tryGet(plainFields.result_size) ?? "");
-  const result = /^\s*([1-9]\d*)\s*[x×]\s*([1-9]\d*)\s*$/i.exec(asked);
-  if (result) return /** @type {[number, number]} */ ([Number(result[1]), Number(result[2])]);
   const native = model.description?.native_size ?? null;
-  return sizeOf(side("width"), side("height"), image, native);
+  return frameOf(image, (name) => tryGet(plainFields[name]), Boolean(pictureIn("mask")), native);
 }
 
 /**

@@ -19,7 +19,7 @@ import { ACCEPTED, readPicture } from "./picture.js";
  *   it is a picture.
  * @property {(url: string, name?: string) => Promise<boolean>} takeFrom  the same of what a URL
  *   leads to.
- * @property {(size: [number, number]?) => void} crop  shows what a result of a size shows of it.
+ * @property {(frame: import("./frame.js").Frame?) => void} crop  shows what a result shows of it.
  * @property {() => Promise<boolean>} ready  waits for what is being read.
  */
 
@@ -287,16 +287,15 @@ export function makePictureField(input, changed, { paint, under, examples, resto
         known,
       );
     },
-    crop(size) {
+    crop(frame) {
       /** @type {HTMLElement?} */
       const box = shown.querySelector(".crop");
       const result = shown.querySelector(".result");
       if (!box || !result || !picture?.width || !picture.height) return;
+      const { size, box: shares } = frame ?? { size: null, box: [0, 0, 1, 1] };
       result.textContent = size ? `becomes ${size[0]} × ${size[1]} px` : "";
-      const [width, height] = size ?? [picture.width, picture.height];
-      const scale = Math.max(width / picture.width, height / picture.height);
-      box.style.width = `${(100 * width) / scale / picture.width}%`;
-      box.style.height = `${(100 * height) / scale / picture.height}%`;
+      const [left, top, width, height] = shares.map((share) => `${100 * share}%`);
+      Object.assign(box.style, { left, top, width, height });
     },
   };
   return field;

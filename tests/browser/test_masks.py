@@ -149,7 +149,7 @@ def test_how_a_mask_is_meant_can_be_said_where_there_is_one(
     visitor: Visitor, cog: CogServer
 ) -> None:
     visitor.more()
-    names = ("Mask source", "Invert mask", "Mask blur")
+    names = ("Mask source", "Invert mask", "Mask blur", "Mask grow", "Only masked")
     for name in names:
         expect(visitor.field(name)).to_be_hidden()
     visitor.choose("image", EXAMPLES / "flower.png")
@@ -157,7 +157,10 @@ def test_how_a_mask_is_meant_can_be_said_where_there_is_one(
     visitor.field("Mask source").select_option("alpha")
     visitor.field("Invert mask").check()
     visitor.field("Mask blur").fill("9")
+    visitor.field("Mask grow").fill("-3")
+    visitor.field("Only masked").check()
+    expect(visitor.page.get_by_text("becomes 512 × 512 px")).to_be_visible()
     ask(visitor, "a rose")
     visitor.card()
-    said = {name: sent(cog)[name] for name in ("mask_source", "invert_mask", "mask_blur")}
-    assert said == {"mask_source": "alpha", "invert_mask": True, "mask_blur": 9}
+    said = {"mask_source": "alpha", "invert_mask": True, "mask_blur": 9, "mask_grow": -3}
+    assert sent(cog).items() >= (said | {"only_masked": True}).items()

@@ -33,6 +33,15 @@ def test_what_the_chosen_size_leaves_of_a_picture_is_shown(
     assert crop.evaluate("box => [box.style.width, box.style.height]") == ["25%", "100%"]
     visitor.field("Result size").fill("")
     expect(visitor.page.get_by_text("becomes 256 × 256 px")).to_be_visible()
+    visitor.field("Crop").fill("150,0,450,150")
+    places = "box => [box.style.left, box.style.top, box.style.width, box.style.height]"
+    assert crop.evaluate(places) == ["50%", "0%", "25%", "50%"]
+    visitor.field("Resize mode").select_option("pad")
+    assert crop.evaluate(places) == ["25%", "0%", "75%", "50%"]
+    visitor.field("Extend left").fill("64")
+    expect(visitor.page.get_by_text("becomes 320 × 256 px")).to_be_visible()
+    visitor.field("Keep size").check()
+    expect(visitor.page.get_by_text("becomes 514 × 150 px")).to_be_visible()
 
 
 def test_the_size_of_a_result_is_shown_once_the_model_has_said_what_it_is(

@@ -457,7 +457,55 @@ def test_the_files_and_the_logs_say_how_a_result_got_its_size(
     assert f"result_size: drawn at 128 × 192 px, then {how}\n" in logs
     assert f"result_size: the image is {how}\n" in logs
     run(predictor, prompt="", image=FLOWER, strength=0, resample="nearest")
-    assert "resample: has no effect without a result_size\n" in capsys.readouterr().out
+    assert "resample: has no effect without a result_size, keep_size or" in capsys.readouterr().out
+
+
+def test_the_files_and_the_logs_say_what_of_the_image_was_used_and_drawn(
+    predictor: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = tmp_path / "mask.png"
+    half_mask((512, 512)).save(mask)
+    inputs = {"image": FLOWER, "num_inference_steps": 1, "seed": 3}
+    usual = {"result_size", "only_masked", "extend_left", "keep_size", "resize_mode", "crop"}
+    for asked, told in (
+        ({}, {}),
+        ({"crop": "1, 2, 300,200"}, {"crop": "1,2,300,200", "width": 256, "height": 128}),
+        ({"keep_size": True}, {"keep_size": True, "width": 512, "height": 512}),
+        ({"extend_left": 64}, {"extend_left": 64, "width": 128, "height": 128}),
+        (
+            {"mask": mask, "only_masked": True, "width": 128, "crop": "0,0,512,400"},
+            {"only_masked": True, "only_masked_padding": 32, "width": 128, "height": 128},
+        ),
+        ({"resize_mode": "stretch"}, {"resize_mode": "stretch", "width": 128}),
+    ):
+        (path,) = run(predictor, prompt="a castle", **inputs, **asked)
+        made = images.read_metadata(path)
+        assert made.items() >= told.items()
+        names = told.keys() | asked.keys()
+        assert made.keys() & usual == names & usual
+        # What the file says makes the same picture again.
+        again = {name: made[name] for name in (names | {"width", "height"}) & made.keys()}
+        (same_path,) = run(predictor, prompt="a castle", **{**inputs, **asked, **again})
+        assert difference(opened(path), opened(same_path)) == (0, 0)
+    capsys.readouterr()
+    run(predictor, prompt="", mask=mask, only_masked=True, resize_mode="pad", **inputs)
+    logs = capsys.readouterr().out
+    assert "resize_mode: has no effect with only_masked\n" in logs
+    assert "only_masked: the part of " in logs
+    (path,) = run(predictor, prompt="", mask=mask, only_masked=True, **inputs)
+    fields = infotext_of(path)
+    assert (fields["Inpaint area"], fields["Masked area padding"]) == ("Only masked", "32")
+
+
+def test_the_watermark_spares_what_lies_around_a_part_that_is_drawn(
+    predictor: Any, tmp_path: Path
+) -> None:
+    half_mask((512, 512)).save(tmp_path / "mask.png")
+    asked = {"image": FLOWER, "mask": tmp_path / "mask.png", "only_masked": True}
+    (path,) = run(predictor, prompt="a castle", num_inference_steps=2, **asked)
+    flower, left = images.read_image(FLOWER), (0, 0, 256, 512)
+    assert opened(path).size == flower.size
+    assert difference(opened(path).crop(left), flower.crop(left)) == (0, 0)
 
 
 def test_pictures_from_256_pixels_on_carry_the_watermark(predictor: Any) -> None:

@@ -2,17 +2,22 @@
 
 from typing import Any
 
+from PIL import Image
+
 from stable_diffusion import models
 from stable_diffusion.catalogue import Weights
 from stable_diffusion.engine import Engine
 from stable_diffusion.request import AUTOMATIC_SIZES, Request
-from tools.benchmark.latency import PROMPT, answer, timed
+from tools.benchmark.latency import PROMPT, answer, picture, timed
 from tools.benchmark.machine import precision
 from tools.benchmark.statistics import interleaved, spread
 
 
 def measure(weights: Weights, steps: int, rounds: int) -> dict[str, Any]:
-    """Return the seconds of text to image at native size, and with one input changed at a time."""
+    """Return the seconds of text to image at native size, and with one input changed at a time.
+
+    Those that need an image have it at strength 1, so that they run as many steps.
+    """
     native = weights.native_size
     larger = [size for size in AUTOMATIC_SIZES if native < size <= 4 * native][:2]
     changes: dict[str, dict[str, Any]] = {
@@ -23,6 +28,21 @@ def measure(weights: Weights, steps: int, rounds: int) -> dict[str, Any]:
         "2 images": {"num_images": 2},
         "4 images": {"num_images": 4},
         **{f"{size} px": {"width": size, "height": size} for size in larger},
+    }
+    image = picture(3 * native, 2 * native)
+    mask = Image.new("L", image.size)
+    mask.paste(255, (native, native // 2, 2 * native, native))
+    drawn = {"image": image, "strength": 1}
+    masked = drawn | {"mask": mask}
+    changes |= {
+        "image": drawn,
+        "mask": masked,
+        "mask_grow": masked | {"mask_grow": 16},
+        "only_masked": masked | {"only_masked": True},
+        "extend_right": drawn | {"extend_right": native // 2},
+        "keep_size": drawn | {"keep_size": True},
+        "resize_mode": drawn | {"resize_mode": "pad"},
+        "crop": drawn | {"crop": f"0,0,{native},{native}"},
     }
     engine = Engine(models.load(weights, precision()))
     asked = {"prompt": PROMPT, "seed": 1, "width": native, "height": native}

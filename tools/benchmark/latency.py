@@ -65,9 +65,14 @@ def ratios_of_engine(seconds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
 
 def default(size: int, steps: int, prompt: str = PROMPT) -> Request:
     """Return a `Request` with the documented defaults, at a size."""
-    image = Image.effect_mandelbrot((size, size), (-2, -1.5, 1, 1.5), 50).convert("RGB")
+    image = picture(size, size)
     asked = {"prompt": prompt, "image": image, "width": size, "height": size, "seed": 1}
     return Request.of({**asked, "num_inference_steps": steps})
+
+
+def picture(width: int, height: int) -> Image.Image:
+    """Return a picture of a size in pixels, with detail in it."""
+    return Image.effect_mandelbrot((width, height), (-2, -1.5, 1, 1.5), 50).convert("RGB")
 
 
 def defaults(size: int, steps: int) -> Iterator[Request]:

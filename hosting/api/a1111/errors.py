@@ -19,6 +19,8 @@ NAMES = {
     "scheduler": "sampler_name",
     "result_size": "width, height",
     "invert_mask": "inpainting_mask_invert",
+    "only_masked": "inpaint_full_res",
+    "only_masked_padding": "inpaint_full_res_padding",
 }
 """Inputs of ours, and what the API calls them."""
 

@@ -98,8 +98,15 @@ class ImageToImage(TextToImage):
     mask_blur: float = Field(4.0, description="px of the mask; brought to 0 – 64")
     inpainting_mask_invert: bool = Field(False, description="repaint what is black")
     inpainting_fill: int = Field(0, description="has no effect: 1, the original, is what is there")
-    inpaint_full_res: bool = Field(True, description="has no effect: all of the image is drawn")
-    resize_mode: int = Field(0, description="has no effect: the image is scaled and cropped, 1")
+    inpaint_full_res: bool = Field(
+        True, description="draw the part around the mask alone; the image keeps its size"
+    )
+    inpaint_full_res_padding: int = Field(
+        0, description="px of the image around the mask that are drawn too; brought to 0 – 256"
+    )
+    resize_mode: int = Field(
+        0, ge=0, le=3, description="0 and 3 stretch the image, 1 crops it, 2 repeats its edges"
+    )
     include_init_images: bool = Field(False, description="whether `parameters` has the image")
 
 

@@ -128,6 +128,10 @@ async def _generate(
             sentence = f"sd_model_checkpoint: there is no {name[:100]} here; {served.name} drew"
             drawing.warnings.append(sentence)
         served = found or served
+    for lacking in ("only_masked", "resize_mode"):
+        if lacking in drawing.inputs.keys() - known_names(served.schema):
+            sentence = f"{NAMES.get(lacking, lacking)}: has no effect, as {served.name} is served"
+            drawing.warnings.append(sentence)
     seconds = seconds_of(cancel_after, asked.cancel_after)
     prediction = await _accept(caller, served, drawing.inputs, drawing.warnings, seconds)
     drawing.forget_images()

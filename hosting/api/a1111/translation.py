@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hosting.api import picture_file
+from hosting.api import nearest
 from hosting.api.a1111 import prompts, samplers
 from hosting.api.a1111.requests import LARGEST, ImageToImage, TextToImage
 from hosting.api.a1111.samplers import Sampler
@@ -25,6 +25,9 @@ STEPS = (1, 512)
 GUIDANCE = (1.0, 20.0)
 STRENGTH = (0.0, 1.0)
 MASK_BLUR = (0, 64)
+PADDING = (0, 256)
+RESIZE_MODES = ("stretch", "crop", "pad", "stretch")
+"""What our input of that name is for each of its own; the last scales the latents there."""
 KNOWN_SETTINGS = (
     *("sd_model_checkpoint", "CLIP_stop_at_last_layers", "samples_format"),
     "forge_additional_modules",
@@ -100,9 +103,13 @@ def drawing(asked: TextToImage, most_images: int) -> Drawing:
         strength = _within("denoising_strength", asked.denoising_strength, STRENGTH, warnings)
         inputs |= {"strength": strength, **_images(asked, warnings)}
     width, height = _size(asked, strength, warnings)
-    if isinstance(asked, ImageToImage):
-        warnings += _cropped(asked, width, height)
-    inputs |= sized(width, height)
+    if "only_masked" in inputs:
+        wanted = width, height
+        width, height = nearest.among(width, height, SIDES_PIXELS, SIDES_PIXELS)
+        warnings += nearest.said(wanted, (width, height))
+        inputs |= {"width": width, "height": height}
+    else:
+        inputs |= sized(width, height)
     return Drawing(inputs, sampler, width, height, steps, cfg_scale, strength, warnings)
 
 
@@ -178,24 +185,20 @@ def _images(asked: ImageToImage, warnings: list[str]) -> dict[str, Any]:
         sentence = f"{len(asked.init_images)} images were given; give one, and ask for each"
         raise invalid([Fault("too_many", "init_images", sentence)])
     inputs: dict[str, Any] = {"image": as_url(asked.init_images[0])}
+    if not (asked.mask and asked.inpaint_full_res):
+        inputs["resize_mode"] = RESIZE_MODES[asked.resize_mode]
     if not asked.mask:
         return inputs
     if asked.inpaint_full_res:
-        warnings.append("inpaint_full_res: all of the image is drawn, not the masked part alone")
+        padding = _within(
+            "inpaint_full_res_padding", asked.inpaint_full_res_padding, PADDING, warnings
+        )
+        inputs |= {"only_masked": True, "only_masked_padding": padding}
     if asked.inpainting_fill != 1:
         warnings.append("inpainting_fill: it starts from what is under the mask, as 1 does")
     blur = _within("mask_blur", asked.mask_blur, MASK_BLUR, warnings)
     inputs |= {"mask": as_url(asked.mask), "mask_blur": round(blur)}
     return inputs | {"mask_source": "opacity", "invert_mask": asked.inpainting_mask_invert}
-
-
-def _cropped(asked: ImageToImage, width: int, height: int) -> list[str]:
-    """Return the sentence on an image that is cropped, as it is not in every `resize_mode`."""
-    data = contents(asked.init_images[0])
-    given = picture_file.size(data) if data else None
-    if asked.resize_mode == 1 or (given and given[0] * height == given[1] * width):
-        return []
-    return ["resize_mode: the image is scaled and cropped to the size, as by 1"]
 
 
 def _size(asked: TextToImage, strength: float | None, warnings: list[str]) -> tuple[int, int]:

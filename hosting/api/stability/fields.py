@@ -40,7 +40,11 @@ NEAREST_SAMPLERS = {
 WITHOUT_EFFECT = ("style_preset", "clip_guidance_preset")
 KEPT_SHARE = 0.35
 """Of the input image, unless `image_strength` or `step_schedule_start` says otherwise."""
-OURS = ("negative_prompt", "output_quality", "mask_blur", "noise_level", "cancel_after")
+OURS = (
+    *("negative_prompt", "output_quality", "mask_blur", "mask_grow", "noise_level", "cancel_after"),
+    *("only_masked", "only_masked_padding", "keep_size", "resize_mode", "crop"),
+    *("extend_left", "extend_top", "extend_right", "extend_bottom"),
+)
 """Inputs of ours that may be given besides, by our names."""
 
 

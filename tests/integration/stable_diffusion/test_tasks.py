@@ -339,3 +339,33 @@ def test_every_task_shares_its_steps_and_comes_out_the_same(
     assert max(rows) == 2 + 1 + 4
     for ours, theirs in zip(together, alone, strict=True):
         assert all(same(*pair) for pair in zip(ours, theirs, strict=True))
+
+
+# Parts and extensions
+
+
+def test_the_inpainting_and_depth_models_draw_a_part_alone(
+    inpainting: Studio, depth: Studio
+) -> None:
+    image = picture_of(size=(300, 200))
+    mask = Image.new("L", image.size)
+    mask.paste(255, (100, 50, 150, 90))
+    for studio in (inpainting, depth):
+        asked: dict[str, Any] = {"image": image, "mask": mask, "only_masked": True}
+        (picture,) = studio.draw(num_inference_steps=2, strength=1, **asked)
+        changed = (numpy.asarray(picture) != numpy.asarray(image)).any(2)
+        assert changed[50:90, 100:150].mean() > 0.9
+        assert changed.sum() == changed[50:90, 100:150].sum()
+
+
+def test_the_inpainting_and_depth_models_draw_beyond_the_image(
+    inpainting: Studio, depth: Studio
+) -> None:
+    fitted, black = images.fit(FLOWER, NATIVE), Image.new("L", NATIVE)
+    for studio, more in ((inpainting, {"mask": black}), (depth, {})):
+        (picture,) = studio.draw(
+            image=FLOWER, extend_right=40, extend_top=8, num_inference_steps=2, strength=1, **more
+        )
+        assert picture.size == (168, 136)
+        assert difference(picture.crop((0, 8, 128, 136)), fitted) == (0, 0)
+        assert numpy.asarray(picture.crop((144, 0, 168, 136))).std() > 1

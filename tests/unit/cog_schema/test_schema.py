@@ -11,6 +11,7 @@ import predict
 from cog_schema import schema
 from cog_schema.schema import SchemaError
 from stable_diffusion import catalogue
+from stable_diffusion.request import EXTENSIONS
 
 SOURCE = schema.PREDICT.read_text()
 PRINTED_BY_COG = Path(__file__).parent / "cog_schema.json"
@@ -148,8 +149,11 @@ def test_the_sibling_models_have_the_contracts_differences() -> None:
     assert (level["type"], level["minimum"], level["maximum"]) == ("integer", 0, 350)
     assert level["default"] == 20
     assert needed == ["prompt", "image"]
-    sizes = ("width", "height", "result_size", "resample", "tiling")
-    gone = (*sizes, "strength", "mask", "mask_source", "invert_mask", "mask_blur")
+    gone = [
+        *("width", "height", "result_size", "resample", "keep_size", "resize_mode", "crop"),
+        *("strength", "mask", "mask_source", "invert_mask", "mask_blur", "mask_grow"),
+        *("only_masked", "only_masked_padding", *EXTENSIONS, "tiling"),
+    ]
     kept = {name: entry for name, entry in usual.items() if name not in gone}
     assert inputs == kept | {"image": required(usual["image"])}
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 
 from stable_diffusion import decoding, images
-from stable_diffusion.request import AUTOMATIC_SIZES, SIZES, InputError, Request
+from stable_diffusion.request import AUTOMATIC_SIZES, RESIZE_MODES, SIZES, InputError, Request
 from tests.support.pictures import difference, half_mask, opened, picture_of
 from tests.support.properties import given
 from tests.support.properties import strategies as st
@@ -128,6 +128,32 @@ def test_a_mask_is_inverted_unless_it_is_read_by_alpha_and_then_blurred() -> Non
     assert abs(soft[23] / 255 - 0.81) < 0.02
     inverted = adjusted(half, invert_mask=True, mask_blur=4)
     assert all(abs(one + other - 255) <= 1 for one, other in zip(soft, inverted, strict=True))
+
+
+@given(st.integers(-12, 12), st.integers(1, 40), st.integers(1, 40))
+def test_a_mask_grows_and_shrinks_across_and_down(pixels: int, width: int, height: int) -> None:
+    mask = Image.new("L", (width, height), 30)
+    box = (width // 3, height // 3, 1 + 2 * width // 3, 1 + 2 * height // 3)
+    mask.paste(200, box)
+    expected = Image.new("L", (width, height), 30)
+    left, top, right, bottom = (box[0] - pixels, box[1] - pixels, box[2] + pixels, box[3] + pixels)
+    # What is at the edge goes on beyond it, so that nothing shrinks from there.
+    left, top = (0 if old == 0 else new for old, new in zip(box[:2], (left, top), strict=True))
+    right = width if box[2] == width else right
+    bottom = height if box[3] == height else bottom
+    if left < right and top < bottom:
+        expected.paste(200, (max(0, left), max(0, top), min(width, right), min(height, bottom)))
+    assert adjusted(mask, mask_grow=pixels) == list(expected.getdata())
+
+
+def test_a_mask_grows_after_it_is_inverted_and_before_it_is_blurred() -> None:
+    half = half_mask((40, 1))
+    grown = adjusted(half, invert_mask=True, mask_grow=5)
+    assert grown == [255] * 25 + [0] * 15
+    again = Image.frombytes("L", (40, 1), bytes(grown))
+    assert adjusted(half, invert_mask=True, mask_grow=5, mask_blur=3) == adjusted(
+        again, mask_blur=3
+    )
 
 
 @pytest.mark.parametrize("grey", [0, 127, 128, 255])
@@ -359,18 +385,51 @@ def gradient(width: int, height: int) -> Image.Image:
 short_sides = st.integers(40, 400)
 
 
-@given(short_sides, short_sides, *[short_sides] * 2, *[st.sampled_from(SIZES[:6])] * 2)
+@given(
+    short_sides,
+    short_sides,
+    *[short_sides] * 2,
+    *[st.sampled_from(SIZES[:6])] * 2,
+    st.sampled_from(RESIZE_MODES),
+)
 def test_what_is_seen_within_another_shape_is_what_is_seen_in_that_shape(
-    width: int, height: int, result_width: int, result_height: int, drawn_width: int, drawn: int
+    width: int,
+    height: int,
+    result_width: int,
+    result_height: int,
+    drawn_width: int,
+    drawn: int,
+    mode: str,
 ) -> None:
     picture, result = gradient(width, height), (result_width, result_height)
-    seen = images.fit(picture, (drawn_width, drawn), within=result)
+    seen = images.fit(picture, (drawn_width, drawn), within=result, mode=mode)
     assert seen.size == (drawn_width, drawn)
     cropped = images.fit(seen, result)
     # A pixel of what is drawn, in the gradient's values, and the edges' ringing.
     scale = min(drawn_width / result_width, drawn / result_height, 1)
     allowed = 6 + 255 / scale / min(result)
-    assert difference(cropped, images.fit(picture, result))[1] < allowed / 2
+    assert difference(cropped, images.fit(picture, result, mode=mode))[1] < allowed / 2
+
+
+@given(*[short_sides] * 4)
+def test_stretching_shows_all_of_the_picture_distorted(
+    width: int, height: int, result_width: int, result_height: int
+) -> None:
+    picture, size = gradient(width, height), (result_width, result_height)
+    expected = picture.resize(size, Image.Resampling.LANCZOS)
+    assert difference(images.fit(picture, size, mode="stretch"), expected)[0] <= 1
+
+
+@given(*[st.integers(1, 60)] * 2, st.integers(1, 4), st.integers(0, 50), st.booleans())
+def test_padding_shows_all_of_the_picture_between_its_repeated_edges(
+    width: int, height: int, scale: int, margin: int, is_wide: bool
+) -> None:
+    picture = gradient(width, height)
+    inner = picture.resize((width * scale, height * scale), Image.Resampling.LANCZOS)
+    margins = (margin, 0, margin, 0) if is_wide else (0, margin, 0, margin)
+    size = inner.width + 2 * margins[0], inner.height + 2 * margins[1]
+    found = images.fit(picture, size, mode="pad")
+    assert difference(found, images.with_margins(inner, margins)) == (0, 0)
 
 
 def test_around_what_is_seen_is_what_surrounds_it_and_beyond_the_picture_its_edge() -> None:

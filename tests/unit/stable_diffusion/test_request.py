@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from stable_diffusion.request import (
+    EXTENSIONS,
     LONGEST_PROMPT_CHARACTERS,
     SCHEDULERS,
     InputError,
@@ -22,6 +23,8 @@ RANGES = {
     "seed": (0, 2**53 - 1),
     "output_quality": (1, 100),
     "mask_blur": (0, 64),
+    "mask_grow": (-256, 256),
+    "only_masked_padding": (0, 256),
 }
 WHOLE = [name for name in RANGES if name not in ("guidance_scale", "strength")]
 
@@ -44,7 +47,10 @@ def test_what_is_left_out_takes_the_documented_default() -> None:
     assert request.scheduler == "DPMSolverMultistep"
     assert (request.output_format, request.output_quality) == ("png", 90)
     assert (request.mask_source, request.invert_mask) == ("brightness", False)
-    assert request.mask_blur == 0
+    assert (request.mask_blur, request.mask_grow) == (0, 0)
+    assert (request.only_masked, request.only_masked_padding) == (False, 32)
+    assert request.extensions == (0, 0, 0, 0)
+    assert (request.keep_size, request.resize_mode, request.crop) == (False, "crop", None)
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -55,7 +61,7 @@ def test_both_ends_of_a_range_are_allowed(name: str) -> None:
 
 @pytest.mark.parametrize("name", RANGES)
 @pytest.mark.parametrize(
-    "value", [-1, 2**53, 2**70, 10**400, 1e300, float("nan"), float("inf"), "2", True, [1], {}]
+    "value", [-1000, 2**53, 2**70, 10**400, 1e300, float("nan"), float("inf"), "2", True, [1], {}]
 )
 def test_what_is_outside_of_a_range_or_no_number_is_named_with_what_is_allowed(
     name: str, value: Any
@@ -134,6 +140,121 @@ def test_beyond_1536_px_nothing_is_drawn() -> None:
     assert "give one of lanczos, nearest" in faults(resample="bicubic")[0]
 
 
+IMAGE = Image.new("RGB", (300, 200))
+MASK = Image.new("L", (300, 200), 255)
+
+
+def test_a_crop_is_a_part_of_the_image() -> None:
+    for text, crop in (
+        ("0,0,300,200", (0, 0, 300, 200)),
+        (" 299 ,199, 1,1 ", (299, 199, 1, 1)),
+        ("10,20,030,40", (10, 20, 30, 40)),
+    ):
+        assert Request.of({"prompt": "", "image": IMAGE, "crop": text}).crop == crop
+    for text in ("1,0,300,200", "0,1,300,200", "300,0,1,1", "0,200,1,1", "99999,99999,99999,1"):
+        (fault,) = faults(image=IMAGE, crop=text)
+        assert fault == (
+            f'crop: "{text}" is not allowed; give a part of the image, which has 300 × 200 px'
+        )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *["", "1,2,3", "1,2,3,4,5", "1 2 3 4", "-1,0,5,5", "0,0,0,5", "0,0,5,0", "0.5,0,5,5"],
+        *["٠,٠,٨,٨", "0,0,100000,1", 5, True, [0, 0, 5, 5], {"x": 0}, "9" * 5000],
+    ],
+)
+def test_what_is_no_crop_is_named_with_what_is_allowed(value: Any) -> None:
+    (fault,) = faults(image=IMAGE, crop=value)
+    assert fault.startswith("crop: ")
+    assert fault.endswith("give x,y,width,height in px of the image, such as 0,40,512,512")
+
+
+@pytest.mark.parametrize("name", EXTENSIONS)
+def test_an_extension_is_a_multiple_of_8(name: str) -> None:
+    for pixels in (0, 8, 64, 1472, 64.0):
+        assert getattr(Request.of({"prompt": "", "image": IMAGE, name: pixels}), name) == pixels
+    (fault,) = faults(image=IMAGE, **{name: 100})
+    assert fault == f"{name}: 100 is not allowed; give a multiple of 8"
+    for value in (-8, 1480, "8", True, None, 8.5):
+        (fault,) = faults(image=IMAGE, **{name: value})
+        assert "give a whole number from 0 to 1472" in fault
+
+
+@pytest.mark.parametrize(
+    ("inputs", "fault"),
+    [
+        ({"image": IMAGE, "only_masked": True}, "only_masked: there is no mask to draw around"),
+        (
+            {"image": IMAGE, "mask": MASK, "only_masked": True, "result_size": "64x64"},
+            "only_masked: the result has the image's own size; leave result_size out",
+        ),
+        ({"crop": "0,0,5,5"}, "crop: there is no image"),
+        ({"keep_size": True}, "keep_size: there is no image"),
+        (
+            {"image": IMAGE, "keep_size": True, "result_size": "64x64"},
+            "keep_size: result_size is another size",
+        ),
+        ({"extend_top": 8}, "extend_top: there is no image to extend"),
+        (
+            {"image": IMAGE, "extend_top": 8, "strength": 0},
+            "extend_top: at strength 0 nothing is drawn",
+        ),
+        (
+            {"image": IMAGE, "mask": MASK, "extend_top": 8, "only_masked": True},
+            "extend_top: only_masked draws nothing beyond the image",
+        ),
+        (
+            {"image": IMAGE, "extend_right": 8, "result_size": "64x64"},
+            "extend_right: the result has the image's size and what is added",
+        ),
+        (
+            {"image": IMAGE, "extend_right": 520, "width": 1024},
+            "extend_right: the image's width of 1024 px and 520 px beyond it are more than 1536; "
+            "extend it less, or give a smaller width",
+        ),
+        (
+            {"image": IMAGE, "extend_top": 1000, "extend_bottom": 480},
+            "extend_top: the image's height of 64 px and 1480 px beyond it are more than 1536; "
+            "extend it less",
+        ),
+    ],
+)
+def test_what_makes_no_sense_together_is_refused_in_words(
+    inputs: dict[str, Any], fault: str
+) -> None:
+    (found,) = faults(**inputs)
+    assert found.startswith(fault)
+
+
+def test_what_makes_no_sense_together_is_named_with_the_other_faults() -> None:
+    found = faults(
+        num_images=9, crop="0,0,5,5", only_masked=True, keep_size=True, extend_left=8, extend_top=9
+    )
+    names = [fault.partition(":")[0] for fault in found]
+    assert names == [
+        *("num_images", "extend_top", "crop", "only_masked", "keep_size", "extend_left"),
+        "extend_left",
+    ]
+
+
+def test_a_picture_that_is_at_fault_is_not_missing_too() -> None:
+    with pytest.raises(InputError) as caught:
+        Request.of(
+            {"prompt": "", "only_masked": True, "keep_size": True, "crop": "0,0,5,5"},
+            ["image: broken", "mask: broken"],
+        )
+    assert caught.value.faults == ("image: broken", "mask: broken")
+
+
+def test_the_largest_extensions_are_allowed() -> None:
+    asked = {"prompt": "", "image": IMAGE, "extend_left": 8, "extend_right": 504, "width": 1024}
+    asked |= {"extend_top": 1472, "height": 64}
+    assert Request.of(asked).extensions == (8, 1472, 504, 0)
+    assert Request.of({**asked, "width": None, "keep_size": True, "height": 1024})
+
+
 def test_all_faults_are_named_at_once() -> None:
     found = faults(
         prompt=5, num_images=5, num_inference_steps=513, width=100, scheduler="DPM", colour="red"
@@ -191,6 +312,11 @@ names = st.sampled_from(
         "scheduler",
         "result_size",
         "resample",
+        "only_masked",
+        "keep_size",
+        "resize_mode",
+        "crop",
+        *EXTENSIONS,
     ]
 )
 

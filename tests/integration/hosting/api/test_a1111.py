@@ -194,18 +194,52 @@ def test_what_the_model_says_of_its_inputs_is_said_once_in_the_clients_words(
 
 
 @pytest.mark.parametrize(
-    ("mode", "size", "says"),
-    [(0, (100, 100), True), (0, (200, 100), False), (1, (100, 100), False), (2, (200, 100), False)],
+    ("mode", "ours"), [({}, "stretch"), (0, "stretch"), (1, "crop"), (2, "pad"), (3, "stretch")]
 )
-def test_an_image_that_is_cropped_where_it_would_not_be_is_said(
-    one: Front, mode: int, size: tuple[int, int], says: bool
+def test_an_image_of_another_shape_is_fitted_as_it_is_there(
+    one: Front, cog: CogServer, mode: Any, ours: str
 ) -> None:
-    file = io.BytesIO()
-    Image.new("RGB", size).save(file, "PNG")
-    image = base64.b64encode(file.getvalue()).decode()
-    fields = {"init_images": [image], "resize_mode": mode, "width": 512, "height": 256}
-    warnings = drawn(one, "img2img", **fields)["info"]["warnings"]
-    assert warnings == ["resize_mode: the image is scaled and cropped to the size, as by 1"] * says
+    fields = {"resize_mode": mode} if mode != {} else {}
+    answer = drawn(one, "img2img", init_images=[BASE64], width=512, height=256, **fields)
+    assert sent(cog)["resize_mode"] == ours
+    assert answer["info"]["warnings"] == []
+    (fault,) = refused(post(one, "img2img", init_images=[BASE64], resize_mode=4), 422)
+    assert fault["loc"] == ["body", "resize_mode"]
+
+
+def test_only_the_masked_part_is_drawn_unless_it_is_not_to_be(one: Front, cog: CogServer) -> None:
+    body = {"init_images": [BASE64], "mask": BASE64, "inpainting_fill": 1}
+    answer = drawn(one, "img2img", **body, inpaint_full_res_padding=300, width=520, height=2000)
+    had = sent(cog)
+    assert (had["only_masked"], had["only_masked_padding"]) == (True, 256)
+    assert (had["width"], had["height"]) == (256, 1024)
+    assert {"resize_mode", "result_size"}.isdisjoint(had)
+    assert answer["info"]["warnings"] == [
+        "inpaint_full_res_padding: 300 was brought to 256; here it is 0 to 256",
+        "width, height: 520 × 2000 was brought to 399 × 1536; here a side has 8 to 1536 pixels",
+        "size: 399x1536 is drawn as 256x1024, the nearest there is here",
+    ]
+    (text,) = answer["info"]["infotexts"]
+    assert text.endswith("Inpaint area: Only masked, Masked area padding: 256")
+    drawn(one, "img2img", **body)
+    assert (sent(cog)["only_masked"], sent(cog)["only_masked_padding"]) == (True, 0)
+    answer = drawn(one, "img2img", **body, inpaint_full_res=0, width=520)
+    assert "only_masked" not in sent(cog)
+    assert (sent(cog)["resize_mode"], sent(cog)["result_size"]) == ("stretch", "520x512")
+    assert answer["info"]["warnings"] == []
+
+
+def test_a_model_that_can_not_draw_a_part_alone_says_so(tmp_path: Path) -> None:
+    old = CogServer()
+    old.schema = json.loads(json.dumps(old.schema))
+    for name in ("only_masked", "resize_mode"):
+        del old.schema["components"]["schemas"]["Input"]["properties"][name]
+    with old.served(), front(tmp_path, old) as one:
+        body = {"init_images": [BASE64], "mask": BASE64, "inpainting_fill": 1}
+        for fields, name in (({}, "inpaint_full_res"), ({"mask": None}, "resize_mode")):
+            answer = drawn(one, "img2img", **{**body, **fields})
+            (warning,) = answer["info"]["warnings"]
+            assert warning.startswith(f"{name}: has no effect, as stable-diffusion-2-1 is served")
 
 
 def test_any_size_is_drawn(one: Front, cog: CogServer) -> None:

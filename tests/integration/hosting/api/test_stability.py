@@ -223,6 +223,18 @@ def test_a_mask_says_what_is_replaced(
     }
 
 
+def test_which_part_of_an_image_is_drawn_may_be_said_besides(one: Front, cog: CogServer) -> None:
+    asked = {"mask_source": "MASK_IMAGE_WHITE", "crop": "0,0,64,64", "resize_mode": "pad"}
+    asked |= {"only_masked": "true", "only_masked_padding": "8", "mask_grow": "-4"}
+    answer = change(one, "/masking", asked, CAT)
+    assert answer.status_code == 200, answer.text
+    drawn = {"crop": "0,0,64,64", "resize_mode": "pad", "mask_grow": -4}
+    drawn |= {"only_masked": True, "only_masked_padding": 8}
+    assert sent(cog).items() >= drawn.items()
+    assert change(one, "", {"extend_left": "64", "keep_size": "true"}).status_code == 200
+    assert sent(cog).items() >= {"extend_left": 64, "keep_size": True}.items()
+
+
 def test_an_image_is_its_own_mask_by_its_transparency(one: Front, cog: CogServer) -> None:
     asked = {"mask_source": "INIT_IMAGE_ALPHA"}
     assert "init_image: It has no transparency" in error(change(one, "/masking", asked), 400)

@@ -46,7 +46,9 @@ def test_every_part_has_its_numbers(run: tuple[dict[str, Any], str]) -> None:
     for name, each in latency["seconds"].items():
         assert len(each["values"]) == 1
         assert 2**27 < latency["peak_memory"][name]["process"] < 2**33
-    assert {"guidance 1", "8 steps", "4 images", "256 px"} < set(results["growth"])
+    growth = {"guidance 1", "8 steps", "4 images", "256 px", "mask", "mask_grow", "only_masked"}
+    growth |= {"image", "extend_right", "keep_size", "resize_mode", "crop"}
+    assert growth < set(results["growth"])
     assert results["equality"]["largest"] <= 2
     assert 0 < results["overhead"]["share"]["median"] < 1
     assert set(results["load"]["loads"]) == {"0.5", "0.8", "1.1", "all at once"}
