@@ -149,6 +149,24 @@ class Inputs:
         description="make a texture: the picture's edges continue at the opposite ones",
         default=False,
     )
+    refine_scale = Input(
+        description="how many times as large what is drawn is made, to be refined by a second pass; 1 is off",
+        ge=1,
+        le=4,
+        default=1.0,
+    )
+    refine_strength = Input(
+        description="how much the second pass changes: 1 ignores what was drawn, 0 only enlarges it",
+        ge=0,
+        le=1,
+        default=0.4,
+    )
+    refine_steps = Input(
+        description="number of denoising steps of the second pass, empty means as many as the first",
+        ge=1,
+        le=512,
+        default=None,
+    )
 
     # What the other predictors have instead, or more.
     required_image = Input(description="starting image to use", accept="image/*")
@@ -269,6 +287,9 @@ class Predictor(BasePredictor):
         resize_mode: str = Inputs.resize_mode,
         crop: Optional[str] = Inputs.crop,
         tiling: bool = Inputs.tiling,
+        refine_scale: float = Inputs.refine_scale,
+        refine_strength: float = Inputs.refine_strength,
+        refine_steps: Optional[int] = Inputs.refine_steps,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -302,6 +323,9 @@ class Predictor(BasePredictor):
             "resize_mode": resize_mode,
             "crop": crop,
             "tiling": tiling,
+            "refine_scale": refine_scale,
+            "refine_strength": refine_strength,
+            "refine_steps": refine_steps,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -477,6 +501,9 @@ class Inpainting(Predictor):
         resize_mode: str = Inputs.resize_mode,
         crop: Optional[str] = Inputs.crop,
         tiling: bool = Inputs.tiling,
+        refine_scale: float = Inputs.refine_scale,
+        refine_strength: float = Inputs.refine_strength,
+        refine_steps: Optional[int] = Inputs.refine_steps,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -510,6 +537,9 @@ class Inpainting(Predictor):
             "resize_mode": resize_mode,
             "crop": crop,
             "tiling": tiling,
+            "refine_scale": refine_scale,
+            "refine_strength": refine_strength,
+            "refine_steps": refine_steps,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -557,6 +587,9 @@ class DepthToImage(Predictor):
         resize_mode: str = Inputs.resize_mode,
         crop: Optional[str] = Inputs.crop,
         tiling: bool = Inputs.tiling,
+        refine_scale: float = Inputs.refine_scale,
+        refine_strength: float = Inputs.refine_strength,
+        refine_steps: Optional[int] = Inputs.refine_steps,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -590,6 +623,9 @@ class DepthToImage(Predictor):
             "resize_mode": resize_mode,
             "crop": crop,
             "tiling": tiling,
+            "refine_scale": refine_scale,
+            "refine_strength": refine_strength,
+            "refine_steps": refine_steps,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:

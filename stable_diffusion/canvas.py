@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy
 from PIL import Image, ImageFilter
@@ -20,6 +20,8 @@ from stable_diffusion.request import (
 
 WHITE = 128
 """The value of a mask from which on a pixel is repainted; below it, a pixel is preserved."""
+MOST_REFINED_PIXELS = 2048 * 2048
+"""Of what a second pass draws."""
 FEATHER_PIXELS = 16
 """The width of the seam in which an extension takes over from the image's repeated edges."""
 FILL_NOISE = 16
@@ -71,6 +73,36 @@ class Canvas:
 
         assert self.source
         return fit(self.source), fit(self.source_mask) if self.source_mask else None
+
+    def refined(self, scale: float, grows: bool) -> Canvas:
+        """Return the canvas of a second pass, for which what was drawn is made larger.
+
+        Args:
+            grows: whether the result is larger then, too.
+
+        Raises:
+            InputError: where that is more than a second pass may have.
+        """
+        drawn_size = round(self.drawn_size[0] * scale), round(self.drawn_size[1] * scale)
+        if drawn_size[0] * drawn_size[1] > MOST_REFINED_PIXELS:
+            raise InputError(
+                f"refine_scale: {scale:g} × {self.drawn_size[0]} × {self.drawn_size[1]} px is "
+                f"{drawn_size[0]} × {drawn_size[1]}; give less, a second pass has up to 4 megapixels"
+            )
+        if not grows:
+            return replace(self, drawn_size=drawn_size, asked_size=self.drawn_size)
+
+        def fit(picture: Image.Image | None) -> Image.Image | None:
+            return images.fit(picture, drawn_size, mode=self.resize_mode) if picture else None
+
+        return replace(
+            self,
+            size=drawn_size,
+            drawn_size=drawn_size,
+            picture=fit(self.source),
+            mask=fit(self.source_mask),
+            asked_size=self.drawn_size,
+        )
 
     def finish(self, drawn: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         """Scale what was drawn to the result's size; put preserved pixels back, exactly.

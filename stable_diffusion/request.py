@@ -62,7 +62,8 @@ class Request:
     `result_size` is a width and a height in pixels; None leaves the result as it was drawn.
     `crop` is what of the image is used: left, top, width and height in its pixels; None is all.
     `noise_level` is the upscaler's. `tiling` has the result continue at its opposite edges.
-    `notes` are no input: sentences on how the others were read.
+    `refine_scale` is 1 where there is no second pass; `refine_steps` is None where it has as many
+    steps as the first. `notes` are no input: sentences on how the others were read.
     """
 
     prompt: str
@@ -96,6 +97,9 @@ class Request:
     resize_mode: str
     crop: tuple[int, int, int, int] | None
     tiling: bool
+    refine_scale: float
+    refine_strength: float
+    refine_steps: int | None
     noise_level: int
     notes: tuple[str, ...] = ()
 
@@ -154,6 +158,9 @@ class Request:
             "resize_mode": reader.choice("resize_mode", RESIZE_MODES, "crop"),
             "crop": reader.crop("crop", inputs.get("image")),
             "tiling": reader.flag("tiling", False),
+            "refine_scale": reader.number("refine_scale", 1, 4, 1),
+            "refine_strength": reader.number("refine_strength", 0, 1, 0.4),
+            "refine_steps": reader.whole("refine_steps", 1, 512, None),
             "noise_level": reader.whole("noise_level", 0, 350, 20),
         }
         is_drawn = values["strength"] != 0 or inputs.get("image") is None
@@ -300,6 +307,8 @@ def _conflicts(values: Mapping[str, Any], lacks: Callable[[str], bool]) -> Itera
     extending = [name for name in EXTENSIONS if values[name]]
     if not extending:
         return
+    if values["refine_scale"] and values["refine_scale"] > 1:
+        yield f"{extending[0]}: what is extended is not refined; leave refine_scale out"
     if lacks("image"):
         yield f"{extending[0]}: there is no image to extend; give one as image"
     if values["strength"] == 0:

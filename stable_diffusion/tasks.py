@@ -35,19 +35,24 @@ class PreparedInputs:
 
     canvas: the picture and the mask, and where and how what is drawn is put on them. The upscaler's
         has neither.
-    strength: the share of the steps that is run: 1 for text to image, 0 where nothing changes.
+    steps: of which
+    strength: the share that is run: 1 for text to image, 0 where nothing changes.
     picture_latents: (1, 4, h, w), float32; None where no step starts from the picture.
     mask_latents: (1, 1, h, w), float32, 1 where it is repainted and else 0; None where the steps
         don't blend the picture in.
     condition: (1, channels, h, w), float32: what the UNet sees beside the latents; None where it
         sees nothing else. The upscaler's is the small picture before its noise, on the CPU.
+    drawn_latents: of the second pass, (1, 4, h, w), float32: what the first has drawn, made larger;
+        its steps start from it.
     """
 
     canvas: Canvas
+    steps: int
     strength: float
     picture_latents: torch.Tensor | None = None
     mask_latents: torch.Tensor | None = None
     condition: torch.Tensor | None = None
+    drawn_latents: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,37 @@ class ImageToImage:
         """Fit the image and its mask to what is drawn and to the result; encode what is needed."""
         canvas = canvas_of(request, self.model.weights.native_size)
         strength = self.strength(request) if canvas.has_white else 0
+        return self._prepared(request, canvas, request.num_inference_steps, strength)
+
+    def prepare_refining(self, request: Request, canvas: Canvas) -> PreparedInputs:
+        """Prepare the second pass, but for what it starts from.
+
+        Args:
+            canvas: its own.
+        """
+        steps = request.refine_steps or request.num_inference_steps
+        strength = request.refine_strength if canvas.has_white else 0
+        return self._prepared(request, canvas, steps, strength, is_first=False)
+
+    def drawn_latents(self, request: Request, canvas: Canvas, drawn: Image.Image) -> torch.Tensor:
+        """Return the latents that a second pass starts from, (1, 4, h, w), float32.
+
+        Args:
+            canvas: of the second pass.
+            drawn: what the first has drawn, RGB.
+        """
+        larger = drawn.resize(canvas.drawn_size, Image.Resampling.LANCZOS)
+        return self._latents(request, _padded(larger, self.side_step))
+
+    def _latents(self, request: Request, picture: Image.Image) -> torch.Tensor:
+        encode = self.autoencoder.latents_of_tile if request.tiling else self.autoencoder.latents
+        return encode(picture)
+
+    def _prepared(
+        self, request: Request, canvas: Canvas, steps: int, strength: float, is_first: bool = True
+    ) -> PreparedInputs:
         if not canvas.picture or strength == 0:
-            return PreparedInputs(canvas, strength)
+            return PreparedInputs(canvas, steps, strength)
         picture, mask = canvas.to_draw()
         picture = _padded(picture, self.side_step)
         white, mask_latents = None, None
@@ -109,13 +143,9 @@ class ImageToImage:
         condition = self.condition(Fitted(picture, white, mask_latents))
         blended = mask_latents if self.blends else None
         picture_latents = None
-        if strength < 1 or blended is not None:
-            picture_latents = (
-                self.autoencoder.latents_of_tile(picture)
-                if request.tiling
-                else self.autoencoder.latents(picture)
-            )
-        return PreparedInputs(canvas, strength, picture_latents, blended, condition)
+        if (strength < 1 and is_first) or blended is not None:
+            picture_latents = self._latents(request, picture)
+        return PreparedInputs(canvas, steps, strength, picture_latents, blended, condition)
 
     def condition(self, fitted: Fitted) -> torch.Tensor | None:
         """Return the condition, (1, channels, h, w), float32; None where the task has none."""
@@ -153,11 +183,12 @@ class ImageToImage:
             condition = model.pipeline.low_res_scheduler.add_noise(condition, drawn, label)
             condition, label = condition.to(model.device), label.to(model.device)
         picture = inputs.picture_latents
-        origin = None if inputs.strength == 1 else picture
+        started = picture if inputs.drawn_latents is None else inputs.drawn_latents
+        origin = None if inputs.strength == 1 else started
         start = Start(noise, origin, picture, inputs.mask_latents, generator)
         sampler: Sampler
         if table is None:
-            asked = request.scheduler, request.num_inference_steps, inputs.strength
+            asked = request.scheduler, inputs.steps, inputs.strength
             sampler = LibrarySampler(self.samplers.schedule(*asked), start, request.guidance_scale)
         else:
             sampler = TableSampler(table, start, request.guidance_scale)
@@ -225,7 +256,7 @@ class Upscaling(ImageToImage):
         assert picture is not None
         size = picture.width * self.model.scale, picture.height * self.model.scale
         pixels = self.autoencoder.pixels(_padded(picture, HALVED)).cpu()
-        return PreparedInputs(Canvas(size, size), 1, condition=pixels)
+        return PreparedInputs(Canvas(size, size), request.num_inference_steps, 1, condition=pixels)
 
     def noise_level(self, request: Request) -> int | None:
         """Return the timestep of the noise that is added to the small picture."""
