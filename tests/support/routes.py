@@ -89,6 +89,7 @@ ROUTES = {
 FORMS: dict[str, set[str]] = {
     "/v1/inference/": {"detail", "error"},
     "/v1/images/": {"error"},
+    "/v1/models/{model}": {"error"},
     "/v1/openai/": {"error"},
     "/models/": {"error"},
     "/sdapi/v1/": {"detail", "error", "body", "errors"},

@@ -154,6 +154,8 @@ def is_right(path: str, answer: Answer) -> bool:
     is_problem = {"title", "detail", "status"} <= document.keys()
     keys = form_of(path)
     is_cogs = path.startswith("/predictions") and (document == {} or "detail" in document)
+    if path in ("/v1/models/{model}", "/v1/models/{owner}/{name}"):  # by its slashes it is either's
+        return is_problem or "error" in document
     if answer.attack.kind == "HTTP":  # whose path may be another
         return is_problem or is_cogs or any(keys <= document.keys() for keys in FORMS.values())
     return keys <= document.keys() if keys else is_problem or is_cogs
