@@ -167,8 +167,8 @@ class Engine:
                 step, the pictures in their order, or that they were flagged, and, last, `Finished`
                 or `Failed`. It is called on the engine's threads and must neither block nor raise.
         """
-        steps, strength = request.num_inference_steps, self._task.strength(request)
-        table = self._task.samplers.table(request.scheduler, steps, strength)
+        course = self._task.course(request, self._task.strength(request))
+        table = self._task.samplers.table(course)
         job = Job(request, listener, table)
         table.add_done_callback(lambda _: self._inbox.put(job))
         return job
@@ -266,7 +266,9 @@ class Engine:
             return
         # Nobody reads the negative prompt where guidance is off.
         negative_prompt = request.negative_prompt if request.guidance_scale > 1 else None
-        embeddings = self._prompts.encode(request.prompt, negative_prompt, request.use_compel)
+        embeddings = self._prompts.encode(
+            request.prompt, negative_prompt, request.use_compel, request.clip_skip
+        )
         for name, part in embeddings.cut.items():
             self._emit(job, PromptTruncated(name, part))
         inputs = self._task.prepare(request)

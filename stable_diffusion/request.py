@@ -17,7 +17,18 @@ SIZES = tuple(range(64, 1024 + 1, 64))
 """Widths and heights in pixels that may be asked for."""
 AUTOMATIC_SIZES = (128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024)
 """Those that are chosen from where one is left empty."""
-SCHEDULERS = ("DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM")
+SCHEDULERS = (
+    *("DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM"),
+    *("K_HEUN", "K_DPM_2", "K_DPM_2_ANCESTRAL", "DPMSolverMultistepSDE", "DPMSolverSinglestepSDE"),
+    *("UniPCMultistep", "DEISMultistep", "SASolver"),
+)
+SPACINGS = ("default", "karras", "exponential", "sgm_uniform")
+EVEN_SPACINGS = ("default", "sgm_uniform")
+"""Those that all samplers have."""
+EVEN_SCHEDULERS = ("DDIM", "K_EULER_ANCESTRAL", "PNDM")
+"""Samplers that have no others: diffusers' classes know none."""
+MOST_SKIPPED_LAYERS = 11
+"""Of the text encoder of Stable Diffusion 1, which has 12; others are checked when they are loaded."""
 FORMATS = ("png", "webp", "jpg")
 MASK_SOURCES = ("brightness", "alpha", "opacity")
 RESULT_SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", re.ASCII | re.IGNORECASE)
@@ -76,6 +87,9 @@ class Request:
     mask_blur: int
     result_size: tuple[int, int] | None
     resample: str
+    spacing: str
+    eta: float
+    clip_skip: int
     noise_level: int
     notes: tuple[str, ...] = ()
 
@@ -121,8 +135,12 @@ class Request:
             "invert_mask": reader.flag("invert_mask", False),
             "mask_blur": reader.whole("mask_blur", 0, 64, 0),
             "resample": reader.choice("resample", FILTERS, "lanczos"),
+            "spacing": reader.choice("spacing", SPACINGS, "default"),
+            "eta": reader.number("eta", 0, 1, 0),
+            "clip_skip": reader.whole("clip_skip", 0, MOST_SKIPPED_LAYERS, 0),
             "noise_level": reader.whole("noise_level", 0, 350, 20),
         }
+        reader.check_sampler(values["scheduler"], values["spacing"], values["eta"])
         is_drawn = values["strength"] != 0 or inputs.get("image") is None
         values["result_size"] = reader.size(
             "result_size", LARGEST_RESULT if is_drawn else LARGEST_FITTED
@@ -203,6 +221,14 @@ class _Reader:
                 f"a side, and to {LARGEST_FITTED} for an image at strength 0",
             )
         return size
+
+    def check_sampler(self, scheduler: object, spacing: object, eta: object) -> None:
+        """Refuse what the chosen sampler doesn't have; what is at fault itself is passed over."""
+        if scheduler in EVEN_SCHEDULERS and spacing in set(SPACINGS) - set(EVEN_SPACINGS):
+            allowed = " or ".join(EVEN_SPACINGS)
+            self._fault("spacing", spacing, f"give {allowed}: the scheduler {scheduler} has no other")
+        if scheduler != "DDIM" and scheduler in SCHEDULERS and _is_number(eta) and 0 < eta <= 1:
+            self._fault("eta", eta, f"give 0: only DDIM has it, and the scheduler is {scheduler}")
 
     def flag(self, name: str, default: bool) -> Any:
         value = self.inputs.get(name, default)

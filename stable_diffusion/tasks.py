@@ -22,7 +22,7 @@ from stable_diffusion.denoising import Denoising, LibrarySampler, Sampler, Start
 from stable_diffusion.models import Model
 from stable_diffusion.prompts import Embeddings
 from stable_diffusion.request import Request
-from stable_diffusion.samplers import Samplers, Table
+from stable_diffusion.samplers import Course, Samplers, Table
 
 WHITE = 128
 """The value of a mask from which on a pixel is repainted; below it, a pixel is preserved."""
@@ -92,6 +92,16 @@ class ImageToImage:
     def strength(self, request: Request) -> float:
         """Return the share of the steps that is run, unless the mask is all black."""
         return request.strength if request.image and self.starts_from_picture else 1
+
+    def course(self, request: Request, strength: float) -> Course:
+        """Return what a request asks of its sampler, for a share of the steps."""
+        return Course(
+            request.scheduler,
+            request.num_inference_steps,
+            strength,
+            request.spacing,
+            request.eta,
+        )
 
     def prepare(self, request: Request) -> PreparedInputs:
         """Fit the image and its mask to what is drawn and to the result; encode what is needed."""
@@ -166,8 +176,8 @@ class ImageToImage:
         start = Start(noise, origin, picture, inputs.mask_latents, generator)
         sampler: Sampler
         if table is None:
-            asked = request.scheduler, request.num_inference_steps, inputs.strength
-            sampler = LibrarySampler(self.samplers.schedule(*asked), start, request.guidance_scale)
+            schedule = self.samplers.schedule(self.course(request, inputs.strength))
+            sampler = LibrarySampler(schedule, start, request.guidance_scale)
         else:
             sampler = TableSampler(table, start, request.guidance_scale)
         texts = [embeddings.positive]

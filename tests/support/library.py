@@ -22,7 +22,7 @@ def library_pipeline(kind: str, model: Model, scheduler: str) -> Any:
         **model.pipeline.components, **({"requires_safety_checker": False} if safety else {})
     )
     # Set afterwards: the constructor would change its configuration.
-    pipeline.scheduler = getattr(diffusers, schedulers.CLASSES[scheduler]).from_config(
+    pipeline.scheduler = getattr(diffusers, schedulers.SAMPLERS[scheduler].class_name).from_config(
         model.pipeline.scheduler.config,
         timestep_spacing="trailing",
         steps_offset=0,

@@ -28,6 +28,7 @@ from stable_diffusion.events import (
 )
 from stable_diffusion.models import Model
 from stable_diffusion.request import SCHEDULERS, InputError
+from stable_diffusion.samplers import Course
 from tests.support.library import library_pipeline, mean_latents, take_our_schedule
 from tests.support.pictures import EXAMPLES, difference, half_mask, picture_of, same
 from tests.support.properties import given, settings
@@ -502,8 +503,8 @@ def test_a_sampler_that_is_no_table_draws_what_the_library_draws_beside_others(
         {"scheduler": "DDIM", "image": FLOWER, "mask": half_mask(), "num_inference_steps": 9},
     ]
     together = clipped.draw_together(asked)
-    assert clipped.engine._task.samplers.table("DDIM", 20, 0.8).result() is None
-    assert clipped.engine._task.samplers.table("K_EULER", 12, 1).result() is not None
+    assert clipped.engine._task.samplers.table(Course("DDIM", 20, 0.8)).result() is None
+    assert clipped.engine._task.samplers.table(Course("K_EULER", 12, 1)).result() is not None
     library = library_pipeline("StableDiffusionImg2ImgPipeline", clipped.model, "DDIM")
     latents = mean_latents(library, images.fit(FLOWER, NATIVE))
     generator = torch.Generator().manual_seed(5)

@@ -21,7 +21,7 @@ SD = {
 """The configuration of SD 2.1's own scheduler."""
 
 
-@pytest.fixture(params=schedulers.CLASSES)
+@pytest.fixture(params=schedulers.SAMPLERS)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -74,7 +74,7 @@ def test_each_schedule_has_a_scheduler_of_its_own(name: str) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 25, 61, 400, 499, 512])
-@pytest.mark.parametrize("name", sorted(schedulers.CLASSES.keys() - {"K_EULER_ANCESTRAL"}))
+@pytest.mark.parametrize("name", sorted(schedulers.SAMPLERS.keys() - {"K_EULER_ANCESTRAL"}))
 def test_every_step_leaves_just_the_noise_that_the_next_timestep_tells_the_model(
     name: str, steps: int
 ) -> None:
