@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cog_schema import schema, selection
+from infotext import samplers
 
 if TYPE_CHECKING:
     from predict import Predictor
@@ -148,6 +149,8 @@ def _inputs(
             inputs[name] = _typed(value, properties.get(name, {}), document)
         else:
             faults.append(f"--input: {pair!r} is not allowed; give name=value")
+    if isinstance(inputs.get("scheduler"), str):
+        inputs = {**(samplers.read(inputs["scheduler"]) or {}), **inputs}
     for name, value in list(inputs.items()):
         if name not in properties:
             faults.append(f"{name}: there is no such input")

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from infotext.samplers import EVEN_SCHEDULERS
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -25,8 +27,6 @@ SCHEDULERS = (
 SPACINGS = ("default", "karras", "exponential", "sgm_uniform")
 EVEN_SPACINGS = ("default", "sgm_uniform")
 """Those that all samplers have."""
-EVEN_SCHEDULERS = ("DDIM", "K_EULER_ANCESTRAL", "PNDM")
-"""Samplers that have no others: diffusers' classes know none."""
 MOST_SKIPPED_LAYERS = 11
 """Of the text encoder of Stable Diffusion 1, which has 12; others are checked when they are loaded."""
 FORMATS = ("png", "webp", "jpg")

@@ -95,6 +95,31 @@ def test_a_mask_has_two_sources() -> None:
     assert faults(invert_mask=1)[0].startswith("invert_mask: 1 is not allowed; give true or false")
 
 
+@pytest.mark.parametrize("scheduler", ["DDIM", "K_EULER_ANCESTRAL", "PNDM"])
+@pytest.mark.parametrize("spacing", ["karras", "exponential"])
+def test_a_spacing_that_the_sampler_does_not_have_is_refused_by_both_names(
+    scheduler: str, spacing: str
+) -> None:
+    assert faults(scheduler=scheduler, spacing=spacing) == (
+        f'spacing: "{spacing}" is not allowed; give default or sgm_uniform: '
+        f"the scheduler {scheduler} has no other",
+    )
+    assert Request.of({"prompt": "", "scheduler": scheduler, "spacing": "sgm_uniform"})
+    assert Request.of({"prompt": "", "spacing": spacing}).spacing == spacing
+
+
+def test_eta_is_ddims_alone() -> None:
+    assert Request.of({"prompt": "", "scheduler": "DDIM", "eta": 0.5}).eta == 0.5
+    assert Request.of({"prompt": "", "scheduler": "K_EULER", "eta": 0}).eta == 0
+    assert faults(eta=0.5) == (
+        "eta: 0.5 is not allowed; give 0: only DDIM has it, and the scheduler is "
+        "DPMSolverMultistep",
+    )
+    # What is wrong by itself is named once.
+    assert len(faults(eta=2)) == len(faults(scheduler="magic", eta=1)) == 1
+    assert len(faults(scheduler="DDIM", spacing="magic")) == 1
+
+
 def size_of(text: Any, **inputs: Any) -> Any:
     return Request.of({"prompt": "", "result_size": text} | inputs).result_size
 

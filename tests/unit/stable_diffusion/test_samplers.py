@@ -110,6 +110,16 @@ def test_a_table_lays_noise_on_a_picture_as_its_schedule_does(name: str) -> None
     assert table.renoise[-1].tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("spacing", ["default", "karras"])
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_preserved_is_as_noisy_as_the_unet_expects_half_way_through_a_step_too(
+    name: str, spacing: str
+) -> None:
+    table = table_of(name, SD, 9, 1, "default" if name in EVEN_SCHEDULERS else spacing)
+    scaled = table.renoise[:-1] * table.scales[:, None]
+    assert torch.allclose((scaled**2).sum(dim=1), torch.ones(len(scaled), dtype=torch.float64))
+
+
 @pytest.mark.parametrize("name", ["DDIM", "K_EULER", "K_EULER_ANCESTRAL", "KLMS"])
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_the_estimate_is_the_librarys_where_it_gives_one(name: str, prediction_type: str) -> None:
