@@ -114,7 +114,10 @@ class Inputs:
         description="share of new noise in each step of the scheduler DDIM", ge=0, le=1, default=0.0
     )
     clip_skip = Input(
-        description="how many of the text encoder's last layers are left out", ge=0, le=11, default=0
+        description="how many of the text encoder's last layers are left out",
+        ge=0,
+        le=11,
+        default=0,
     )
 
     # What the other predictors have instead, or more.

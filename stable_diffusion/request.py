@@ -28,7 +28,7 @@ SPACINGS = ("default", "karras", "exponential", "sgm_uniform")
 EVEN_SPACINGS = ("default", "sgm_uniform")
 """Those that all samplers have."""
 MOST_SKIPPED_LAYERS = 11
-"""Of the text encoder of Stable Diffusion 1, which has 12; others are checked when they are loaded."""
+"""Of Stable Diffusion 1's text encoder, which has 12; a model with fewer refuses it itself."""
 FORMATS = ("png", "webp", "jpg")
 MASK_SOURCES = ("brightness", "alpha", "opacity")
 RESULT_SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", re.ASCII | re.IGNORECASE)
@@ -222,11 +222,13 @@ class _Reader:
             )
         return size
 
-    def check_sampler(self, scheduler: object, spacing: object, eta: object) -> None:
+    def check_sampler(self, scheduler: Any, spacing: Any, eta: Any) -> None:
         """Refuse what the chosen sampler doesn't have; what is at fault itself is passed over."""
         if scheduler in EVEN_SCHEDULERS and spacing in set(SPACINGS) - set(EVEN_SPACINGS):
             allowed = " or ".join(EVEN_SPACINGS)
-            self._fault("spacing", spacing, f"give {allowed}: the scheduler {scheduler} has no other")
+            self._fault(
+                "spacing", spacing, f"give {allowed}: the scheduler {scheduler} has no other"
+            )
         if scheduler != "DDIM" and scheduler in SCHEDULERS and _is_number(eta) and 0 < eta <= 1:
             self._fault("eta", eta, f"give 0: only DDIM has it, and the scheduler is {scheduler}")
 

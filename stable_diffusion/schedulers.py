@@ -71,7 +71,7 @@ class Schedule:
             # Half-way through a step, where diffusers would take the noise of its end. Latents
             # with so much noise are scaled to a variance of 1.
             scale = float(scheduler.scale_model_input(torch.ones(1), self.timesteps[index]))
-            return latents + noise * (scale**-2 - 1) ** 0.5
+            return latents + noise * math.sqrt(scale**-2 - 1)
         # It is asked on the CPU what each is multiplied with: asked for the sum itself, it would
         # copy its tables to the device, and wait for them.
         original, none = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
@@ -232,7 +232,5 @@ def _keep_last(scheduler: Any, steps: int, run: int) -> None:
         scheduler.order_list = scheduler.get_order_list(run)
     scheduler.timesteps = timesteps
     if hasattr(scheduler, "sigmas"):
-        scheduler.sigmas = torch.cat(
-            [scheduler.sigmas[:steps][left_out:], scheduler.sigmas[-1:]]
-        )
+        scheduler.sigmas = torch.cat([scheduler.sigmas[:steps][left_out:], scheduler.sigmas[-1:]])
         scheduler.set_begin_index(0)

@@ -58,14 +58,14 @@ def test_it_is_read_back() -> None:
 
 
 def test_what_a_sampler_is_drawn_with_is_written_as_theirs() -> None:
-    asked = {"scheduler": "DPMSolverMultistepSDE", "spacing": "karras", "clip_skip": 1, "eta": 0.0}
-    assert written(**asked).endswith(
+    drawn: dict[str, Any] = {"spacing": "karras", "clip_skip": 1, "eta": 0.0}
+    assert written(scheduler="DPMSolverMultistepSDE", **drawn).endswith(
         "Steps: 20, Sampler: DPM++ 2M SDE, Schedule type: Karras, CFG scale: 7, Seed: 5, "
         "Size: 512x768, Model: sd-2-1, Denoising strength: 0.75, Clip skip: 2"
     )
-    drawn = infotext.read(written(scheduler="DDIM", spacing="default", clip_skip=0, eta=0.5))
-    assert (drawn["Sampler"], drawn["Eta DDIM"]) == ("DDIM", "0.5")
-    assert not drawn.keys() & {"Schedule type", "Clip skip"}
+    found = infotext.read(written(scheduler="DDIM", spacing="default", clip_skip=0, eta=0.5))
+    assert (found["Sampler"], found["Eta DDIM"]) == ("DDIM", "0.5")
+    assert not found.keys() & {"Schedule type", "Clip skip"}
 
 
 def test_every_scheduler_has_a_name_there_by_which_it_is_found() -> None:

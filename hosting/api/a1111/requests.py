@@ -79,7 +79,8 @@ class TextToImage(_Body):
         default_factory=dict, description="`sd_model_checkpoint` names a model that runs here"
     )
     clip_skip: int = Field(
-        1, description="which of the text encoder's layers is read, from the last; brought to 1 – 12"
+        1,
+        description="which of the text encoder's layers is read, from the last; brought to 1 – 12",
     )
     subseed_strength: float = Field(0.0, description="has no effect")
     styles: list[str] = Field(default_factory=list, description="has no effect")

@@ -25,6 +25,7 @@ SPACINGS = (
 """Its ways to space the timesteps, which it calls schedulers. A sampler's name may end in one."""
 EVEN = ("", "automatic", "none", "n/a", "sgm uniform", "sgm_uniform", "simple")
 """Those that are our own, in lower case."""
+_SCHEDULERS = {name: scheduler for scheduler, name in samplers.SAMPLERS.items()}
 _NEAREST = {name.lower(): name for name in NEAREST}
 
 
@@ -61,16 +62,14 @@ def find(name: str, spacing: str = "") -> Sampler | None:
     used, warnings = NEAREST.get(known, known), list[str]()
     if used != known:
         warnings.append(f"sampler_name: {known} is not here; {used} was used, the nearest")
-    scheduler = samplers.read(used)["scheduler"]  # type: ignore[index]
-    spacing = spacing.strip()
+    scheduler, spacing = _SCHEDULERS[used], spacing.strip()
     if spacing.lower() in EVEN:
         return Sampler(used, scheduler, "default", warnings)
     if spacing.lower() in samplers.SPACINGS and scheduler not in samplers.EVEN_SCHEDULERS:
         return Sampler(used, scheduler, spacing.lower(), warnings)
     of = f" with {used}" if spacing.lower() in samplers.SPACINGS else ""
-    warnings.append(
-        f"scheduler: {spacing[:50]} has no effect{of}; the steps are spaced evenly, down to the last"
-    )
+    sentence = f"scheduler: {spacing[:50]} has no effect{of}"
+    warnings.append(f"{sentence}; the steps are spaced evenly, down to the last")
     return Sampler(used, scheduler, "default", warnings)
 
 

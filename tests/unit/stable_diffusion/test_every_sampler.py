@@ -8,10 +8,11 @@ import diffusers
 import pytest
 import torch
 
+from infotext.samplers import EVEN_SCHEDULERS
 from stable_diffusion import schedulers, steps
 from stable_diffusion.banks import Bank, Kind, Newcomer
 from stable_diffusion.denoising import Denoising, Start, TableSampler
-from stable_diffusion.request import EVEN_SCHEDULERS, SCHEDULERS, SPACINGS
+from stable_diffusion.request import SCHEDULERS, SPACINGS
 from stable_diffusion.samplers import Course, read
 from tests.unit.stable_diffusion.test_schedulers import SD
 
@@ -100,7 +101,9 @@ def by_library(course: Course, seed: int) -> torch.Tensor:
     else:
         scheduler.set_timesteps(course.steps)
     generator, texts = torch.Generator().manual_seed(seed), texts_of(seed)
-    latents = torch.randn(SHAPE, generator=generator) * scheduler.init_noise_sigma
+    latents: torch.Tensor = torch.randn(SHAPE, generator=generator) * float(
+        scheduler.init_noise_sigma
+    )
     options: dict[str, Any] = {"eta": course.eta} if course.name == "DDIM" else {}
     if course.name not in ("KLMS", "K_HEUN", "K_DPM_2", "UniPCMultistep", "DEISMultistep"):
         options["generator"] = generator

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from infotext.samplers import EVEN_SCHEDULERS
 from stable_diffusion import samplers, schedulers
-from stable_diffusion.request import EVEN_SCHEDULERS, SPACINGS
+from stable_diffusion.request import SPACINGS
 from stable_diffusion.samplers import LATENTS, NOISE, OUTPUT, Course, Samplers, Table
 from stable_diffusion.schedulers import Schedule
 from tests.support.properties import given, settings

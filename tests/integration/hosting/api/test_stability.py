@@ -112,7 +112,14 @@ def test_seed_0_is_random(one: Front, cog: CogServer) -> None:
 
 
 def test_what_is_beyond_ours_is_brought_to_the_nearest_and_said(one: Front, cog: CogServer) -> None:
-    answer = draw(one, cfg_scale=35, width=1536, height=640, sampler="K_DPMPP_2S_ANCESTRAL", style_preset="anime")
+    answer = draw(
+        one,
+        cfg_scale=35,
+        width=1536,
+        height=640,
+        sampler="K_DPMPP_2S_ANCESTRAL",
+        style_preset="anime",
+    )
     assert answer.json()["warnings"] == [
         "cfg_scale: 35 is drawn as 20",
         "sampler: K_DPMPP_2S_ANCESTRAL is drawn as DPMSolverSinglestepSDE",

@@ -25,9 +25,7 @@ from infotext.samplers import SAMPLERS
     ],
 )
 @pytest.mark.parametrize("spacing", ["", "Automatic", "SGM Uniform", "sgm_uniform", "simple"])
-def test_a_twin_is_used_without_a_word(
-    name: str, used: str, scheduler: str, spacing: str
-) -> None:
+def test_a_twin_is_used_without_a_word(name: str, used: str, scheduler: str, spacing: str) -> None:
     assert samplers.find(name, spacing) == samplers.Sampler(used, scheduler, "default", [])
 
 
