@@ -150,7 +150,10 @@ def _inputs(
         else:
             faults.append(f"--input: {pair!r} is not allowed; give name=value")
     if isinstance(inputs.get("scheduler"), str):
-        inputs = {**(samplers.read(inputs["scheduler"]) or {}), **inputs}
+        named = samplers.read(inputs["scheduler"]) or {}
+        if "spacing" in named and inputs.get("spacing", named["spacing"]) != named["spacing"]:
+            faults.append(f"spacing: contradicts the scheduler {inputs['scheduler']!r}")
+        inputs |= named
     for name, value in list(inputs.items()):
         if name not in properties:
             faults.append(f"{name}: there is no such input")

@@ -52,6 +52,8 @@ def test_a_sampler_may_have_the_name_that_others_have_for_it(tmp_path: Path) -> 
     assert told.returncode == 0, told.stderr
     metadata = images.read_metadata(tmp_path / "output.png")
     assert (metadata["scheduler"], metadata["spacing"]) == ("K_HEUN", "karras")
+    told = predict(tmp_path, *inputs(prompt="a rose", scheduler="Heun Karras", spacing="default"))
+    assert told.stderr == "spacing: contradicts the scheduler 'Heun Karras'\n"
     told = predict(tmp_path, *inputs(prompt="a rose", scheduler="DDIM Karras", eta=2))
     assert [line.partition(":")[0] for line in told.stderr.splitlines()] == ["eta", "spacing"]
 
