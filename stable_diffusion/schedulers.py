@@ -222,12 +222,11 @@ def _keep_last(scheduler: Any, steps: int, run: int) -> None:
                 setattr(scheduler, name, getattr(scheduler, name)[2 * left_out :])
         scheduler.set_begin_index(0)
         return
-    timesteps = scheduler.timesteps
     if isinstance(scheduler, diffusers.PNDMScheduler):
-        timesteps = torch.unique_consecutive(timesteps)
-    timesteps = timesteps[:steps][left_out:]
-    if isinstance(scheduler, diffusers.PNDMScheduler):
+        timesteps = torch.unique_consecutive(scheduler.timesteps)[:steps][left_out:]
         timesteps = torch.cat([timesteps[:2], timesteps[1:]])
+    else:
+        timesteps = scheduler.timesteps[:steps][left_out:]
     if isinstance(scheduler, diffusers.DPMSolverSinglestepScheduler) and run:
         scheduler.order_list = scheduler.get_order_list(run)
     scheduler.timesteps = timesteps
