@@ -205,6 +205,33 @@ def test_text_to_image_is_the_librarys(
     assert same(studio.draw(scheduler=scheduler, seed=5, **ASKED)[0], theirs.images[0])
 
 
+def test_new_noise_in_ddims_steps_is_the_librarys(studio: Studio) -> None:
+    library = library_pipeline("StableDiffusionPipeline", studio.model, "DDIM")
+    generator = torch.Generator().manual_seed(5)
+    options = {"width": 128, "height": 128, "generator": generator, "eta": 0.7}
+    theirs = library("a red apple", **options, **ASKED)
+    (ours,) = studio.draw(scheduler="DDIM", eta=0.7, seed=5, **ASKED)
+    assert same(ours, theirs.images[0])
+    assert not same(ours, studio.draw(scheduler="DDIM", seed=5, **ASKED)[0])
+
+
+def test_karras_steps_are_the_librarys(studio: Studio) -> None:
+    library = library_pipeline("StableDiffusionPipeline", studio.model, "K_HEUN")
+    library.scheduler = library.scheduler.from_config(
+        library.scheduler.config, timestep_spacing="linspace", use_karras_sigmas=True
+    )
+    generator = torch.Generator().manual_seed(5)
+    theirs = library("a red apple", width=128, height=128, generator=generator, **ASKED)
+    (ours,) = studio.draw(scheduler="K_HEUN", spacing="karras", seed=5, **ASKED)
+    assert same(ours, theirs.images[0])
+
+
+def test_clip_skip_draws_by_another_layer_and_names_what_there_is(studio: Studio) -> None:
+    assert not same(studio.draw(clip_skip=1)[0], studio.draw()[0])
+    with pytest.raises(InputError, match=r"^clip_skip: 11 is not allowed; give 0 to 2"):
+        studio.draw(clip_skip=11)
+
+
 @pytest.mark.parametrize("size", [(64, 64), (192, 64), (64, 320)])
 def test_the_smallest_sizes_are_the_librarys(studio: Studio, size: tuple[int, int]) -> None:
     library = library_pipeline("StableDiffusionPipeline", studio.model, "DDIM")
