@@ -22,6 +22,7 @@ RANGES = {
     "seed": (0, 2**53 - 1),
     "output_quality": (1, 100),
     "mask_blur": (0, 64),
+    "clip_skip": (0, 11),
 }
 WHOLE = [name for name in RANGES if name not in ("guidance_scale", "strength")]
 
@@ -45,6 +46,7 @@ def test_what_is_left_out_takes_the_documented_default() -> None:
     assert (request.output_format, request.output_quality) == ("png", 90)
     assert (request.mask_source, request.invert_mask) == ("brightness", False)
     assert request.mask_blur == 0
+    assert (request.spacing, request.eta, request.clip_skip) == ("default", 0, 0)
 
 
 @pytest.mark.parametrize("name", RANGES)
