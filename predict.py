@@ -27,7 +27,22 @@ SIZES = [64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 96
 LOG_SECONDS = 0.2
 """Seconds that Cog gets to read what was printed: what comes to it after the setup is lost."""
 FILTERS = ["lanczos", "nearest"]
-SCHEDULERS = ["DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM"]
+SCHEDULERS = [
+    "DDIM",
+    "DPMSolverMultistep",
+    "K_EULER",
+    "K_EULER_ANCESTRAL",
+    "KLMS",
+    "PNDM",
+    "K_HEUN",
+    "K_DPM_2",
+    "K_DPM_2_ANCESTRAL",
+    "DPMSolverMultistepSDE",
+    "DPMSolverSinglestepSDE",
+    "UniPCMultistep",
+    "DEISMultistep",
+    "SASolver",
+]
 
 
 class Inputs:
@@ -167,6 +182,20 @@ class Inputs:
         le=512,
         default=None,
     )
+    spacing = Input(
+        description="how the steps are spaced: evenly (default, sgm_uniform), or denser where there is little noise (karras, exponential); not for DDIM, K_EULER_ANCESTRAL and PNDM",
+        choices=["default", "karras", "exponential", "sgm_uniform"],
+        default="default",
+    )
+    eta = Input(
+        description="share of new noise in each step of the scheduler DDIM", ge=0, le=1, default=0.0
+    )
+    clip_skip = Input(
+        description="how many of the text encoder's last layers are left out",
+        ge=0,
+        le=11,
+        default=0,
+    )
 
     # What the other predictors have instead, or more.
     required_image = Input(description="starting image to use", accept="image/*")
@@ -290,6 +319,9 @@ class Predictor(BasePredictor):
         refine_scale: float = Inputs.refine_scale,
         refine_strength: float = Inputs.refine_strength,
         refine_steps: Optional[int] = Inputs.refine_steps,
+        spacing: str = Inputs.spacing,
+        eta: float = Inputs.eta,
+        clip_skip: int = Inputs.clip_skip,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -326,6 +358,9 @@ class Predictor(BasePredictor):
             "refine_scale": refine_scale,
             "refine_strength": refine_strength,
             "refine_steps": refine_steps,
+            "spacing": spacing,
+            "eta": eta,
+            "clip_skip": clip_skip,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -504,6 +539,9 @@ class Inpainting(Predictor):
         refine_scale: float = Inputs.refine_scale,
         refine_strength: float = Inputs.refine_strength,
         refine_steps: Optional[int] = Inputs.refine_steps,
+        spacing: str = Inputs.spacing,
+        eta: float = Inputs.eta,
+        clip_skip: int = Inputs.clip_skip,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -540,6 +578,9 @@ class Inpainting(Predictor):
             "refine_scale": refine_scale,
             "refine_strength": refine_strength,
             "refine_steps": refine_steps,
+            "spacing": spacing,
+            "eta": eta,
+            "clip_skip": clip_skip,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -590,6 +631,9 @@ class DepthToImage(Predictor):
         refine_scale: float = Inputs.refine_scale,
         refine_strength: float = Inputs.refine_strength,
         refine_steps: Optional[int] = Inputs.refine_steps,
+        spacing: str = Inputs.spacing,
+        eta: float = Inputs.eta,
+        clip_skip: int = Inputs.clip_skip,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -626,6 +670,9 @@ class DepthToImage(Predictor):
             "refine_scale": refine_scale,
             "refine_strength": refine_strength,
             "refine_steps": refine_steps,
+            "spacing": spacing,
+            "eta": eta,
+            "clip_skip": clip_skip,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -654,6 +701,9 @@ class Upscaler(Predictor):
         scheduler: str = Inputs.scheduler,
         output_format: str = Inputs.output_format,
         output_quality: int = Inputs.output_quality,
+        spacing: str = Inputs.spacing,
+        eta: float = Inputs.eta,
+        clip_skip: int = Inputs.clip_skip,
         noise_level: int = Inputs.noise_level,
     ) -> AsyncIterator[Path]:
         inputs = {
@@ -668,6 +718,9 @@ class Upscaler(Predictor):
             "scheduler": scheduler,
             "output_format": output_format,
             "output_quality": output_quality,
+            "spacing": spacing,
+            "eta": eta,
+            "clip_skip": clip_skip,
             "noise_level": noise_level,
         }
         async with aclosing(self.answer(inputs)) as paths:

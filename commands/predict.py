@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cog_schema import schema, selection
+from infotext import samplers
 
 if TYPE_CHECKING:
     from predict import Predictor
@@ -141,6 +142,11 @@ def _inputs(
             inputs[name] = _typed(value, properties.get(name, {}), document)
         else:
             faults.append(f"--input: {pair!r} is not allowed; give name=value")
+    if isinstance(inputs.get("scheduler"), str):
+        named = samplers.read(inputs["scheduler"]) or {}
+        if "spacing" in named and inputs.get("spacing", named["spacing"]) != named["spacing"]:
+            faults.append(f"spacing: contradicts the scheduler {inputs['scheduler']!r}")
+        inputs |= named
     for name, value in list(inputs.items()):
         if name not in properties:
             faults.append(f"{name}: there is no such input")

@@ -14,15 +14,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-SAMPLERS = {
-    "DDIM": "DDIM",
-    "DPMSolverMultistep": "DPM++ 2M",
-    "K_EULER": "Euler",
-    "K_EULER_ANCESTRAL": "Euler a",
-    "KLMS": "LMS",
-    "PNDM": "PLMS",
-}
-"""AUTOMATIC1111's names of our schedulers."""
+from infotext.samplers import SAMPLERS, SPACINGS
+
 NEGATIVE = "Negative prompt:"
 FEWEST_FIELDS = 3
 """Fields that the last line has at least; with fewer it belongs to the prompt."""
@@ -43,6 +36,7 @@ def write(inputs: Mapping[str, Any], size: tuple[int, int], seed: int, model: st
     fields = {
         "Steps": inputs.get("num_inference_steps"),
         "Sampler": SAMPLERS.get(scheduler, scheduler) if scheduler else None,
+        "Schedule type": SPACINGS.get(inputs.get("spacing") or ""),
         "CFG scale": inputs.get("guidance_scale"),
         "Seed": seed,
         "Size": f"{size[0]}x{size[1]}",
@@ -50,6 +44,9 @@ def write(inputs: Mapping[str, Any], size: tuple[int, int], seed: int, model: st
         "Denoising strength": inputs.get("strength"),
         **_masked(inputs),
         "Tiling": inputs.get("tiling") or None,
+        # Theirs counts the layer that is read, from the end.
+        "Clip skip": inputs["clip_skip"] + 1 if inputs.get("clip_skip") else None,
+        "Eta DDIM": inputs.get("eta") or None,
     }
     last = ", ".join(
         f"{name}: {_written(value)}" for name, value in fields.items() if value is not None

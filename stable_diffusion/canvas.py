@@ -86,8 +86,8 @@ class Canvas:
         drawn_size = round(self.drawn_size[0] * scale), round(self.drawn_size[1] * scale)
         if drawn_size[0] * drawn_size[1] > MOST_REFINED_PIXELS:
             raise InputError(
-                f"refine_scale: {scale:g} × {self.drawn_size[0]} × {self.drawn_size[1]} px is "
-                f"{drawn_size[0]} × {drawn_size[1]}; give less, a second pass has up to 4 megapixels"
+                f"refine_scale: {self.drawn_size[0]} × {self.drawn_size[1]} px become "
+                f"{drawn_size[0]} × {drawn_size[1]}; a second pass has up to 2048 × 2048"
             )
         if not grows:
             return replace(self, drawn_size=drawn_size, asked_size=self.drawn_size)

@@ -13,7 +13,7 @@ from stable_diffusion.samplers import Table, untouched
 from stable_diffusion.schedulers import Schedule
 
 NOISES_AHEAD = 4
-"""Steps whose noise is drawn in advance, while the device is busy."""
+"""Calls whose noise is drawn in advance, while the device is busy."""
 
 
 class Sampler(Protocol):
@@ -60,7 +60,7 @@ class TableSampler:
     def __init__(self, table: Table, start: Start, guidance_scale: float) -> None:
         self._table, self._start = table, start
         self._numbers = table.numbers(guidance_scale)
-        self._noises: deque[torch.Tensor] = deque()
+        self._noises: deque[torch.Tensor | None] = deque()
         self._drawn = 0
 
     @property
@@ -77,16 +77,17 @@ class TableSampler:
         return self._numbers[step]
 
     def noise(self, step: int) -> torch.Tensor | None:
-        """Return a step's noise, (values,), float32; later steps' noise is drawn in their order."""
-        if not self._table.draws:
-            return None
+        """Return a step's noise, (values,), float32, if it takes any; all is drawn in order."""
         while len(self._noises) > self._drawn - step:
             self._noises.popleft()
         while self._drawn < min(step + NOISES_AHEAD, self.steps):
-            generator = self._start.generator
-            self._noises.append(torch.randn(self._start.noise.shape, generator=generator).flatten())
+            self._noises.append(self._draw() if self._table.draws[self._drawn] else None)
             self._drawn += 1
         return self._noises[0]
+
+    def _draw(self) -> torch.Tensor:
+        start = self._start
+        return torch.randn(start.noise.shape, generator=start.generator).flatten()
 
     def after(self, step: int, bank: Bank, slot: int) -> None:
         """Do nothing: the bank has taken the whole step."""

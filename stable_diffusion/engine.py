@@ -16,7 +16,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from queue import SimpleQueue
 
@@ -26,7 +26,7 @@ from PIL import Image
 from stable_diffusion import executors, memory, policy
 from stable_diffusion.autoencoder import Autoencoder
 from stable_diffusion.banks import Bank, Kind
-from stable_diffusion.canvas import notes_on
+from stable_diffusion.canvas import Canvas, notes_on
 from stable_diffusion.denoising import Denoising
 from stable_diffusion.events import (
     Event,
@@ -43,13 +43,14 @@ from stable_diffusion.events import (
 )
 from stable_diffusion.models import Model
 from stable_diffusion.policy import Between, Room
-from stable_diffusion.prompts import Prompts
+from stable_diffusion.prompts import Embeddings, Prompts
 from stable_diffusion.request import Request
 from stable_diffusion.safety import NsfwError, SafetyChecker
 from stable_diffusion.samplers import Table
 from stable_diffusion.side_thread import SideThread
 from stable_diffusion.tasks import TASKS, PreparedInputs
 
+NOTHING_DRAWN = "no picture came out: smaller weights or less guidance may help"
 DECODED_TOGETHER = 4
 """Pictures that the side thread decodes in one call."""
 BACKLOG = 4
@@ -64,24 +65,48 @@ class Wake(Enum):
 
 
 @dataclass(eq=False)
+class SecondPass:
+    """The pass that refines what the first has drawn, once that is made larger.
+
+    canvas, table, steps: its own.
+    inputs: what all images share, once it is prepared.
+    denoisings, drawn: of the images that are prepared; of one of both, there are none.
+    """
+
+    canvas: Canvas
+    table: Table | None
+    steps: int
+    inputs: PreparedInputs | None = None
+    denoisings: list[Denoising] = field(default_factory=list)
+    drawn: list[Image.Image] = field(default_factory=list)
+
+
+@dataclass(eq=False)
 class Job:
     """A submitted request, whose events go to `listener`.
 
     table: of its sampler, as soon as it is read.
     denoisings: its images, which take their steps together; none where no step is run.
-    began: when its first step could be taken, in seconds.
+    second: the pass that is still to come; None where there is none, or not any more.
+    drawn: what is handed out where the second pass runs no step, RGB.
+    began: when the first step of this pass could be taken, in seconds.
+    steps_before: of the pass that is over.
     """
 
     request: Request
     listener: Callable[[Event], None]
     table: Future[Table | None]
     inputs: PreparedInputs | None = None
+    embeddings: Embeddings | None = None
     denoisings: list[Denoising] = field(default_factory=list)
+    second: SecondPass | None = None
     began: float = 0
+    steps_before: int = 0
     told_steps: int = 0
     handed_out: int = 0
     flagged: int = 0
     is_over: bool = False
+    drawn: list[Image.Image] = field(default_factory=list)
 
     @property
     def steps(self) -> int:
@@ -172,8 +197,8 @@ class Engine:
                 step, the pictures in their order, or that they were flagged, and, last, `Finished`
                 or `Failed`. It is called on the engine's threads and must neither block nor raise.
         """
-        steps, strength = request.num_inference_steps, self._task.strength(request)
-        table = self._task.samplers.table(request.scheduler, steps, strength)
+        course = self._task.course(request, self._task.strength(request))
+        table = self._task.samplers.table(course)
         job = Job(request, listener, table)
         table.add_done_callback(lambda _: self._inbox.put(job))
         return job
@@ -228,7 +253,15 @@ class Engine:
         self._last = policy.between_steps(bool(self._finished), bool(self._submitted), self._last)
         if self._last is Between.DECODE:
             self._wait(turns=0)
-            self._hand_out([self._finished[0]], images=1)
+            job = self._finished[0]
+            if not job.second:
+                self._hand_out([job], images=1)
+                return
+            with self._contained(job):
+                self._refine_next(job)
+                if not job.second:
+                    self._finished.popleft()
+                    self._join(job)
         elif self._last is Between.ENCODE:
             job = self._submitted.popleft()
             with self._contained(job):
@@ -244,13 +277,24 @@ class Engine:
         ended = [job for job in self._finished if job.told_steps == job.steps]
         if ended:
             self._finished = deque(job for job in self._finished if job not in ended)
-            side.submit(self._finish_beside, ended)
+            for job in ended:
+                if job.second:
+                    side.submit(self._refine_beside, job)
+            side.submit(self._finish_beside, [job for job in ended if not job.second])
         while self._submitted and side.waiting < BACKLOG:
             side.submit(self._prepare_beside, self._submitted.popleft())
 
     def _prepare_beside(self, job: Job) -> None:
         with self._contained(job):
             self._prepare(job)
+            torch.cuda.current_stream().synchronize()
+            self._prepared.append(job)
+        self._inbox.put(Wake.TO_WORK)
+
+    def _refine_beside(self, job: Job) -> None:
+        with self._contained(job):
+            while job.second and not job.is_over:
+                self._refine_next(job)
             torch.cuda.current_stream().synchronize()
             self._prepared.append(job)
         self._inbox.put(Wake.TO_WORK)
@@ -272,7 +316,9 @@ class Engine:
             return
         # Nobody reads the negative prompt where guidance is off.
         negative_prompt = request.negative_prompt if request.guidance_scale > 1 else None
-        embeddings = self._prompts.encode(request.prompt, negative_prompt, request.use_compel)
+        embeddings = self._prompts.encode(
+            request.prompt, negative_prompt, request.use_compel, request.clip_skip
+        )
         for name, part in embeddings.cut.items():
             self._emit(job, PromptTruncated(name, part))
         inputs = self._task.prepare(request)
@@ -280,6 +326,11 @@ class Engine:
             self._emit(job, NothingRepainted())
         for note in notes_on(request, inputs.canvas, is_drawn=inputs.strength > 0):
             self._emit(job, Resized(note))
+        if request.refine_scale > 1:
+            job.second = self._second_pass(request, inputs.canvas)
+            sizes = *inputs.canvas.drawn_size, *job.second.canvas.drawn_size
+            note = "drawn at {} × {} px, then refined at {} × {} px".format(*sizes)
+            self._emit(job, Resized(f"refine_scale: {note}"))
         if inputs.strength > 0:
             self._compare_with_vocabulary(job, inputs.canvas.drawn_size)
             table = job.table.result()
@@ -287,7 +338,52 @@ class Engine:
                 self._task.begin(request, index, inputs, embeddings, table)
                 for index in range(request.num_images)
             ]
-        job.inputs = inputs
+        job.inputs, job.embeddings = inputs, embeddings
+
+    def _second_pass(self, request: Request, canvas: Canvas) -> SecondPass:
+        """Return the second pass of a request.
+
+        Args:
+            canvas: of the first.
+        """
+        grows = not (request.result_size or request.keep_size or request.only_masked)
+        refined = canvas.refined(request.refine_scale, grows)
+        course = self._task.course(request, request.refine_strength, request.refine_steps)
+        samplers, table = self._task.samplers, None
+        if request.refine_strength == 0:
+            return SecondPass(refined, None, 0)
+        table = samplers.table(course).result()
+        timesteps = table.timesteps if table else samplers.schedule(course).timesteps
+        return SecondPass(refined, table, len(timesteps))
+
+    def _refine_next(self, job: Job) -> None:
+        """Prepare one more image for the second pass; after the last, the job is in that pass."""
+        second, request = job.second, job.request
+        assert second
+        assert job.inputs
+        assert job.embeddings
+        if not second.inputs:
+            second.inputs = self._task.prepare_refining(request, second.canvas)
+        index = len(second.denoisings) + len(second.drawn)
+        picture = job.inputs.canvas.picture
+        if job.denoisings:
+            latents = job.denoisings[index].latents
+            assert latents is not None
+            (picture,) = self._decode([latents], request.tiling)
+        if not picture:
+            raise ArithmeticError(NOTHING_DRAWN)
+        picture = picture.crop((0, 0, *job.inputs.canvas.drawn_size))
+        if second.inputs.strength == 0:
+            second.drawn.append(picture.resize(second.canvas.drawn_size, Image.Resampling.LANCZOS))
+        else:
+            start = self._task.drawn_latents(request, second.canvas, picture)
+            inputs = replace(second.inputs, drawn_latents=start)
+            begun = self._task.begin(request, index, inputs, job.embeddings, second.table)
+            second.denoisings.append(begun)
+        if index + 1 == request.num_images:
+            job.steps_before, job.told_steps = job.steps, 0
+            job.inputs, job.denoisings, job.drawn = second.inputs, second.denoisings, second.drawn
+            job.second = None
 
     def _compare_with_vocabulary(self, job: Job, drawn_size: tuple[int, int]) -> None:
         """Tell what of a request is beyond the model's vocabulary, if it has one."""
@@ -333,7 +429,8 @@ class Engine:
             decoded = iter(self._decode([each for each in latents if each is not None], are_tiles))
             for job, index in wanted:
                 with self._contained(job):
-                    self._hand_out_image(job, index, next(decoded) if job.denoisings else None)
+                    drawn = next(decoded) if job.denoisings else None
+                    self._hand_out_image(job, index, job.drawn[index] if job.drawn else drawn)
 
     def _decode(self, latents: list[torch.Tensor], are_tiles: bool) -> list[Image.Image | None]:
         """Decode pictures in one call, or one by one where memory is short."""
@@ -361,11 +458,9 @@ class Engine:
         canvas = job.inputs.canvas
         if job.is_over:
             return
-        if job.denoisings:
+        if job.denoisings or job.drawn:
             if not decoded:
-                raise ArithmeticError(
-                    "no picture came out: smaller weights or less guidance may help"
-                )
+                raise ArithmeticError(NOTHING_DRAWN)
             image, generated = canvas.finish(decoded)
             drawn_size = canvas.asked_size or canvas.drawn_size
         else:
@@ -449,8 +544,13 @@ class Engine:
             for job, step in turn.steps:
                 job.told_steps = step
                 pace = (time.monotonic() - job.began) / step
+                left, later = pace * (job.steps - step), 0
+                if job.second:
+                    later = job.second.steps
+                    left += pace * job.request.refine_scale**2 * later
                 with self._contained(job):
-                    self._emit(job, Progress(step, job.steps, pace * (job.steps - step)))
+                    done, total = job.steps_before + step, job.steps_before + job.steps + later
+                    self._emit(job, Progress(done, total, left))
 
     def _emit(self, job: Job, event: Event) -> None:
         if not job.is_over:

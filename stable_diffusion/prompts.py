@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -59,15 +61,26 @@ class Prompts:
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
         self._cache: OrderedDict[tuple[str, bool], torch.Tensor] = OrderedDict()
+        self._shorter: dict[int, Prompts] = {}
 
     def encode(
-        self, prompt: str, negative_prompt: str | None, use_compel: bool = False
+        self,
+        prompt: str,
+        negative_prompt: str | None,
+        use_compel: bool = False,
+        clip_skip: int = 0,
     ) -> Embeddings:
         """Encode a prompt and, unless it is None, a negative prompt, as embeddings of one length.
 
+        Args:
+            clip_skip: how many of the text encoder's last layers are left out.
+
         Raises:
-            InputError: where compel can't make embeddings of a text.
+            InputError: where compel can't make embeddings of a text, or where the text encoder
+                has too few layers.
         """
+        if clip_skip > 0:
+            return self._without_last_layers(clip_skip).encode(prompt, negative_prompt, use_compel)
         texts = {"prompt": prompt}
         if negative_prompt is not None:
             texts["negative_prompt"] = negative_prompt
@@ -102,6 +115,29 @@ class Prompts:
         longest = tokenizer.model_max_length
         # The last place within the length belongs to the mark of the end.
         return text[offsets[longest - 1][0] :] if len(offsets) > longest else ""
+
+    def _without_last_layers(self, count: int) -> Prompts:
+        """Return an encoder that shares all weights, and leaves the last layers out.
+
+        It gives what diffusers' `clip_skip` does, the output of the layer before, normalised:
+        diffusers looks for `text_model`, which transformers 5 has no more, and compel knows no
+        such choice.
+        """
+        text_encoder = self.pipeline.text_encoder
+        layers = len(text_encoder.encoder.layers)
+        if count >= layers:
+            raise InputError(
+                f"clip_skip: {count} is not allowed; give 0 to {layers - 1}: the text encoder of "
+                f"this model has {layers} layers"
+            )
+        if count not in self._shorter:
+            tensors = itertools.chain(text_encoder.parameters(), text_encoder.buffers())
+            shorter = copy.deepcopy(text_encoder, {id(tensor): tensor for tensor in tensors})
+            shorter.encoder.layers = shorter.encoder.layers[:-count]
+            pipeline = copy.copy(self.pipeline)
+            pipeline.text_encoder = shorter
+            self._shorter[count] = Prompts(pipeline)
+        return self._shorter[count]
 
     @cached_property
     def _compel(self) -> Any:

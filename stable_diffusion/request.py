@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from infotext.samplers import EVEN_SCHEDULERS
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -17,7 +19,16 @@ SIZES = tuple(range(64, 1024 + 1, 64))
 """Widths and heights in pixels that may be asked for."""
 AUTOMATIC_SIZES = (128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024)
 """Those that are chosen from where one is left empty."""
-SCHEDULERS = ("DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM")
+SCHEDULERS = (
+    *("DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM"),
+    *("K_HEUN", "K_DPM_2", "K_DPM_2_ANCESTRAL", "DPMSolverMultistepSDE", "DPMSolverSinglestepSDE"),
+    *("UniPCMultistep", "DEISMultistep", "SASolver"),
+)
+SPACINGS = ("default", "karras", "exponential", "sgm_uniform")
+EVEN_SPACINGS = ("default", "sgm_uniform")
+"""Those that all samplers have."""
+MOST_SKIPPED_LAYERS = 11
+"""Of Stable Diffusion 1's text encoder, which has 12; a model with fewer refuses it itself."""
 FORMATS = ("png", "webp", "jpg")
 MASK_SOURCES = ("brightness", "alpha", "opacity")
 RESULT_SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", re.ASCII | re.IGNORECASE)
@@ -100,6 +111,9 @@ class Request:
     refine_scale: float
     refine_strength: float
     refine_steps: int | None
+    spacing: str
+    eta: float
+    clip_skip: int
     noise_level: int
     notes: tuple[str, ...] = ()
 
@@ -161,8 +175,12 @@ class Request:
             "refine_scale": reader.number("refine_scale", 1, 4, 1),
             "refine_strength": reader.number("refine_strength", 0, 1, 0.4),
             "refine_steps": reader.whole("refine_steps", 1, 512, None),
+            "spacing": reader.choice("spacing", SPACINGS, "default"),
+            "eta": reader.number("eta", 0, 1, 0),
+            "clip_skip": reader.whole("clip_skip", 0, MOST_SKIPPED_LAYERS, 0),
             "noise_level": reader.whole("noise_level", 0, 350, 20),
         }
+        reader.check_sampler(values["scheduler"], values["spacing"], values["eta"])
         is_drawn = values["strength"] != 0 or inputs.get("image") is None
         values["result_size"] = reader.size(
             "result_size", LARGEST_RESULT if is_drawn else LARGEST_FITTED
@@ -268,6 +286,16 @@ class _Reader:
                 f"give a part of the image, which has {image.width} × {image.height} px",
             )
         return left, top, width, height
+
+    def check_sampler(self, scheduler: Any, spacing: Any, eta: Any) -> None:
+        """Refuse what the chosen sampler doesn't have; what is at fault itself is passed over."""
+        if scheduler in EVEN_SCHEDULERS and spacing in set(SPACINGS) - set(EVEN_SPACINGS):
+            allowed = " or ".join(EVEN_SPACINGS)
+            self._fault(
+                "spacing", spacing, f"give {allowed}: the scheduler {scheduler} has no other"
+            )
+        if scheduler != "DDIM" and scheduler in SCHEDULERS and _is_number(eta) and 0 < eta <= 1:
+            self._fault("eta", eta, f"give 0: only DDIM has it, and the scheduler is {scheduler}")
 
     def flag(self, name: str, default: bool) -> Any:
         value = self.inputs.get(name, default)

@@ -125,11 +125,26 @@ def metadata_of(request: Request, picture: Picture, weights: Weights) -> dict[st
         "guidance_scale": request.guidance_scale,
         amount: getattr(request, amount),
         "scheduler": request.scheduler,
+        "spacing": request.spacing,
+        "eta": request.eta,
+        "clip_skip": request.clip_skip,
         "use_compel": request.use_compel,
         **fitting,
         **({"tiling": True} if request.tiling else {}),
+        **_refining(request),
         "model": weights.name,
         "version": __version__,
+    }
+
+
+def _refining(request: Request) -> dict[str, Any]:
+    """Return the inputs of the second pass, if there is one."""
+    if request.refine_scale == 1:
+        return {}
+    return {
+        "refine_scale": request.refine_scale,
+        "refine_strength": request.refine_strength,
+        "refine_steps": request.refine_steps or request.num_inference_steps,
     }
 
 

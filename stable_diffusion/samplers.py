@@ -15,8 +15,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -49,6 +48,7 @@ class Table:
     renoise: (calls + 1, 2): what a picture's latents and noise are multiplied with to be as noisy
         as those that call i starts from; in the end the picture alone.
     sigma: what the first noise is multiplied with.
+    draws: (calls,), bool: which of them take fresh noise.
     """
 
     timesteps: torch.Tensor
@@ -56,11 +56,7 @@ class Table:
     matrices: torch.Tensor
     renoise: torch.Tensor
     sigma: float
-
-    @cached_property
-    def draws(self) -> bool:
-        """Whether each step takes fresh noise."""
-        return bool(self.matrices[:, :, NOISE].any())
+    draws: tuple[bool, ...]
 
     def start(self, picture: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor:
         """Return the latents that the first call starts from: noise, or a picture's with noise."""
@@ -110,6 +106,17 @@ def untouched(timestep: float, scale: float, guidance_scale: float) -> torch.Ten
     return torch.cat([head, guided(matrix, guidance_scale).flatten()]).float()
 
 
+@dataclass(frozen=True)
+class Course:
+    """What a table depends on beside the model; see `schedulers.make`."""
+
+    name: str
+    steps: int
+    strength: float
+    spacing: str = "default"
+    eta: float = 0
+
+
 class Samplers:
     """The samplers of one model, as tables; the most recently used ones are kept.
 
@@ -122,24 +129,23 @@ class Samplers:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = config
-        self._tables: OrderedDict[tuple[str, int, float], Future[Table | None]] = OrderedDict()
+        self._tables: OrderedDict[Course, Future[Table | None]] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, "samplers")
         self._lock = threading.Lock()
 
-    def schedule(self, name: str, steps: int, strength: float) -> Schedule:
+    def schedule(self, course: Course) -> Schedule:
         """Set up diffusers' scheduler, before its first step (see `schedulers.make`)."""
-        return schedulers.make(name, self.config, steps, strength)
+        return schedulers.make(config=self.config, **asdict(course))
 
-    def table(self, name: str, steps: int, strength: float) -> Future[Table | None]:
+    def table(self, course: Course) -> Future[Table | None]:
         """Return a sampler's table; None where it is not linear, or remembers too much."""
-        key = (name, steps, strength)
         with self._lock:
-            if key not in self._tables:
-                self._tables[key] = self._thread.submit(lambda: read(self.schedule(*key)))
+            if course not in self._tables:
+                self._tables[course] = self._thread.submit(lambda: read(self.schedule(course)))
                 if len(self._tables) > TABLES:
                     self._tables.popitem(last=False)
-            self._tables.move_to_end(key)
-            return self._tables[key]
+            self._tables.move_to_end(course)
+            return self._tables[course]
 
     def close(self) -> None:
         """End the thread."""
@@ -167,7 +173,7 @@ def read(schedule: Schedule) -> Table | None:
     shape = probes[0].shape
     picture, noise = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
     memory: list[tuple[Any, Any]] = []
-    scales, matrices, renoise = [], [], []
+    scales, matrices, renoise, draws = [], [], [], []
     for index, timestep in enumerate(schedule.timesteps):
         renoise.append(schedule.add_noise(index, picture, noise).double())
         for column, (container, key) in enumerate(memory, start=1):
@@ -176,8 +182,9 @@ def read(schedule: Schedule) -> Table | None:
         latents = probes[LATENTS].clone()
         scaled = scheduler.scale_model_input(latents, timestep)
         scales.append(float(scaled[..., LATENTS]))
-        generator.manual_seed(index)
+        seeded = generator.manual_seed(index).get_state()
         after = schedule.step(index, probes[OUTPUT].clone(), latents, generator)
+        draws.append(not torch.equal(generator.get_state(), seeded))
         generator.manual_seed(index)
         drawn = torch.randn(shape, generator=generator, dtype=torch.float64).flatten()
         memory = _remembered(scheduler, shape)
@@ -202,6 +209,7 @@ def read(schedule: Schedule) -> Table | None:
         torch.stack(matrices) if matrices else torch.zeros(0, ROWS, COLUMNS, dtype=torch.float64),
         torch.stack(renoise),
         sigma,
+        tuple(draws),
     )
 
 

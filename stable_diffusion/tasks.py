@@ -23,7 +23,7 @@ from stable_diffusion.denoising import Denoising, LibrarySampler, Sampler, Start
 from stable_diffusion.models import Model
 from stable_diffusion.prompts import Embeddings
 from stable_diffusion.request import Request
-from stable_diffusion.samplers import Samplers, Table
+from stable_diffusion.samplers import Course, Samplers, Table
 
 HALVED = 8
 """Latents that sides are multiples of, since the UNet halves them three times."""
@@ -95,6 +95,20 @@ class ImageToImage:
     def strength(self, request: Request) -> float:
         """Return the share of the steps that is run, unless the mask is all black."""
         return request.strength if request.image and self.starts_from_picture else 1
+
+    def course(self, request: Request, strength: float, steps: int | None = None) -> Course:
+        """Return what a request asks of its sampler, for a share of the steps.
+
+        Args:
+            steps: None for those of the first pass.
+        """
+        return Course(
+            request.scheduler,
+            steps or request.num_inference_steps,
+            strength,
+            request.spacing,
+            request.eta,
+        )
 
     def prepare(self, request: Request) -> PreparedInputs:
         """Fit the image and its mask to what is drawn and to the result; encode what is needed."""
@@ -188,8 +202,8 @@ class ImageToImage:
         start = Start(noise, origin, picture, inputs.mask_latents, generator)
         sampler: Sampler
         if table is None:
-            asked = request.scheduler, inputs.steps, inputs.strength
-            sampler = LibrarySampler(self.samplers.schedule(*asked), start, request.guidance_scale)
+            course = self.course(request, inputs.strength, inputs.steps)
+            sampler = LibrarySampler(self.samplers.schedule(course), start, request.guidance_scale)
         else:
             sampler = TableSampler(table, start, request.guidance_scale)
         texts = [embeddings.positive]

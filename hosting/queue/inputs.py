@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hosting.published_models import RENAMED, RENAMED_VALUES
+from infotext import samplers
 
 SIZE_NAMES = ("size", "image_dimensions")
 SEEDS = 2**53
@@ -125,6 +126,11 @@ def read(
                 refuse("width", as_given, refused)
 
     given = {**defaults, **given}
+    if "scheduler" in properties and isinstance(given.get("scheduler"), str):
+        named = _sampler(given["scheduler"], properties)
+        if "spacing" in named and given.get("spacing", named["spacing"]) != named["spacing"]:
+            refuse("spacing", names.get("spacing", "spacing"), _conflict("scheduler", "spacing"))
+        given |= named
     values = {}
     for name, wanted in properties.items():
         if name in given:
@@ -223,6 +229,13 @@ def _properties(schema: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         for part in (*referred, entry):
             resolved[name] |= part
     return dict(sorted(resolved.items(), key=lambda item: item[1].get("x-order", 0)))
+
+
+def _sampler(name: str, properties: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the inputs for a name that a sampler has elsewhere; none where it is no such name."""
+    if name in properties["scheduler"].get("enum", ()):
+        return {}
+    return {key: value for key, value in (samplers.read(name) or {}).items() if key in properties}
 
 
 def _conflict(name: str, other: str) -> _Refused:

@@ -30,7 +30,7 @@ def test_it_is_drawn_from_the_schema_and_a_new_input_appears_by_itself(
         assert shown(visitor)[3:] == [
             *("Negative prompt", "Number of inference steps", "Guidance scale", "Width", "Height"),
             *("Seed", "Use compel", "Scheduler", "Output format", "Output quality", "Result size"),
-            *("Resample", "Sharpness"),
+            *("Resample", "Spacing", "Eta", "Clip skip", "Sharpness"),
         ]
         visitor.field("Sharpness").fill("9")
         visitor.field("Prompt").fill("a bus")

@@ -22,18 +22,26 @@ def library_pipeline(kind: str, model: Model, scheduler: str) -> Any:
         **model.pipeline.components, **({"requires_safety_checker": False} if safety else {})
     )
     # Set afterwards: the constructor would change its configuration.
-    pipeline.scheduler = getattr(diffusers, schedulers.CLASSES[scheduler]).from_config(
+    recipe = schedulers.SAMPLERS[scheduler]
+    pipeline.scheduler = getattr(diffusers, recipe.class_name).from_config(
         model.pipeline.scheduler.config,
         timestep_spacing="trailing",
         steps_offset=0,
-        skip_prk_steps=True,
+        **recipe.settings,
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
+OURS = ("PNDM", "KLMS", "DPMSolverSinglestepSDE")
+"""Samplers that don't bear the library's own way, a slice of the timesteps.
+
+The last one has no trailing spacing there, and so no way at all.
+"""
+
+
 def take_our_schedule(library: Any, scheduler: str, steps: int, strength: float) -> None:
-    """Gives a library's pipeline our schedule: a slice, its own way, PNDM and KLMS don't bear."""
+    """Gives a library's pipeline our schedule."""
     made = schedulers.make(scheduler, library.scheduler.config, steps, strength)
     made.scheduler.set_timesteps = lambda *_, **__: None
     library.scheduler = made.scheduler

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import infotext
+from infotext import samplers
 from stable_diffusion.request import SCHEDULERS
 from tests.support.properties import given
 from tests.support.properties import strategies as st
@@ -56,8 +57,44 @@ def test_it_is_read_back() -> None:
     }
 
 
-def test_every_scheduler_has_a_name_there() -> None:
-    assert infotext.SAMPLERS.keys() == set(SCHEDULERS)
+def test_what_a_sampler_is_drawn_with_is_written_as_theirs() -> None:
+    drawn: dict[str, Any] = {"spacing": "karras", "clip_skip": 1, "eta": 0.0}
+    assert written(scheduler="DPMSolverMultistepSDE", **drawn).endswith(
+        "Steps: 20, Sampler: DPM++ 2M SDE, Schedule type: Karras, CFG scale: 7, Seed: 5, "
+        "Size: 512x768, Model: sd-2-1, Denoising strength: 0.75, Clip skip: 2"
+    )
+    found = infotext.read(written(scheduler="DDIM", spacing="default", clip_skip=0, eta=0.5))
+    assert (found["Sampler"], found["Eta DDIM"]) == ("DDIM", "0.5")
+    assert not found.keys() & {"Schedule type", "Clip skip"}
+
+
+def test_every_scheduler_has_a_name_there_by_which_it_is_found() -> None:
+    assert samplers.SAMPLERS.keys() == samplers.ALIASES.keys() == set(SCHEDULERS)
+    for scheduler, theirs in samplers.SAMPLERS.items():
+        for name in (scheduler, theirs, *samplers.ALIASES[scheduler]):
+            assert samplers.read(name) == {"scheduler": scheduler}
+            assert samplers.read(f"{name} Karras") == {"scheduler": scheduler, "spacing": "karras"}
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("K-LMS", {"scheduler": "KLMS"}),
+        ("heun", {"scheduler": "K_HEUN"}),
+        ("HeunDiscreteScheduler", {"scheduler": "K_HEUN"}),
+        ("EulerAncestralDiscrete", {"scheduler": "K_EULER_ANCESTRAL"}),
+        ("dpmpp_2m_sde_karras", {"scheduler": "DPMSolverMultistepSDE", "spacing": "karras"}),
+        ("UniPC exponential", {"scheduler": "UniPCMultistep", "spacing": "exponential"}),
+        ("SA-Solver", {"scheduler": "SASolver"}),
+        ("DPM", None),
+        ("Karras", None),
+        ("", None),
+    ],
+)
+def test_a_sampler_is_found_by_the_names_of_others(
+    name: str, inputs: dict[str, str] | None
+) -> None:
+    assert samplers.read(name) == inputs
 
 
 @pytest.mark.parametrize("model", ["a, b", "C: drive", 'the "best"', "back\\slash, too", '"'])

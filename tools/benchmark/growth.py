@@ -27,6 +27,10 @@ def measure(weights: Weights, steps: int, rounds: int) -> dict[str, Any]:
         f"{4 * steps} steps": {"num_inference_steps": 4 * steps},
         "2 images": {"num_images": 2},
         "4 images": {"num_images": 4},
+        "K_HEUN": {"scheduler": "K_HEUN"},
+        "eta 1": {"scheduler": "DDIM", "eta": 1},
+        "karras": {"spacing": "karras"},
+        "clip_skip 1": {"clip_skip": 1},
         **{f"{size} px": {"width": size, "height": size} for size in larger},
     }
     image = picture(3 * native, 2 * native)

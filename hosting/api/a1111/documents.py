@@ -213,7 +213,7 @@ def _info(
         "infotexts": list(texts),
         "styles": [],
         "job_timestamp": time.strftime("%Y%m%d%H%M%S", time.localtime(prediction.created_at)),
-        "clip_skip": 1,
+        "clip_skip": drawing.inputs.get("clip_skip", 0) + 1,
         "is_using_inpainting_conditioning": False,
         "warnings": warnings,
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
-from hosting.api.a1111 import models, samplers
+from hosting.api.a1111 import models
 from hosting.api.a1111.documents import (
     ModelDocument,
     OptionsDocument,
@@ -19,6 +19,7 @@ from hosting.api.a1111.requests import Options
 from hosting.api.auth import Admitted, caller_of
 from hosting.api.problems import invalid
 from hosting.queue.inputs import Fault
+from infotext import samplers
 
 routes = APIRouter(
     prefix=ROOT.rstrip("/"), tags=["AUTOMATIC1111"], dependencies=[Depends(caller_of)]
@@ -39,6 +40,13 @@ EMPTY: dict[str, Any] = {
     "memory": {"ram": {}, "cuda": {}},
 }
 """By path, answers about what there is nothing of here."""
+SCHEDULERS = (
+    ("automatic", "Automatic", -1.0),
+    ("karras", "Karras", 7.0),
+    ("exponential", "Exponential", -1.0),
+    ("sgm_uniform", "SGM Uniform", -1.0),
+)
+"""Names, labels, and the exponent of Karras' spacing."""
 REFRESHED = ("checkpoints", "vae", "loras")
 
 
@@ -91,21 +99,23 @@ async def set_options(asked: Options, caller: Admitted) -> None:
 async def list_samplers() -> list[SamplerDocument]:
     """Return the samplers that are here, by AUTOMATIC1111's names."""
     return [
-        {"name": name, "aliases": samplers.ALIASES[name], "options": {}} for name in samplers.TWINS
+        {"name": name, "aliases": list(samplers.ALIASES[scheduler]), "options": {}}
+        for scheduler, name in samplers.SAMPLERS.items()
     ]
 
 
 @routes.get("/schedulers")
 async def list_schedulers() -> list[SchedulerDocument]:
-    """Return the ways to space the timesteps, of which there is one."""
+    """Return the ways to space the timesteps; the first and the last are the same."""
     return [
         {
-            "name": "automatic",
-            "label": "Automatic",
+            "name": name,
+            "label": label,
             "aliases": None,
-            "default_rho": -1.0,
+            "default_rho": rho,
             "need_inner_model": False,
         }
+        for name, label, rho in SCHEDULERS
     ]
 
 

@@ -71,11 +71,17 @@ class TextToImage(_Body):
     n_iter: int = Field(1, ge=1, le=LARGEST)
     sampler_name: str = Field("", description="one of `/sdapi/v1/samplers`, or the nearest of them")
     sampler_index: str = Field("Euler", description="the same, where `sampler_name` is empty")
-    scheduler: str = Field("", description="has no effect")
+    scheduler: str = Field(
+        "", description="Karras or Exponential, where the sampler has it; others are spaced evenly"
+    )
+    eta: float | None = Field(None, description="of DDIM; brought to 0 – 1")
     override_settings: dict[str, Any] = Field(
         default_factory=dict, description="`sd_model_checkpoint` names a model that runs here"
     )
-    clip_skip: int = Field(1, description="has no effect")
+    clip_skip: int = Field(
+        1,
+        description="which of the text encoder's layers is read, from the last; brought to 1 – 12",
+    )
     subseed_strength: float = Field(0.0, description="has no effect")
     styles: list[str] = Field(default_factory=list, description="has no effect")
     restore_faces: bool = Field(False, description="has no effect")

@@ -4,49 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TWINS = {
-    "DPM++ 2M": "DPMSolverMultistep",
-    "Euler a": "K_EULER_ANCESTRAL",
-    "Euler": "K_EULER",
-    "LMS": "KLMS",
-    "DDIM": "DDIM",
-    "PLMS": "PNDM",
-}
-"""Its samplers that are here, and the choices of our input `scheduler` that they are."""
-ALIASES = {
-    "DPM++ 2M": ["k_dpmpp_2m"],
-    "Euler a": ["k_euler_a", "k_euler_ancestral"],
-    "Euler": ["k_euler"],
-    "LMS": ["k_lms"],
-    "DDIM": ["ddim"],
-    "PLMS": ["plms"],
-}
+from infotext import samplers
+
 NEAREST = {
-    "DPM++ SDE": "Euler a",
-    "DPM++ 2M SDE": "Euler a",
-    "DPM++ 2M SDE Heun": "Euler a",
-    "DPM++ 2S a": "Euler a",
-    "DPM++ 3M SDE": "Euler a",
-    "DPM2 a": "Euler a",
+    "DPM++ 2M SDE Heun": "DPM++ 2M SDE",
+    "DPM++ 3M SDE": "DPM++ 2M SDE",
+    "DPM++ 2S a": "DPM++ SDE",
     "Restart": "Euler a",
     "LCM": "Euler a",
-    "Heun": "DPM++ 2M",
-    "DPM2": "DPM++ 2M",
     "DPM fast": "DPM++ 2M",
     "DPM adaptive": "DPM++ 2M",
-    "UniPC": "DPM++ 2M",
     "DDIM CFG++": "DDIM",
 }
-"""Its other samplers, and which of those that are here stands for each: one that draws new noise in
-each step for those that do, a solver of the second order for such solvers."""
+"""Its samplers that are not here, and which of those that are stands for each: one that draws new
+noise in each step for those that do, a solver of the second order for such solvers."""
 SPACINGS = (
     *("Uniform", "Karras", "Exponential", "Polyexponential", "SGM Uniform", "KL Optimal"),
     *("Align Your Steps", "Simple", "Normal", "DDIM", "Beta", "Karras Exponential", "Turbo"),
 )
 """Its ways to space the timesteps, which it calls schedulers. A sampler's name may end in one."""
-_KNOWN = {name.lower(): name for name in (*TWINS, *NEAREST)} | {
-    alias: name for name, aliases in ALIASES.items() for alias in aliases
-}
+EVEN = ("", "automatic", "none", "n/a", "sgm uniform", "sgm_uniform", "simple")
+"""Those that are our own, in lower case."""
+_SCHEDULERS = {name: scheduler for scheduler, name in samplers.SAMPLERS.items()}
+_NEAREST = {name.lower(): name for name in NEAREST}
 
 
 @dataclass(frozen=True)
@@ -54,12 +34,13 @@ class Sampler:
     """The sampler that stands for the one that was asked for.
 
     name: AUTOMATIC1111's.
-    scheduler: our input of that name.
+    scheduler, spacing: our inputs of those names.
     warnings: sentences on what differs.
     """
 
     name: str
     scheduler: str
+    spacing: str
     warnings: list[str]
 
 
@@ -71,18 +52,30 @@ def find(name: str, spacing: str = "") -> Sampler | None:
         spacing: that way by itself, if it is given; any text.
     """
     asked = name.strip()
-    known = _KNOWN.get(asked.lower())
+    known = _known(asked)
     # The longest first: "Karras Exponential" ends in "Exponential".
     for ending in sorted(SPACINGS, key=len, reverse=True):
         if known is None and asked.lower().endswith(f" {ending.lower()}"):
-            known, spacing = _KNOWN.get(asked[: -len(ending)].rstrip().lower()), ending
+            known, spacing = _known(asked[: -len(ending)].rstrip()), ending
     if known is None:
         return None
-    used = NEAREST.get(known, known)
-    warnings = []
+    used, warnings = NEAREST.get(known, known), list[str]()
     if used != known:
         warnings.append(f"sampler_name: {known} is not here; {used} was used, the nearest")
-    if spacing.strip().lower() not in ("", "automatic", "none", "n/a"):
-        sentence = f"scheduler: {spacing.strip()[:50]} has no effect; each sampler spaces its steps"
-        warnings.append(f"{sentence} evenly, down to the last")
-    return Sampler(used, TWINS[used], warnings)
+    scheduler, spacing = _SCHEDULERS[used], spacing.strip()
+    if spacing.lower() in EVEN:
+        return Sampler(used, scheduler, "default", warnings)
+    if spacing.lower() in samplers.SPACINGS and scheduler not in samplers.EVEN_SCHEDULERS:
+        return Sampler(used, scheduler, spacing.lower(), warnings)
+    of = f" with {used}" if spacing.lower() in samplers.SPACINGS else ""
+    sentence = f"scheduler: {spacing[:50]} has no effect{of}"
+    warnings.append(f"{sentence}; the steps are spaced evenly, down to the last")
+    return Sampler(used, scheduler, "default", warnings)
+
+
+def _known(name: str) -> str | None:
+    """Return AUTOMATIC1111's name of a sampler, however it is written."""
+    if name.lower() in _NEAREST:
+        return _NEAREST[name.lower()]
+    found = samplers.read(name)
+    return samplers.SAMPLERS[found["scheduler"]] if found and "spacing" not in found else None

@@ -28,9 +28,11 @@ MASK_BLUR = (0, 64)
 PADDING = (0, 256)
 RESIZE_MODES = ("stretch", "crop", "pad", "stretch")
 """What our input of that name is for each of its own; the last scales the latents there."""
+ETA = (0.0, 1.0)
+CLIP_SKIP = (1, 12)
 KNOWN_SETTINGS = (
     *("sd_model_checkpoint", "CLIP_stop_at_last_layers", "samples_format"),
-    "forge_additional_modules",
+    *("eta_ddim", "forge_additional_modules"),
 )
 """Of `override_settings`, those that are read, or have no effect there either."""
 
@@ -96,6 +98,7 @@ def drawing(asked: TextToImage, most_images: int) -> Drawing:
     cfg_scale = _within("cfg_scale", asked.cfg_scale, GUIDANCE, warnings)
     inputs |= {"num_inference_steps": steps, "guidance_scale": cfg_scale}
     inputs |= {"scheduler": sampler.scheduler, "num_images": number, "output_format": "png"}
+    inputs |= _of_sampler(asked, sampler, warnings)
     if asked.seed != -1:
         inputs["seed"] = asked.seed % SEEDS
     strength = None
@@ -135,6 +138,27 @@ def contents(picture: str) -> bytes | None:
         return None
 
 
+def _of_sampler(asked: TextToImage, sampler: Sampler, warnings: list[str]) -> dict[str, Any]:
+    """Return the inputs that go with a sampler, and how much of the text encoder is read."""
+    inputs: dict[str, Any] = {}
+    if sampler.spacing != "default":
+        inputs["spacing"] = sampler.spacing
+    eta = asked.override_settings.get("eta_ddim") if asked.eta is None else asked.eta
+    if eta and _is_number(eta):
+        if sampler.scheduler == "DDIM":
+            inputs["eta"] = _within("eta", eta, ETA, warnings)
+        elif eta != 1:  # which is what the others have, if any
+            warnings.append("eta: only DDIM has it here; it has no effect")
+    clip_skip = asked.override_settings.get("CLIP_stop_at_last_layers") or asked.clip_skip
+    if _is_number(clip_skip) and clip_skip > 1:
+        inputs["clip_skip"] = round(_within("clip_skip", clip_skip, CLIP_SKIP, warnings)) - 1
+    return inputs
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _refuse_scripts(asked: TextToImage) -> None:
     if asked.script_name:
         raise Problem(422, f"Script '{asked.script_name[:100]}' not found")
@@ -153,9 +177,6 @@ def _without_effect(asked: TextToImage) -> Iterator[str]:
         yield "restore_faces: there is no restorer of faces; it has no effect"
     if asked.enable_hr:
         yield "enable_hr: there is no second pass; the image has the size of width and height"
-    clip_skip = asked.override_settings.get("CLIP_stop_at_last_layers") or asked.clip_skip
-    if clip_skip not in (0, 1):
-        yield "clip_skip: the text encoder's last layer is read; it has no effect"
     others = [
         name[:50]
         for name, value in asked.override_settings.items()

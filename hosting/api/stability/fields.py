@@ -27,16 +27,8 @@ NAMES = {
     "mask": "mask_image",
 }
 """By our names for inputs, theirs."""
-SAMPLERS = {"K_LMS": "KLMS", "K_DPMPP_2M": "DPMSolverMultistep"}
-"""By their names, those of ours that are the same and have another name."""
-NEAREST_SAMPLERS = {
-    "DDPM": "K_EULER_ANCESTRAL",
-    "K_DPMPP_2S_ANCESTRAL": "K_EULER_ANCESTRAL",
-    "K_DPM_2": "K_EULER",
-    "K_DPM_2_ANCESTRAL": "K_EULER_ANCESTRAL",
-    "K_HEUN": "K_EULER",
-}
-"""By their names, the nearest of ours: ancestral or not, and of the same family."""
+NEAREST_SAMPLERS = {"K_DPMPP_2S_ANCESTRAL": "DPMSolverSinglestepSDE"}
+"""By their names, the nearest of ours: of the same order, with new noise in each step."""
 WITHOUT_EFFECT = ("style_preset", "clip_guidance_preset")
 KEPT_SHARE = 0.35
 """Of the input image, unless `image_strength` or `step_schedule_start` says otherwise."""
@@ -44,6 +36,7 @@ OURS = (
     *("negative_prompt", "output_quality", "mask_blur", "mask_grow", "noise_level", "cancel_after"),
     *("only_masked", "only_masked_padding", "keep_size", "resize_mode", "crop"),
     *("extend_left", "extend_top", "extend_right", "extend_bottom"),
+    *("spacing", "eta", "clip_skip"),
 )
 """Inputs of ours that may be given besides, by our names."""
 
@@ -81,7 +74,7 @@ class Reader:
         if seed not in (0, "0"):  # which is random there, and a seed here
             asked["seed"] = seed
         if (sampler := given.get("sampler")) is not None:
-            asked["scheduler"] = self._sampler(sampler)
+            asked |= self._sampler(sampler)
         asked |= self._prompts(needs_prompt)
         self.warnings += [f"{name}: has no effect here" for name in WITHOUT_EFFECT if name in given]
         return asked
@@ -203,12 +196,14 @@ class Reader:
                 found.setdefault(int(part[1]), {})[part[2]] = value
         return [found[place] for place in sorted(found)]
 
-    def _sampler(self, sampler: object) -> object:
+    def _sampler(self, sampler: object) -> dict[str, Any]:
+        if sampler == "DDPM":  # which DDIM is with as much new noise as there can be
+            return {"scheduler": "DDIM", "eta": 1}
         name = sampler if isinstance(sampler, str) else ""
         if name in NEAREST_SAMPLERS:
             self.warnings.append(f"sampler: {name} is drawn as {NEAREST_SAMPLERS[name]}")
-            return NEAREST_SAMPLERS[name]
-        return SAMPLERS.get(name, sampler)
+            return {"scheduler": NEAREST_SAMPLERS[name]}
+        return {"scheduler": sampler}
 
     def _file(self, name: str) -> Any:
         if name not in self._given:

@@ -47,6 +47,17 @@ def test_a_picture_is_written_where_asked_and_its_seed_told(tmp_path: Path) -> N
     assert images.read_metadata(tmp_path / "rose.png")["prompt"] == "a rose"
 
 
+def test_a_sampler_may_have_the_name_that_others_have_for_it(tmp_path: Path) -> None:
+    told = predict(tmp_path, *inputs(prompt="a rose", scheduler="Heun Karras"), *QUICK)
+    assert told.returncode == 0, told.stderr
+    metadata = images.read_metadata(tmp_path / "output.png")
+    assert (metadata["scheduler"], metadata["spacing"]) == ("K_HEUN", "karras")
+    told = predict(tmp_path, *inputs(prompt="a rose", scheduler="Heun Karras", spacing="default"))
+    assert told.stderr == "spacing: contradicts the scheduler 'Heun Karras'\n"
+    told = predict(tmp_path, *inputs(prompt="a rose", scheduler="DDIM Karras", eta=2))
+    assert [line.partition(":")[0] for line in told.stderr.splitlines()] == ["eta", "spacing"]
+
+
 def test_several_pictures_are_numbered(tmp_path: Path) -> None:
     told = predict(tmp_path, *inputs(prompt="a rose", num_images=2), *QUICK, "-o", "out.webp")
     assert told.stdout == "out.0.webp  seed 7\nout.1.webp  seed 8\n"

@@ -82,6 +82,30 @@ def test_without_guidance_the_negative_prompt_is_not_encoded(prompts: Prompts) -
     assert prompts.encode("a cat", None).negative is None
 
 
+@pytest.mark.parametrize("text", ["a red apple", ""])
+def test_clip_skip_gives_the_output_of_a_layer_before_the_last(
+    prompts: Prompts, demo: Model, text: str
+) -> None:
+    tokens = demo.pipeline.tokenizer(text, padding="max_length", return_tensors="pt").input_ids
+    encoder = demo.pipeline.text_encoder
+    layers = encoder(tokens, output_hidden_states=True).hidden_states
+    for clip_skip in range(3):
+        # As diffusers' pipelines count it.
+        expected = encoder.final_layer_norm(layers[-(clip_skip + 1)])
+        for use_compel in (False, True):
+            encoded = prompts.encode(text, text, use_compel, clip_skip)
+            assert encoded.negative is not None
+            assert torch.allclose(encoded.positive, expected, atol=1e-5)
+            assert torch.allclose(encoded.negative, expected, atol=1e-5)
+    plain, skipped = (prompts.encode("a++ fox", None, True, skip).positive for skip in (0, 1))
+    assert not torch.allclose(plain, skipped, atol=0.1)
+
+
+def test_more_layers_than_there_are_cannot_be_skipped(prompts: Prompts) -> None:
+    with pytest.raises(InputError, match=r"^clip_skip: 3 is not allowed; give 0 to 2"):
+        prompts.encode("a fox", None, clip_skip=3)
+
+
 def test_a_text_is_encoded_once(demo: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts, calls = Prompts(demo.pipeline), []
     encode = demo.pipeline.encode_prompt

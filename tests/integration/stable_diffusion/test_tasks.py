@@ -15,7 +15,7 @@ from stable_diffusion import images, models
 from stable_diffusion.models import Model
 from stable_diffusion.request import SCHEDULERS
 from tests.support import random_models
-from tests.support.library import library_pipeline, mean_latents, take_our_schedule
+from tests.support.library import OURS, library_pipeline, mean_latents, take_our_schedule
 from tests.support.pictures import EXAMPLES, difference, half_mask, picture_of, same
 from tests.support.properties import given, settings
 from tests.support.properties import strategies as st
@@ -65,7 +65,7 @@ def block_mask(size: tuple[int, int] = NATIVE) -> Image.Image:
 @pytest.mark.parametrize("strength", [1, 0.75])
 def test_inpainting_is_the_librarys(inpainting: Studio, scheduler: str, strength: float) -> None:
     library = library_pipeline("StableDiffusionInpaintPipeline", inpainting.model, scheduler)
-    if strength < 1 and scheduler in ("PNDM", "KLMS"):
+    if (strength < 1 and scheduler in OURS) or scheduler == OURS[-1]:
         take_our_schedule(library, scheduler, ASKED["num_inference_steps"], strength)
     library._encode_vae_image = lambda image, generator: mean_latents(library, image)
     fitted = images.fit(FLOWER, NATIVE)
@@ -90,7 +90,7 @@ def test_inpainting_is_the_librarys(inpainting: Studio, scheduler: str, strength
 @pytest.mark.filterwarnings("ignore:In CPU autocast")
 def test_depth_to_image_is_the_librarys(depth: Studio, scheduler: str) -> None:
     library = library_pipeline("StableDiffusionDepth2ImgPipeline", depth.model, scheduler)
-    if scheduler in ("PNDM", "KLMS"):
+    if scheduler in OURS:
         take_our_schedule(library, scheduler, ASKED["num_inference_steps"], 0.75)
     fitted = images.fit(FLOWER, (256, 128))
     latents, prepare = mean_latents(library, fitted), library.prepare_latents
@@ -104,10 +104,12 @@ def test_depth_to_image_is_the_librarys(depth: Studio, scheduler: str) -> None:
 
 @pytest.mark.parametrize(
     ("scheduler", "noise_level"),
-    [*zip(SCHEDULERS, [20] * 6, strict=True), ("DDIM", 0), ("DDIM", 350)],
+    [*((name, 20) for name in SCHEDULERS), ("DDIM", 0), ("DDIM", 350)],
 )
 def test_upscaling_is_the_librarys(upscaler: Studio, scheduler: str, noise_level: int) -> None:
     library = library_pipeline("StableDiffusionUpscalePipeline", upscaler.model, scheduler)
+    if scheduler == OURS[-1]:
+        take_our_schedule(library, scheduler, ASKED["num_inference_steps"], 1)
     small = images.fit(FLOWER, (32, 24))
     generator = torch.Generator().manual_seed(5)
     # The latents' noise is drawn first, then that on the small image.

@@ -25,6 +25,7 @@ RANGES = {
     "mask_blur": (0, 64),
     "mask_grow": (-256, 256),
     "only_masked_padding": (0, 256),
+    "clip_skip": (0, 11),
 }
 WHOLE = [name for name in RANGES if name not in ("guidance_scale", "strength")]
 
@@ -51,6 +52,7 @@ def test_what_is_left_out_takes_the_documented_default() -> None:
     assert (request.only_masked, request.only_masked_padding) == (False, 32)
     assert request.extensions == (0, 0, 0, 0)
     assert (request.keep_size, request.resize_mode, request.crop) == (False, "crop", None)
+    assert (request.spacing, request.eta, request.clip_skip) == ("default", 0, 0)
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -99,6 +101,31 @@ def test_a_mask_has_two_sources() -> None:
     assert Request.of({"prompt": "", "mask_source": "alpha"}).mask_source == "alpha"
     assert "give one of brightness, alpha, opacity" in faults(mask_source="red")[0]
     assert faults(invert_mask=1)[0].startswith("invert_mask: 1 is not allowed; give true or false")
+
+
+@pytest.mark.parametrize("scheduler", ["DDIM", "K_EULER_ANCESTRAL", "PNDM"])
+@pytest.mark.parametrize("spacing", ["karras", "exponential"])
+def test_a_spacing_that_the_sampler_does_not_have_is_refused_by_both_names(
+    scheduler: str, spacing: str
+) -> None:
+    assert faults(scheduler=scheduler, spacing=spacing) == (
+        f'spacing: "{spacing}" is not allowed; give default or sgm_uniform: '
+        f"the scheduler {scheduler} has no other",
+    )
+    assert Request.of({"prompt": "", "scheduler": scheduler, "spacing": "sgm_uniform"})
+    assert Request.of({"prompt": "", "spacing": spacing}).spacing == spacing
+
+
+def test_eta_is_ddims_alone() -> None:
+    assert Request.of({"prompt": "", "scheduler": "DDIM", "eta": 0.5}).eta == 0.5
+    assert Request.of({"prompt": "", "scheduler": "K_EULER", "eta": 0}).eta == 0
+    assert faults(eta=0.5) == (
+        "eta: 0.5 is not allowed; give 0: only DDIM has it, and the scheduler is "
+        "DPMSolverMultistep",
+    )
+    # What is wrong by itself is named once.
+    assert len(faults(eta=2)) == len(faults(scheduler="magic", eta=1)) == 1
+    assert len(faults(scheduler="DDIM", spacing="magic")) == 1
 
 
 def size_of(text: Any, **inputs: Any) -> Any:

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from infotext.samplers import EVEN_SCHEDULERS
 from stable_diffusion import samplers, schedulers
-from stable_diffusion.samplers import LATENTS, NOISE, OUTPUT, Samplers, Table
+from stable_diffusion.request import SPACINGS
+from stable_diffusion.samplers import LATENTS, NOISE, OUTPUT, Course, Samplers, Table
+from stable_diffusion.schedulers import Schedule
 from tests.support.properties import given, settings
 from tests.support.properties import strategies as st
 from tests.unit.stable_diffusion.test_schedulers import SD
@@ -16,15 +19,14 @@ from tests.unit.stable_diffusion.test_schedulers import SD
 SHAPE = (1, 4, 8, 8)
 
 
-def table_of(name: str, config: dict[str, Any], steps: int, strength: float = 1) -> Table:
-    table = samplers.read(schedulers.make(name, config, steps, strength))
+def table_of(name: str, config: dict[str, Any], *asked: Any) -> Table:
+    table = samplers.read(schedulers.make(name, config, *asked))
     assert table
     return table
 
 
-def by_schedule(name: str, config: dict[str, Any], steps: int, strength: float) -> torch.Tensor:
+def by_schedule(schedule: Schedule) -> torch.Tensor:
     """The latents after all steps, with a nonlinear stand-in for the UNet."""
-    schedule = schedulers.make(name, config, steps, strength)
     generator = torch.Generator().manual_seed(7)
     latents = torch.randn(SHAPE, generator=generator, dtype=torch.float64)
     latents = latents * float(schedule.scheduler.init_noise_sigma)
@@ -39,10 +41,10 @@ def by_table(table: Table) -> torch.Tensor:
     first = torch.randn(SHAPE, generator=generator, dtype=torch.float64)
     state = torch.zeros(samplers.COLUMNS, first.numel(), dtype=torch.float64)
     state[LATENTS] = table.start(None, first).flatten()
-    steps = zip(table.matrices, table.scales.tolist(), table.timesteps.tolist(), strict=True)
-    for matrix, scale, timestep in steps:
+    inputs = zip(table.scales.tolist(), table.timesteps.tolist(), strict=True)
+    for matrix, (scale, timestep), draws in zip(table.matrices, inputs, table.draws, strict=True):
         state[OUTPUT] = unet(state[LATENTS] * scale, timestep)
-        if table.draws:
+        if draws:
             drawn = torch.randn(SHAPE, generator=generator, dtype=torch.float64)
             state[NOISE] = drawn.flatten()
         after = matrix @ state
@@ -54,7 +56,9 @@ def unet(seen: torch.Tensor, timestep: float) -> torch.Tensor:
     return torch.tanh(seen + timestep / 1000) + 0.1 * torch.sin(3 * seen)
 
 
-ALL = sorted(schedulers.CLASSES)
+ALL = sorted(schedulers.SAMPLERS)
+NO_SAMPLE = {"KLMS", "PNDM", "K_EULER_ANCESTRAL", "K_DPM_2", "K_DPM_2_ANCESTRAL"}
+"""Samplers that the library has not made for models that predict the picture."""
 
 
 @settings(max_examples=60)
@@ -64,21 +68,30 @@ ALL = sorted(schedulers.CLASSES)
     st.booleans(),
     st.integers(1, 60) | st.sampled_from([400, 499, 512]),
     st.sampled_from([1.0, 0.8, 0.3, 0.01]),
+    st.sampled_from(SPACINGS),
+    st.sampled_from([0.0, 0.3, 1.0]),
 )
 def test_a_table_takes_the_steps_of_its_schedule(
-    name: str, prediction_type: str, zero_snr: bool, steps: int, strength: float
+    name: str,
+    prediction_type: str,
+    zero_snr: bool,
+    steps: int,
+    strength: float,
+    spacing: str,
+    eta: float,
 ) -> None:
     if name == "KLMS":
         steps = min(steps, 60)  # its coefficients are integrals that take long
-        if prediction_type == "sample":
-            prediction_type = "epsilon"  # the library has not made it
-    if name == "PNDM":
-        prediction_type = prediction_type.replace("sample", "epsilon")
-    if name == "K_EULER_ANCESTRAL":
-        prediction_type = prediction_type.replace("sample", "v_prediction")
+    if prediction_type == "sample" and name in NO_SAMPLE:
+        prediction_type = "epsilon"
+    # Of pure noise, a model can't predict the noise that is on a picture.
+    zero_snr = zero_snr and prediction_type != "epsilon"
     config = SD | {"prediction_type": prediction_type, "rescale_betas_zero_snr": zero_snr}
-    expected = by_schedule(name, config, steps, strength)
-    found = by_table(table_of(name, config, steps, strength))
+    spacing = "default" if name in EVEN_SCHEDULERS else spacing
+    asked = (steps, strength, spacing, eta if name == "DDIM" else 0)
+    expected = by_schedule(schedulers.make(name, config, *asked))
+    found = by_table(table_of(name, config, *asked))
+    assert expected.isfinite().all()
     assert (found - expected).abs().max() <= 3e-6 * expected.abs().max().clamp(min=1)
 
 
@@ -96,6 +109,16 @@ def test_a_table_lays_noise_on_a_picture_as_its_schedule_does(name: str) -> None
         found = picture * of_picture + noise * of_noise
         assert torch.allclose(found, schedule.add_noise(index, picture, noise), atol=1e-5)
     assert table.renoise[-1].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("spacing", ["default", "karras"])
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_preserved_is_as_noisy_as_the_unet_expects_half_way_through_a_step_too(
+    name: str, spacing: str
+) -> None:
+    table = table_of(name, SD, 9, 1, "default" if name in EVEN_SCHEDULERS else spacing)
+    scaled = table.renoise[:-1] * table.scales[:, None]
+    assert torch.allclose((scaled**2).sum(dim=1), torch.ones(len(scaled), dtype=torch.float64))
 
 
 @pytest.mark.parametrize("name", ["DDIM", "K_EULER", "K_EULER_ANCESTRAL", "KLMS"])
@@ -143,10 +166,10 @@ def test_a_table_is_read_once_and_only_the_last_ones_are_kept(
 ) -> None:
     monkeypatch.setattr(samplers, "TABLES", 2)
     known = Samplers(SD)
-    first = known.table("DDIM", 4, 1)
-    assert known.table("DDIM", 4, 1) is first
-    known.table("DDIM", 5, 1)
-    known.table("DDIM", 6, 1)
-    assert known.table("DDIM", 4, 1) is not first
+    first = known.table(Course("DDIM", 4, 1))
+    assert known.table(Course("DDIM", 4, 1)) is first
+    known.table(Course("DDIM", 4, 1, eta=1))
+    known.table(Course("DDIM", 6, 1))
+    assert known.table(Course("DDIM", 4, 1)) is not first
     assert len(first.result().timesteps) == 4  # type: ignore[union-attr]
     known.close()

@@ -267,15 +267,50 @@ def test_a_size_that_the_model_does_not_draw_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_said(one: Front) -> None:
     fields: dict[str, Any] = {"styles": ["x"], "restore_faces": True}
-    fields |= {"enable_hr": True, "subseed_strength": 0.5, "clip_skip": 2, "scheduler": "Karras"}
+    fields |= {"enable_hr": True, "subseed_strength": 0.5, "scheduler": "Beta", "eta": 0.5}
     fields |= {"override_settings": {"sd_model_checkpoint": "dreamshaper", "sd_vae": "x"}}
     info = drawn(one, prompt="fox <lora:x:1> BREAK [a:b:0.5] AND big", **fields)["info"]
     names = [warning.partition(":")[0] for warning in info["warnings"]]
     assert names == [
-        *("styles", "subseed_strength", "restore_faces", "enable_hr", "clip_skip"),
-        *("override_settings", "prompt", "prompt", "prompt", "prompt", "scheduler"),
+        *("styles", "subseed_strength", "restore_faces", "enable_hr"),
+        *("override_settings", "prompt", "prompt", "prompt", "prompt", "scheduler", "eta"),
         "sd_model_checkpoint",
     ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "inputs", "text"),
+    [
+        (
+            {"sampler_name": "DPM++ 2M SDE Karras", "clip_skip": 2},
+            {"scheduler": "DPMSolverMultistepSDE", "spacing": "karras", "clip_skip": 1},
+            "Sampler: DPM++ 2M SDE, Schedule type: Karras, ",
+        ),
+        (
+            {"sampler_name": "DDIM", "eta": 0.5, "clip_skip": 1},
+            {"scheduler": "DDIM", "eta": 0.5},
+            "Eta DDIM: 0.5",
+        ),
+        (
+            {
+                "sampler_name": "DDIM",
+                "override_settings": {"eta_ddim": 7, "CLIP_stop_at_last_layers": 40},
+            },
+            {"scheduler": "DDIM", "eta": 1, "clip_skip": 11},
+            "Clip skip: 12",
+        ),
+    ],
+)
+def test_spacing_eta_and_clip_skip_are_drawn_and_written(
+    one: Front, cog: CogServer, fields: dict[str, Any], inputs: dict[str, Any], text: str
+) -> None:
+    info = drawn(one, **fields)["info"]
+    names = ("scheduler", "spacing", "eta", "clip_skip")
+    assert {name: value for name, value in sent(cog).items() if name in names} == inputs
+    assert text in info["infotexts"][0]
+    assert info["clip_skip"] == inputs.get("clip_skip", 0) + 1
+    said = [warning.partition(":")[0] for warning in info["warnings"]]
+    assert said == (["eta", "clip_skip"] if "override_settings" in fields else [])
 
 
 def test_beyond_four_images_are_drawn_in_parts_up_to_a_limit(one: Front, cog: CogServer) -> None:

@@ -112,10 +112,17 @@ def test_seed_0_is_random(one: Front, cog: CogServer) -> None:
 
 
 def test_what_is_beyond_ours_is_brought_to_the_nearest_and_said(one: Front, cog: CogServer) -> None:
-    answer = draw(one, cfg_scale=35, width=1536, height=640, sampler="K_HEUN", style_preset="anime")
+    answer = draw(
+        one,
+        cfg_scale=35,
+        width=1536,
+        height=640,
+        sampler="K_DPMPP_2S_ANCESTRAL",
+        style_preset="anime",
+    )
     assert answer.json()["warnings"] == [
         "cfg_scale: 35 is drawn as 20",
-        "sampler: K_HEUN is drawn as K_EULER",
+        "sampler: K_DPMPP_2S_ANCESTRAL is drawn as DPMSolverSinglestepSDE",
         "style_preset: has no effect here",
         "size: 1536x640 is drawn as 1024x448, the nearest there is here",
     ]
@@ -123,11 +130,27 @@ def test_what_is_beyond_ours_is_brought_to_the_nearest_and_said(one: Front, cog:
     assert inputs == {
         "prompt": "fox",
         "guidance_scale": 20,
-        "scheduler": "K_EULER",
+        "scheduler": "DPMSolverSinglestepSDE",
         "width": 1024,
         "height": 448,
     }
     assert draw(one, cfg_scale=0).json()["warnings"] == ["cfg_scale: 0 is drawn as 1"]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "inputs"),
+    [
+        ("K_LMS", {"scheduler": "KLMS"}),
+        ("K_HEUN", {"scheduler": "K_HEUN"}),
+        ("K_DPM_2_ANCESTRAL", {"scheduler": "K_DPM_2_ANCESTRAL"}),
+        ("DDPM", {"scheduler": "DDIM", "eta": 1}),
+    ],
+)
+def test_their_samplers_are_drawn_by_ours(
+    one: Front, cog: CogServer, sampler: str, inputs: dict[str, Any]
+) -> None:
+    assert draw(one, sampler=sampler).json()["warnings"] == []
+    assert sent(cog, "seed") == {"prompt": "fox", **inputs}
 
 
 @pytest.mark.parametrize(
@@ -297,7 +320,7 @@ def test_engines_account_and_balance(one: Front) -> None:
         ({"text_prompts": [{"text": "a", "weight": -1}]}, "weight is above 0"),
         ({"cfg_scale": "much"}, 'cfg_scale: "much" is not allowed; give a number'),
         ({"steps": 1000}, "steps: 1000 is not allowed"),
-        ({"sampler": "HEUN"}, 'sampler: "HEUN" is not allowed; give one of'),
+        ({"sampler": "MAGIC"}, 'sampler: "MAGIC" is not allowed; give one of'),
         ({"width": 0}, "width: Give a number from 1 on"),
         ({"text_prompts": [{"text": "bad"}]}, "init_image: it is not a picture"),
     ],

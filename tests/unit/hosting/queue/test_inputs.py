@@ -12,7 +12,7 @@ from cog_schema import schema
 from hosting.published_models import RENAMED
 from hosting.queue import inputs
 from hosting.queue.inputs import Fault, InvalidInputs
-from stable_diffusion.request import AUTOMATIC_SIZES
+from stable_diffusion.request import AUTOMATIC_SIZES, SCHEDULERS
 from tests.support.properties import given as for_all
 from tests.support.properties import strategies as st
 
@@ -41,6 +41,30 @@ def faults(task: str = "img2img", **given: Any) -> tuple[Fault, ...]:
 def fault(task: str = "img2img", **given: Any) -> Fault:
     (only,) = faults(task, **given)
     return only
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Heun", {"scheduler": "K_HEUN"}),
+        ("K-LMS", {"scheduler": "KLMS"}),
+        ("EulerDiscreteScheduler", {"scheduler": "K_EULER"}),
+        ("DPM++ 2M Karras", {"scheduler": "DPMSolverMultistep", "spacing": "karras"}),
+    ],
+)
+def test_a_sampler_is_taken_by_the_names_that_others_have_for_it(
+    name: str, expected: dict[str, str]
+) -> None:
+    assert read(scheduler=name) == expected
+    assert read(defaults={"scheduler": name}) == expected
+    assert read(scheduler=name, spacing="karras") == {**expected, "spacing": "karras"}
+
+
+def test_a_samplers_name_and_a_spacing_must_not_contradict_each_other() -> None:
+    found = fault(scheduler="DPM++ 2M Karras", spacing="exponential")
+    assert (found.type, found.field) == ("conflict", "input.spacing")
+    assert fault(scheduler="magic").field == "input.scheduler"
+    assert fault(scheduler=["Heun"]).field == "input.scheduler"
 
 
 def test_what_the_endpoint_takes_passes_unchanged() -> None:
@@ -326,11 +350,9 @@ def test_half_a_character_is_a_fault_that_can_be_sent() -> None:
     )
 
 
-@pytest.mark.parametrize("value", ["", "euler", "ddim", 3])
+@pytest.mark.parametrize("value", ["", "magic", "DPM++", 3])
 def test_what_is_no_choice_is_a_fault_with_the_choices(value: Any) -> None:
-    assert fault(scheduler=value).description.endswith(
-        "give one of DDIM, DPMSolverMultistep, K_EULER, K_EULER_ANCESTRAL, KLMS, PNDM"
-    )
+    assert fault(scheduler=value).description.endswith(f"give one of {', '.join(SCHEDULERS)}")
 
 
 @pytest.mark.parametrize(

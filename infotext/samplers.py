@@ -1,0 +1,75 @@
+"""The names that samplers have elsewhere, and our inputs that they are.
+
+Sources: AUTOMATIC1111/stable-diffusion-webui, modules/sd_samplers_kdiffusion.py and
+modules/sd_samplers_timesteps.py; vladmandic/sdnext, modules/sd_samplers_diffusers.py, for the last
+two; comfyanonymous/ComfyUI, comfy/samplers.py; diffusers, "Schedulers" in its documentation.
+"""
+
+from __future__ import annotations
+
+import re
+
+SAMPLERS = {
+    "DDIM": "DDIM",
+    "DPMSolverMultistep": "DPM++ 2M",
+    "K_EULER": "Euler",
+    "K_EULER_ANCESTRAL": "Euler a",
+    "KLMS": "LMS",
+    "PNDM": "PLMS",
+    "K_HEUN": "Heun",
+    "K_DPM_2": "DPM2",
+    "K_DPM_2_ANCESTRAL": "DPM2 a",
+    "DPMSolverMultistepSDE": "DPM++ 2M SDE",
+    "DPMSolverSinglestepSDE": "DPM++ SDE",
+    "UniPCMultistep": "UniPC",
+    "DEISMultistep": "DEIS",
+    "SASolver": "SA Solver",
+}
+"""By the choices of our input `scheduler`, AUTOMATIC1111's names."""
+ALIASES = {
+    "DDIM": ("ddim",),
+    "DPMSolverMultistep": ("k_dpmpp_2m", "dpmpp_2m"),
+    "K_EULER": ("k_euler", "EulerDiscrete"),
+    "K_EULER_ANCESTRAL": ("k_euler_a", "k_euler_ancestral", "EulerAncestralDiscrete"),
+    "KLMS": ("k_lms", "LMSDiscrete"),
+    "PNDM": ("plms",),
+    "K_HEUN": ("k_heun", "HeunDiscrete"),
+    "K_DPM_2": ("k_dpm_2", "dpm_2", "KDPM2Discrete"),
+    "K_DPM_2_ANCESTRAL": ("k_dpm_2_a", "dpm_2_ancestral", "KDPM2AncestralDiscrete"),
+    "DPMSolverMultistepSDE": ("k_dpmpp_2m_sde", "dpmpp_2m_sde"),
+    "DPMSolverSinglestepSDE": ("k_dpmpp_sde", "dpmpp_sde"),
+    "UniPCMultistep": ("unipc", "uni_pc"),
+    "DEISMultistep": ("deis",),
+    "SASolver": ("sa_solver",),
+}
+"""By ours, their further names. Case, spaces, `-`, `_` and `Scheduler` at the end don't matter."""
+EVEN_SCHEDULERS = ("DDIM", "K_EULER_ANCESTRAL", "PNDM")
+"""Those of ours whose steps can only be spaced evenly: diffusers' classes know no other way."""
+SPACINGS = {"karras": "Karras", "exponential": "Exponential"}
+"""By the choices of our input `spacing`, AUTOMATIC1111's names; the others have none."""
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_-]+", "", name.casefold()).removesuffix("scheduler")
+
+
+_KNOWN = {
+    _key(name): scheduler
+    for scheduler, theirs in SAMPLERS.items()
+    for name in (scheduler, theirs, *ALIASES[scheduler])
+}
+
+
+def read(name: str) -> dict[str, str] | None:
+    """Return the inputs that a sampler's name stands for; None where it is no name of one here.
+
+    Args:
+        name: any text, such as `DPM++ 2M Karras`: `spacing` is returned where it ends in one.
+    """
+    key = _key(name[:100])
+    if key in _KNOWN:
+        return {"scheduler": _KNOWN[key]}
+    for spacing in SPACINGS:
+        if key.endswith(spacing) and (scheduler := _KNOWN.get(key.removesuffix(spacing))):
+            return {"scheduler": scheduler, "spacing": spacing}
+    return None
