@@ -86,7 +86,13 @@ class TextToImage(_Body):
     styles: list[str] = Field(default_factory=list, description="has no effect")
     restore_faces: bool = Field(False, description="has no effect")
     tiling: bool = Field(False, description="whether the edges continue at the opposite ones")
-    enable_hr: bool = Field(False, description="has no effect: there is no second pass")
+    enable_hr: bool = Field(False, description="whether a second pass refines the image, enlarged")
+    hr_scale: float = Field(2.0, description="how many times as large it is then; brought to 1 – 4")
+    hr_second_pass_steps: int = Field(0, description="of the second pass; 0 is as many as `steps`")
+    hr_upscaler: str = Field("", description="has no effect: Lanczos enlarges")
+    denoising_strength: float = Field(
+        0.75, description="of the second pass, or of the image; brought to 0 – 1"
+    )
     script_name: str = Field("", description="refused: there are no scripts")
     alwayson_scripts: dict[str, Any] = Field(default_factory=dict, description="refused likewise")
     cancel_after: CancelAfterField = None
@@ -99,7 +105,6 @@ class ImageToImage(TextToImage):
     init_images: list[str] = Field(
         default_factory=list, description="the image, as base64, data URL or URL"
     )
-    denoising_strength: float = Field(0.75, description="brought to 0 – 1")
     mask: str = Field("", description="as the image; white is repainted")
     mask_blur: float = Field(4.0, description="px of the mask; brought to 0 – 64")
     inpainting_mask_invert: bool = Field(False, description="repaint what is black")

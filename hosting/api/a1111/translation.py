@@ -24,6 +24,7 @@ LARGEST_FITTED_SIDE_PIXELS = 4096
 STEPS = (1, 512)
 GUIDANCE = (1.0, 20.0)
 STRENGTH = (0.0, 1.0)
+REFINE_SCALE = (1.0, 4.0)
 MASK_BLUR = (0, 64)
 PADDING = (0, 256)
 RESIZE_MODES = ("stretch", "crop", "pad", "stretch")
@@ -113,7 +114,38 @@ def drawing(asked: TextToImage, most_images: int) -> Drawing:
         inputs |= {"width": width, "height": height}
     else:
         inputs |= sized(width, height)
+    if asked.enable_hr and not isinstance(asked, ImageToImage):
+        refining, width, height = _refining(asked, width, height, warnings)
+        inputs |= refining
     return Drawing(inputs, sampler, width, height, steps, cfg_scale, strength, warnings)
+
+
+def _refining(
+    asked: TextToImage, width: int, height: int, warnings: list[str]
+) -> tuple[dict[str, Any], int, int]:
+    """Return the inputs of a second pass, and the result's width and height in pixels.
+
+    Args:
+        width, height: of what the first draws.
+    """
+    scale = _within("hr_scale", asked.hr_scale, REFINE_SCALE, warnings)
+    strength = _within("denoising_strength", asked.denoising_strength, STRENGTH, warnings)
+    inputs = {"refine_scale": scale, "refine_strength": strength}
+    if asked.hr_second_pass_steps > 0:
+        steps = _within("hr_second_pass_steps", asked.hr_second_pass_steps, STEPS, warnings)
+        inputs["refine_steps"] = steps
+    if asked.hr_upscaler not in ("", "Lanczos"):
+        warnings.append(f"hr_upscaler: {asked.hr_upscaler[:100]} is not here; Lanczos was used")
+    if width in SIDES_PIXELS and height in SIDES_PIXELS:
+        return inputs, round(width * scale), round(height * scale)
+    # What is drawn is of sides that we draw, and the result what was asked for.
+    factor = min(scale, LARGEST_SIDE_PIXELS / max(width, height))
+    size = round(width * factor), round(height * factor)
+    if factor < scale:
+        warnings.append(f"hr_scale: a side has up to {LARGEST_SIDE_PIXELS} px; it was {factor:g}")
+    drawn = nearest.among(width, height, SIDES_PIXELS, SIDES_PIXELS)
+    inputs |= {"width": drawn[0], "height": drawn[1], "result_size": f"{size[0]}x{size[1]}"}
+    return inputs, *size
 
 
 def sized(width: int, height: int) -> dict[str, Any]:
@@ -175,8 +207,8 @@ def _without_effect(asked: TextToImage) -> Iterator[str]:
         yield "subseed_strength: seeds are not mixed here; it has no effect"
     if asked.restore_faces:
         yield "restore_faces: there is no restorer of faces; it has no effect"
-    if asked.enable_hr:
-        yield "enable_hr: there is no second pass; the image has the size of width and height"
+    if asked.enable_hr and isinstance(asked, ImageToImage):
+        yield "enable_hr: images that are given are not drawn twice; it has no effect"
     others = [
         name[:50]
         for name, value in asked.override_settings.items()

@@ -265,14 +265,31 @@ def test_a_size_that_the_model_does_not_draw_is_refused(tmp_path: Path) -> None:
         assert post(one, "txt2img", width=576).status_code == 200
 
 
+def test_a_second_pass_refines_what_was_drawn(one: Front, cog: CogServer) -> None:
+    asked = {"enable_hr": True, "hr_scale": 1.5, "hr_second_pass_steps": 9, "hr_upscaler": "Latent"}
+    answer = drawn(one, **asked, denoising_strength=0.4)
+    had = sent(cog)
+    assert (had["refine_scale"], had["refine_strength"], had["refine_steps"]) == (1.5, 0.4, 9)
+    assert "strength" not in had
+    assert (answer["info"]["width"], answer["info"]["height"]) == (768, 768)
+    assert answer["info"]["warnings"] == ["hr_upscaler: Latent is not here; Lanczos was used"]
+    drawn(one, enable_hr=True, width=500, height=500)
+    had = sent(cog)
+    assert (had["width"], had["height"], had["result_size"]) == (512, 512, "1000x1000")
+    assert (had["refine_scale"], had["refine_strength"]) == (2, 0.75)
+    assert "refine_steps" not in had
+    drawn(one, "img2img", init_images=[BASE64], enable_hr=True)
+    assert "refine_scale" not in sent(cog)
+
+
 def test_what_is_not_there_is_said(one: Front) -> None:
     fields: dict[str, Any] = {"styles": ["x"], "restore_faces": True}
-    fields |= {"enable_hr": True, "subseed_strength": 0.5, "scheduler": "Beta", "eta": 0.5}
+    fields |= {"subseed_strength": 0.5, "scheduler": "Beta", "eta": 0.5}
     fields |= {"override_settings": {"sd_model_checkpoint": "dreamshaper", "sd_vae": "x"}}
     info = drawn(one, prompt="fox <lora:x:1> BREAK [a:b:0.5] AND big", **fields)["info"]
     names = [warning.partition(":")[0] for warning in info["warnings"]]
     assert names == [
-        *("styles", "subseed_strength", "restore_faces", "enable_hr"),
+        *("styles", "subseed_strength", "restore_faces"),
         *("override_settings", "prompt", "prompt", "prompt", "prompt", "scheduler", "eta"),
         "sd_model_checkpoint",
     ]
