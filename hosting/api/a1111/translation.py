@@ -191,9 +191,11 @@ def _images(asked: ImageToImage, warnings: list[str]) -> dict[str, Any]:
 
 def _cropped(asked: ImageToImage, width: int, height: int) -> list[str]:
     """Return the sentence on an image that is cropped, as it is not in every `resize_mode`."""
+    if asked.resize_mode == 1:  # so that what may be large is not decoded for nothing
+        return []
     data = contents(asked.init_images[0])
     given = picture_file.size(data) if data else None
-    if asked.resize_mode == 1 or (given and given[0] * height == given[1] * width):
+    if given and given[0] * height == given[1] * width:
         return []
     return ["resize_mode: the image is scaled and cropped to the size, as by 1"]
 
