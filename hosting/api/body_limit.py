@@ -66,6 +66,7 @@ class BodyLimit:
         size = values = 0
         is_picture = False
         key = object()
+        self._sizes[key] = 0
 
         async def receive_counted() -> Message:
             nonlocal size, values, is_picture

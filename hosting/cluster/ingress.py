@@ -30,7 +30,16 @@ from hosting import log
 from hosting.backends.cog import SLOTS, Died
 from hosting.backends.servers import Launch
 from hosting.cluster.relay import Head, RelayedRequest, passed_on
-from hosting.cluster.replica import ANSWER_SECONDS, DRAIN_SECONDS, Full, Replica, joined, starting
+from hosting.cluster.replica import (
+    ANSWER_SECONDS,
+    DRAIN_SECONDS,
+    HAS_IT,
+    REPLICA,
+    Full,
+    Replica,
+    joined,
+    starting,
+)
 from hosting.states import State, Status
 
 Answer = DeploymentResponseGenerator[Head | bytes]
@@ -170,20 +179,26 @@ class Ingress:
         """
         method = "begin" if _is_async(request) else "relay"
         replicas = self._replicas.options(stream=True, method_name=method)
-        deaths = 0
+        dead: set[str] = set()
         for _ in range(MOST_TRIES):
             if held.is_cancelled:
                 raise TaskCancelledError
             held.answer = answer = cast(Answer, replicas.remote(request))
+            replica = ""
             try:
                 head = await anext(answer)
+                assert isinstance(head, Head)
+                if head.status == HAS_IT:
+                    replica = head.headers[REPLICA]
+                    head = await anext(answer)
+                    assert isinstance(head, Head)
             except (RayActorError, Died):
                 _hang_up(answer)  # it may only be out of reach, and go on
-                deaths += 1
-                if deaths == MOST_DEATHS:
+                if replica:  # else it did not die of this
+                    dead.add(replica)
+                if len(dead) == MOST_DEATHS:
                     raise
             else:
-                assert isinstance(head, Head)
                 if head.status != 409:
                     return head, answer
                 await joined(answer)

@@ -9,6 +9,7 @@ import asyncio
 import json
 import math
 import os
+import secrets
 import tempfile
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
@@ -29,6 +30,11 @@ ANSWER_SECONDS = 3.0
 """Seconds that an answer to what needs no slot may take."""
 DRAIN_SECONDS = 900.0
 """Seconds that what runs may still take where a replica is to go."""
+
+HAS_IT = 102
+"""HTTP's status "Processing", of the head that says which replica has a prediction."""
+REPLICA = "replica"
+"""The header of such a head that names the replica."""
 
 
 class Full(Exception):
@@ -101,6 +107,7 @@ class Replica:
         log.configure_ours()
         self._watch: asyncio.Task[None] | None = None
         self._gate = ConcurrencyGate(launch.slots)
+        self._name = secrets.token_hex(8)
         folder = Path(tempfile.mkdtemp(prefix="stable-diffusion-replica-"))
         # It fetches pictures and calls webhooks, as Cog's contract has it.
         self._server = Server(launch, folder, has_own_network=False)
@@ -115,9 +122,10 @@ class Replica:
         self._watch = asyncio.create_task(self._until_dead())
 
     async def relay(self, request: RelayedRequest) -> AsyncGenerator[Head | bytes, None]:
-        """Run a prediction; yield the answer's head and its body.
+        """Run a prediction; yield a head of status HAS_IT, then the answer's head and its body.
 
-        The head says 409 where the prediction has not come to the Cog server: without a free
+        The first names this replica, and says that the prediction now goes to its Cog server. The
+        answer's head says 409 where the prediction has not come to the Cog server: without a free
         slot, or when that server is gone and this replica about to be.
 
         Raises:
@@ -128,6 +136,7 @@ class Replica:
         try:
             place = self._gate.join(request.path, isolated=ISOLATED in request.headers)
             async with place, aclosing(self._relay.send(request)) as pieces:
+                yield Head(HAS_IT, {REPLICA: self._name})
                 async for piece in pieces:
                     yield piece
         except (Full, Unreachable):
@@ -139,6 +148,10 @@ class Replica:
         async with aclosing(self.relay(replace(request, headers=headers))) as pieces:
             head = await anext(pieces)
             assert isinstance(head, Head)
+            if head.status == HAS_IT:
+                yield head
+                head = await anext(pieces)
+                assert isinstance(head, Head)
             if head.status != 200:
                 yield head
                 yield await joined(pieces)

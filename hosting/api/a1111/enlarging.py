@@ -71,7 +71,7 @@ def plan(asked: ExtraSingleImage, data: bytes, upscaler: Served | None) -> Plan:
         if asked.resize_mode or asked.upscaling_resize != UPSCALER_FACTOR:
             warnings.append(f"upscaling_resize: {upscaler.name} makes it four times as large")
         return Plan({"prompt": "", "output_format": "png"}, upscaler, warnings)
-    width, height = _size(asked, data)
+    width, height = _size(asked, given)
     inputs = {
         "prompt": "",
         "strength": 0.0,
@@ -82,12 +82,15 @@ def plan(asked: ExtraSingleImage, data: bytes, upscaler: Served | None) -> Plan:
     return Plan(inputs, None, warnings)
 
 
-def _size(asked: ExtraSingleImage, data: bytes) -> tuple[int, int]:
-    """Return the width and height that are asked for, in pixels."""
+def _size(asked: ExtraSingleImage, given: tuple[int, int] | None) -> tuple[int, int]:
+    """Return the width and height that are asked for, in pixels.
+
+    Args:
+        given: those of the image; None where they can't be told.
+    """
     field = "upscaling_resize_w" if asked.resize_mode else "upscaling_resize"
     size = asked.upscaling_resize_w, asked.upscaling_resize_h
     if not asked.resize_mode or not asked.upscaling_crop:
-        given = picture_file.size(data)
         if given is None:
             sentence = (
                 "The size of the image can't be told, as it is no PNG or JPEG; give resize_mode 1, "

@@ -240,7 +240,7 @@ def test_one_that_others_take_for_dead_gives_up_what_it_runs_and_leaves_no_files
                 dead, alive = here.dispatcher.front_id, there.dispatcher.front_id
                 assert await there.database.write(bury, dead, alive) == [fox]
                 await until(lambda: other.runs_of("fox"))
-                await until(lambda: one.runs[0].hung_up)
+                await until(lambda: one.runs[0].cancelled)  # hung up on, or told to
                 (done,) = await there.over(fox)
                 assert (done.status, done.output) == ("succeeded", ["out-0-2.png"])
                 assert there.pictures(done) == [pixels("fox", 7)]
