@@ -44,6 +44,9 @@ def lean_imports() -> Iterator[None]:
                 _attribute(torch.distributed, "is_available", lambda: False),
             ):
                 from transformers import CLIPTextModel, CLIPTokenizer  # noqa: F401 loads them
+            # Before the next block: it keeps torch's functions, and later puts them back.
+            from diffusers.models import modeling_utils  # noqa: F401 loads it
+
             with _attribute(torch.nn.init, "normal_", lambda weights, *_, **__: weights):
                 yield
     finally:

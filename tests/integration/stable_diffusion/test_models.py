@@ -120,6 +120,7 @@ from stable_diffusion import catalogue, models
 models.load(catalogue.find("demo"))
 assert gc.isenabled()
 print([name for name in ("torch._dynamo", "scipy.stats") if name in sys.modules])
+models.load(catalogue.find("demo"))
 import scipy, torch
 from diffusers import LMSDiscreteScheduler
 scheduler = LMSDiscreteScheduler()
