@@ -684,7 +684,7 @@ class Upscaler(Predictor):
 
     task = "upscale"
     required = ("image",)
-    largest_side = 512
+    largest_side = 2000
 
     @cog.streaming
     @cog.concurrent(max=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,6 +46,7 @@ class Start:
     picture: in that shape: the latents that its steps blend in; None for none.
     mask: (1, 1, h, w), float32: 1 where it is repainted and else 0; None where all is.
     generator: gives the noise of its steps, in their order.
+    draw: returns the next of it, in that shape, on the CPU.
     """
 
     noise: torch.Tensor
@@ -52,6 +54,7 @@ class Start:
     picture: torch.Tensor | None
     mask: torch.Tensor | None
     generator: torch.Generator
+    draw: Callable[[], torch.Tensor]
 
 
 class TableSampler:
@@ -81,13 +84,11 @@ class TableSampler:
         while len(self._noises) > self._drawn - step:
             self._noises.popleft()
         while self._drawn < min(step + NOISES_AHEAD, self.steps):
-            self._noises.append(self._draw() if self._table.draws[self._drawn] else None)
+            self._noises.append(
+                self._start.draw().flatten() if self._table.draws[self._drawn] else None
+            )
             self._drawn += 1
         return self._noises[0]
-
-    def _draw(self) -> torch.Tensor:
-        start = self._start
-        return torch.randn(start.noise.shape, generator=start.generator).flatten()
 
     def after(self, step: int, bank: Bank, slot: int) -> None:
         """Do nothing: the bank has taken the whole step."""

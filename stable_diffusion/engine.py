@@ -16,7 +16,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from queue import SimpleQueue
 
@@ -26,7 +26,7 @@ from PIL import Image
 from stable_diffusion import executors, memory, policy
 from stable_diffusion.autoencoder import Autoencoder
 from stable_diffusion.banks import Bank, Kind
-from stable_diffusion.canvas import Canvas, notes_on
+from stable_diffusion.canvas import notes_on
 from stable_diffusion.denoising import Denoising
 from stable_diffusion.events import (
     Event,
@@ -42,8 +42,10 @@ from stable_diffusion.events import (
     TooLarge,
 )
 from stable_diffusion.models import Model
+from stable_diffusion.mosaic import Mosaic
+from stable_diffusion.passes import NextPiece, SecondPass
 from stable_diffusion.policy import Between, Room
-from stable_diffusion.prompts import Embeddings, Prompts
+from stable_diffusion.prompts import Prompts
 from stable_diffusion.request import Request
 from stable_diffusion.safety import NsfwError, SafetyChecker
 from stable_diffusion.samplers import Table
@@ -65,41 +67,27 @@ class Wake(Enum):
 
 
 @dataclass(eq=False)
-class SecondPass:
-    """The pass that refines what the first has drawn, once that is made larger.
-
-    canvas, table, steps: its own.
-    inputs: what all images share, once it is prepared.
-    denoisings, drawn: of the images that are prepared; of one of both, there are none.
-    """
-
-    canvas: Canvas
-    table: Table | None
-    steps: int
-    inputs: PreparedInputs | None = None
-    denoisings: list[Denoising] = field(default_factory=list)
-    drawn: list[Image.Image] = field(default_factory=list)
-
-
-@dataclass(eq=False)
 class Job:
     """A submitted request, whose events go to `listener`.
 
     table: of its sampler, as soon as it is read.
     denoisings: its images, which take their steps together; none where no step is run.
-    second: the pass that is still to come; None where there is none, or not any more.
-    drawn: what is handed out where the second pass runs no step, RGB.
+    following: the pass that comes after this one, if any.
+    begun: its images, as far as they are.
+    mosaics: of the images that are drawn in pieces.
+    drawn: what is handed out where this pass runs no step, RGB; else nothing.
     began: when the first step of this pass could be taken, in seconds.
-    steps_before: of the pass that is over.
+    steps_before: of the passes that are over.
     """
 
     request: Request
     listener: Callable[[Event], None]
     table: Future[Table | None]
     inputs: PreparedInputs | None = None
-    embeddings: Embeddings | None = None
     denoisings: list[Denoising] = field(default_factory=list)
-    second: SecondPass | None = None
+    following: SecondPass | NextPiece | None = None
+    begun: list[Denoising | Image.Image] = field(default_factory=list)
+    mosaics: list[Mosaic] = field(default_factory=list)
     began: float = 0
     steps_before: int = 0
     told_steps: int = 0
@@ -254,12 +242,12 @@ class Engine:
         if self._last is Between.DECODE:
             self._wait(turns=0)
             job = self._finished[0]
-            if not job.second:
+            if not job.following:
                 self._hand_out([job], images=1)
                 return
             with self._contained(job):
-                self._refine_next(job)
-                if not job.second:
+                self._follow_next(job)
+                if not job.begun:
                     self._finished.popleft()
                     self._join(job)
         elif self._last is Between.ENCODE:
@@ -278,9 +266,9 @@ class Engine:
         if ended:
             self._finished = deque(job for job in self._finished if job not in ended)
             for job in ended:
-                if job.second:
-                    side.submit(self._refine_beside, job)
-            side.submit(self._finish_beside, [job for job in ended if not job.second])
+                if job.following:
+                    side.submit(self._follow_beside, job)
+            side.submit(self._finish_beside, [job for job in ended if not job.following])
         while self._submitted and side.waiting < BACKLOG:
             side.submit(self._prepare_beside, self._submitted.popleft())
 
@@ -291,10 +279,11 @@ class Engine:
             self._prepared.append(job)
         self._inbox.put(Wake.TO_WORK)
 
-    def _refine_beside(self, job: Job) -> None:
+    def _follow_beside(self, job: Job) -> None:
         with self._contained(job):
-            while job.second and not job.is_over:
-                self._refine_next(job)
+            self._follow_next(job)
+            while job.begun and not job.is_over:
+                self._follow_next(job)
             torch.cuda.current_stream().synchronize()
             self._prepared.append(job)
         self._inbox.put(Wake.TO_WORK)
@@ -327,8 +316,8 @@ class Engine:
         for note in notes_on(request, inputs.canvas, is_drawn=inputs.strength > 0):
             self._emit(job, Resized(note))
         if request.refine_scale > 1:
-            job.second = self._second_pass(request, inputs.canvas)
-            sizes = *inputs.canvas.drawn_size, *job.second.canvas.drawn_size
+            job.following = SecondPass.of(self._task, request, embeddings, inputs.canvas)
+            sizes = *inputs.canvas.drawn_size, *job.following.canvas.drawn_size
             note = "drawn at {} × {} px, then refined at {} × {} px".format(*sizes)
             self._emit(job, Resized(f"refine_scale: {note}"))
         if inputs.strength > 0:
@@ -338,52 +327,34 @@ class Engine:
                 self._task.begin(request, index, inputs, embeddings, table)
                 for index in range(request.num_images)
             ]
-        job.inputs, job.embeddings = inputs, embeddings
+        job.inputs = inputs
+        if inputs.layout:
+            job.mosaics = [
+                Mosaic(inputs.layout, self.model.scale) for _ in range(request.num_images)
+            ]
+            job.following = NextPiece(
+                self._task, request, embeddings, inputs, table, job.steps, job.mosaics
+            )
 
-    def _second_pass(self, request: Request, canvas: Canvas) -> SecondPass:
-        """Return the second pass of a request.
-
-        Args:
-            canvas: of the first.
-        """
-        grows = not (request.result_size or request.keep_size or request.only_masked)
-        refined = canvas.refined(request.refine_scale, grows)
-        course = self._task.course(request, request.refine_strength, request.refine_steps)
-        samplers, table = self._task.samplers, None
-        if request.refine_strength == 0:
-            return SecondPass(refined, None, 0)
-        table = samplers.table(course).result()
-        timesteps = table.timesteps if table else samplers.schedule(course).timesteps
-        return SecondPass(refined, table, len(timesteps))
-
-    def _refine_next(self, job: Job) -> None:
-        """Prepare one more image for the second pass; after the last, the job is in that pass."""
-        second, request = job.second, job.request
-        assert second
+    def _follow_next(self, job: Job) -> None:
+        """Begin an image of the pass that follows; after the last one, the job is in that pass."""
+        following, index = job.following, len(job.begun)
+        assert following
         assert job.inputs
-        assert job.embeddings
-        if not second.inputs:
-            second.inputs = self._task.prepare_refining(request, second.canvas)
-        index = len(second.denoisings) + len(second.drawn)
         picture = job.inputs.canvas.picture
         if job.denoisings:
             latents = job.denoisings[index].latents
             assert latents is not None
-            (picture,) = self._decode([latents], request.tiling)
+            (picture,) = self._decode([latents], job.request.tiling)
         if not picture:
             raise ArithmeticError(NOTHING_DRAWN)
-        picture = picture.crop((0, 0, *job.inputs.canvas.drawn_size))
-        if second.inputs.strength == 0:
-            second.drawn.append(picture.resize(second.canvas.drawn_size, Image.Resampling.LANCZOS))
-        else:
-            start = self._task.drawn_latents(request, second.canvas, picture)
-            inputs = replace(second.inputs, drawn_latents=start)
-            begun = self._task.begin(request, index, inputs, job.embeddings, second.table)
-            second.denoisings.append(begun)
-        if index + 1 == request.num_images:
-            job.steps_before, job.told_steps = job.steps, 0
-            job.inputs, job.denoisings, job.drawn = second.inputs, second.denoisings, second.drawn
-            job.second = None
+        job.begun.append(following.begin(index, picture))
+        if len(job.begun) == job.request.num_images:
+            job.steps_before, job.told_steps = job.steps_before + job.steps, 0
+            job.inputs, job.following = following.inputs, following.after()
+            job.denoisings = [each for each in job.begun if isinstance(each, Denoising)]
+            job.drawn = [each for each in job.begun if isinstance(each, Image.Image)]
+            job.begun = []
 
     def _compare_with_vocabulary(self, job: Job, drawn_size: tuple[int, int]) -> None:
         """Tell what of a request is beyond the model's vocabulary, if it has one."""
@@ -461,6 +432,9 @@ class Engine:
         if job.denoisings or job.drawn:
             if not decoded:
                 raise ArithmeticError(NOTHING_DRAWN)
+            if job.mosaics:
+                job.mosaics[index].add(decoded)
+                decoded = job.mosaics[index].picture
             image, generated = canvas.finish(decoded)
             drawn_size = canvas.asked_size or canvas.drawn_size
         else:
@@ -545,9 +519,9 @@ class Engine:
                 job.told_steps = step
                 pace = (time.monotonic() - job.began) / step
                 left, later = pace * (job.steps - step), 0
-                if job.second:
-                    later = job.second.steps
-                    left += pace * job.request.refine_scale**2 * later
+                if job.following:
+                    later = job.following.steps
+                    left += pace * job.following.cost * later
                 with self._contained(job):
                     done, total = job.steps_before + step, job.steps_before + job.steps + later
                     self._emit(job, Progress(done, total, left))

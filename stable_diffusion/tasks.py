@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy
 import torch
@@ -21,6 +22,7 @@ from stable_diffusion.banks import Kind, Newcomer
 from stable_diffusion.canvas import WHITE, Canvas, canvas_of
 from stable_diffusion.denoising import Denoising, LibrarySampler, Sampler, Start, TableSampler
 from stable_diffusion.models import Model
+from stable_diffusion.mosaic import Layout
 from stable_diffusion.prompts import Embeddings
 from stable_diffusion.request import Request
 from stable_diffusion.samplers import Course, Samplers, Table
@@ -44,6 +46,7 @@ class PreparedInputs:
         sees nothing else. The upscaler's is the small picture before its noise, on the CPU.
     drawn_latents: of the second pass, (1, 4, h, w), float32: what the first has drawn, made larger;
         its steps start from it.
+    layout: of the pieces, where it is too large to be drawn at once.
     """
 
     canvas: Canvas
@@ -53,6 +56,7 @@ class PreparedInputs:
     mask_latents: torch.Tensor | None = None
     condition: torch.Tensor | None = None
     drawn_latents: torch.Tensor | None = None
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True)
@@ -174,11 +178,13 @@ class ImageToImage:
         inputs: PreparedInputs,
         embeddings: Embeddings,
         table: Table | None,
+        piece: int = 0,
     ) -> Denoising:
         """Set up image `index` of a request, with its own noise and its own sampler.
 
         Args:
             table: of the request's sampler; None where that is no table.
+            piece: the number of the piece of it, where it is drawn in pieces.
         """
         model = self.model
         # On the CPU in float32, so that a seed means the same noise on every device.
@@ -196,10 +202,20 @@ class ImageToImage:
             drawn = torch.randn(condition.shape, generator=generator)
             condition = model.pipeline.low_res_scheduler.add_noise(condition, drawn, label)
             condition, label = condition.to(model.device), label.to(model.device)
+        place: tuple[Any, ...] = (...,)
+        if inputs.layout:
+            place = ..., *inputs.layout.place(piece)
+            noise = noise[place].contiguous()
+            condition = None if condition is None else condition[place].contiguous()
+
+        def draw() -> torch.Tensor:
+            # All of it, so that what two pieces have in common has the same noise in both.
+            return torch.randn(shape, generator=generator)[place]
+
         picture = inputs.picture_latents
         started = picture if inputs.drawn_latents is None else inputs.drawn_latents
         origin = None if inputs.strength == 1 else started
-        start = Start(noise, origin, picture, inputs.mask_latents, generator)
+        start = Start(noise, origin, picture, inputs.mask_latents, generator, draw)
         sampler: Sampler
         if table is None:
             course = self.course(request, inputs.strength, inputs.steps)
@@ -213,7 +229,7 @@ class ImageToImage:
         newcomer = Newcomer(
             latents=sampler.first_latents().flatten(),
             noise=noise.flatten(),
-            mask=None if blended is None else blended.expand(shape).flatten(),
+            mask=None if blended is None else blended.expand(noise.shape).flatten(),
             picture=None if picture is None else picture.flatten(),
             texts=torch.cat(texts),
             condition=None if condition is None else condition[0],
@@ -221,7 +237,8 @@ class ImageToImage:
         )
         channels = 0 if condition is None else condition.shape[1]
         tokens = embeddings.positive.shape[1]
-        kind = Kind((height, width), tokens, channels, label is not None, request.tiling)
+        size = noise.shape[2], noise.shape[3]
+        kind = Kind(size, tokens, channels, label is not None, request.tiling)
         return Denoising(kind, embeddings.negative is not None, sampler, newcomer)
 
 
@@ -265,12 +282,22 @@ class Upscaling(ImageToImage):
     starts_from_picture = False
 
     def prepare(self, request: Request) -> PreparedInputs:
-        """Pad the picture with its edges until the UNet can halve its latents three times."""
+        """Pad the picture with its edges until the UNet can halve its latents three times.
+
+        What is larger than a piece is drawn in several.
+        """
         picture = request.image
         assert picture is not None
         size = picture.width * self.model.scale, picture.height * self.model.scale
         pixels = self.autoencoder.pixels(_padded(picture, HALVED)).cpu()
-        return PreparedInputs(Canvas(size, size), request.num_inference_steps, 1, condition=pixels)
+        layout = Layout.of(pixels.shape[3], pixels.shape[2], HALVED)
+        return PreparedInputs(
+            Canvas(size, size),
+            request.num_inference_steps,
+            1,
+            condition=pixels,
+            layout=layout if len(layout) > 1 else None,
+        )
 
     def noise_level(self, request: Request) -> int | None:
         """Return the timestep of the noise that is added to the small picture."""

@@ -111,13 +111,14 @@ def test_the_inpainter_preserves_black(sibling: Sibling) -> None:
 
 
 @pytest.mark.parametrize("sibling", ["upscale"], indirect=True)
-def test_the_upscaler_takes_up_to_512_pixels_a_side(sibling: Sibling) -> None:
+def test_the_upscaler_takes_up_to_2000_pixels_a_side(sibling: Sibling) -> None:
     assert sibling.draw(picture_of(size=(7, 30)), noise_level=350).size == (28, 120)
-    wide = file_of(picture_of(size=(520, 8)))
+    assert sibling.draw(picture_of(size=(520, 8))).size == (2080, 32)
+    wide = file_of(picture_of(size=(2008, 8)))
     _, answer = sibling.server.predict(prompt="", image=wide)
     assert answer["status"] == "failed"
     assert (
-        "image: the picture of 520 × 8 pixels is too large; give at most 512 × 512 pixels"
+        "image: the picture of 2008 × 8 pixels is too large; give at most 2000 × 2000 pixels"
         in answer["error"]
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 from stable_diffusion import images, models
+from stable_diffusion.events import Event, Finished, Picture, Progress
 from stable_diffusion.models import Model
 from stable_diffusion.request import SCHEDULERS
 from tests.support import random_models
@@ -49,6 +51,19 @@ def depth(demo: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stu
 @pytest.fixture(scope="module")
 def upscaler(demo: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     yield from opened_studio("upscale", demo, tmp_path_factory)
+
+
+def latents_seen(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """What the UNet is given from now on, call by call."""
+    seen: list[torch.Tensor] = []
+    forward = model.pipeline.unet.forward
+
+    def watched(latents: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+        seen.append(latents.clone())
+        return forward(latents, *arguments, **options)
+
+    monkeypatch.setattr(model.pipeline.unet, "forward", watched)
+    return seen
 
 
 def block_mask(size: tuple[int, int] = NATIVE) -> Image.Image:
@@ -260,6 +275,60 @@ def test_large_latents_are_decoded_in_tiles(
         assert picture.size == (4 * width, 32)
         assert max(sides) == 128
         assert len(sides) == (1 if width == 128 else 2)
+
+
+def test_what_is_larger_than_a_piece_is_upscaled_in_pieces(
+    upscaler: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = latents_seen(upscaler.model, monkeypatch)
+    wide = picture_of(size=(600, 13))
+    options = {"image": wide, "num_inference_steps": 2, "guidance_scale": 3, "num_images": 2}
+    events = list(upscaler.events(**options))
+    pictures = [event for event in events if isinstance(event, Picture)]
+    assert [picture.image.size for picture in pictures] == [(2400, 52)] * 2
+    # Two pieces, with two steps of four rows each.
+    assert {tuple(latents.shape[1:]) for latents in seen} == {(7, 16, 336)}
+    assert sum(map(len, seen)) == 2 * 2 * 4
+    told = [(event.step, event.steps) for event in events if isinstance(event, Progress)]
+    assert told == [(step, 4) for step in (1, 2, 3, 4)]
+    # What is asked beside it changes nothing, and image i is that of seed + i.
+    together, (small,) = upscaler.draw_together(
+        [options, {"image": wide.crop((0, 0, 40, 13)), "seed": 2}]
+    )
+    for picture, other in zip(pictures, together, strict=True):
+        assert same(picture.image, other)
+    assert small.size == (160, 52)
+    (second,) = upscaler.draw(**{**options, "num_images": 1, "seed": 2})
+    assert same(second, pictures[1].image)
+
+
+def test_pieces_begin_with_parts_of_one_noise(
+    upscaler: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = latents_seen(upscaler.model, monkeypatch)
+    options = {"image": picture_of(size=(600, 8)), "scheduler": "K_EULER_ANCESTRAL"}
+    upscaler.draw(**options, num_inference_steps=2, guidance_scale=1)
+    first, later, second, later_of_second = seen
+    assert torch.equal(first[..., 264:], second[..., :72])
+    # The noise that a step adds is most of what it changes here, and shared too.
+    ours, others = later[0, :4, :, 264:].flatten(), later_of_second[0, :4, :, :72].flatten()
+    assert torch.corrcoef(torch.stack([ours, others]))[0, 1] > 0.9
+    ours, others = later[0, :4, :, :72].flatten(), later_of_second[0, :4, :, :72].flatten()
+    assert torch.corrcoef(torch.stack([ours, others]))[0, 1] < 0.5
+
+
+def test_a_request_that_is_cancelled_between_pieces_ends_there(upscaler: Studio) -> None:
+    events: SimpleQueue[Event] = SimpleQueue()
+    asked = request(image=picture_of(size=(1200, 8)), num_inference_steps=2)
+    job = upscaler.engine.submit(asked, events.put)
+    told = 0
+    while told < 3:
+        event = events.get(timeout=60)
+        told = event.step if isinstance(event, Progress) else told
+    job.cancel()
+    upscaler.draw(image=picture_of(size=(8, 8)))  # what comes after it is drawn
+    left = [events.get() for _ in range(events.qsize())]
+    assert not any(isinstance(event, (Picture, Finished)) for event in left)
 
 
 # Half precision

@@ -123,7 +123,10 @@ def denoising(course: Course, seed: int) -> Denoising:
     assert table
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(SHAPE, generator=generator)
-    sampler = TableSampler(table, Start(noise, None, None, None, generator), GUIDANCE)
+    start = Start(
+        noise, None, None, None, generator, lambda: torch.randn(SHAPE, generator=generator)
+    )
+    sampler = TableSampler(table, start, GUIDANCE)
     latents = sampler.first_latents().flatten()
     newcomer = Newcomer(latents, noise.flatten(), None, None, texts_of(seed), None, None)
     return Denoising(KIND, True, sampler, newcomer)

@@ -1,0 +1,118 @@
+"""The passes of a request after its first: over what that has drawn, or beside it.
+
+What is refined is drawn again, larger. What is too large to be drawn at once is drawn in pieces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from PIL import Image
+
+from stable_diffusion.canvas import Canvas
+from stable_diffusion.denoising import Denoising
+from stable_diffusion.mosaic import Mosaic
+from stable_diffusion.prompts import Embeddings
+from stable_diffusion.request import Request
+from stable_diffusion.samplers import Table
+from stable_diffusion.tasks import ImageToImage, PreparedInputs
+
+
+@dataclass(eq=False)
+class SecondPass:
+    """The pass that refines what the first has drawn, once that is made larger.
+
+    first: the canvas of the pass before it.
+    canvas, table, steps: its own; no steps where what was drawn is only made larger.
+    inputs: what its images share, once the first of them is begun.
+    """
+
+    task: ImageToImage
+    request: Request
+    embeddings: Embeddings
+    first: Canvas
+    canvas: Canvas
+    table: Table | None
+    steps: int
+    inputs: PreparedInputs | None = None
+
+    @classmethod
+    def of(
+        cls, task: ImageToImage, request: Request, embeddings: Embeddings, first: Canvas
+    ) -> SecondPass:
+        """Return the second pass of a request.
+
+        Args:
+            first: the canvas of the pass before it.
+        """
+        grows = not (request.result_size or request.keep_size or request.only_masked)
+        canvas = first.refined(request.refine_scale, grows)
+        if request.refine_strength == 0:
+            return cls(task, request, embeddings, first, canvas, None, 0)
+        course = task.course(request, request.refine_strength, request.refine_steps)
+        table = task.samplers.table(course).result()
+        timesteps = table.timesteps if table else task.samplers.schedule(course).timesteps
+        return cls(task, request, embeddings, first, canvas, table, len(timesteps))
+
+    @property
+    def cost(self) -> float:
+        """The pixels of a step, as a multiple of those of a step before."""
+        return self.request.refine_scale**2
+
+    def begin(self, index: int, drawn: Image.Image) -> Denoising | Image.Image:
+        """Return an image before its first step, or without steps the picture itself.
+
+        Args:
+            drawn: what the first pass has drawn, RGB.
+        """
+        drawn = drawn.crop((0, 0, *self.first.drawn_size))
+        if not self.inputs:
+            self.inputs = self.task.prepare_refining(self.request, self.canvas)
+        if self.inputs.strength == 0:
+            return drawn.resize(self.canvas.drawn_size, Image.Resampling.LANCZOS)
+        start = self.task.drawn_latents(self.request, self.canvas, drawn)
+        inputs = replace(self.inputs, drawn_latents=start)
+        return self.task.begin(self.request, index, inputs, self.embeddings, self.table)
+
+    def after(self) -> None:
+        """Return the pass after this one: None."""
+
+
+@dataclass(eq=False)
+class NextPiece:
+    """The next piece of pictures that are drawn in pieces.
+
+    inputs: what all pieces share.
+    mosaics: into which they go, one for each image.
+    number: of the piece.
+    """
+
+    task: ImageToImage
+    request: Request
+    embeddings: Embeddings
+    inputs: PreparedInputs
+    table: Table | None
+    steps_of_piece: int
+    mosaics: list[Mosaic]
+    number: int = 1
+
+    cost = 1.0
+    """The pixels of a step, as a multiple of those of a step before."""
+
+    @property
+    def steps(self) -> int:
+        """The steps that are left from this piece on."""
+        assert self.inputs.layout
+        return self.steps_of_piece * (len(self.inputs.layout) - self.number)
+
+    def begin(self, index: int, drawn: Image.Image) -> Denoising:
+        """Keep the piece before this one, and return this one before its first step."""
+        self.mosaics[index].add(drawn)
+        return self.task.begin(
+            self.request, index, self.inputs, self.embeddings, self.table, self.number
+        )
+
+    def after(self) -> NextPiece | None:
+        """Return the piece after this one, if there is one."""
+        following = replace(self, number=self.number + 1)
+        return following if following.steps else None
