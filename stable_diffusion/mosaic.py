@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy
 from PIL import Image
 
-LARGEST_PIECE = 512
+LARGEST_PIECE_PIXELS = 512
 """The largest side of what is drawn in one piece, in latent pixels."""
-OVERLAP = 64
+OVERLAP_PIXELS = 64
 """The latent pixels that a piece at least has in common with the one beside it."""
 
 
@@ -79,8 +79,8 @@ class Mosaic:
 
 def _divided(side: int, step: int) -> tuple[int, tuple[int, ...]]:
     """Return the length of the pieces of a side, and where each begins."""
-    count = max(1, math.ceil((side - OVERLAP) / (LARGEST_PIECE - OVERLAP)))
-    length = math.ceil((side + (count - 1) * OVERLAP) / count / step) * step
+    count = max(1, math.ceil((side - OVERLAP_PIXELS) / (LARGEST_PIECE_PIXELS - OVERLAP_PIXELS)))
+    length = math.ceil((side + (count - 1) * OVERLAP_PIXELS) / count / step) * step
     return length, tuple(round(one * (side - length) / max(1, count - 1)) for one in range(count))
 
 

@@ -6,7 +6,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from stable_diffusion.mosaic import LARGEST_PIECE, OVERLAP, Layout, Mosaic
+from stable_diffusion.mosaic import LARGEST_PIECE_PIXELS, OVERLAP_PIXELS, Layout, Mosaic
 from tests.support.pictures import difference, picture_of
 
 
@@ -15,12 +15,16 @@ def test_pieces_cover_a_side_and_overlap(side: int) -> None:
     layout = Layout.of(side, 8, 8)
     (width, height), lefts = layout.piece, layout.lefts
     assert (width % 8, height) == (0, 8)
-    assert width <= LARGEST_PIECE
+    assert width <= LARGEST_PIECE_PIXELS
     assert (lefts[0], lefts[-1] + width) == (0, side)
     # A pixel may be lost where the pieces don't lie evenly.
-    assert all(left + width - following >= OVERLAP - 1 for left, following in pairwise(lefts))
+    assert all(
+        left + width - following >= OVERLAP_PIXELS - 1 for left, following in pairwise(lefts)
+    )
     fewer = len(lefts) - 1  # would not do
-    assert fewer * (LARGEST_PIECE - OVERLAP) + OVERLAP < side or len(lefts) == 1
+    assert (
+        fewer * (LARGEST_PIECE_PIXELS - OVERLAP_PIXELS) + OVERLAP_PIXELS < side or len(lefts) == 1
+    )
 
 
 def test_pieces_are_counted_row_by_row() -> None:
@@ -52,7 +56,7 @@ def test_pieces_that_differ_fade_into_each_other_without_an_edge() -> None:
         mosaic.add(Image.new("RGB", layout.piece, (colour,) * 3))
     pixels = numpy.asarray(mosaic.picture).astype(int)[..., 0]
     steepest = max(numpy.abs(numpy.diff(pixels, axis=axis)).max() for axis in (0, 1))
-    assert steepest <= 240 / (OVERLAP - 1) + 1
+    assert steepest <= 240 / (OVERLAP_PIXELS - 1) + 1
     # Beside the overlaps, each is as it came.
     inside = [
         (pixels[y, x], row * 3 + column)
