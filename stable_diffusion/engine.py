@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -42,9 +42,10 @@ from stable_diffusion.events import (
     TooLarge,
 )
 from stable_diffusion.models import Model
+from stable_diffusion.pixel_upscalers import PixelUpscaler
 from stable_diffusion.policy import Between, Room
 from stable_diffusion.prompts import Embeddings, Prompts
-from stable_diffusion.request import Request
+from stable_diffusion.request import InputError, Request
 from stable_diffusion.safety import NsfwError, SafetyChecker
 from stable_diffusion.samplers import Table
 from stable_diffusion.side_thread import SideThread
@@ -70,6 +71,7 @@ class SecondPass:
 
     canvas, table, steps: its own.
     inputs: what all images share, once it is prepared.
+    enlarging: what makes the next image larger, tile by tile, once that has begun.
     denoisings, drawn: of the images that are prepared; of one of both, there are none.
     """
 
@@ -77,6 +79,7 @@ class SecondPass:
     table: Table | None
     steps: int
     inputs: PreparedInputs | None = None
+    enlarging: Generator[None, None, Image.Image] | None = None
     denoisings: list[Denoising] = field(default_factory=list)
     drawn: list[Image.Image] = field(default_factory=list)
 
@@ -146,6 +149,7 @@ class Engine:
             device's free memory has room for.
         checker: flags pictures that are then left out; None lets all pass.
         executor: how steps are taken, of `executors.NAMES`; None takes what suits the device.
+        upscalers: enlarge what was drawn before the second pass, by their names; on the device.
 
     Raises:
         SetupError: where the executor can't be used.
@@ -157,8 +161,10 @@ class Engine:
         rows: int | None = None,
         checker: SafetyChecker | None = None,
         executor: str | None = None,
+        upscalers: Mapping[str, PixelUpscaler] | None = None,
     ) -> None:
         self.model = model
+        self.upscalers = dict(upscalers or {})
         self._checker = checker
         self._room = Room(memory.room_for(model, rows))
         self._inbox: SimpleQueue[Job | Wake] = SimpleQueue()
@@ -328,9 +334,7 @@ class Engine:
             self._emit(job, Resized(note))
         if request.refine_scale > 1:
             job.second = self._second_pass(request, inputs.canvas)
-            sizes = *inputs.canvas.drawn_size, *job.second.canvas.drawn_size
-            note = "drawn at {} × {} px, then refined at {} × {} px".format(*sizes)
-            self._emit(job, Resized(f"refine_scale: {note}"))
+            self._emit(job, Resized(_said_of_both(inputs, job.second, request.upscaler)))
         if inputs.strength > 0:
             self._compare_with_vocabulary(job, inputs.canvas.drawn_size)
             table = job.table.result()
@@ -345,7 +349,12 @@ class Engine:
 
         Args:
             canvas: of the first.
+
+        Raises:
+            InputError: where it would be too large, or its upscaler was left out at the setup.
         """
+        if request.upscaler and request.upscaler not in self.upscalers:
+            raise InputError(f"upscaler: {request.upscaler} can't be read; put the file there anew")
         grows = not (request.result_size or request.keep_size or request.only_masked)
         refined = canvas.refined(request.refine_scale, grows)
         course = self._task.course(request, request.refine_strength, request.refine_steps)
@@ -357,7 +366,10 @@ class Engine:
         return SecondPass(refined, table, len(timesteps))
 
     def _refine_next(self, job: Job) -> None:
-        """Prepare one more image for the second pass; after the last, the job is in that pass."""
+        """Prepare one more image for the second pass, or a tile of it where a network enlarges.
+
+        After the last, the job is in that pass.
+        """
         second, request = job.second, job.request
         assert second
         assert job.inputs
@@ -365,18 +377,23 @@ class Engine:
         if not second.inputs:
             second.inputs = self._task.prepare_refining(request, second.canvas)
         index = len(second.denoisings) + len(second.drawn)
-        picture = job.inputs.canvas.picture
-        if job.denoisings:
-            latents = job.denoisings[index].latents
-            assert latents is not None
-            (picture,) = self._decode([latents], request.tiling)
-        if not picture:
-            raise ArithmeticError(NOTHING_DRAWN)
-        picture = picture.crop((0, 0, *job.inputs.canvas.drawn_size))
-        if second.inputs.strength == 0:
-            second.drawn.append(picture.resize(second.canvas.drawn_size, Image.Resampling.LANCZOS))
+        size = second.canvas.drawn_size
+        if request.upscaler:
+            if not second.enlarging:
+                upscaler, drawn = self.upscalers[request.upscaler], self._drawn_first(job, index)
+                second.enlarging = upscaler.enlarge(drawn, size, request.tiling)
+            try:
+                next(second.enlarging)
+            except StopIteration as end:
+                larger, second.enlarging = end.value, None
+            else:
+                return
         else:
-            start = self._task.drawn_latents(request, second.canvas, picture)
+            larger = self._drawn_first(job, index).resize(size, Image.Resampling.LANCZOS)
+        if second.inputs.strength == 0:
+            second.drawn.append(larger)
+        else:
+            start = self._task.drawn_latents(request, larger)
             inputs = replace(second.inputs, drawn_latents=start)
             begun = self._task.begin(request, index, inputs, job.embeddings, second.table)
             second.denoisings.append(begun)
@@ -384,6 +401,19 @@ class Engine:
             job.steps_before, job.told_steps = job.steps, 0
             job.inputs, job.denoisings, job.drawn = second.inputs, second.denoisings, second.drawn
             job.second = None
+
+    def _drawn_first(self, job: Job, index: int) -> Image.Image:
+        """Return what the first pass has drawn, in its size; at strength 0 the image as it is."""
+        assert job.inputs
+        canvas = job.inputs.canvas
+        if not job.denoisings:
+            return canvas.to_draw()[0]
+        latents = job.denoisings[index].latents
+        assert latents is not None
+        (picture,) = self._decode([latents], job.request.tiling)
+        if not picture:
+            raise ArithmeticError(NOTHING_DRAWN)
+        return picture.crop((0, 0, *canvas.drawn_size))
 
     def _compare_with_vocabulary(self, job: Job, drawn_size: tuple[int, int]) -> None:
         """Tell what of a request is beyond the model's vocabulary, if it has one."""
@@ -462,6 +492,8 @@ class Engine:
             if not decoded:
                 raise ArithmeticError(NOTHING_DRAWN)
             image, generated = canvas.finish(decoded)
+            if not (job.steps or job.steps_before):
+                generated = None
             drawn_size = canvas.asked_size or canvas.drawn_size
         else:
             assert canvas.picture
@@ -581,6 +613,20 @@ class Engine:
         except RuntimeError as error:  # as are torch's errors, that of short memory too
             return isinstance(error, torch.AcceleratorError)
         return False
+
+
+def _said_of_both(first: PreparedInputs, second: SecondPass, upscaler: str | None) -> str:
+    """Return a sentence for the client on the sizes of both passes.
+
+    Args:
+        upscaler: what enlarges between them; None for Lanczos.
+    """
+    drawn, refined = ("{} × {} px".format(*one.canvas.drawn_size) for one in (first, second))
+    what = f"drawn at {drawn}, then" if first.strength > 0 else f"the image is taken at {drawn},"
+    how = f" by {upscaler}" if upscaler else ""
+    if not second.steps:
+        return f"refine_scale: {what} enlarged to {refined}{how}"
+    return f"refine_scale: {what} {f'enlarged{how} and ' if how else ''}refined at {refined}"
 
 
 def _reached(device: torch.device) -> torch.cuda.Event | None:
