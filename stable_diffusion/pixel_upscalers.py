@@ -24,7 +24,7 @@ from stable_diffusion import tiling, weight_files
 from stable_diffusion.json_files import FileError
 from stable_diffusion.weight_files import Table
 
-TILE_PIXELS = 192
+TILE_PIXELS = 128
 """The largest side of what is enlarged in one call, without its margin; even."""
 MARGIN_PIXELS = 24
 """What the network sees around it and what is cut off again, as far as there is any; even."""
@@ -319,4 +319,4 @@ def _convolution(given: int, made: int) -> nn.Conv2d:
 
 
 def _activated(values: torch.Tensor) -> torch.Tensor:
-    return functional.leaky_relu(values, SLOPE)
+    return functional.leaky_relu(values, SLOPE, inplace=True)

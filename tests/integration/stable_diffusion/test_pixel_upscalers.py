@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from stable_diffusion import images, pixel_upscalers
-from stable_diffusion.events import Picture, Resized
+from stable_diffusion.events import Event, Picture, Resized
 from stable_diffusion.request import InputError
 from tests.support import rrdb
 from tests.support.pictures import EXAMPLES, difference, half_mask, picture_of
@@ -107,13 +108,23 @@ def test_a_mask_preserves_what_is_enlarged(studio: Studio) -> None:
     assert difference(picture.crop(kept), images.fit(FLOWER, (256, 256)).crop(kept)) == (0, 0)
 
 
-def test_a_cancel_ends_the_enlarging_between_two_tiles(studio: Studio) -> None:
-    picture = picture_of(size=(500, 500))
-    asked = {**ALONE, "image": picture, "refine_scale": 4, "upscaler": "x4"}
-    heard: list[Any] = []
+def test_a_cancel_ends_the_enlarging_between_two_tiles(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = studio.engine.upscalers["x4"].network
+    forward, tiles, submitted = network.forward, list[Any](), threading.Event()
+    heard: list[Event] = []
+
+    def cancelling(pixels: torch.Tensor) -> torch.Tensor:
+        tiles.append(pixels.shape)
+        submitted.wait()
+        job.cancel()
+        return forward(pixels)
+
+    monkeypatch.setattr(network, "forward", cancelling)
+    asked = {**ALONE, "image": picture_of(size=(500, 500)), "refine_scale": 4, "upscaler": "x4"}
     job = studio.engine.submit(studio.request(**asked), heard.append)
-    while not any(isinstance(event, Resized) for event in heard):
-        pass
-    job.cancel()
+    submitted.set()
     assert studio.draw(**ASKED)
+    assert len(tiles) == 1
     assert not any(isinstance(event, Picture) for event in heard)
