@@ -265,8 +265,10 @@ class Engine:
                 return
             with self._contained(job):
                 self._refine_next(job)
-                if not job.second:
-                    self._finished.popleft()
+                self._finished.popleft()
+                if job.second:  # the others' pictures don't wait for all of its tiles
+                    self._finished.append(job)
+                else:
                     self._join(job)
         elif self._last is Between.ENCODE:
             job = self._submitted.popleft()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from stable_diffusion.events import Event, Picture, Resized
 from stable_diffusion.request import InputError
 from tests.support import rrdb
 from tests.support.pictures import EXAMPLES, difference, half_mask, picture_of
-from tests.support.studio import Studio, demo_model
+from tests.support.studio import Studio, demo_model, until_over
 
 ASKED: dict[str, Any] = {"prompt": "a castle", "seed": 4, "num_inference_steps": 4}
 FLOWER = images.read_image(EXAMPLES / "flower.png")
@@ -128,3 +129,24 @@ def test_a_cancel_ends_the_enlarging_between_two_tiles(
     assert studio.draw(**ASKED)
     assert len(tiles) == 1
     assert not any(isinstance(event, Picture) for event in heard)
+
+
+def test_other_pictures_come_between_two_tiles(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = studio.engine.upscalers["x4"].network
+    forward, order = network.forward, list[str]()
+
+    def counted(pixels: torch.Tensor) -> torch.Tensor:
+        order.append("tile")
+        return forward(pixels)
+
+    monkeypatch.setattr(network, "forward", counted)
+    large: SimpleQueue[Event] = SimpleQueue()
+    asked = {**ALONE, "image": picture_of(size=(500, 500)), "refine_scale": 4, "upscaler": "x4"}
+    studio.engine.submit(studio.request(**asked), large.put)
+    plain = studio.request(**{**ASKED, "num_inference_steps": 1})
+    studio.engine.submit(plain, lambda event: order.append(type(event).__name__))
+    assert any(isinstance(event, Picture) for event in until_over(large))
+    assert order.count("tile") == 16
+    assert "Finished" in order[: order.index("tile") + 12]
