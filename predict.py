@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from importlib.metadata import version
@@ -182,6 +182,10 @@ class Inputs:
         le=512,
         default=None,
     )
+    upscaler = Input(
+        description="name of an installed network (weights/upscalers) by which what was drawn is made larger before the second pass; empty means Lanczos",
+        default=None,
+    )
     spacing = Input(
         description="how the steps are spaced: evenly (default, sgm_uniform), or denser where there is little noise (karras, exponential); not for DDIM, K_EULER_ANCESTRAL and PNDM",
         choices=["default", "karras", "exponential", "sgm_uniform"],
@@ -252,10 +256,14 @@ class Predictor(BasePredictor):
             )
         loaded = models.load(weights, os.environ.get("DTYPE") or None)
 
+        from stable_diffusion import pixel_upscalers
         from stable_diffusion.engine import Engine
 
+        upscalers = {}
+        if self.task != "upscale":
+            upscalers = pixel_upscalers.installed(catalogue.upscalers(), loaded.device)
         most_rows, executor = int(rows) if rows else None, os.environ.get("EXECUTOR") or None
-        self.engine = Engine(loaded, most_rows, checker_beside(loaded), executor)
+        self.engine = Engine(loaded, most_rows, checker_beside(loaded), executor, upscalers)
 
     def description(self) -> dict[str, Any]:
         """Return what the model is that was loaded, for whoever serves it (docs/api.md)."""
@@ -266,6 +274,7 @@ class Predictor(BasePredictor):
             "native_size": weights.native_size,
             "checker": self.engine.has_checker,
             "samplers": SCHEDULERS,
+            "upscalers": list(self.engine.upscalers),
             "vocabulary": vocabulary
             and {
                 "words": vocabulary.words,
@@ -319,6 +328,7 @@ class Predictor(BasePredictor):
         refine_scale: float = Inputs.refine_scale,
         refine_strength: float = Inputs.refine_strength,
         refine_steps: Optional[int] = Inputs.refine_steps,
+        upscaler: Optional[str] = Inputs.upscaler,
         spacing: str = Inputs.spacing,
         eta: float = Inputs.eta,
         clip_skip: int = Inputs.clip_skip,
@@ -358,6 +368,7 @@ class Predictor(BasePredictor):
             "refine_scale": refine_scale,
             "refine_strength": refine_strength,
             "refine_steps": refine_steps,
+            "upscaler": upscaler,
             "spacing": spacing,
             "eta": eta,
             "clip_skip": clip_skip,
@@ -393,7 +404,8 @@ class Predictor(BasePredictor):
 
     async def draw(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
         """Yield the output files, and show the client the progress."""
-        request = await self.decoders.run(partial(self.read, inputs))
+        read = partial(self.read, inputs, upscalers=self.engine.upscalers)
+        request = await self.decoders.run(read)
         print(f"seed {request.seed}")
         self.record_metric("warming", self.engine.is_warming)
 
@@ -442,12 +454,14 @@ class Predictor(BasePredictor):
         inputs: Mapping[str, Any],
         known: Sequence[str] = (),
         read_picture: Callable[..., tuple[Any, list[str]]] = images.read_picture,
+        upscalers: Collection[str] = (),
     ) -> Request:
         """Make a `Request` from the inputs as Cog, or the command line, hands them on.
 
         Args:
             known: what was already found wrong with them.
             read_picture: reads a picture as `images.read_picture` does.
+            upscalers: the names of those that are installed.
 
         Raises:
             InputError: naming everything that is wrong with them.
@@ -487,12 +501,14 @@ class Predictor(BasePredictor):
             notes.append("resample: has no effect without a result_size, keep_size or only_masked")
         if values.get("resize_mode") in ("pad", "stretch") and values.get("only_masked") is True:
             notes.append("resize_mode: has no effect with only_masked")
+        if values.get("upscaler") and values.get("refine_scale", 1) == 1:
+            notes.append("upscaler: has no effect without a refine_scale above 1")
         for name in ("prompt", "negative_prompt"):
             text = values.get(name)
             if values.get("use_compel") is True and isinstance(text, str):
                 attempt(prompts.parse, name, text)
                 notes += prompts.notes_on(name, text)
-        return Request.of(values, faults, notes)
+        return Request.of(values, faults, notes, upscalers)
 
 
 class Inpainting(Predictor):
@@ -539,6 +555,7 @@ class Inpainting(Predictor):
         refine_scale: float = Inputs.refine_scale,
         refine_strength: float = Inputs.refine_strength,
         refine_steps: Optional[int] = Inputs.refine_steps,
+        upscaler: Optional[str] = Inputs.upscaler,
         spacing: str = Inputs.spacing,
         eta: float = Inputs.eta,
         clip_skip: int = Inputs.clip_skip,
@@ -578,6 +595,7 @@ class Inpainting(Predictor):
             "refine_scale": refine_scale,
             "refine_strength": refine_strength,
             "refine_steps": refine_steps,
+            "upscaler": upscaler,
             "spacing": spacing,
             "eta": eta,
             "clip_skip": clip_skip,
@@ -631,6 +649,7 @@ class DepthToImage(Predictor):
         refine_scale: float = Inputs.refine_scale,
         refine_strength: float = Inputs.refine_strength,
         refine_steps: Optional[int] = Inputs.refine_steps,
+        upscaler: Optional[str] = Inputs.upscaler,
         spacing: str = Inputs.spacing,
         eta: float = Inputs.eta,
         clip_skip: int = Inputs.clip_skip,
@@ -670,6 +689,7 @@ class DepthToImage(Predictor):
             "refine_scale": refine_scale,
             "refine_strength": refine_strength,
             "refine_steps": refine_steps,
+            "upscaler": upscaler,
             "spacing": spacing,
             "eta": eta,
             "clip_skip": clip_skip,

@@ -71,6 +71,7 @@ def main() -> int:
 
 def _run(arguments: argparse.Namespace, document: dict[str, Any], name: str) -> None:
     import predict
+    from stable_diffusion import catalogue
 
     predictor = getattr(predict, name)()
     faults: list[str] = []
@@ -89,7 +90,7 @@ def _run(arguments: argparse.Namespace, document: dict[str, Any], name: str) -> 
             faults.append(f"--output: {str(output)!r} contradicts output_format")
     properties = document["components"]["schemas"]["Input"]["properties"].items()
     defaults = {name: entry["default"] for name, entry in properties if entry.get("default")}
-    request = predictor.read(defaults | inputs, faults)
+    request = predictor.read(defaults | inputs, faults, upscalers=catalogue.upscalers())
     for note in request.notes:
         print(note, file=sys.stderr)
     asyncio.run(_predict(predictor, request, output))

@@ -148,6 +148,8 @@ def canvas_of(request: Request, native: int) -> Canvas:
     drawn_size = images.choose_size(
         request.width, request.height, image.size if image else None, native, asked
     )
+    if image and request.is_enlarged_alone and not (request.width or request.height):
+        drawn_size = image.size
     size, resample = asked or drawn_size, request.resample if asked else "lanczos"
 
     def fit(picture: Image.Image | None) -> Image.Image | None:

@@ -12,6 +12,9 @@ from stable_diffusion.json_files import FileError
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 DEMO, CHECKER = "demo", "safety-checker"
+UPSCALERS = "upscalers"
+"""The folder in `WEIGHTS` of pixel upscalers, each a file."""
+UPSCALER_SUFFIXES = (".pth", ".safetensors")
 FILE_TYPES = {"size": int | None, "sha256": str | None}
 """The types of what is on record of a file."""
 MOST_PIXELS = 2**13
@@ -201,6 +204,16 @@ def find_checker() -> Path | None:
         WeightsError: when they are not whole.
     """
     return _whole(CHECKER) if _is_complete(WEIGHTS / CHECKER) else None
+
+
+def upscalers() -> dict[str, Path]:
+    """Return the files of pixel upscalers by their names, which are the files' without the suffix.
+
+    Of two files of one name, it is the one in safetensors' format. None is read yet.
+    """
+    folder = WEIGHTS / UPSCALERS
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {path.stem: path for path in found if path.suffix.lower() in UPSCALER_SUFFIXES}
 
 
 def _whole(name: str) -> Path:

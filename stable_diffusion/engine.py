@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ from PIL import Image
 from stable_diffusion import executors, memory, policy
 from stable_diffusion.autoencoder import Autoencoder
 from stable_diffusion.banks import Bank, Kind
-from stable_diffusion.canvas import notes_on
+from stable_diffusion.canvas import Canvas, notes_on
 from stable_diffusion.denoising import Denoising
 from stable_diffusion.events import (
     Event,
@@ -44,9 +44,10 @@ from stable_diffusion.events import (
 from stable_diffusion.models import Model
 from stable_diffusion.mosaic import Mosaic
 from stable_diffusion.passes import NextPiece, SecondPass
+from stable_diffusion.pixel_upscalers import PixelUpscaler
 from stable_diffusion.policy import Between, Room
-from stable_diffusion.prompts import Prompts
-from stable_diffusion.request import Request
+from stable_diffusion.prompts import Embeddings, Prompts
+from stable_diffusion.request import InputError, Request
 from stable_diffusion.safety import NsfwError, SafetyChecker
 from stable_diffusion.samplers import Table
 from stable_diffusion.side_thread import SideThread
@@ -73,7 +74,8 @@ class Job:
     table: of its sampler, as soon as it is read.
     denoisings: its images, which take their steps together; none where no step is run.
     following: the pass that comes after this one, if any.
-    begun: its images, as far as they are.
+    beginning: what begins the next of its images, piece by piece.
+    begun: those that have.
     mosaics: of the images that are drawn in pieces.
     drawn: what is handed out where this pass runs no step, RGB; else nothing.
     began: when the first step of this pass could be taken, in seconds.
@@ -86,6 +88,7 @@ class Job:
     inputs: PreparedInputs | None = None
     denoisings: list[Denoising] = field(default_factory=list)
     following: SecondPass | NextPiece | None = None
+    beginning: Generator[None, None, Denoising | Image.Image] | None = None
     begun: list[Denoising | Image.Image] = field(default_factory=list)
     mosaics: list[Mosaic] = field(default_factory=list)
     began: float = 0
@@ -105,6 +108,11 @@ class Job:
     def step(self) -> int:
         """The number of those steps that the device was given."""
         return self.denoisings[0].step if self.denoisings else 0
+
+    @property
+    def is_beginning(self) -> bool:
+        """Whether the pass that follows has begun with some of its images, but not with all."""
+        return bool(self.beginning or self.begun)
 
     def cancel(self) -> None:
         """Cancel the job before its next step; at most one event that is under way still comes."""
@@ -134,6 +142,7 @@ class Engine:
             device's free memory has room for.
         checker: flags pictures that are then left out; None lets all pass.
         executor: how steps are taken, of `executors.NAMES`; None takes what suits the device.
+        upscalers: enlarge what was drawn before the second pass, by their names; on the device.
 
     Raises:
         SetupError: where the executor can't be used.
@@ -145,8 +154,10 @@ class Engine:
         rows: int | None = None,
         checker: SafetyChecker | None = None,
         executor: str | None = None,
+        upscalers: Mapping[str, PixelUpscaler] | None = None,
     ) -> None:
         self.model = model
+        self.upscalers = dict(upscalers or {})
         self._checker = checker
         self._room = Room(memory.room_for(model, rows))
         self._inbox: SimpleQueue[Job | Wake] = SimpleQueue()
@@ -247,8 +258,10 @@ class Engine:
                 return
             with self._contained(job):
                 self._follow_next(job)
-                if not job.begun:
-                    self._finished.popleft()
+                self._finished.popleft()
+                if job.is_beginning:  # the others' pictures don't wait for all of it
+                    self._finished.append(job)
+                else:
                     self._join(job)
         elif self._last is Between.ENCODE:
             job = self._submitted.popleft()
@@ -282,7 +295,7 @@ class Engine:
     def _follow_beside(self, job: Job) -> None:
         with self._contained(job):
             self._follow_next(job)
-            while job.begun and not job.is_over:
+            while job.is_beginning and not job.is_over:
                 self._follow_next(job)
             torch.cuda.current_stream().synchronize()
             self._prepared.append(job)
@@ -316,10 +329,8 @@ class Engine:
         for note in notes_on(request, inputs.canvas, is_drawn=inputs.strength > 0):
             self._emit(job, Resized(note))
         if request.refine_scale > 1:
-            job.following = SecondPass.of(self._task, request, embeddings, inputs.canvas)
-            sizes = *inputs.canvas.drawn_size, *job.following.canvas.drawn_size
-            note = "drawn at {} × {} px, then refined at {} × {} px".format(*sizes)
-            self._emit(job, Resized(f"refine_scale: {note}"))
+            job.following = self._second_pass(request, embeddings, inputs.canvas)
+            self._emit(job, Resized(_said_of_both(inputs, job.following)))
         if inputs.strength > 0:
             self._compare_with_vocabulary(job, inputs.canvas.drawn_size)
             table = job.table.result()
@@ -336,25 +347,56 @@ class Engine:
                 self._task, request, embeddings, inputs, table, job.steps, job.mosaics
             )
 
+    def _second_pass(self, request: Request, embeddings: Embeddings, first: Canvas) -> SecondPass:
+        """Return the second pass of a request.
+
+        Args:
+            first: the canvas of the pass before it.
+
+        Raises:
+            InputError: where it would be too large, or its upscaler was left out at the setup.
+        """
+        upscaler = None
+        if request.upscaler:
+            upscaler = self.upscalers.get(request.upscaler)
+            if not upscaler:
+                raise InputError(
+                    f"upscaler: {request.upscaler} can't be read; put the file there anew"
+                )
+        return SecondPass.of(self._task, request, embeddings, upscaler, first)
+
     def _follow_next(self, job: Job) -> None:
-        """Begin an image of the pass that follows; after the last one, the job is in that pass."""
+        """Go on with the beginning of an image of the pass that follows, piece by piece.
+
+        After the last image, the job is in that pass.
+        """
         following, index = job.following, len(job.begun)
         assert following
-        assert job.inputs
-        picture = job.inputs.canvas.picture
-        if job.denoisings:
-            latents = job.denoisings[index].latents
-            assert latents is not None
-            (picture,) = self._decode([latents], job.request.tiling)
-        if not picture:
-            raise ArithmeticError(NOTHING_DRAWN)
-        job.begun.append(following.begin(index, picture))
+        if not job.beginning:
+            job.beginning = following.begin(index, self._drawn(job, index))
+        try:
+            next(job.beginning)
+        except StopIteration as end:
+            job.begun.append(end.value)
+            job.beginning = None
         if len(job.begun) == job.request.num_images:
             job.steps_before, job.told_steps = job.steps_before + job.steps, 0
             job.inputs, job.following = following.inputs, following.after()
             job.denoisings = [each for each in job.begun if isinstance(each, Denoising)]
             job.drawn = [each for each in job.begun if isinstance(each, Image.Image)]
             job.begun = []
+
+    def _drawn(self, job: Job, index: int) -> Image.Image:
+        """Return what a pass has drawn; at strength 0 the input image in its size."""
+        if not job.denoisings:
+            assert job.inputs
+            return job.inputs.canvas.to_draw()[0]
+        latents = job.denoisings[index].latents
+        assert latents is not None
+        (picture,) = self._decode([latents], job.request.tiling)
+        if not picture:
+            raise ArithmeticError(NOTHING_DRAWN)
+        return picture
 
     def _compare_with_vocabulary(self, job: Job, drawn_size: tuple[int, int]) -> None:
         """Tell what of a request is beyond the model's vocabulary, if it has one."""
@@ -436,6 +478,8 @@ class Engine:
                 job.mosaics[index].add(decoded)
                 decoded = job.mosaics[index].picture
             image, generated = canvas.finish(decoded)
+            if not (job.steps or job.steps_before):
+                generated = None
             drawn_size = canvas.asked_size or canvas.drawn_size
         else:
             assert canvas.picture
@@ -555,6 +599,16 @@ class Engine:
         except RuntimeError as error:  # as are torch's errors, that of short memory too
             return isinstance(error, torch.AcceleratorError)
         return False
+
+
+def _said_of_both(first: PreparedInputs, second: SecondPass) -> str:
+    """Return a sentence for the client on the sizes of both passes."""
+    drawn, refined = ("{} × {} px".format(*one.canvas.drawn_size) for one in (first, second))
+    what = f"drawn at {drawn}, then" if first.strength > 0 else f"the image is taken at {drawn},"
+    how = f" by {second.upscaler.name}" if second.upscaler else ""
+    if not second.steps:
+        return f"refine_scale: {what} enlarged to {refined}{how}"
+    return f"refine_scale: {what} {f'enlarged{how} and ' if how else ''}refined at {refined}"
 
 
 def _reached(device: torch.device) -> torch.cuda.Event | None:

@@ -5,6 +5,7 @@ What is refined is drawn again, larger. What is too large to be drawn at once is
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 from stable_diffusion.canvas import Canvas
 from stable_diffusion.denoising import Denoising
 from stable_diffusion.mosaic import Mosaic
+from stable_diffusion.pixel_upscalers import PixelUpscaler
 from stable_diffusion.prompts import Embeddings
 from stable_diffusion.request import Request
 from stable_diffusion.samplers import Table
@@ -22,6 +24,7 @@ from stable_diffusion.tasks import ImageToImage, PreparedInputs
 class SecondPass:
     """The pass that refines what the first has drawn, once that is made larger.
 
+    upscaler: makes it larger; None where Lanczos does.
     first: the canvas of the pass before it.
     canvas, table, steps: its own; no steps where what was drawn is only made larger.
     inputs: what its images share, once the first of them is begun.
@@ -30,6 +33,7 @@ class SecondPass:
     task: ImageToImage
     request: Request
     embeddings: Embeddings
+    upscaler: PixelUpscaler | None
     first: Canvas
     canvas: Canvas
     table: Table | None
@@ -38,39 +42,52 @@ class SecondPass:
 
     @classmethod
     def of(
-        cls, task: ImageToImage, request: Request, embeddings: Embeddings, first: Canvas
+        cls,
+        task: ImageToImage,
+        request: Request,
+        embeddings: Embeddings,
+        upscaler: PixelUpscaler | None,
+        first: Canvas,
     ) -> SecondPass:
         """Return the second pass of a request.
 
-        Args:
-            first: the canvas of the pass before it.
+        Raises:
+            InputError: where it would be too large.
         """
         grows = not (request.result_size or request.keep_size or request.only_masked)
         canvas = first.refined(request.refine_scale, grows)
         if request.refine_strength == 0:
-            return cls(task, request, embeddings, first, canvas, None, 0)
+            return cls(task, request, embeddings, upscaler, first, canvas, None, 0)
         course = task.course(request, request.refine_strength, request.refine_steps)
         table = task.samplers.table(course).result()
         timesteps = table.timesteps if table else task.samplers.schedule(course).timesteps
-        return cls(task, request, embeddings, first, canvas, table, len(timesteps))
+        return cls(task, request, embeddings, upscaler, first, canvas, table, len(timesteps))
 
     @property
     def cost(self) -> float:
         """The pixels of a step, as a multiple of those of a step before."""
         return self.request.refine_scale**2
 
-    def begin(self, index: int, drawn: Image.Image) -> Denoising | Image.Image:
+    def begin(
+        self, index: int, drawn: Image.Image
+    ) -> Generator[None, None, Denoising | Image.Image]:
         """Return an image before its first step, or without steps the picture itself.
+
+        It yields while it is made larger, so that others need not wait.
 
         Args:
             drawn: what the first pass has drawn, RGB.
         """
-        drawn = drawn.crop((0, 0, *self.first.drawn_size))
         if not self.inputs:
             self.inputs = self.task.prepare_refining(self.request, self.canvas)
+        larger, size = drawn.crop((0, 0, *self.first.drawn_size)), self.canvas.drawn_size
+        if self.upscaler:
+            larger = yield from self.upscaler.enlarge(larger, size, self.request.tiling)
+        else:
+            larger = larger.resize(size, Image.Resampling.LANCZOS)
         if self.inputs.strength == 0:
-            return drawn.resize(self.canvas.drawn_size, Image.Resampling.LANCZOS)
-        start = self.task.drawn_latents(self.request, self.canvas, drawn)
+            return larger
+        start = self.task.drawn_latents(self.request, larger)
         inputs = replace(self.inputs, drawn_latents=start)
         return self.task.begin(self.request, index, inputs, self.embeddings, self.table)
 
@@ -105,8 +122,9 @@ class NextPiece:
         assert self.inputs.layout
         return self.steps_of_piece * (len(self.inputs.layout) - self.number)
 
-    def begin(self, index: int, drawn: Image.Image) -> Denoising:
+    def begin(self, index: int, drawn: Image.Image) -> Generator[None, None, Denoising]:
         """Keep the piece before this one, and return this one before its first step."""
+        yield from ()
         self.mosaics[index].add(drawn)
         return self.task.begin(
             self.request, index, self.inputs, self.embeddings, self.table, self.number

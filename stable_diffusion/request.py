@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,8 @@ EXTENSION_STEP = 8
 """Pixels that an extension is a multiple of: those of a latent."""
 LARGEST_EXTENSION = LARGEST_RESULT - SIZES[0]
 """Pixels of the extensions along one axis: with the smallest image, the largest result."""
+MOST_NEAREST = 5
+"""Names of upscalers that the refusal of another has."""
 SEEDS = 2**53
 """Number of seeds, from 0 on: the whole numbers that JSON carries exactly."""
 LONGEST_PROMPT_CHARACTERS = 100_000
@@ -74,7 +77,8 @@ class Request:
     `crop` is what of the image is used: left, top, width and height in its pixels; None is all.
     `noise_level` is the upscaler's. `tiling` has the result continue at its opposite edges.
     `refine_scale` is 1 where there is no second pass; `refine_steps` is None where it has as many
-    steps as the first. `notes` are no input: sentences on how the others were read.
+    steps as the first. `upscaler` is None where Lanczos enlarges for it. `notes` are no input:
+    sentences on how the others were read.
     """
 
     prompt: str
@@ -111,6 +115,7 @@ class Request:
     refine_scale: float
     refine_strength: float
     refine_steps: int | None
+    upscaler: str | None
     spacing: str
     eta: float
     clip_skip: int
@@ -122,13 +127,23 @@ class Request:
         """The pixels that are added on the left, at the top, on the right and at the bottom."""
         return self.extend_left, self.extend_top, self.extend_right, self.extend_bottom
 
+    @property
+    def is_enlarged_alone(self) -> bool:
+        """Whether an image is made larger, and nothing is drawn on it."""
+        is_drawn = self.image is None or self.strength > 0 or self.refine_strength > 0
+        return self.refine_scale > 1 and not is_drawn
+
     def seed_of(self, index: int) -> int:
         """Return the seed of image `index`; a single image with this seed comes out the same."""
         return (self.seed + index) % SEEDS
 
     @classmethod
     def of(
-        cls, inputs: Mapping[str, Any], faults: Sequence[str] = (), notes: Sequence[str] = ()
+        cls,
+        inputs: Mapping[str, Any],
+        faults: Sequence[str] = (),
+        notes: Sequence[str] = (),
+        upscalers: Collection[str] = (),
     ) -> Request:
         """Check all inputs by the contract's table; those left out take the defaults.
 
@@ -139,6 +154,7 @@ class Request:
             inputs: values by the names of the fields; `image` and `mask` as pictures.
             faults: those that were already found in the same inputs, to be reported with the rest.
             notes: sentences for the client on how the inputs were read.
+            upscalers: the names of those that are installed.
 
         Raises:
             InputError: with a sentence for each bad input, `faults` first.
@@ -175,6 +191,7 @@ class Request:
             "refine_scale": reader.number("refine_scale", 1, 4, 1),
             "refine_strength": reader.number("refine_strength", 0, 1, 0.4),
             "refine_steps": reader.whole("refine_steps", 1, 512, None),
+            "upscaler": reader.upscaler("upscaler", upscalers),
             "spacing": reader.choice("spacing", SPACINGS, "default"),
             "eta": reader.number("eta", 0, 1, 0),
             "clip_skip": reader.whole("clip_skip", 0, MOST_SKIPPED_LAYERS, 0),
@@ -286,6 +303,21 @@ class _Reader:
                 f"give a part of the image, which has {image.width} × {image.height} px",
             )
         return left, top, width, height
+
+    def upscaler(self, name: str, installed: Collection[str]) -> Any:
+        value = self.inputs.get(name) or None
+        if value is None or (isinstance(value, str) and value in installed):
+            return value
+        if not installed:
+            folder = "weights/upscalers"
+            return self._fault(name, value, f"no upscaler is installed; put one into {folder}")
+        if not isinstance(value, str):
+            return self._fault(name, value, "give the name of an upscaler, as a text")
+        by_lower = {one.lower(): one for one in installed}
+        near = difflib.get_close_matches(value.lower()[:100], by_lower, MOST_NEAREST, cutoff=0)
+        known = ", ".join(by_lower[one] for one in near)
+        which = "one of" if len(near) == len(installed) else "the name of one, such as"
+        return self._fault(name, value, f"give {which} {known}")
 
     def check_sampler(self, scheduler: Any, spacing: Any, eta: Any) -> None:
         """Refuse what the chosen sampler doesn't have; what is at fault itself is passed over."""

@@ -145,6 +145,7 @@ def _refining(request: Request) -> dict[str, Any]:
         "refine_scale": request.refine_scale,
         "refine_strength": request.refine_strength,
         "refine_steps": request.refine_steps or request.num_inference_steps,
+        **({"upscaler": request.upscaler} if request.upscaler else {}),
     }
 
 

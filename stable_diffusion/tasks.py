@@ -130,14 +130,12 @@ class ImageToImage:
         strength = request.refine_strength if canvas.has_white else 0
         return self._prepared(request, canvas, steps, strength, is_first=False)
 
-    def drawn_latents(self, request: Request, canvas: Canvas, drawn: Image.Image) -> torch.Tensor:
+    def drawn_latents(self, request: Request, larger: Image.Image) -> torch.Tensor:
         """Return the latents that a second pass starts from, (1, 4, h, w), float32.
 
         Args:
-            canvas: of the second pass.
-            drawn: what the first has drawn, RGB.
+            larger: what the first has drawn, in the size that the second draws, RGB.
         """
-        larger = drawn.resize(canvas.drawn_size, Image.Resampling.LANCZOS)
         return self._latents(request, _padded(larger, self.side_step))
 
     def _latents(self, request: Request, picture: Image.Image) -> torch.Tensor:

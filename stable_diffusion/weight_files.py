@@ -56,6 +56,8 @@ SAFETENSORS_DTYPES = {
 }
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 """The first value in files of torch before version 1.6."""
+CONTAINERS = ("state_dict", "params_ema", "params")
+"""Names in torch's files of what has all weights: of CompVis, and of BasicSR, the average first."""
 OTHERS = {
     b"version https://git-lfs": "a pointer of Git LFS and not the file that it stands for: run "
     "`git lfs pull` in its repository, or download the file itself",
@@ -297,7 +299,10 @@ def _read_old(file: io.BufferedReader, size: int) -> Table:
 
 def _tensors(content: Any, places: Mapping[str, tuple[int, int]]) -> Table:
     """Return the tensors of what a pickle holds, each inside its storage's place in the file."""
-    content = content.get("state_dict", content) if isinstance(content, dict) else {}
+    for key in CONTAINERS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
     table = {}
     for name, view in content.items() if isinstance(content, dict) else ():
         if isinstance(view, View):

@@ -135,6 +135,7 @@ class CogServer:
             "checker": True,
             "samplers": self.schema["components"]["schemas"]["scheduler"]["enum"],
             "versions": {"diffusers": "0.40.0", "torch": "2.13.0"},
+            "upscalers": [],
             "vocabulary": None,
         }
         """What its worker says of its model when it is set up."""

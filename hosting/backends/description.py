@@ -42,6 +42,8 @@ class Description(BaseModel):
     """The choices of the input `scheduler`."""
     versions: Mapping[str, str]
     """By package, those that the worker runs with."""
+    upscalers: tuple[str, ...] = ()
+    """The names of the networks that its input `upscaler` takes."""
     vocabulary: Vocabulary | None = None
     """What the model draws; None where that is the world."""
 

@@ -90,7 +90,7 @@ function controlOf(input, id, described) {
   const common = { id, "aria-describedby": described, "aria-required": input.isRequired };
   if (input.choices) {
     const choices = input.choices.map((choice) => h("option", { value: choice }, String(choice)));
-    if (input.fallback === null) choices.unshift(h("option", { value: "" }, "automatic"));
+    if (input.fallback === null) choices.unshift(h("option", { value: "" }, input.unchosen));
     return h("select", common, ...choices);
   }
   if (input.type === "boolean") return h("input", { ...common, type: "checkbox", role: "switch" });

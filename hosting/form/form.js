@@ -41,7 +41,7 @@ const ON_MASKS = [
  * @property {string} status
  * @property {Description?} description  what its worker says of it.
  */
-/** @typedef {{native_size: number, vocabulary: Vocabulary?}} Description */
+/** @typedef {{native_size: number, upscalers: string[], vocabulary: Vocabulary?}} Description */
 /** @typedef {import("./vocabulary.js").Vocabulary} Vocabulary */
 /** @typedef {import("./fields.js").Field} Field */
 /** @typedef {import("./picture.js").Picture} Picture */
@@ -101,7 +101,7 @@ export async function draw(chosen) {
   const path = `/openapi.json?model=${encodeURIComponent(chosen.id)}`;
   const document = await askJson(path);
   if (model.id !== chosen.id) return; // another was chosen meanwhile
-  inputs = inputsOf(document);
+  inputs = inputsOf(document, upscalersOf(chosen));
   plainFields = {};
   pictureFields = {};
   for (const input of inputs)
@@ -127,11 +127,16 @@ export async function draw(chosen) {
  * Takes what is known now of the model that the form is for.
  * @param {Model} newer
  */
-export function renew(newer) {
+export async function renew(newer) {
+  const before = upscalersOf(model);
   model = newer;
+  if (String(upscalersOf(newer)) !== String(before)) return draw(newer);
   showVocabulary();
   changed();
 }
+
+/** @param {Model?} of */
+const upscalersOf = (of) => of?.description?.upscalers ?? [];
 
 /** Says below the prompt what can be drawn, where that is not everything. */
 function showVocabulary() {

@@ -59,7 +59,7 @@ async function loadModels() {
   select.replaceChildren(...models.map(optionOf));
   if (chosen && models.some(({ id }) => id === chosen)) select.value = chosen;
   const shown = models.find(({ id }) => id === form.modelOf()?.id);
-  if (shown?.id === select.value) form.renew(shown);
+  if (shown?.id === select.value) await form.renew(shown);
   else if (models.length) await chooseModel(select.value);
 }
 

@@ -25,18 +25,22 @@ const FIRST = ["prompt", "image", "mask", "strength", "num_images"];
  * @property {number} [minimum]
  * @property {number} [maximum]
  * @property {(string | number)[]} [choices]
+ * @property {string} unchosen  the choice of none of them.
  * @property {number} order
  */
 
 /**
  * The inputs of a model: those that matter first, then the others in the model's order.
  * @param {any} openapi
+ * @param {string[]} upscalers: names that its input `upscaler` takes; where there are none, it is
+ *   left out.
  * @returns {Input[]}
  */
-export function inputsOf(openapi) {
+export function inputsOf(openapi, upscalers) {
   const { schemas } = openapi.components;
   const { properties, required = [] } = schemas.Input;
   return Object.entries(/** @type {Record<string, any>} */ (properties))
+    .filter(([name]) => name !== "upscaler" || upscalers.length)
     .map(([name, entry]) => {
       // Cog keeps the choices of an input beside it, and refers to them.
       /** @type {{$ref: string}[]} */
@@ -54,7 +58,8 @@ export function inputsOf(openapi) {
         fallback: whole.default ?? null,
         minimum: whole.minimum,
         maximum: whole.maximum,
-        choices: whole.enum,
+        choices: name === "upscaler" ? upscalers : whole.enum,
+        unchosen: name === "upscaler" ? "Lanczos" : "automatic",
         order: entry["x-order"] ?? 0,
       };
     })

@@ -160,3 +160,24 @@ def test_while_no_model_is_known_it_says_so_and_shows_what_there_is(
             expect(visitor.field("Prompt")).to_be_visible(timeout=LONGEST)
             ask(visitor, "a bus")
             visitor.card()
+
+
+def test_the_upscalers_that_are_installed_are_its_choices(
+    cog: CogServer, tmp_path: Path, visit: Visit
+) -> None:
+    cog.description["upscalers"] = ["4x_Foolhardy", "RealESRGAN_x2plus"]
+    with front(tmp_path, cog) as one:
+        visitor = visit(one.url)
+        visitor.more()
+        field = visitor.field("Upscaler")
+        expect(field.locator("option")).to_have_text(["Lanczos", *cog.description["upscalers"]])
+        field.select_option("RealESRGAN_x2plus")
+        ask(visitor, "a bus")
+        visitor.card()
+        assert sent(cog) == {"prompt": "a bus", "upscaler": "RealESRGAN_x2plus"}
+
+
+def test_without_upscalers_there_is_no_choice_of_them(visitor: Visitor) -> None:
+    visitor.more()
+    expect(visitor.field("Refine scale")).to_be_visible()
+    expect(visitor.field("Upscaler")).to_have_count(0)

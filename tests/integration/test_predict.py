@@ -21,14 +21,14 @@ import infotext
 import predict
 from cog_schema import schema
 from hosting.backends.description import Description
-from stable_diffusion import images, request, results, safety, watermark
+from stable_diffusion import catalogue, images, request, results, safety, watermark
 from stable_diffusion.catalogue import SetupError
 from stable_diffusion.decoder_processes import DecoderProcesses
 from stable_diffusion.engine import Engine
 from stable_diffusion.models import Model
 from stable_diffusion.request import InputError, Request
 from stable_diffusion.safety import NsfwError
-from tests.support import random_checker
+from tests.support import random_checker, rrdb
 from tests.support.pictures import EXAMPLES, difference, half_mask, opened, picture_of
 from tests.support.studio import Studio
 
@@ -106,6 +106,41 @@ def test_the_setup_leaves_a_description_of_the_model_and_loading_says_nothing(
     assert {"car", "automobile", "cup of coffee", "woman"} <= set(found.vocabulary.words)
     assert "blue" in found.vocabulary.colours
     assert found.vocabulary.sizes[0] == 128
+
+
+def test_the_setup_finds_upscalers_and_leaves_out_what_it_cant_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for name in ("demo", "manifest.json"):
+        (folder / name).symlink_to(catalogue.WEIGHTS / name)
+    tensors = rrdb.network()
+    rrdb.write(folder / "upscalers" / "4x_Good.pth", rrdb.oldest(tensors))
+    (folder / "upscalers" / "broken.safetensors").write_bytes(b"")
+    (folder / "upscalers" / "README.md").write_text("mine")
+    monkeypatch.setattr(catalogue, "WEIGHTS", folder)
+    monkeypatch.setenv("MODEL", "demo")
+    predictor = predict.Predictor()
+    predictor.setup()
+    with closing(predictor.engine):
+        told = capsys.readouterr()
+        found = Description.read(told.out)
+        assert found
+        assert found.upscalers == ("4x_Good",)
+        (line,) = [line for line in told.err.splitlines() if "upscaler" in line]
+        assert "broken.safetensors can't be read (it is empty)" in line
+        alone = {"prompt": "", "image": FLOWER, "crop": "0,0,40,60", "strength": 0}
+        alone |= {"refine_scale": 4, "refine_strength": 0}
+        (path,) = run(predictor, **alone, upscaler="4x_Good")
+        expected = rrdb.enlarged(tensors, images.read_image(FLOWER).crop((0, 0, 40, 60)))
+        assert difference(opened(path), expected)[0] <= 1
+        assert images.read_metadata(path)["upscaler"] == "4x_Good"
+        with pytest.raises(InputError) as caught:
+            run(predictor, **{**alone, "upscaler": "broken", "num_images": 9})
+        assert caught.value.faults[1] == ('upscaler: "broken" is not allowed; give one of 4x_Good')
+        run(predictor, **{**alone, "upscaler": "4x_Good", "refine_scale": 1.0})
+        assert "upscaler: has no effect without a refine_scale above" in capsys.readouterr().out
 
 
 def test_the_checker_is_on_where_it_is_unless_it_is_turned_off(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from queue import SimpleQueue
 from typing import Any
 
@@ -16,15 +16,24 @@ from stable_diffusion import catalogue, models
 from stable_diffusion.engine import Engine
 from stable_diffusion.events import Event, Picture, until_finished
 from stable_diffusion.models import Model
+from stable_diffusion.pixel_upscalers import PixelUpscaler
 from stable_diffusion.request import Request
+
+SMALL = {"prompt": "a red apple", "num_inference_steps": 6, "seed": 1}
 
 
 class Studio:
     """An engine that is asked and answers, for tests."""
 
-    def __init__(self, model: Model, rows: int | None = None, executor: str = "plain") -> None:
+    def __init__(
+        self,
+        model: Model,
+        rows: int | None = None,
+        executor: str = "plain",
+        upscalers: Mapping[str, PixelUpscaler] | None = None,
+    ) -> None:
         self.model = model
-        self.engine = Engine(model, rows, executor=executor)
+        self.engine = Engine(model, rows, executor=executor, upscalers=upscalers)
 
     def close(self) -> None:
         self.engine.close()
@@ -36,10 +45,14 @@ class Studio:
             assert time.monotonic() < end
             time.sleep(0.01)
 
+    def request(self, **inputs: Any) -> Request:
+        """The same as `request`, which may name the engine's upscalers."""
+        return Request.of(SMALL | inputs, upscalers=self.engine.upscalers)
+
     def events(self, **inputs: Any) -> Iterator[Event]:
         """The events of one request, to the last."""
         events: SimpleQueue[Event] = SimpleQueue()
-        self.engine.submit(request(**inputs), events.put)
+        self.engine.submit(self.request(**inputs), events.put)
         yield from until_over(events)
 
     def draw(self, **inputs: Any) -> list[Image.Image]:
@@ -50,7 +63,7 @@ class Studio:
         """The pictures of several requests that run at once."""
         listeners: list[SimpleQueue[Event]] = [SimpleQueue() for _ in asked]
         for inputs, events in zip(asked, listeners, strict=True):
-            self.engine.submit(request(**inputs), events.put)
+            self.engine.submit(self.request(**inputs), events.put)
         return [
             [event.image for event in until_over(events) if isinstance(event, Picture)]
             for events in listeners
@@ -75,7 +88,7 @@ def classic(demo: Model) -> Studio:
 
 def request(**inputs: Any) -> Request:
     """A request that is small unless told otherwise."""
-    return Request.of({"prompt": "a red apple", "num_inference_steps": 6, "seed": 1} | inputs)
+    return Request.of(SMALL | inputs)
 
 
 def until_over(events: SimpleQueue[Event]) -> Iterator[Event]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
-from hosting.api.a1111 import models
+from hosting.api.a1111 import enlarging, models
 from hosting.api.a1111.documents import (
     ModelDocument,
     OptionsDocument,
@@ -121,9 +121,11 @@ async def list_schedulers() -> list[SchedulerDocument]:
 
 @routes.get("/upscalers")
 async def upscalers(caller: Admitted) -> list[UpscalerDocument]:
-    """Return the ways to enlarge an image: two filters, and the upscaler where it is served."""
+    """Return the ways to enlarge an image: filters, networks, the upscaler where it is served."""
     upscaler = models.of_task(caller.services, models.UPSCALE)
-    names = ["None", "Lanczos", "Nearest", *([upscaler.name] if upscaler else [])]
+    drawing = models.of_task(caller.services, models.DRAWING[0])
+    names = [*enlarging.FILTERS, *(drawing.upscalers if drawing else ())]
+    names += [upscaler.name] if upscaler else []
     return [
         {"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": 4.0}
         for name in names

@@ -30,6 +30,11 @@ class Served:
         """The name of its weights."""
         return self.endpoint.model or ""
 
+    @property
+    def upscalers(self) -> tuple[str, ...]:
+        """The names of the networks that its input `upscaler` takes."""
+        return self.endpoint.description.upscalers if self.endpoint.description else ()
+
 
 def served(services: Services) -> list[Served]:
     """Return the models that draw, the usual one first.

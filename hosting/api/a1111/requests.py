@@ -89,7 +89,9 @@ class TextToImage(_Body):
     enable_hr: bool = Field(False, description="whether a second pass refines the image, enlarged")
     hr_scale: float = Field(2.0, description="how many times as large it is then; brought to 1 – 4")
     hr_second_pass_steps: int = Field(0, description="of the second pass; 0 is as many as `steps`")
-    hr_upscaler: str = Field("", description="has no effect: Lanczos enlarges")
+    hr_upscaler: str = Field(
+        "", description="a network of `/sdapi/v1/upscalers`; else Lanczos enlarges"
+    )
     denoising_strength: float = Field(
         0.75, description="of the second pass, or of the image; brought to 0 – 1"
     )

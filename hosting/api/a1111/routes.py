@@ -63,11 +63,13 @@ async def img2img(
 async def extra_single_image(
     request: Request, asked: ExtraSingleImage, caller: Admitted, cancel_after: CancelAfter = None
 ) -> EnlargedDocument:
-    """Enlarge an image: by the upscaler where it is served, or by a filter."""
+    """Enlarge an image: by the upscaler where it is served, by a network, or by a filter."""
     services = caller.services
     data = await asyncio.to_thread(_decoded, asked.image)
-    plan = enlarging.plan(asked, data, models.of_task(services, models.UPSCALE))
-    served = plan.upscaler or models.of_task(services, "img2img")
+    drawing = models.of_task(services, models.DRAWING[0])
+    installed = drawing.upscalers if drawing else ()
+    plan = enlarging.plan(asked, data, models.of_task(services, models.UPSCALE), installed)
+    served = plan.upscaler or drawing
     if served is None:
         raise models.none(services, "No model that could enlarge an image runs here")
     inputs = {**plan.inputs, "image": translation.as_url(asked.image)}
@@ -117,17 +119,16 @@ async def _generate(
     request: Request, asked: TextToImage, caller: Caller, cancel_after: str | None
 ) -> GeneratedDocument:
     services = caller.services
+    served = usual = models.served(services)[0]
+    name = asked.override_settings.get("sd_model_checkpoint")
+    found = models.chosen(services, name) if isinstance(name, str) and name else usual
+    served = found or usual
     # Prompts may be long: others are served meanwhile.
     most_images = services.settings.most_images
-    drawing = await asyncio.to_thread(translation.drawing, asked, most_images)
-    served = models.served(services)[0]
-    name = asked.override_settings.get("sd_model_checkpoint")
-    if isinstance(name, str) and name:
-        found = models.chosen(services, name)
-        if found is None:
-            sentence = f"sd_model_checkpoint: there is no {name[:100]} here; {served.name} drew"
-            drawing.warnings.append(sentence)
-        served = found or served
+    drawing = await asyncio.to_thread(translation.drawing, asked, most_images, served.upscalers)
+    if found is None:
+        sentence = f"sd_model_checkpoint: there is no {str(name)[:100]} here; {usual.name} drew"
+        drawing.warnings.append(sentence)
     for lacking in ("only_masked", "resize_mode"):
         if lacking in drawing.inputs.keys() - known_names(served.schema):
             sentence = f"{NAMES.get(lacking, lacking)}: has no effect, as {served.name} is served"

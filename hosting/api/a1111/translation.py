@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hosting.api import nearest
-from hosting.api.a1111 import prompts, samplers
+from hosting.api.a1111 import prompts, samplers, upscalers
 from hosting.api.a1111.requests import LARGEST, ImageToImage, TextToImage
 from hosting.api.a1111.samplers import Sampler
 from hosting.api.problems import Problem, invalid
@@ -21,6 +21,8 @@ LEAST_SIDE_PIXELS = 8
 LARGEST_SIDE_PIXELS = 1536
 LARGEST_FITTED_SIDE_PIXELS = 4096
 """Of a `result_size`; the last at strength 0."""
+MOST_REFINED_PIXELS = 2048 * 2048
+"""Of what a second pass draws, or a network enlarges to."""
 STEPS = (1, 512)
 GUIDANCE = (1.0, 20.0)
 STRENGTH = (0.0, 1.0)
@@ -62,8 +64,11 @@ class Drawing:
             self.inputs.pop(name, None)
 
 
-def drawing(asked: TextToImage, most_images: int) -> Drawing:
+def drawing(asked: TextToImage, most_images: int, installed: Sequence[str]) -> Drawing:
     """Return what is to be drawn.
+
+    Args:
+        installed: the names of the networks that enlarge here.
 
     Raises:
         Problem: where something is asked for that can't be left out in silence.
@@ -115,13 +120,13 @@ def drawing(asked: TextToImage, most_images: int) -> Drawing:
     else:
         inputs |= sized(width, height)
     if asked.enable_hr and not isinstance(asked, ImageToImage):
-        refining, width, height = _refining(asked, width, height, warnings)
+        refining, width, height = _refining(asked, width, height, installed, warnings)
         inputs |= refining
     return Drawing(inputs, sampler, width, height, steps, cfg_scale, strength, warnings)
 
 
 def _refining(
-    asked: TextToImage, width: int, height: int, warnings: list[str]
+    asked: TextToImage, width: int, height: int, installed: Sequence[str], warnings: list[str]
 ) -> tuple[dict[str, Any], int, int]:
     """Return the inputs of a second pass, and the result's width and height in pixels.
 
@@ -130,11 +135,13 @@ def _refining(
     """
     scale = _within("hr_scale", asked.hr_scale, REFINE_SCALE, warnings)
     strength = _within("denoising_strength", asked.denoising_strength, STRENGTH, warnings)
-    inputs = {"refine_scale": scale, "refine_strength": strength}
+    inputs: dict[str, Any] = {"refine_scale": scale, "refine_strength": strength}
     if asked.hr_second_pass_steps > 0:
         steps = _within("hr_second_pass_steps", asked.hr_second_pass_steps, STEPS, warnings)
         inputs["refine_steps"] = steps
-    if asked.hr_upscaler not in ("", "Lanczos"):
+    if upscaler := upscalers.find(asked.hr_upscaler, installed):
+        inputs["upscaler"] = upscaler
+    elif asked.hr_upscaler not in ("", "Lanczos"):
         warnings.append(f"hr_upscaler: {asked.hr_upscaler[:100]} is not here; Lanczos was used")
     if width in SIDES_PIXELS and height in SIDES_PIXELS:
         return inputs, round(width * scale), round(height * scale)

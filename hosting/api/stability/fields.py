@@ -34,6 +34,7 @@ KEPT_SHARE = 0.35
 """Of the input image, unless `image_strength` or `step_schedule_start` says otherwise."""
 OURS = (
     *("negative_prompt", "output_quality", "mask_blur", "mask_grow", "noise_level", "cancel_after"),
+    "upscaler",
     *("only_masked", "only_masked_padding", "keep_size", "resize_mode", "crop"),
     *("extend_left", "extend_top", "extend_right", "extend_bottom"),
     *("spacing", "eta", "clip_skip"),

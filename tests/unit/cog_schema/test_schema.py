@@ -153,7 +153,7 @@ def test_the_sibling_models_have_the_contracts_differences() -> None:
         *("width", "height", "result_size", "resample", "keep_size", "resize_mode", "crop"),
         *("strength", "mask", "mask_source", "invert_mask", "mask_blur", "mask_grow"),
         *("only_masked", "only_masked_padding", *EXTENSIONS, "tiling"),
-        *("refine_scale", "refine_strength", "refine_steps"),
+        *("refine_scale", "refine_strength", "refine_steps", "upscaler"),
     ]
     kept = {name: entry for name, entry in usual.items() if name not in gone}
     assert inputs == kept | {"image": required(usual["image"])}

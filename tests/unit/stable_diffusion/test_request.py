@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -280,6 +281,38 @@ def test_the_largest_extensions_are_allowed() -> None:
     asked |= {"extend_top": 1472, "height": 64}
     assert Request.of(asked).extensions == (8, 1472, 504, 0)
     assert Request.of({**asked, "width": None, "keep_size": True, "height": 1024})
+
+
+INSTALLED = ("RealESRGAN_x4plus", "RealESRGAN_x2plus", "ESRGAN", "a", "b", "c")
+
+
+def upscaler_fault(value: Any, installed: Sequence[str] = INSTALLED) -> str:
+    with pytest.raises(InputError) as caught:
+        Request.of({"prompt": "", "upscaler": value}, upscalers=installed)
+    (fault,) = caught.value.faults
+    return fault
+
+
+def test_an_upscaler_is_one_of_those_that_are_installed() -> None:
+    for name in INSTALLED:
+        asked = {"prompt": "", "upscaler": name}
+        assert Request.of(asked, upscalers=INSTALLED).upscaler == name
+    for nothing in (None, ""):
+        assert Request.of({"prompt": "", "upscaler": nothing}).upscaler is None
+
+
+def test_another_upscaler_is_refused_with_the_nearest() -> None:
+    fault = upscaler_fault("realesrgan-x4plus")
+    start = 'upscaler: "realesrgan-x4plus" is not allowed; give the name of one, such as '
+    assert fault.startswith(f"{start}RealESRGAN_x4plus, RealESRGAN_x2plus, ESRGAN, ")
+    fault = upscaler_fault("x", INSTALLED[:2])
+    assert fault.startswith('upscaler: "x" is not allowed; give one of RealESRGAN_x')
+    assert upscaler_fault("x", ()) == (
+        'upscaler: "x" is not allowed; no upscaler is installed; put one into weights/upscalers'
+    )
+    for value in (5, True, ["a"], {"a": "b"}):
+        assert "give the name of an upscaler, as a text" in upscaler_fault(value)
+    assert len(upscaler_fault("x" * 10**6)) < 300
 
 
 def test_all_faults_are_named_at_once() -> None:

@@ -287,6 +287,23 @@ def test_a_second_pass_refines_what_was_drawn(one: Front, cog: CogServer) -> Non
     assert "refine_scale" not in sent(cog)
 
 
+def test_a_network_enlarges_before_the_second_pass(tmp_path: Path) -> None:
+    cog = CogServer()
+    cog.description["upscalers"] = ["4x-UltraSharp", "RealESRGAN_x4plus"]
+    with cog.served(), front(tmp_path, cog) as one:
+        for theirs, ours in (
+            ("4x-UltraSharp", "4x-UltraSharp"),
+            ("R-ESRGAN 4x+", "RealESRGAN_x4plus"),
+        ):
+            answer = drawn(one, enable_hr=True, hr_upscaler=theirs)
+            assert sent(cog)["upscaler"] == ours
+            assert answer["info"]["warnings"] == []
+        answer = drawn(one, enable_hr=True, hr_upscaler="R-ESRGAN 2x+")
+        assert "upscaler" not in sent(cog)
+        said = ["hr_upscaler: R-ESRGAN 2x+ is not here; Lanczos was used"]
+        assert answer["info"]["warnings"] == said
+
+
 def test_what_is_not_there_is_said(one: Front) -> None:
     fields: dict[str, Any] = {"styles": ["x"], "restore_faces": True}
     fields |= {"subseed_strength": 0.5, "scheduler": "Beta", "eta": 0.5}
@@ -390,20 +407,58 @@ def test_the_upscaler_enlarges_where_it_is_served(tmp_path: Path) -> None:
 def test_an_image_that_is_too_large_for_the_upscaler_is_enlarged_by_a_filter(
     tmp_path: Path,
 ) -> None:
-    file = io.BytesIO()
-    Image.new("RGB", (513, 20)).save(file, "PNG")
-    image = base64.b64encode(file.getvalue()).decode()
     with (
         CogServer().served() as cog,
         CogServer("upscale").served() as upscaler,
         front(tmp_path, cog, upscaler) as one,
     ):
-        asked = {"image": image, "upscaler_1": "R-ESRGAN 4x+", "upscaling_resize": 3}
+        asked = {"image": png_of(513, 20), "upscaler_1": "R-ESRGAN 4x+", "upscaling_resize": 3}
         answer = post(one, "extra-single-image", **asked)
         assert answer.status_code == 200, answer.text
-        assert "takes 512 px a side, and the image has 513 × 20" in answer.json()["html_info"]
+        assert answer.json()["html_info"] == (
+            "<p>upscaler_1: R-ESRGAN 4x+ is not here; stable-diffusion-x4-upscaler takes 512 px a "
+            "side, and the image has 513 × 20; Lanczos was used</p>"
+        )
         assert (sent(cog)["result_size"], sent(cog)["resample"]) == ("1539x60", "lanczos")
         assert upscaler.runs == []
+
+
+def png_of(width: int, height: int) -> str:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_a_network_enlarges_an_image_in_its_own_size(tmp_path: Path) -> None:
+    cog = CogServer()
+    cog.description["upscalers"] = ["RealESRGAN_x4plus"]
+    with cog.served(), front(tmp_path, cog) as one:
+        names = [entry["name"] for entry in one.client.get(f"{ROOT}/upscalers").json()]
+        assert names == ["None", "Lanczos", "Nearest", "RealESRGAN_x4plus"]
+
+        def enlarge(image: str, **fields: Any) -> tuple[dict[str, Any], str]:
+            asked = {"image": image, "upscaler_1": "R-ESRGAN 4x+", **fields}
+            answer = post(one, "extra-single-image", **asked)
+            assert answer.status_code == 200, answer.text
+            return sent(cog), answer.json()["html_info"]
+
+        had, said = enlarge(png_of(300, 200), upscaling_resize=3)
+        assert (had["upscaler"], had["refine_scale"]) == ("RealESRGAN_x4plus", 3)
+        assert (had["strength"], had["refine_strength"]) == (0, 0)
+        assert (had["result_size"], said) == ("900x600", "")
+        # Beyond four times Lanczos goes on.
+        had, _ = enlarge(png_of(30, 20), upscaling_resize=8)
+        assert (had["refine_scale"], had["result_size"]) == (4, "240x160")
+        fields = {"resize_mode": 1, "upscaling_resize_w": 600, "upscaling_resize_h": 300}
+        had, _ = enlarge(png_of(300, 200), **fields)
+        assert (had["refine_scale"], had["result_size"]) == (2, "600x300")
+        for image, factor, reason in (
+            (png_of(800, 800), 4, "makes up to 2048 × 2048 px, and not 3200 × 3200"),
+            (png_of(300, 200), 1, "makes nothing smaller"),
+        ):
+            had, said = enlarge(image, upscaling_resize=factor)
+            assert "upscaler" not in had
+            assert said == f"<p>upscaler_1: RealESRGAN_x4plus {reason}; Lanczos was used</p>"
 
 
 # Progress and the end

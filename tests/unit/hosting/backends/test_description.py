@@ -14,6 +14,7 @@ DOCUMENT: dict[str, Any] = {
     "checker": False,
     "samplers": ["DDIM", "PNDM"],
     "versions": {"torch": "2.13.0"},
+    "upscalers": ["RealESRGAN_x4plus"],
     "vocabulary": {
         "words": ["cat", "kitten"],
         "colours": ["red"],
@@ -39,6 +40,13 @@ def test_it_is_read_from_a_setups_logs(logs: str) -> None:
     read = Description.read(logs)
     assert read
     assert read.model_dump(mode="json") == DOCUMENT
+
+
+def test_a_model_without_upscalers_may_leave_them_out() -> None:
+    without = {name: value for name, value in DOCUMENT.items() if name != "upscalers"}
+    read = Description.read(f"model {json.dumps(without)}")
+    assert read
+    assert read.upscalers == ()
 
 
 def test_a_model_without_a_vocabulary_may_leave_it_out() -> None:
