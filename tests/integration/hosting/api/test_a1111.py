@@ -412,14 +412,14 @@ def test_an_image_that_is_too_large_for_the_upscaler_is_enlarged_by_a_filter(
         CogServer("upscale").served() as upscaler,
         front(tmp_path, cog, upscaler) as one,
     ):
-        asked = {"image": png_of(513, 20), "upscaler_1": "R-ESRGAN 4x+", "upscaling_resize": 3}
+        asked = {"image": png_of(2001, 20), "upscaler_1": "R-ESRGAN 4x+", "upscaling_resize": 2}
         answer = post(one, "extra-single-image", **asked)
         assert answer.status_code == 200, answer.text
         assert answer.json()["html_info"] == (
-            "<p>upscaler_1: R-ESRGAN 4x+ is not here; stable-diffusion-x4-upscaler takes 512 px a "
-            "side, and the image has 513 × 20; Lanczos was used</p>"
+            "<p>upscaler_1: R-ESRGAN 4x+ is not here; stable-diffusion-x4-upscaler takes 2000 px "
+            "a side, and the image has 2001 × 20; Lanczos was used</p>"
         )
-        assert (sent(cog)["result_size"], sent(cog)["resample"]) == ("1539x60", "lanczos")
+        assert (sent(cog)["result_size"], sent(cog)["resample"]) == ("4002x40", "lanczos")
         assert upscaler.runs == []
 
 
