@@ -273,6 +273,11 @@ def test_a_second_pass_refines_what_was_drawn(one: Front, cog: CogServer) -> Non
     assert "strength" not in had
     assert (answer["info"]["width"], answer["info"]["height"]) == (768, 768)
     assert answer["info"]["warnings"] == ["hr_upscaler: Latent is not here; Lanczos was used"]
+    (text,) = answer["info"]["infotexts"]
+    assert "Size: 512x512, " in text
+    assert text.endswith(
+        "Denoising strength: 0.4, Hires upscale: 1.5, Hires steps: 9, Hires upscaler: Lanczos"
+    )
     drawn(one, enable_hr=True, width=500, height=500)
     had = sent(cog)
     assert (had["width"], had["height"], had["result_size"]) == (512, 512, "1000x1000")
