@@ -267,7 +267,10 @@ def _decoded(url: str) -> bytes:
         raise fetch.FetchError("The data URL has no comma, and so no data")
     if text.count("%") > MOST_ESCAPES:
         raise fetch.FetchError(f"The data URL has more than {MOST_ESCAPES} percent-encoded bytes")
-    data = unquote_to_bytes(text) if "%" in text else text.encode()
+    try:
+        data = unquote_to_bytes(text) if "%" in text else text.encode()
+    except UnicodeEncodeError:
+        raise fetch.FetchError("The data URL has half a character") from None
     del text
     if not re.search(r"; *base64 *$", head, re.IGNORECASE):
         return data

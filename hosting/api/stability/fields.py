@@ -36,7 +36,8 @@ OURS = (
     *("negative_prompt", "output_quality", "mask_blur", "mask_grow", "noise_level", "cancel_after"),
     *("only_masked", "only_masked_padding", "keep_size", "resize_mode", "crop"),
     *("extend_left", "extend_top", "extend_right", "extend_bottom"),
-    *("spacing", "eta", "clip_skip"),
+    *("refine_scale", "refine_strength", "refine_steps", "tiling"),
+    *("spacing", "eta", "clip_skip", "result_size", "resample"),
 )
 """Inputs of ours that may be given besides, by our names."""
 

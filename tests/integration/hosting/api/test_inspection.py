@@ -164,6 +164,8 @@ def test_without_a_picture_it_is_refused(body: dict[str, Any], one: Front) -> No
     assert answer.status_code == 422
     assert answer.json()["detail"] == "- image: Send a picture's file, its URL or data URL"
     assert one.client.post(URL, content=b"no JSON").status_code == 400
+    half = one.client.post(URL, content=b'{"image": "data:,\\ud800"}')
+    assert half.json()["detail"] == "- image: The data URL has half a character"
     inner = one.client.post(URL, json={"image": "http://127.0.0.1:9/a.png"})
     assert inner.status_code == 422
 
