@@ -83,7 +83,12 @@ def test_two_passes_are_written_as_theirs() -> None:
 
 
 def test_what_is_drawn_with_a_mask_or_as_a_texture_is_written_as_theirs() -> None:
-    masked = {"only_masked": True, "only_masked_padding": 16, "mask_blur": 4, "invert_mask": True}
+    masked: dict[str, Any] = {
+        "only_masked": True,
+        "only_masked_padding": 16,
+        "mask_blur": 4,
+        "invert_mask": True,
+    }
     assert written(**masked, tiling=True, spacing="sgm_uniform").endswith(
         "Steps: 20, Sampler: Euler a, Schedule type: SGM Uniform, CFG scale: 7, Seed: 5, "
         "Size: 512x768, Model: sd-2-1, Denoising strength: 0.75, Mask blur: 4, "

@@ -266,7 +266,8 @@ def test_a_size_that_the_model_does_not_draw_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_second_pass_refines_what_was_drawn(one: Front, cog: CogServer) -> None:
-    asked = {"enable_hr": True, "hr_scale": 1.5, "hr_second_pass_steps": 9, "hr_upscaler": "Latent"}
+    asked: dict[str, Any] = {"enable_hr": True, "hr_scale": 1.5, "hr_second_pass_steps": 9}
+    asked["hr_upscaler"] = "Latent"
     answer = drawn(one, **asked, denoising_strength=0.4)
     had = sent(cog)
     assert (had["refine_scale"], had["refine_strength"], had["refine_steps"]) == (1.5, 0.4, 9)

@@ -98,7 +98,12 @@ def test_a_picture_comes_as_a_form_a_url_or_by_itself(one: Front, tmp_path: Path
 
 def test_a_picture_of_others_carries_what_its_maker_wrote(one: Front) -> None:
     plain = file_of(Image.new("RGB", (300, 300)), "JPEG")
-    nothing = {"watermark": None, "made_from": None, "parameters": None, "fields": {}}
+    nothing: dict[str, Any] = {
+        "watermark": None,
+        "made_from": None,
+        "parameters": None,
+        "fields": {},
+    }
     assert said(one.client.post(URL, content=plain)) == nothing
     written = PngImagePlugin.PngInfo()
     written.add_text("parameters", "dog\nSteps: 9, Sampler: Euler, Seed: 1")
