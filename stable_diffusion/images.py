@@ -27,8 +27,8 @@ SRGB_PROFILE = _srgb_profile()
 """Tags JPEG and WebP files, so that they look the same everywhere."""
 LARGEST_EXIF_BYTES = 30_000
 """Bytes of each of two texts in an EXIF block, which ends at 65,535 in a JPEG file."""
-LARGEST_TEXT = 2**20
-"""Characters of a text in a file that are read."""
+LARGEST_TEXT = 2**22
+"""Characters of a text in a file that are read; the longest prompts are 3 MB of JSON in ASCII."""
 USER_COMMENT_CODE = b"UNICODE\0"
 """The first bytes of a user comment in EXIF, which say how its text is encoded."""
 # Pillow has no type for it, and takes one that EXIF's readers don't expect.
