@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/inspect", description=__doc__)
     parser.add_argument("file", nargs="+", type=Path, help="a picture's file")
     parser.add_argument("--json", action="store_true", help="as a JSON object a line")
+    parser.add_argument(
+        "--limited",
+        action="store_true",
+        help="for one file of a stranger: end what takes too much time or memory",
+    )
     arguments = parser.parse_args()
 
     from stable_diffusion.request import InputError
@@ -21,33 +28,58 @@ def main() -> int:
     status = 0
     for path in arguments.file:
         try:
-            carried = what_it_carries(path)
+            carried = what_it_carries(path, arguments.limited)
         except (InputError, OSError) as error:
-            print(f"{path}: {error}", file=sys.stderr)
             status = 2
+            if arguments.json:
+                print(json.dumps({"file": str(path), "error": str(error)}))
+            else:
+                print(f"{path}: {error}", file=sys.stderr)
             continue
         if arguments.json:
-            print(json.dumps({"file": str(path), **carried}, ensure_ascii=False))
+            print(json.dumps({"file": str(path), **carried}))
         else:
             print(*_lines(path, carried), sep="\n")
     return status
 
 
-def what_it_carries(path: Path) -> dict[str, Any]:
-    """Return what a picture's file carries: `watermark`, `made_from` and `parameters`, or null.
+def what_it_carries(path: Path, is_limited: bool = False) -> dict[str, Any]:
+    """Return what a picture's file carries.
+
+    That is `watermark`, `made_from` (our metadata) and `parameters` (an infotext), each null where
+    it has none, and `fields`: what the infotext says, by AUTOMATIC1111's names.
+
+    Args:
+        is_limited: whether this process is ended when that takes too long.
 
     Raises:
         InputError: when it is no picture that is taken as an input.
         OSError: when it can't be read.
     """
-    from stable_diffusion import images, watermark
+    import infotext
+    from stable_diffusion import decoder_processes, images, watermark
     from stable_diffusion.decoding import decode
 
-    picture, _ = decode("image", path, as_numbers=True)
+    claim: Callable[[int], None] | None = None
+    if is_limited:
+        # The watermark takes as long to read as the slowest kind of file.
+        limits = decoder_processes.Limits(pixels_a_second=4_000_000)
+        claim = decoder_processes.limit_process(path.stat().st_size, limits)
+    try:
+        picture, _ = decode("image", path, claim=claim, as_numbers=True)
+        mark = watermark.read(picture.convert("RGB"))
+        made_from, text = dict[str, Any](), ""
+        with suppress(Exception):  # the texts of a sound picture may be broken
+            made_from = images.read_metadata(path)
+        with suppress(Exception):
+            text = images.read_infotext(path)
+    except MemoryError:
+        raise decoder_processes.too_much_memory("image") from None
     return {
-        "watermark": watermark.read(picture.convert("RGB")),
-        "made_from": images.read_metadata(path) or None,
-        "parameters": images.read_infotext(path) or None,
+        "watermark": mark,
+        "made_from": made_from or None,
+        "parameters": text or None,
+        "fields": infotext.read(text) if text else {},
     }
 
 

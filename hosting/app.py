@@ -18,7 +18,14 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from hosting import log, models_file, published_models
-from hosting.api import documentation, error_handlers, operations, web_form, webhook_documents
+from hosting.api import (
+    documentation,
+    error_handlers,
+    inspection,
+    operations,
+    web_form,
+    webhook_documents,
+)
 from hosting.api import files as files_routes
 from hosting.api.a1111 import lists as a1111_lists
 from hosting.api.a1111 import routes as a1111_routes
@@ -38,6 +45,7 @@ from hosting.api.security_headers import SecurityHeaders
 from hosting.api.stability import routes as stability_routes
 from hosting.api.unread_body import UnreadBody
 from hosting.backends.endpoints import Endpoint, SetupFailed
+from hosting.backends.inspector import Inspector
 from hosting.backends.servers import Launch, Server
 from hosting.models_file import ModelsError
 from hosting.net.links import Links
@@ -206,6 +214,7 @@ def create(
         endpoints=endpoints,
         models=models,
         metrics=dispatcher.metrics,
+        inspector=Inspector(),
     )
     application.state.failed = False
     application.state.stop = lambda: None
@@ -219,6 +228,7 @@ def create(
         stability_routes,
         cog_routes,
         files_routes,
+        inspection,
         operations,
         documentation,
     ):

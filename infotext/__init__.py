@@ -28,26 +28,37 @@ def write(inputs: Mapping[str, Any], size: tuple[int, int], seed: int, model: st
     Args:
         inputs: the prediction's, by the names of docs/contract.md; what is left out, or None, has
             no field. `strength` is to be left out where there was no image.
-        size: the picture's width and height in pixels.
+        size: the picture's width and height in pixels. Of two passes the first one's is written.
         seed: the picture's own.
         model: its name.
     """
-    scheduler = inputs.get("scheduler")
+    scheduler, scale = inputs.get("scheduler"), inputs.get("refine_scale") or 1
+    first, second = inputs.get("strength"), inputs.get("refine_strength") if scale > 1 else None
     fields = {
         "Steps": inputs.get("num_inference_steps"),
         "Sampler": SAMPLERS.get(scheduler, scheduler) if scheduler else None,
-        "Schedule type": SPACINGS.get(inputs.get("spacing") or ""),
+        "Schedule type": {**SPACINGS, "sgm_uniform": "SGM Uniform"}.get(
+            inputs.get("spacing") or ""
+        ),
         "CFG scale": inputs.get("guidance_scale"),
         "Seed": seed,
-        "Size": f"{size[0]}x{size[1]}",
+        "Size": f"{round(size[0] / scale)}x{round(size[1] / scale)}",
         "Model": model,
-        "Denoising strength": inputs.get("strength"),
+        "Denoising strength": second if first is None else first,
         **_masked(inputs),
         "Tiling": inputs.get("tiling") or None,
         # Theirs counts the layer that is read, from the end.
         "Clip skip": inputs["clip_skip"] + 1 if inputs.get("clip_skip") else None,
         "Eta DDIM": inputs.get("eta") or None,
     }
+    if scale > 1:
+        fields |= {
+            "Hires upscale": scale,
+            "Hires steps": inputs.get("refine_steps"),
+            "Hires upscaler": inputs.get("upscaler") or "Lanczos",
+            # SD.Next's name: theirs has a second pass only where there is no image.
+            "Hires strength": None if first is None else second,
+        }
     last = ", ".join(
         f"{name}: {_written(value)}" for name, value in fields.items() if value is not None
     )
@@ -83,13 +94,14 @@ def read(text: str) -> dict[str, str]:
 
 
 def _masked(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of an image of which only the masked part was drawn."""
-    if not inputs.get("only_masked"):
-        return {}
-    return {
-        "Inpaint area": "Only masked",
-        "Masked area padding": inputs.get("only_masked_padding"),
-    }
+    """Return the fields of what was drawn with a mask."""
+    fields: dict[str, Any] = {"Mask blur": inputs.get("mask_blur") or None}
+    if inputs.get("invert_mask"):
+        fields["Mask mode"] = "Inpaint not masked"
+    if inputs.get("only_masked"):
+        fields["Inpaint area"] = "Only masked"
+        fields["Masked area padding"] = inputs.get("only_masked_padding")
+    return fields
 
 
 def _written(value: object) -> str:

@@ -66,6 +66,29 @@ class Limits:
         return self.header_bytes + self.file_copies * file_bytes + self.pixel_bytes * pixels
 
 
+def limit_process(file_bytes: int, limits: Limits = Limits()) -> Callable[[int], None]:
+    """Limit this process to what the header of a picture's file may take.
+
+    Returns:
+        A function that limits it to what a picture of so many pixels may take.
+    """
+    occupied = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+    def limit(pixels: int) -> None:
+        most = occupied + limits.bytes(file_bytes, pixels)
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds(pixels), resource.RLIM_INFINITY))
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit(0)
+    return limit
+
+
+def too_much_memory(name: str) -> InputError:
+    """Return the error of an input whose picture takes more memory than it may."""
+    return InputError(f"{name}: the picture takes too much memory to read; give a smaller")
+
+
 class Budget:
     """The memory for all pictures that are decoded at once.
 
@@ -293,26 +316,19 @@ def _decode(
     mask_source: str,
 ) -> None:
     """Answer with the bytes that it takes (waiting until they are granted) and with the picture."""
-    occupied = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     file_bytes = source.stat().st_size if isinstance(source, Path) and source.is_file() else 0
-
-    def limit(pixels: int) -> None:
-        most = occupied + limits.bytes(file_bytes, pixels)
-        resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
-        resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds(pixels), resource.RLIM_INFINITY))
+    limit = limit_process(file_bytes, limits)
 
     def claim(pixels: int) -> None:
         connection.send(limits.bytes(file_bytes, pixels))
         connection.recv()
         limit(pixels)
 
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    limit(0)
     answer: Picture | Exception
     try:
         answer = images.read_picture(name, source, largest_side, mask_source, claim)
     except MemoryError:
-        answer = InputError(f"{name}: the picture takes too much memory to read; give a smaller")
+        answer = too_much_memory(name)
     except Exception as error:
         answer = error
     with suppress(BrokenPipeError):  # nobody waits for it any more

@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageFilter, PngImagePlugin, TiffTags
 
-from stable_diffusion.decoding import decode
+from stable_diffusion.decoding import FORMATS, decode
 from stable_diffusion.request import AUTOMATIC_SIZES, SIZES, Request
 
 
@@ -27,6 +27,8 @@ SRGB_PROFILE = _srgb_profile()
 """Tags JPEG and WebP files, so that they look the same everywhere."""
 LARGEST_EXIF_BYTES = 30_000
 """Bytes of each of two texts in an EXIF block, which ends at 65,535 in a JPEG file."""
+LARGEST_TEXT = 2**22
+"""Characters of a text in a file that are read; the longest prompts are 3 MB of JSON in ASCII."""
 USER_COMMENT_CODE = b"UNICODE\0"
 """The first bytes of a user comment in EXIF, which say how its text is encoded."""
 # Pillow has no type for it, and takes one that EXIF's readers don't expect.
@@ -268,25 +270,33 @@ def save(
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the metadata of a file that `save` has written; of any other, an empty one."""
-    with Image.open(path) as picture:
+    """Return the metadata of a file that `save` has written; of any other, an empty one.
+
+    Raises:
+        Exception: whatever Pillow trips over in a broken file.
+    """
+    with Image.open(path, formats=FORMATS) as picture:
         text = picture.info.get("Description") or picture.getexif().get(
             ExifTags.Base.ImageDescription
         )
     try:
-        metadata = json.loads(text or "")
-    except ValueError:
+        metadata = json.loads(text[:LARGEST_TEXT] if isinstance(text, str) else "")
+        json.dumps(metadata, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
         return {}
     return metadata if isinstance(metadata, dict) else {}
 
 
 def read_infotext(path: Path) -> str:
-    """Return the infotext of a file of any origin; an empty text where it has none."""
-    with Image.open(path) as picture:
+    """Return the infotext of a file of any origin; an empty text where it has none.
+
+    Raises: as `read_metadata`.
+    """
+    with Image.open(path, formats=FORMATS) as picture:
         text = picture.info.get("parameters")
         comment = picture.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
     if isinstance(text, str):
-        return text
+        return text[:LARGEST_TEXT]
     if isinstance(comment, bytes) and comment.startswith(USER_COMMENT_CODE):
         return comment[len(USER_COMMENT_CODE) :].decode("utf-16-be", errors="replace")
     return ""

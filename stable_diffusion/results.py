@@ -92,6 +92,8 @@ def _write(picture: Picture, path: Path, request: Request, model: Model) -> None
     inputs = {
         name: value for name, value in metadata.items() if name != "strength" or request.image
     }
+    if request.mask:
+        inputs |= {"mask_blur": request.mask_blur, "invert_mask": request.invert_mask}
     text = infotext.write(inputs, image.size, picture.seed, weights.name)
     images.save(image, path, request.output_format, request.output_quality, metadata, text)
 

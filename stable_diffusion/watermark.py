@@ -22,6 +22,8 @@ SMALLEST_PIXELS = 256 * 256
 """Pixels from which on a picture is marked; `invisible-watermark` reads no smaller one."""
 STEP = 72
 """The step of coefficients' scale: those in the lower half of a step encode 0, the others 1."""
+BAND_PIXELS = 512
+"""Rows that are read at once, since each pixel takes some 30 bytes meanwhile."""
 MARGIN = 4
 """The distance of coefficients from those that encode the opposite; rounding may take half."""
 BLUER = numpy.array([0, -0.395, 2.032], numpy.float32)
@@ -83,7 +85,12 @@ def read(picture: Image.Image) -> str | None:
     """
     if picture.width * picture.height < SMALLEST_PIXELS or min(picture.size) < 8:
         return None
-    says = _coefficients(_blocks(numpy.array(picture)))[:, 1:].max(1) % STEP > STEP // 2
+    bands = (
+        picture.crop((0, top, picture.width, min(top + BAND_PIXELS, picture.height)))
+        for top in range(0, picture.height - 7, BAND_PIXELS)
+    )
+    values = [_coefficients(_blocks(numpy.array(band)))[:, 1:].max(1) for band in bands]
+    says = numpy.concatenate(values) % STEP > STEP // 2
     for mark in (MARK, MARK_2):
         turns = numpy.arange(len(says)) % (8 * len(mark))
         share = numpy.bincount(turns, says) / numpy.bincount(turns)

@@ -8,6 +8,7 @@ from fastapi import Request
 
 from hosting.api.limits import Limits
 from hosting.backends.endpoints import Endpoint
+from hosting.backends.inspector import Inspector
 from hosting.net.links import Links
 from hosting.published_models import PublishedModels
 from hosting.queue.downloads import Downloads
@@ -32,6 +33,7 @@ class Services:
     endpoints: list[Endpoint]
     models: PublishedModels
     metrics: Metrics
+    inspector: Inspector
 
 
 def services_of(request: Request) -> Services:

@@ -101,7 +101,7 @@ function controlOf(input, id, described) {
     // Not of type number: that hides from us what it does not understand.
     inputmode: input.type === "integer" ? "numeric" : "decimal",
     autocomplete: "off",
-    placeholder: input.fallback === null ? "random" : null,
+    placeholder: input.fallback !== null ? null : input.name === "seed" ? "random" : "automatic",
   });
 }
 

@@ -1,13 +1,13 @@
 // The form of the chosen model: its fields, what is in them, and what of it is sent.
 
 import { askJson } from "./api.js";
-import { byId, say } from "./dom.js";
+import { byId, h, say } from "./dom.js";
 import { makeField } from "./fields.js";
 import { frameOf } from "./frame.js";
 import { draft, keepDraft, keepFile, files as keptFiles } from "./kept.js";
 import { readPicture } from "./picture.js";
 import { makePictureField } from "./picture-field.js";
-import { inputsOf } from "./schema.js";
+import { grouped, inputsOf } from "./schema.js";
 import { vocabularyList } from "./vocabulary.js";
 
 /** What is of no use without an image. */
@@ -31,6 +31,14 @@ const ON_MASKS = [
   "only_masked",
   "only_masked_padding",
 ];
+/**
+ * What is of no use while another input, whose name it has here, holds the model's own choice.
+ * @type {Record<string, string[]>}
+ */
+const ON_OTHERS = {
+  only_masked: ["only_masked_padding"],
+  refine_scale: ["refine_strength", "refine_steps"],
+};
 
 /**
  * A model that can be chosen.
@@ -107,11 +115,16 @@ export async function draw(chosen) {
   for (const input of inputs)
     if (input.isFile) pictureFields[input.name] = makePicture(input);
     else plainFields[input.name] = makeField(input, changed);
-  /** @param {boolean} isFirst */
-  const elements = (isFirst) =>
-    inputs.filter((input) => input.isFirst === isFirst).map(({ name }) => anyField(name).element);
-  byId("first").replaceChildren(...elements(true));
-  byId("rest").replaceChildren(...elements(false));
+  /** @param {Input[]} some */
+  const elements = (some) => some.map(({ name }) => anyField(name).element);
+  byId("first").replaceChildren(...elements(inputs.filter(({ isFirst }) => isFirst)));
+  byId("rest").replaceChildren(
+    ...grouped(inputs.filter(({ isFirst }) => !isFirst)).flatMap(([title, some]) =>
+      title
+        ? [h("details", { class: "group" }, h("summary", {}, title), ...elements(some))]
+        : elements(some),
+    ),
+  );
   showVocabulary();
   const values = draft();
   for (const [name, field] of Object.entries(plainFields))
@@ -166,6 +179,9 @@ export const pictureField = (name) => pictureFields[name];
 
 /** @param {string} name: of an input that the model has. */
 const anyField = (name) => plainFields[name] ?? pictureFields[name];
+
+/** @param {string} name: of an input that the model has. */
+const isHidden = (name) => anyField(name).element.hasAttribute("hidden");
 
 /** The inputs of the model. */
 export const all = () => inputs;
@@ -225,6 +241,7 @@ const isSized = (picture) => Boolean(picture.width && picture.height);
 /** Something in the form is another. */
 function changed() {
   changes++;
+  showWhatIsOfUse();
   const { plain } = contents(tryGet);
   const values = draft();
   for (const name of Object.keys(plainFields))
@@ -233,6 +250,12 @@ function changed() {
   keepDraft(values);
   const image = pictureIn("image");
   if (image && isSized(image)) pictureFields.image.crop(frame(image));
+  onChange();
+}
+
+/** Hides what is of no use with what the form holds. */
+function showWhatIsOfUse() {
+  const image = pictureIn("image");
   const isOptional = inputs.some(({ name, isRequired }) => name === "image" && !isRequired);
   const mask = pictureIn("mask");
   /**
@@ -244,7 +267,10 @@ function changed() {
   };
   hide(ON_IMAGES, isOptional && !image && !mask);
   hide(ON_MASKS, !mask);
-  onChange();
+  for (const { name, fallback } of inputs) {
+    const value = tryGet(plainFields[name]) ?? fallback;
+    hide(ON_OTHERS[name] ?? [], value === fallback || isHidden(name));
+  }
 }
 
 /** @param {import("./picture.js").SizedPicture} image */
@@ -282,7 +308,8 @@ function contents(read) {
   /** @type {Contents} */
   const { plain, files } = { plain: {}, files: {} };
   for (const { name, isFile, isRequired, fallback } of inputs)
-    if (isFile) {
+    if (isHidden(name)) continue;
+    else if (isFile) {
       const picture = read(pictureFields[name], name);
       if (picture) files[name] = picture;
     } else {
@@ -328,10 +355,18 @@ export function blame(faults) {
   for (const name of known) anyField(name).say(faults[name]);
   if (!known.length) return false;
   chooseTab("inputs");
-  const first = anyField(known[0]);
-  if (byId("rest").contains(first.element)) byId("advanced").open = true;
-  first.focus();
+  unfold(known[0]);
+  anyField(known[0]).focus();
   return true;
+}
+
+/**
+ * Shows the field of an input, whatever it is folded into.
+ * @param {string} name: of an input that the model has.
+ */
+export function unfold(name) {
+  for (const one of document.querySelectorAll("details"))
+    if (one.contains(anyField(name).element)) one.open = true;
 }
 
 /**

@@ -141,7 +141,10 @@ async function showNew(prediction, version) {
   if (failure !== "inputs" || !error || form.version() !== version) return;
   for (const line of error.split("\n")) {
     const [name, ...words] = line.split(": ");
-    if (words.length) form.field(name)?.say(words.join(": "));
+    const field = form.field(name);
+    if (!field || !words.length) continue;
+    field.say(words.join(": "));
+    form.unfold(name);
   }
 }
 

@@ -6,6 +6,19 @@ const AUTOMATIC_SIDES = [128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 
 /** Shown above "Advanced", in this order, where the model has them; so is what it requires. */
 const FIRST = ["prompt", "image", "mask", "strength", "num_images"];
 
+/** What stands below "Advanced" under a heading of its own, in this order; the rest is before it. */
+const GROUPS = {
+  Mask: [
+    ...["mask_source", "invert_mask", "mask_grow", "mask_blur"],
+    ...["only_masked", "only_masked_padding"],
+  ],
+  "Fit of the image": ["crop", "resize_mode", "keep_size"],
+  "Beyond the image": ["extend_left", "extend_top", "extend_right", "extend_bottom"],
+  "Second pass": ["refine_scale", "refine_strength", "refine_steps"],
+  Sampler: ["scheduler", "spacing", "eta", "clip_skip"],
+  Result: ["result_size", "resample", "tiling", "output_format", "output_quality"],
+};
+
 /**
  * What an input holds that is no file; null is the model's own choice.
  * @typedef {string | number | boolean | null} Value
@@ -28,6 +41,20 @@ const FIRST = ["prompt", "image", "mask", "strength", "num_images"];
  * @property {string} unchosen  the choice of none of them.
  * @property {number} order
  */
+
+/**
+ * Inputs under their headings; those without one first, under none.
+ * @param {Input[]} inputs
+ * @returns {[string, Input[]][]}
+ */
+export function grouped(inputs) {
+  const names = Object.values(GROUPS).flat();
+  /** @type {[string, Input[]][]} */
+  const groups = [["", inputs.filter(({ name }) => !names.includes(name))]];
+  for (const [title, members] of Object.entries(GROUPS))
+    groups.push([title, members.flatMap((member) => inputs.filter(({ name }) => name === member))]);
+  return groups.filter(([, members]) => members.length);
+}
 
 /**
  * The inputs of a model: those that matter first, then the others in the model's order.

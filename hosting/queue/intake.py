@@ -105,7 +105,7 @@ class Intake:
         found: dict[str, bytes] = {}
         for name, url in given.items():
             try:
-                data = await self._local(new, url)
+                data = await self.local(url, new.token.id, new.hosts)
             except fetch.FetchError as error:
                 faults.append(Fault("invalid_file", f"input.{name}", str(error)))
             else:
@@ -169,8 +169,12 @@ class Intake:
             )
         return accepted
 
-    async def _local(self, new: NewPrediction, url: str) -> bytes | None:
+    async def local(self, url: str, token_id: str, hosts: frozenset[str]) -> bytes | None:
         """Return the picture of a data URL, or of a link of ours; None for any other URL.
+
+        Args:
+            token_id: the client's.
+            hosts: where the front is reached: links there are its own.
 
         Raises:
             FetchError: when it is none, or too large; or when the URL can't be one.
@@ -180,7 +184,7 @@ class Intake:
                 data = await asyncio.to_thread(_decoded, url)
         else:
             fetch.check_url(url)
-            name = await self._own_file(new, url)
+            name = await self._own_file(url, token_id, hosts)
             if name is None:
                 return None
             try:
@@ -194,13 +198,13 @@ class Intake:
             raise fetch.FetchError(f"The file {fault}")
         return data
 
-    async def _own_file(self, new: NewPrediction, url: str) -> str | None:
+    async def _own_file(self, url: str, token_id: str, hosts: frozenset[str]) -> str | None:
         """Return the file of ours that a URL means, if it is one that the client may read."""
         parts = urlsplit(url)
-        if parts.netloc.lower() not in new.hosts:
+        if parts.netloc.lower() not in hosts:
             return None
         if upload := OWN_UPLOAD.fullmatch(parts.path):
-            if await self._store.uploads.find(upload[1], new.token.id):
+            if await self._store.uploads.find(upload[1], token_id):
                 return file_of_upload(upload[1])
             raise fetch.FetchError(f"There is no file {upload[1]}, or it has expired")
         if not parts.path.startswith(LINKED):
@@ -263,7 +267,10 @@ def _decoded(url: str) -> bytes:
         raise fetch.FetchError("The data URL has no comma, and so no data")
     if text.count("%") > MOST_ESCAPES:
         raise fetch.FetchError(f"The data URL has more than {MOST_ESCAPES} percent-encoded bytes")
-    data = unquote_to_bytes(text) if "%" in text else text.encode()
+    try:
+        data = unquote_to_bytes(text) if "%" in text else text.encode()
+    except UnicodeEncodeError:
+        raise fetch.FetchError("The data URL has half a character") from None
     del text
     if not re.search(r"; *base64 *$", head, re.IGNORECASE):
         return data

@@ -50,6 +50,18 @@ class PredictionQueue:
         self._dispatcher.wake(prediction.id)
         return prediction
 
+    async def picture(self, url: str, token_id: str, hosts: frozenset[str]) -> bytes:
+        """Return the picture that a URL leads to, for someone who waits for it.
+
+        Args: those of `Intake.local`.
+
+        Raises:
+            NoTurn: when too much is being fetched.
+            FetchError: when it leads to none.
+        """
+        data = await self._intake.local(url, token_id, hosts)
+        return await self._dispatcher.downloads.now(token_id, url) if data is None else data
+
     async def current(self, prediction_id: str) -> Prediction | None:
         """Return a prediction as it is now; None if there is none."""
         running = self._dispatcher.running(prediction_id)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Route, expect
 
 from tests.support.asking import ask, caught, sent, shown
 from tests.support.browser import LONGEST, Visit, Visitor
 from tests.support.front import front
 from tests.support.pictures import EXAMPLES
-from tools.fake_cog import CogServer
+from tools.fake_cog import FAILURES, CogServer
 
 
 def test_it_is_drawn_from_the_schema_and_a_new_input_appears_by_itself(
@@ -29,8 +30,9 @@ def test_it_is_drawn_from_the_schema_and_a_new_input_appears_by_itself(
         expect(visitor.page.get_by_text("how sharp")).to_be_visible()
         assert shown(visitor)[3:] == [
             *("Negative prompt", "Number of inference steps", "Guidance scale", "Width", "Height"),
-            *("Seed", "Use compel", "Scheduler", "Output format", "Output quality", "Result size"),
-            *("Resample", "Spacing", "Eta", "Clip skip", "Sharpness"),
+            *("Seed", "Use compel", "Sharpness", "Refine scale"),
+            *("Scheduler", "Spacing", "Eta", "Clip skip"),
+            *("Result size", "Resample", "Tiling", "Output format", "Output quality"),
         ]
         visitor.field("Sharpness").fill("9")
         visitor.field("Prompt").fill("a bus")
@@ -65,6 +67,72 @@ def test_it_sends_what_differs_from_the_models_own_choice(visitor: Visitor, cog:
         "use_compel": True,
         "seed": 9007199254740991,
     }
+
+
+def test_what_needs_an_image_a_mask_or_another_input_is_there_and_sent_with_it(
+    visitor: Visitor, cog: CogServer
+) -> None:
+    visitor.more()
+    headings = visitor.page.locator(".group:visible > summary")
+    expect(headings).to_have_text(["Second pass", "Sampler", "Result"])
+    expect(visitor.field("Refine strength")).to_be_hidden()
+    visitor.field("Refine scale").fill("1,5")
+    visitor.field("Refine strength").fill("0.3")
+    ask(visitor, "a bus")
+    visitor.card()
+    refined = {"prompt": "a bus", "refine_scale": 1.5, "refine_strength": 0.3}
+    assert sent(cog) == refined
+
+    visitor.choose("image", EXAMPLES / "flower.png")
+    image = ["Fit of the image", "Beyond the image"]
+    expect(headings).to_have_text([*image, "Second pass", "Sampler", "Result"])
+    visitor.field("Extend right").fill("64")
+    visitor.run()
+    visitor.card()
+    assert sent(cog).items() >= {**refined, "extend_right": 64}.items()
+    visitor.choose("mask", EXAMPLES / "flower-mask.png")
+    expect(headings).to_have_text(["Mask", *image, "Second pass", "Sampler", "Result"])
+    expect(visitor.field("Only masked padding")).to_be_hidden()
+    visitor.field("Only masked").check()
+    visitor.field("Only masked padding").fill("8")
+    visitor.field("Extend right").fill("0")
+    visitor.field("Refine scale").fill("1")
+    visitor.run()
+    visitor.card()
+    masked = {"only_masked": True, "only_masked_padding": 8}
+    assert sent(cog).items() >= masked.items()
+    assert not sent(cog).keys() & {"extend_right", *refined} - {"prompt"}
+
+    visitor.field("Keep size").check()
+    visitor.page.locator('[data-name="image"]').get_by_text("Remove").click()
+    visitor.page.locator('[data-name="mask"]').get_by_text("Remove").click()
+    expect(visitor.field("Keep size")).to_be_hidden()
+    visitor.run()
+    visitor.card()
+    assert sent(cog) == {"prompt": "a bus"}
+
+
+def test_what_is_wrong_with_a_folded_input_is_shown_at_it(
+    visitor: Visitor, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fold = "for (const one of document.querySelectorAll('details')) one.open = false"
+    visitor.choose("image", EXAMPLES / "flower.png")
+    visitor.more()
+    visitor.field("Extend right").fill("2000")
+    visitor.page.evaluate(fold)
+    visitor.field("Prompt").fill("a bus")
+    visitor.press("Run")
+    expect(visitor.fault("extend_right")).to_have_text("Give a whole number from 0 to 1472.")
+    expect(visitor.field("Extend right")).to_be_focused()
+    visitor.field("Extend right").fill("12")
+    visitor.page.evaluate(fold)
+    found = "12 is not a multiple of 8"  # which only the model sees
+    monkeypatch.setitem(FAILURES, "fail", ("inputs", f"InputError: extend_right: {found}"))
+    cog.tell("a bus", "fail")
+    visitor.run()
+    visitor.card("failed")
+    expect(visitor.fault("extend_right")).to_have_text(found)
+    expect(visitor.field("Extend right")).to_be_visible()
 
 
 def test_the_picker_has_the_models_that_run_and_keeps_what_they_share(

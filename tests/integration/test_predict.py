@@ -478,6 +478,11 @@ def test_a_picture_carries_what_image_browsers_read(predictor: Any) -> None:
     (path,) = run(predictor, prompt="", image=FLOWER, strength=0.5, result_size="72x96")
     found = infotext_of(path)
     assert (found["Denoising strength"], found["Size-1"], found["Size-2"]) == ("0.5", "72", "96")
+    mask = {"mask": EXAMPLES / "flower-mask.png", "mask_blur": 3, "invert_mask": True}
+    (path,) = run(predictor, prompt="", image=FLOWER, num_inference_steps=2, refine_scale=2, **mask)
+    found = infotext_of(path)
+    assert (found["Size-1"], found["Hires upscale"], found["Hires strength"]) == ("128", "2", "0.4")
+    assert (found["Mask blur"], found["Mask mode"]) == ("3", "Inpaint not masked")
 
 
 def test_the_files_and_the_logs_say_how_a_result_got_its_size(

@@ -91,10 +91,11 @@ class Visitor:
         self.page.locator(f'[data-name="{name}"] input[type=file]').first.set_input_files(path)
 
     def more(self) -> None:
-        """Shows the advanced inputs."""
+        """Shows the advanced inputs, those below headings too."""
         expect(self.field("Prompt")).to_be_visible()  # from then on, the rest stays where it is
         self.page.locator("#advanced > summary").click()
         expect(self.page.locator("#advanced")).to_have_attribute("open", "")
+        self.page.evaluate("for (const one of document.querySelectorAll('.group')) one.open = true")
 
     def run(self) -> None:
         """Presses Run, and waits until the prediction is in the queue."""

@@ -60,6 +60,7 @@ ROUTES = {
     "/v1/images/generations": {"post"},
     "/v1/images/variations": {"post"},
     "/v1/inference/{owner}/{name}": {"post"},
+    "/v1/inspect": {"post"},
     "/v1/models": {"get", "post"},
     "/v1/models/{model}": {"get"},
     "/v1/models/{owner}/{name}": {"get", "patch", "delete"},

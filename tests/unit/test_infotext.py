@@ -68,6 +68,37 @@ def test_what_a_sampler_is_drawn_with_is_written_as_theirs() -> None:
     assert not found.keys() & {"Schedule type", "Clip skip"}
 
 
+def test_two_passes_are_written_as_theirs() -> None:
+    refined: dict[str, Any] = {"refine_scale": 1.5, "refine_strength": 0.4, "refine_steps": 12}
+    text = infotext.write({**INPUTS, "strength": None, **refined}, (768, 1152), 5, "sd-2-1")
+    assert text.endswith(
+        "Size: 512x768, Model: sd-2-1, Denoising strength: 0.4, "
+        "Hires upscale: 1.5, Hires steps: 12, Hires upscaler: Lanczos"
+    )
+    upscaled = infotext.write({**INPUTS, **refined, "upscaler": "a, b"}, (768, 1152), 5, "sd-2-1")
+    found = infotext.read(upscaled)
+    assert (found["Denoising strength"], found["Hires strength"]) == ("0.75", "0.4")
+    assert (found["Hires upscale"], found["Hires upscaler"]) == ("1.5", "a, b")
+    assert "Hires" not in written(refine_scale=1, refine_strength=0.4, refine_steps=12)
+
+
+def test_what_is_drawn_with_a_mask_or_as_a_texture_is_written_as_theirs() -> None:
+    masked: dict[str, Any] = {
+        "only_masked": True,
+        "only_masked_padding": 16,
+        "mask_blur": 4,
+        "invert_mask": True,
+    }
+    assert written(**masked, tiling=True, spacing="sgm_uniform").endswith(
+        "Steps: 20, Sampler: Euler a, Schedule type: SGM Uniform, CFG scale: 7, Seed: 5, "
+        "Size: 512x768, Model: sd-2-1, Denoising strength: 0.75, Mask blur: 4, "
+        "Mask mode: Inpaint not masked, Inpaint area: Only masked, Masked area padding: 16, "
+        "Tiling: True"
+    )
+    plain = written(only_masked=False, only_masked_padding=32, mask_blur=0, invert_mask=False)
+    assert plain == written()
+
+
 def test_every_scheduler_has_a_name_there_by_which_it_is_found() -> None:
     assert samplers.SAMPLERS.keys() == samplers.ALIASES.keys() == set(SCHEDULERS)
     for scheduler, theirs in samplers.SAMPLERS.items():

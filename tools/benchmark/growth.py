@@ -31,6 +31,8 @@ def measure(weights: Weights, steps: int, rounds: int) -> dict[str, Any]:
         "eta 1": {"scheduler": "DDIM", "eta": 1},
         "karras": {"spacing": "karras"},
         "clip_skip 1": {"clip_skip": 1},
+        "tiling": {"tiling": True},
+        "refine_scale": {"refine_scale": 2},
         **{f"{size} px": {"width": size, "height": size} for size in larger},
     }
     image = picture(3 * native, 2 * native)

@@ -37,7 +37,8 @@ OURS = (
     "upscaler",
     *("only_masked", "only_masked_padding", "keep_size", "resize_mode", "crop"),
     *("extend_left", "extend_top", "extend_right", "extend_bottom"),
-    *("spacing", "eta", "clip_skip"),
+    *("refine_scale", "refine_strength", "refine_steps", "tiling"),
+    *("spacing", "eta", "clip_skip", "result_size", "resample"),
 )
 """Inputs of ours that may be given besides, by our names."""
 

@@ -73,6 +73,24 @@ def test_prompts_come_from_a_file_and_each_batch_may_start_from_one_noise(run: R
     assert Path("c", "grid-0000.png").exists()
 
 
+def test_ddims_steps_have_as_much_new_noise_as_is_asked_for(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("txt2img", "--prompt", "a fox", *QUICK, "--n_iter", "1", "--n_samples", "1")
+    etas: dict[str, tuple[str, ...]] = {"none": ()}
+    etas |= {eta: ("--ddim_eta", eta) for eta in ("0.0", "0.5", "1.0")}
+    drawn = {}
+    for name, flags in etas.items():
+        assert run(reference.main, *asked, "--outdir", name, "--skip_grid", *flags) == 0
+        drawn[name] = opened(Path(name, "samples", "00000.png"))
+    assert difference(drawn["none"], drawn["0.0"]) == (0, 0)
+    for one, other in (("0.0", "0.5"), ("0.0", "1.0"), ("0.5", "1.0")):
+        assert difference(drawn[one], drawn[other])[1] > 1
+    assert images.read_metadata(Path("1.0", "samples", "00000.png"))["eta"] == 1
+    assert run(reference.main, *asked, "--plms", "--ddim_eta", "1") == 2
+    assert "--ddim_eta: " in capsys.readouterr().err
+
+
 def test_an_image_is_fitted_to_multiples_of_64_and_not_cropped(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -191,6 +191,14 @@ def test_each_mark_is_read_and_told_from_the_other_and_from_none(kind: str) -> N
     assert decoded(second, 4) == b"SDV2"
 
 
+@pytest.mark.parametrize("size", [(264, 1036), (1100, 517), (8200, 40)])
+def test_a_mark_is_read_in_a_picture_of_several_bands(size: tuple[int, int]) -> None:
+    picture = picture_of(size=size)
+    assert watermark.read(picture) is None
+    for mark in (MARK, MARK_2):
+        assert watermark.read(watermark.lay(picture, mark=mark)) == mark.decode()
+
+
 def test_what_the_package_writes_is_read() -> None:
     theirs = encoded(photo(512, 512))
     assert decoded(theirs) != MARK  # some of its bits are wrong

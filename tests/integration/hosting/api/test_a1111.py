@@ -266,18 +266,19 @@ def test_a_size_that_the_model_does_not_draw_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_second_pass_refines_what_was_drawn(one: Front, cog: CogServer) -> None:
-    asked: dict[str, Any] = {
-        "enable_hr": True,
-        "hr_scale": 1.5,
-        "hr_second_pass_steps": 9,
-        "hr_upscaler": "Latent",
-    }
+    asked: dict[str, Any] = {"enable_hr": True, "hr_scale": 1.5, "hr_second_pass_steps": 9}
+    asked["hr_upscaler"] = "Latent"
     answer = drawn(one, **asked, denoising_strength=0.4)
     had = sent(cog)
     assert (had["refine_scale"], had["refine_strength"], had["refine_steps"]) == (1.5, 0.4, 9)
     assert "strength" not in had
     assert (answer["info"]["width"], answer["info"]["height"]) == (768, 768)
     assert answer["info"]["warnings"] == ["hr_upscaler: Latent is not here; Lanczos was used"]
+    (text,) = answer["info"]["infotexts"]
+    assert "Size: 512x512, " in text
+    assert text.endswith(
+        "Denoising strength: 0.4, Hires upscale: 1.5, Hires steps: 9, Hires upscaler: Lanczos"
+    )
     drawn(one, enable_hr=True, width=500, height=500)
     had = sent(cog)
     assert (had["width"], had["height"], had["result_size"]) == (512, 512, "1000x1000")

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from PIL import Image
 
+from hosting.api.stability import fields
 from tests.support.front import Front, front, wait_until
 from tests.support.pictures import EXAMPLES
 from tools.fake_cog import CogServer, data_url, pixels
@@ -256,6 +257,19 @@ def test_which_part_of_an_image_is_drawn_may_be_said_besides(one: Front, cog: Co
     assert sent(cog).items() >= drawn.items()
     assert change(one, "", {"extend_left": "64", "keep_size": "true"}).status_code == 200
     assert sent(cog).items() >= {"extend_left": 64, "keep_size": True}.items()
+
+
+def test_every_input_that_has_no_name_there_may_be_given_by_ours(
+    one: Front, cog: CogServer
+) -> None:
+    properties = cog.schema["components"]["schemas"]["Input"]["properties"]
+    theirs = {*fields.NAMES, *("strength", "width", "height", "seed", "use_compel")}
+    theirs |= {"mask_source", "invert_mask", "output_format"}  # which other fields of theirs say
+    assert set(properties) == {name for name in properties if name in fields.OURS} | theirs
+    asked: dict[str, Any] = {"refine_scale": 2, "refine_strength": 0.5, "refine_steps": 9}
+    asked |= {"tiling": True, "spacing": "karras", "resample": "nearest", "result_size": "520x776"}
+    assert draw(one, **asked).status_code == 200
+    assert sent(cog).items() >= asked.items()
 
 
 def test_an_image_is_its_own_mask_by_its_transparency(one: Front, cog: CogServer) -> None:
