@@ -37,7 +37,7 @@ const ON_MASKS = [
  */
 const ON_OTHERS = {
   only_masked: ["only_masked_padding"],
-  refine_scale: ["refine_strength", "refine_steps"],
+  refine_scale: ["refine_strength", "refine_steps", "upscaler"],
 };
 
 /**

@@ -14,7 +14,7 @@ const GROUPS = {
   ],
   "Fit of the image": ["crop", "resize_mode", "keep_size"],
   "Beyond the image": ["extend_left", "extend_top", "extend_right", "extend_bottom"],
-  "Second pass": ["refine_scale", "refine_strength", "refine_steps"],
+  "Second pass": ["refine_scale", "refine_strength", "refine_steps", "upscaler"],
   Sampler: ["scheduler", "spacing", "eta", "clip_skip"],
   Result: ["result_size", "resample", "tiling", "output_format", "output_quality"],
 };

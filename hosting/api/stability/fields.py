@@ -34,10 +34,9 @@ KEPT_SHARE = 0.35
 """Of the input image, unless `image_strength` or `step_schedule_start` says otherwise."""
 OURS = (
     *("negative_prompt", "output_quality", "mask_blur", "mask_grow", "noise_level", "cancel_after"),
-    "upscaler",
     *("only_masked", "only_masked_padding", "keep_size", "resize_mode", "crop"),
     *("extend_left", "extend_top", "extend_right", "extend_bottom"),
-    *("refine_scale", "refine_strength", "refine_steps", "tiling"),
+    *("refine_scale", "refine_strength", "refine_steps", "upscaler", "tiling"),
     *("spacing", "eta", "clip_skip", "result_size", "resample"),
 )
 """Inputs of ours that may be given besides, by our names."""
