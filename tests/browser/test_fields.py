@@ -237,15 +237,21 @@ def test_the_upscalers_that_are_installed_are_its_choices(
     with front(tmp_path, cog) as one:
         visitor = visit(one.url)
         visitor.more()
+        visitor.field("Refine scale").fill("2")
         field = visitor.field("Upscaler")
         expect(field.locator("option")).to_have_text(["Lanczos", *cog.description["upscalers"]])
         field.select_option("RealESRGAN_x2plus")
         ask(visitor, "a bus")
         visitor.card()
-        assert sent(cog) == {"prompt": "a bus", "upscaler": "RealESRGAN_x2plus"}
+        assert sent(cog) == {
+            "prompt": "a bus",
+            "refine_scale": 2,
+            "upscaler": "RealESRGAN_x2plus",
+        }
 
 
 def test_without_upscalers_there_is_no_choice_of_them(visitor: Visitor) -> None:
     visitor.more()
-    expect(visitor.field("Refine scale")).to_be_visible()
+    visitor.field("Refine scale").fill("2")
+    expect(visitor.field("Refine strength")).to_be_visible()
     expect(visitor.field("Upscaler")).to_have_count(0)
