@@ -119,15 +119,15 @@ async def _generate(
     request: Request, asked: TextToImage, caller: Caller, cancel_after: str | None
 ) -> GeneratedDocument:
     services = caller.services
-    served = usual = models.served(services)[0]
-    name = asked.override_settings.get("sd_model_checkpoint")
-    found = models.chosen(services, name) if isinstance(name, str) and name else usual
+    usual = models.served(services)[0]
+    name = asked.override_settings.get("sd_model_checkpoint") or usual.name
+    found = models.chosen(services, name) if isinstance(name, str) else usual
     served = found or usual
     # Prompts may be long: others are served meanwhile.
     most_images = services.settings.most_images
     drawing = await asyncio.to_thread(translation.drawing, asked, most_images, served.upscalers)
     if found is None:
-        sentence = f"sd_model_checkpoint: there is no {name[:100]} here; {usual.name} drew"
+        sentence = f"sd_model_checkpoint: there is no {str(name)[:100]} here; {usual.name} drew"
         drawing.warnings.append(sentence)
     for lacking in ("only_masked", "resize_mode"):
         if lacking in drawing.inputs.keys() - known_names(served.schema):
