@@ -209,11 +209,16 @@ def find_checker() -> Path | None:
 def upscalers() -> dict[str, Path]:
     """Return the files of pixel upscalers by their names, which are the files' without the suffix.
 
-    Of two files of one name, it is the one in safetensors' format. None is read yet.
+    Of two files of one name, it is the one in safetensors' format. None is read yet, and those of
+    names that can't be printed are passed over.
     """
     folder = WEIGHTS / UPSCALERS
     found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return {path.stem: path for path in found if path.suffix.lower() in UPSCALER_SUFFIXES}
+    return {
+        path.stem: path
+        for path in found
+        if path.suffix.lower() in UPSCALER_SUFFIXES and path.stem.isprintable()
+    }
 
 
 def _whole(name: str) -> Path:

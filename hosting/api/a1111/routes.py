@@ -119,9 +119,9 @@ async def _generate(
     request: Request, asked: TextToImage, caller: Caller, cancel_after: str | None
 ) -> GeneratedDocument:
     services = caller.services
-    served = usual = models.served(services)[0]
-    name = asked.override_settings.get("sd_model_checkpoint")
-    found = models.chosen(services, name) if isinstance(name, str) and name else usual
+    usual = models.served(services)[0]
+    name = asked.override_settings.get("sd_model_checkpoint") or usual.name
+    found = models.chosen(services, name) if isinstance(name, str) else usual
     served = found or usual
     # Prompts may be long: others are served meanwhile.
     most_images = services.settings.most_images

@@ -122,3 +122,16 @@ def test_a_broken_configuration_is_told(file: str, text: str, tmp_path: Path) ->
     (folder / file).write_text(text)
     with pytest.raises(WeightsError, match="the configuration of .*broken can't be read"):
         catalogue.find(str(folder))
+
+
+def test_upscalers_are_the_files_of_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "WEIGHTS", tmp_path)
+    assert catalogue.upscalers() == {}
+    folder = tmp_path / "upscalers"
+    folder.mkdir()
+    for name in ("4x-Sharp.PTH", "b.pth", "b.safetensors", "notes.txt", "a\nb.pth", ".pth"):
+        (folder / name).touch()
+    found = catalogue.upscalers()
+    assert found == {"4x-Sharp": folder / "4x-Sharp.PTH", "b": folder / "b.safetensors"}
