@@ -28,7 +28,7 @@ def write(inputs: Mapping[str, Any], size: tuple[int, int], seed: int, model: st
     Args:
         inputs: the prediction's, by the names of docs/contract.md; what is left out, or None, has
             no field. `strength` is to be left out where there was no image.
-        size: the picture's width and height in pixels. Of two passes the first one's is written.
+        size: width and height in pixels: the picture's, or of two passes that of the first.
         seed: the picture's own.
         model: its name.
     """
@@ -42,7 +42,7 @@ def write(inputs: Mapping[str, Any], size: tuple[int, int], seed: int, model: st
         ),
         "CFG scale": inputs.get("guidance_scale"),
         "Seed": seed,
-        "Size": f"{round(size[0] / scale)}x{round(size[1] / scale)}",
+        "Size": f"{size[0]}x{size[1]}",
         "Model": model,
         "Denoising strength": second if first is None else first,
         **_masked(inputs),

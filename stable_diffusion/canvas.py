@@ -13,15 +13,15 @@ from stable_diffusion.request import (
     EXTENSIONS,
     LARGEST_FITTED,
     LARGEST_RESULT,
+    MOST_REFINED_PIXELS,
     InputError,
     Request,
     too_large,
+    too_large_to_refine,
 )
 
 WHITE = 128
 """The value of a mask from which on a pixel is repainted; below it, a pixel is preserved."""
-MOST_REFINED_PIXELS = 2048 * 2048
-"""Of what a second pass draws."""
 FEATHER_PIXELS = 16
 """The width of the seam in which an extension takes over from the image's repeated edges."""
 FILL_NOISE = 16
@@ -74,21 +74,20 @@ class Canvas:
         assert self.source
         return fit(self.source), fit(self.source_mask) if self.source_mask else None
 
-    def refined(self, scale: float, grows: bool) -> Canvas:
+    def refined(self, scale: float, grows: bool, step: int = 1) -> Canvas:
         """Return the canvas of a second pass, for which what was drawn is made larger.
 
         Args:
             grows: whether the result is larger then, too.
+            step: pixels that its sides are multiples of.
 
         Raises:
             InputError: where that is more than a second pass may have.
         """
-        drawn_size = round(self.drawn_size[0] * scale), round(self.drawn_size[1] * scale)
-        if drawn_size[0] * drawn_size[1] > MOST_REFINED_PIXELS:
-            raise InputError(
-                f"refine_scale: {self.drawn_size[0]} × {self.drawn_size[1]} px become "
-                f"{drawn_size[0]} × {drawn_size[1]}; a second pass has up to 2048 × 2048"
-            )
+        width, height = (round(side * scale / step) * step for side in self.drawn_size)
+        if width * height > MOST_REFINED_PIXELS:
+            raise InputError(too_large_to_refine(self.drawn_size, scale))
+        drawn_size = width, height
         if not grows:
             return replace(self, drawn_size=drawn_size, asked_size=self.drawn_size)
 

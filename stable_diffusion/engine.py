@@ -298,7 +298,8 @@ class Engine:
             while job.is_beginning and not job.is_over:
                 self._follow_next(job)
             torch.cuda.current_stream().synchronize()
-            self._prepared.append(job)
+            if not job.is_over:
+                self._prepared.append(job)
         self._inbox.put(Wake.TO_WORK)
 
     def _finish_beside(self, jobs: list[Job]) -> None:
@@ -326,11 +327,13 @@ class Engine:
         inputs = self._task.prepare(request)
         if not inputs.canvas.has_white:
             self._emit(job, NothingRepainted())
-        for note in notes_on(request, inputs.canvas, is_drawn=inputs.strength > 0):
-            self._emit(job, Resized(note))
+        canvas, is_drawn = inputs.canvas, inputs.strength > 0
         if request.refine_scale > 1:
-            job.following = self._second_pass(request, embeddings, inputs.canvas)
-            self._emit(job, Resized(_said_of_both(inputs, job.following)))
+            job.following = second = self._second_pass(request, embeddings, canvas)
+            self._emit(job, Resized(_said_of_both(inputs, second)))
+            canvas, is_drawn = second.canvas, is_drawn or second.steps > 0
+        for note in notes_on(request, canvas, is_drawn):
+            self._emit(job, Resized(note))
         if inputs.strength > 0:
             self._compare_with_vocabulary(job, inputs.canvas.drawn_size)
             table = job.table.result()
@@ -478,9 +481,9 @@ class Engine:
                 job.mosaics[index].add(decoded)
                 decoded = job.mosaics[index].picture
             image, generated = canvas.finish(decoded)
-            if not (job.steps or job.steps_before):
-                generated = None
             drawn_size = canvas.asked_size or canvas.drawn_size
+            if not (job.steps or job.steps_before):
+                generated = drawn_size = None
         else:
             assert canvas.picture
             image, generated = canvas.picture.copy(), None

@@ -15,9 +15,12 @@ from stable_diffusion.denoising import Denoising
 from stable_diffusion.mosaic import Mosaic
 from stable_diffusion.pixel_upscalers import PixelUpscaler
 from stable_diffusion.prompts import Embeddings
-from stable_diffusion.request import Request
+from stable_diffusion.request import InputError, Request
 from stable_diffusion.samplers import Table
 from stable_diffusion.tasks import ImageToImage, PreparedInputs
+
+LARGEST_SIDES = {"webp": 16383, "jpg": 65500}
+"""Pixels that a side of a file of some formats may have, as libwebp and libjpeg write them."""
 
 
 @dataclass(eq=False)
@@ -55,8 +58,15 @@ class SecondPass:
             InputError: where it would be too large.
         """
         grows = not (request.result_size or request.keep_size or request.only_masked)
-        canvas = first.refined(request.refine_scale, grows)
-        if request.refine_strength == 0:
+        step = task.side_step if request.tiling else 1
+        canvas = first.refined(request.refine_scale, grows, step)
+        largest = LARGEST_SIDES.get(request.output_format)
+        if largest and max(canvas.size) > largest:
+            raise InputError(
+                f"refine_scale: {canvas.size[0]} × {canvas.size[1]} px are more than a file of "
+                f"{request.output_format} has, {largest} a side; give another output_format"
+            )
+        if request.refine_strength == 0 or not first.has_white:
             return cls(task, request, embeddings, upscaler, first, canvas, None, 0)
         course = task.course(request, request.refine_strength, request.refine_steps)
         table = task.samplers.table(course).result()

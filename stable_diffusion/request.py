@@ -47,6 +47,8 @@ EXTENSION_STEP = 8
 """Pixels that an extension is a multiple of: those of a latent."""
 LARGEST_EXTENSION = LARGEST_RESULT - SIZES[0]
 """Pixels of the extensions along one axis: with the smallest image, the largest result."""
+MOST_REFINED_PIXELS = 2048 * 2048
+"""Of what a second pass draws."""
 MOST_NEAREST = 5
 """Names of upscalers that the refusal of another has."""
 SEEDS = 2**53
@@ -352,6 +354,19 @@ def _conflicts(values: Mapping[str, Any], lacks: Callable[[str], bool]) -> Itera
         values: those of all inputs; None where they are at fault.
         lacks: whether an input is left out.
     """
+    scale = values["refine_scale"] or 1
+    strengths = values["strength"], values["refine_strength"]
+    is_enlarged_alone = scale > 1 and strengths == (0, 0) and not lacks("image")
+    if values["width"] and values["height"]:
+        drawn = values["width"], values["height"]
+        if scale * drawn[0] * scale * drawn[1] > MOST_REFINED_PIXELS:
+            yield too_large_to_refine(drawn, scale)
+    if values["tiling"] and values["only_masked"]:
+        yield "tiling: a part of an image has no edges that could meet; leave only_masked out"
+    if is_enlarged_alone:
+        for name in ("keep_size", "only_masked"):
+            if values[name]:
+                yield f"{name}: at strength 0 the image is only enlarged, and would be as it was"
     if values["crop"] and lacks("image"):
         yield "crop: there is no image that it is a part of; give one as image"
     if values["only_masked"]:
@@ -369,6 +384,8 @@ def _conflicts(values: Mapping[str, Any], lacks: Callable[[str], bool]) -> Itera
         return
     if values["refine_scale"] and values["refine_scale"] > 1:
         yield f"{extending[0]}: what is extended is not refined; leave refine_scale out"
+    if values["tiling"]:
+        yield f"{extending[0]}: a texture goes on at its own edges; leave tiling out"
     if lacks("image"):
         yield f"{extending[0]}: there is no image to extend; give one as image"
     if values["strength"] == 0:
@@ -400,6 +417,19 @@ def too_large(name: str, side: str, drawn: int, added: int) -> str:
     return (
         f"{name}: the image's {side} of {least} px and {added} px beyond it are more than "
         f"{LARGEST_RESULT}; extend it less{', or give a smaller ' + side if drawn else ''}"
+    )
+
+
+def too_large_to_refine(drawn: tuple[int, int], scale: float) -> str:
+    """Return the sentence on a second pass that would be larger than one may be.
+
+    Args:
+        drawn: width and height of the first in pixels.
+    """
+    width, height = (round(side * scale) for side in drawn)
+    return (
+        f"refine_scale: {drawn[0]} × {drawn[1]} px become {width} × {height}; "
+        "a second pass has up to 2048 × 2048"
     )
 
 

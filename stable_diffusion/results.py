@@ -94,7 +94,9 @@ def _write(picture: Picture, path: Path, request: Request, model: Model) -> None
     }
     if request.mask:
         inputs |= {"mask_blur": request.mask_blur, "invert_mask": request.invert_mask}
-    text = infotext.write(inputs, image.size, picture.seed, weights.name)
+    # Of two passes the first one's: pasted elsewhere, it is not enlarged twice.
+    size = (picture.drawn_size if request.refine_scale > 1 else None) or image.size
+    text = infotext.write(inputs, size, picture.seed, weights.name)
     images.save(image, path, request.output_format, request.output_quality, metadata, text)
 
 

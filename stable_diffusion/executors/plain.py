@@ -8,7 +8,7 @@ import torch
 
 from stable_diffusion import steps, tiling
 from stable_diffusion.banks import Bank, Occupant
-from stable_diffusion.models import Model
+from stable_diffusion.models import LARGEST_LATENTS_SIDE, Model
 
 
 class PlainExecutor:
@@ -59,6 +59,10 @@ class PlainExecutor:
 
     def decode_tiles(self, latents: torch.Tensor) -> torch.Tensor:
         """Decode as `decode` does, latents that wrap around."""
+        if max(latents.shape[-2:]) > LARGEST_LATENTS_SIDE:
+            # The library decodes it part by part, of which none may wrap around.
+            decode = partial(PlainExecutor.decode, self)
+            return tiling.decoded(latents, decode, self.model.scale)
         with tiling.wrapped(self.model.pipeline.vae):
             return PlainExecutor.decode(self, latents)
 

@@ -70,12 +70,12 @@ def test_what_a_sampler_is_drawn_with_is_written_as_theirs() -> None:
 
 def test_two_passes_are_written_as_theirs() -> None:
     refined: dict[str, Any] = {"refine_scale": 1.5, "refine_strength": 0.4, "refine_steps": 12}
-    text = infotext.write({**INPUTS, "strength": None, **refined}, (768, 1152), 5, "sd-2-1")
+    text = infotext.write({**INPUTS, "strength": None, **refined}, (512, 768), 5, "sd-2-1")
     assert text.endswith(
         "Size: 512x768, Model: sd-2-1, Denoising strength: 0.4, "
         "Hires upscale: 1.5, Hires steps: 12, Hires upscaler: Lanczos"
     )
-    upscaled = infotext.write({**INPUTS, **refined, "upscaler": "a, b"}, (768, 1152), 5, "sd-2-1")
+    upscaled = infotext.write({**INPUTS, **refined, "upscaler": "a, b"}, (512, 768), 5, "sd-2-1")
     found = infotext.read(upscaled)
     assert (found["Denoising strength"], found["Hires strength"]) == ("0.75", "0.4")
     assert (found["Hires upscale"], found["Hires upscaler"]) == ("1.5", "a, b")

@@ -11,7 +11,7 @@ from PIL import Image
 from stable_diffusion import images
 from stable_diffusion.events import Picture, Progress, Resized
 from stable_diffusion.request import InputError
-from tests.support.pictures import EXAMPLES, difference, half_mask
+from tests.support.pictures import EXAMPLES, difference, half_mask, picture_of
 from tests.support.studio import Studio, demo_model
 
 ASKED: dict[str, Any] = {"prompt": "a castle", "seed": 4, "num_inference_steps": 4}
@@ -89,3 +89,42 @@ def test_a_size_that_is_asked_for_is_the_results(studio: Studio) -> None:
 def test_more_than_four_megapixels_are_refused(studio: Studio) -> None:
     with pytest.raises(InputError, match="refine_scale: 1024 × 1024 px become 3072 × 3072"):
         studio.draw(**ASKED, width=1024, height=1024, refine_scale=3)
+
+
+def test_a_mask_without_white_has_the_image_enlarged_and_nothing_drawn(studio: Studio) -> None:
+    asked = {**ASKED, "image": FLOWER, "mask": Image.new("L", FLOWER.size), "width": 128}
+    events = list(studio.events(**asked, height=128, refine_scale=2))
+    (picture,) = [event for event in events if isinstance(event, Picture)]
+    assert difference(picture.image, images.fit(FLOWER, (256, 256))) == (0, 0)
+    assert not any(isinstance(event, Progress) for event in events)
+    said = [event.warning for event in events if isinstance(event, Resized)]
+    assert said == [
+        "refine_scale: the image is taken at 128 × 128 px, enlarged to 256 × 256 px",
+    ]
+
+
+def test_what_is_only_enlarged_was_drawn_at_no_size(studio: Studio) -> None:
+    asked = {**ASKED, "image": FLOWER, "strength": 0, "refine_strength": 0, "crop": "3,4,99,77"}
+    (picture,) = [
+        event for event in studio.events(**asked, refine_scale=2) if isinstance(event, Picture)
+    ]
+    assert (picture.image.size, picture.drawn_size) == ((198, 154), None)
+
+
+def test_what_is_scaled_last_is_what_the_second_pass_has_drawn(studio: Studio) -> None:
+    events = list(studio.events(**ASKED, refine_scale=2, result_size="200x200"))
+    (picture,) = [event for event in events if isinstance(event, Picture)]
+    assert (picture.image.size, picture.drawn_size) == ((200, 200), (256, 256))
+    assert [event.warning for event in events if isinstance(event, Resized)] == [
+        "refine_scale: drawn at 256 × 256 px, then refined at 512 × 512 px",
+        "result_size: drawn at 512 × 512 px, then scaled and cropped to 200 × 200 px by the filter "
+        "lanczos",
+    ]
+
+
+def test_a_file_has_no_more_pixels_than_its_format_can_have(studio: Studio) -> None:
+    asked = {**ASKED, "image": picture_of(size=(2, 5000)), "strength": 0, "refine_strength": 0}
+    with pytest.raises(InputError, match="8 × 20000 px are more than a file of webp has, 16383"):
+        studio.draw(**asked, refine_scale=4, output_format="webp")
+    (picture,) = studio.draw(**asked, refine_scale=4)
+    assert picture.size == (8, 20000)

@@ -43,6 +43,22 @@ def test_a_tile_goes_on_at_its_opposite_edges(studio: Studio, scheduler: str) ->
             assert over < 2 * within + 1
 
 
+@pytest.mark.parametrize(
+    ("sides", "scale", "drawn"), [((576, 64), 2, (1152, 128)), ((128, 128), 1.7, (192, 192))]
+)
+def test_a_refined_tile_goes_on_at_its_opposite_edges(
+    studio: Studio, sides: tuple[int, int], scale: float, drawn: tuple[int, int]
+) -> None:
+    width, height = sides
+    asked = {**ASKED, "guidance_scale": 3, "num_inference_steps": 6, "width": width}
+    (tile,) = studio.draw(**asked, height=height, tiling=True, refine_scale=scale)
+    assert tile.size == drawn
+    for axis in (0, 1):  # a thing's own edge may lie there
+        pixels = numpy.moveaxis(numpy.asarray(tile).astype(float), axis, 0)
+        steepest = abs(numpy.diff(pixels, axis=0)).mean((1, 2)).max()
+        assert step_over(tile, axis)[0] < steepest + 1
+
+
 def test_a_tile_beside_another_picture_changes_neither(studio: Studio) -> None:
     plain = {**ASKED, "num_inference_steps": 4}
     tile = {**plain, "tiling": True}

@@ -168,6 +168,7 @@ def test_beyond_1536_px_nothing_is_drawn() -> None:
     assert "give one of lanczos, nearest" in faults(resample="bicubic")[0]
 
 
+ENLARGED = {"strength": 0, "refine_strength": 0, "refine_scale": 2}
 IMAGE = Image.new("RGB", (300, 200))
 MASK = Image.new("L", (300, 200), 255)
 
@@ -225,6 +226,25 @@ def test_an_extension_is_a_multiple_of_8(name: str) -> None:
             "keep_size: result_size is another size",
         ),
         ({"extend_top": 8}, "extend_top: there is no image to extend"),
+        (
+            {"image": IMAGE, "extend_top": 8, "tiling": True},
+            "extend_top: a texture goes on at its own edges; leave tiling out",
+        ),
+        (
+            {"image": IMAGE, "mask": MASK, "only_masked": True, "tiling": True},
+            "tiling: a part of an image has no edges that could meet",
+        ),
+        (
+            {"width": 1024, "height": 768, "refine_scale": 4},
+            "refine_scale: 1024 × 768 px become 4096 × 3072; a second pass has up to 2048 × 2048",
+        ),
+        *(
+            (
+                {"image": IMAGE, "mask": MASK, name: True, **ENLARGED},
+                f"{name}: at strength 0 the image is only enlarged",
+            )
+            for name in ("keep_size", "only_masked")
+        ),
         (
             {"image": IMAGE, "extend_top": 8, "strength": 0},
             "extend_top: at strength 0 nothing is drawn",
