@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from commands import inspect, reference
 from stable_diffusion import images, models
@@ -166,6 +167,28 @@ def test_what_a_picture_of_others_carries_is_said(
     said = capsys.readouterr()
     assert said.out == "plain.jpg: watermark none that is known\n"
     assert "none.png: image: " in said.err
+
+
+def test_what_a_picture_carries_controls_no_terminal(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "\x1b[2J\x1b]0;title\x07\x9b31m\x7f\u202e\r"
+    texts = PngInfo()
+    texts.add_itxt("parameters", f"a fox{hostile}, größer 🦊\n\tSteps: 2")
+    texts.add_itxt("Description", json.dumps({f"name{hostile}": f"value{hostile}"}))
+    name = "a\x1b[2J.png"
+    Image.new("RGB", (64, 64)).save(name, pnginfo=texts)
+    Path("b\x1b[2J.png").write_text("no picture")
+    assert run(inspect.main, name, "b\x1b[2J.png") == 2
+    said = capsys.readouterr()
+    shown = {one for one in said.out + said.err if not one.isprintable()}
+    assert shown == {"\n", "\t"}
+    assert r"a\x1b[2J.png: watermark none" in said.out
+    assert r"a fox\x1b[2J\x1b]0;title\x07\x9b31m\x7f\u202e" in said.out
+    assert ", größer 🦊\n    \tSteps: 2\n" in said.out
+    assert r"name\x1b[2J" in said.out
+    assert "value" in said.out
+    assert said.err.startswith(r"b\x1b[2J.png: image: ")
 
 
 @pytest.mark.parametrize(
