@@ -150,8 +150,8 @@ class PixelUpscaler:
     ) -> Generator[None, None, Image.Image]:
         """Enlarge a picture to a size, and yield after each of its pieces; return it.
 
-        It goes through the network until it has the size, twice at the most, and then through
-        Lanczos, unless it has exactly that.
+        All of it goes through the network, however long that takes, until it has the size: twice at
+        the most, and not at all if it has it already. Lanczos then brings it to exactly that.
 
         Args:
             picture: RGB.
