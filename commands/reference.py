@@ -250,7 +250,7 @@ def _picture(role: str, file: Path) -> Image.Image:
     try:
         return images.read_picture(role, file)[0]
     except OSError as error:
-        raise InputError(f"{role}: {error.strerror}") from None
+        raise InputError(f"{role}: {error.strerror or error}") from None
 
 
 def _named(error: InputError, names: Mapping[str, object]) -> Iterator[str]:
