@@ -34,12 +34,12 @@ def main() -> int:
             if arguments.json:
                 print(json.dumps({"file": str(path), "error": str(error)}))
             else:
-                print(f"{path}: {error}", file=sys.stderr)
+                print(_printable(f"{path}: {error}"), file=sys.stderr)
             continue
         if arguments.json:
             print(json.dumps({"file": str(path), **carried}))
         else:
-            print(*_lines(path, carried), sep="\n")
+            print(_printable("\n".join(_lines(path, carried))))
     return status
 
 
@@ -91,6 +91,11 @@ def _lines(path: Path, carried: dict[str, Any]) -> list[str]:
     if carried["parameters"]:
         lines += ["  parameters:", *(f"    {line}" for line in carried["parameters"].splitlines())]
     return lines
+
+
+def _printable(text: str) -> str:
+    """Return a text as a terminal may have it: what it doesn't show is escaped, as by `repr`."""
+    return "".join(one if one.isprintable() or one in "\n\t" else repr(one)[1:-1] for one in text)
 
 
 if __name__ == "__main__":

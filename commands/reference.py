@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from stable_diffusion.engine import Engine
     from stable_diffusion.events import Event
+    from stable_diffusion.request import InputError
 
 LATENT_CHANNELS, LATENT_FACTOR = 4, 8
 """Of every Stable Diffusion; the scripts' --C and --f, which can be nothing else."""
@@ -32,7 +33,7 @@ STEP = 64
 """Pixels by which the sides of what is drawn differ."""
 GRID_PADDING = 2
 """Pixels between the pictures of a grid, as torchvision's `make_grid` leaves them."""
-FLAGS = {
+SAMPLE_FLAGS = {
     "width": "--W",
     "height": "--H",
     "guidance_scale": "--scale",
@@ -43,7 +44,9 @@ FLAGS = {
     "prompt": "--prompt",
     "image": "--init-img",
 }
-"""By our names for inputs, the scripts' flags."""
+INPAINTING_FLAGS = {"num_inference_steps": "--steps", "seed": "--seed", "prompt": "--prompt"}
+FLAGS = {"txt2img": SAMPLE_FLAGS, "img2img": SAMPLE_FLAGS, "inpaint": INPAINTING_FLAGS}
+"""By our names for inputs, each script's flags."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         tempfile.tempdir = folder
         try:
-            scripts[name](arguments)
+            return scripts[name](arguments)
         except UsageError as error:
             print(error, file=sys.stderr)
             return 2
         except InputError as error:
-            for fault in error.faults:
-                ours, _, rest = fault.partition(":")
-                print(f"{FLAGS.get(ours, ours)}:{rest}", file=sys.stderr)
+            print(*_named(error, FLAGS[name]), sep="\n", file=sys.stderr)
             return 2
         except (SetupError, ArithmeticError, MemoryError, RuntimeError, OSError) as error:
             print(error, file=sys.stderr)
@@ -92,11 +93,12 @@ def main() -> int:
         except KeyboardInterrupt:
             print("stopped; what was finished is there", file=sys.stderr)
             return 130
-    return 0
 
 
-def _draw_samples(arguments: argparse.Namespace) -> None:
-    """Draw samples of prompts, and their grid."""
+def _draw_samples(arguments: argparse.Namespace) -> int:
+    """Draw samples of prompts, and their grid; return 0."""
+    from stable_diffusion.request import Request
+
     _check(arguments)
     starts_from_image = hasattr(arguments, "init_img")
     chunks = list(_chunks(arguments))
@@ -110,6 +112,12 @@ def _draw_samples(arguments: argparse.Namespace) -> None:
         inputs |= _start(arguments.init_img)
     else:
         inputs |= {"width": arguments.W, "height": arguments.H}
+    if arguments.scale is not None:
+        inputs["guidance_scale"] = arguments.scale
+    if starts_from_image and arguments.strength is not None:
+        inputs["strength"] = arguments.strength
+    for prompt in dict.fromkeys(prompt for chunk in chunks for prompt in chunk):
+        Request.of({**inputs, "prompt": prompt, "seed": arguments.seed})
     folder = Path(arguments.outdir)
     samples = folder / "samples"
     samples.mkdir(parents=True, exist_ok=True)
@@ -117,10 +125,10 @@ def _draw_samples(arguments: argparse.Namespace) -> None:
     with closing(_engine(arguments, "img2img")) as engine:
         is_second = engine.model.is_second
         defaults = IMG2IMG if starts_from_image else TXT2IMG
-        inputs["guidance_scale"] = _given(arguments.scale, defaults.scale, is_second)
+        inputs.setdefault("guidance_scale", defaults.scale[is_second])
         if starts_from_image:
-            inputs["strength"] = _given(arguments.strength, defaults.strength, is_second)
-        iterations = _given(arguments.n_iter, defaults.iterations, is_second)
+            inputs.setdefault("strength", defaults.strength[is_second])
+        iterations = arguments.n_iter or defaults.iterations[is_second]
         asked = _numbered(arguments, chunks, iterations)
         drawn = asyncio.run(_draw_all(engine, inputs, asked, arguments, samples))
         if drawn and not arguments.skip_grid:
@@ -128,6 +136,7 @@ def _draw_samples(arguments: argparse.Namespace) -> None:
             columns = arguments.n_rows or arguments.n_samples
             _grid(drawn, columns, is_second).save(folder / f"grid-{number:04}.png")
     print(f"Your samples are ready and waiting for you here: \n{folder} \n \nEnjoy.")
+    return 0
 
 
 async def _draw_all(
@@ -164,13 +173,13 @@ async def _draw_all(
 
 async def _draw(engine: Engine, inputs: dict[str, Any], bar: Any) -> Path | None:
     """Draw one picture and return its file; None where the NSFW checker has flagged it."""
-    from stable_diffusion.events import Flagged, NothingRepainted, PromptTruncated, Resized
+    from stable_diffusion.events import Flagged, NothingRepainted, PromptTruncated
     from stable_diffusion.request import Request
     from stable_diffusion.results import generate_files
     from stable_diffusion.safety import NsfwError
 
     def tell(event: Event) -> None:
-        if isinstance(event, PromptTruncated | NothingRepainted | Resized | Flagged):
+        if isinstance(event, PromptTruncated | NothingRepainted | Flagged):
             bar.write(event.warning, file=sys.stderr)
 
     try:
@@ -180,18 +189,18 @@ async def _draw(engine: Engine, inputs: dict[str, Any], bar: Any) -> Path | None
     return path
 
 
-def _inpaint(arguments: argparse.Namespace) -> None:
-    """Repaint the white part of every picture that has a mask beside it."""
+def _inpaint(arguments: argparse.Namespace) -> int:
+    """Repaint the white part of every picture that has a mask beside it.
+
+    Return 2 where that can't be done with one of them, else 0.
+    """
+    from PIL import Image
     from tqdm import tqdm
 
-    from stable_diffusion import images
+    from stable_diffusion.request import InputError, Request
 
     if not arguments.indir or not arguments.outdir:
         raise UsageError("--indir, --outdir: give both")
-    masks = sorted(Path(arguments.indir).glob("*_mask.png"))
-    print(f"Found {len(masks)} inputs.")
-    folder = Path(arguments.outdir)
-    folder.mkdir(parents=True, exist_ok=True)
     inputs = {
         "prompt": arguments.prompt,
         "guidance_scale": 7.5 if arguments.prompt else 1,
@@ -200,14 +209,59 @@ def _inpaint(arguments: argparse.Namespace) -> None:
         "scheduler": "DDIM",
         "seed": arguments.seed,
     }
+    Request.of(inputs)
+    masks = sorted(Path(arguments.indir).glob("*_mask.png"))
+    print(f"Found {len(masks)} inputs.")
+    folder = Path(arguments.outdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    status = 0
     with closing(_engine(arguments, "inpainting")) as engine, tqdm(masks, disable=None) as bar:
         for mask in bar:
-            image = images.read_image(mask.with_name(f"{mask.stem.removesuffix('_mask')}.png"))
-            values = {**inputs, "image": image, "mask": images.read_picture("mask", mask)[0]}
-            values["result_size"] = "{}x{}".format(*image.size)
-            path = asyncio.run(_draw(engine, values, bar))
-            if path:
-                shutil.move(path, folder / f"{mask.stem.removesuffix('_mask')}.png")
+            name = f"{mask.stem.removesuffix('_mask')}.png"
+            files = {"image": mask.with_name(name), "mask": mask}
+            try:
+                pair = {role: _picture(role, file) for role, file in files.items()}
+                values = {**inputs, **pair, "keep_size": True}
+                path = asyncio.run(_draw(engine, values, bar))
+            except InputError as error:
+                bar.write("\n".join(_named(error, files)), file=sys.stderr)
+                status = 2
+                continue
+            if not path:
+                continue
+            with Image.open(path) as drawn:
+                sizes = ["{} × {}".format(*one.size) for one in (pair["image"], drawn)]
+            if sizes[0] != sizes[1]:
+                note = f"{files['image']}: its {sizes[0]} px are scaled to {sizes[1]} px"
+                bar.write(note, file=sys.stderr)
+            shutil.move(path, folder / name)
+    return status
+
+
+def _picture(role: str, file: Path) -> Image.Image:
+    """Read an image or a mask.
+
+    Raises:
+        InputError: when it can't be read.
+    """
+    from stable_diffusion import images
+    from stable_diffusion.request import InputError
+
+    try:
+        return images.read_picture(role, file)[0]
+    except OSError as error:
+        raise InputError(f"{role}: {error.strerror or error}") from None
+
+
+def _named(error: InputError, names: Mapping[str, object]) -> Iterator[str]:
+    """Yield an error's sentences, which begin with what the user gave an input by.
+
+    Args:
+        names: of that, by our names for inputs.
+    """
+    for fault in error.faults:
+        ours, _, rest = fault.partition(":")
+        yield f"{names.get(ours, ours)}:{rest}"
 
 
 def _engine(arguments: argparse.Namespace, task: str) -> Engine:
@@ -255,7 +309,10 @@ def _chunks(arguments: argparse.Namespace) -> Iterator[list[str]]:
         yield [arguments.prompt] * size
         return
     print(f"reading prompts from {arguments.from_file}")
-    lines = Path(arguments.from_file).read_text().splitlines()
+    try:
+        lines = Path(arguments.from_file).read_text("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UsageError(f"--from-file: {arguments.from_file} is no text in UTF-8") from None
     prompts = [line for line in lines for _ in range(arguments.repeat)]
     if not prompts:
         raise UsageError(f"--from-file: {arguments.from_file} has no line")
@@ -268,12 +325,16 @@ def _numbered(
 ) -> list[list[tuple[str, int]]]:
     """Return each batch's prompts with their seeds.
 
-    A seed is the next for each picture; with --fixed_code, it is that of its place in the batch.
+    A seed is the next for each picture, and after the last the first; with --fixed_code, it is that
+    of its place in the batch.
     """
+    from stable_diffusion.request import SEEDS
+
     batches, count = [], 0
     for chunk in [chunk for _ in range(iterations) for chunk in chunks]:
         first = 0 if arguments.fixed_code else count
-        batches.append([(prompt, arguments.seed + first + at) for at, prompt in enumerate(chunk)])
+        seed = arguments.seed + first
+        batches.append([(prompt, (seed + at) % SEEDS) for at, prompt in enumerate(chunk)])
         count += len(chunk)
     return batches
 
@@ -300,10 +361,6 @@ def _start(file: str) -> dict[str, Any]:
         raise UsageError(f"--init-img: {file!r} is too small, or too narrow; give {STEP} px a side")
     fitted = image.resize((width, height), Image.Resampling.LANCZOS)
     return {"image": fitted, "width": width, "height": height}
-
-
-def _given(value: Any, defaults: tuple[Any, Any], is_second: bool) -> Any:
-    return defaults[is_second] if value is None else value
 
 
 def _next_number(folder: Path, pattern: str) -> int:

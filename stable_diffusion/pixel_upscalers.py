@@ -24,7 +24,7 @@ from stable_diffusion import tiling, weight_files
 from stable_diffusion.json_files import FileError
 from stable_diffusion.weight_files import Table
 
-TILE_PIXELS = 128
+LARGEST_PIECE_PIXELS = 128
 """The largest side of what is enlarged in one call, without its margin; even."""
 MARGIN_PIXELS = 24
 """What the network sees around it and what is cut off again, as far as there is any; even."""
@@ -148,10 +148,10 @@ class PixelUpscaler:
     def enlarge(
         self, picture: Image.Image, size: tuple[int, int], wraps: bool = False
     ) -> Generator[None, None, Image.Image]:
-        """Enlarge a picture to a size, and yield after each of its tiles; return it.
+        """Enlarge a picture to a size, and yield after each of its pieces; return it.
 
-        It goes through the network until it has the size, twice at the most, and then through
-        Lanczos, unless it has exactly that.
+        All of it goes through the network, however long that takes, until it has the size: twice at
+        the most, and not at all if it has it already. Lanczos then brings it to exactly that.
 
         Args:
             picture: RGB.
@@ -175,7 +175,7 @@ class PixelUpscaler:
         return picture.resize(size, Image.Resampling.LANCZOS)
 
     def _enlarged(self, picture: Image.Image) -> Generator[None, None, Image.Image]:
-        """Return a picture once through the network; yield after each of its tiles."""
+        """Return a picture once through the network; yield after each of its pieces."""
         scale, given = self.scale, torch.from_numpy(numpy.array(picture))
         made = numpy.empty((picture.height * scale, picture.width * scale, COLOURS), numpy.uint8)
         for top, bottom in _spans(picture.height):
@@ -186,12 +186,12 @@ class PixelUpscaler:
                 larger = self.network(pixels)[0].float()
                 if not larger.isfinite().all():
                     raise ArithmeticError(f"upscaler: the numbers of {self.name} have overflowed")
-                tile = larger[
+                piece = larger[
                     :,
                     (top - above) * scale : (bottom - above) * scale,
                     (left - before) * scale : (right - before) * scale,
                 ]
-                values = (tile.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
+                values = (piece.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
                 rows = slice(top * scale, bottom * scale)
                 made[rows, left * scale : right * scale] = values.cpu().numpy()
                 yield
@@ -306,8 +306,8 @@ def _what(table: Table) -> str:
 
 
 def _spans(side: int) -> Iterator[tuple[int, int]]:
-    """Yield where each tile of a side begins and ends, in pixels: about equal and even."""
-    count = -(-side // TILE_PIXELS)
+    """Yield where each piece of a side begins and ends, in pixels: about equal and even."""
+    count = -(-side // LARGEST_PIECE_PIXELS)
     step = -(-side // count)
     step += step % 2  # of a network that sees squares of two pixels, none is cut
     for start in range(0, side, step):

@@ -215,6 +215,7 @@ class Request:
 
 
 _REQUIRED: Any = object()
+_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
 
 
 class _Reader:
@@ -440,6 +441,13 @@ def _is_number(value: object) -> bool:
 
 
 def quote(value: object, longest: int = 80) -> str:
-    """Return `value` as JSON, cut to a length that fits into a sentence."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    """Return `value`, however deeply it is nested, as JSON cut to what fits into a sentence."""
+    text = ""
+    try:
+        for part in _JSON.iterencode(value):  # no further than it is shown
+            text += part
+            if len(text) > longest:
+                return text[: longest - 1] + "…"
+    except ValueError:
+        return "a number with that many digits"
+    return text

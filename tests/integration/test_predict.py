@@ -614,6 +614,17 @@ def test_a_mask_needs_an_image(predictor: Any) -> None:
         run(predictor, prompt="", mask=FLOWER)
 
 
+def test_what_is_nested_deeply_is_refused_by_name() -> None:
+    nested: list[Any] = []
+    for _ in range(5000):
+        nested = [nested]
+    names = ("prompt", "image", "mask", "width", "scheduler", "crop", "upscaler")
+    with pytest.raises(InputError) as caught:
+        predict.Predictor.read(dict.fromkeys(names, nested))
+    assert {fault.partition(":")[0] for fault in caught.value.faults} == set(names)
+    assert max(map(len, caught.value.faults)) < 400
+
+
 def test_a_failure_on_the_way_leaves_no_file(predictor: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="prompt: its weights"):
         run(predictor, prompt="(cat)" + "9" * 40, use_compel=True)

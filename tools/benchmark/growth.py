@@ -2,15 +2,21 @@
 
 from typing import Any
 
+import torch
 from PIL import Image
 
 from stable_diffusion import models
 from stable_diffusion.catalogue import Weights
 from stable_diffusion.engine import Engine
+from stable_diffusion.models import Model
+from stable_diffusion.pixel_upscalers import Network, PixelUpscaler
 from stable_diffusion.request import AUTOMATIC_SIZES, Request
 from tools.benchmark.latency import PROMPT, answer, picture, timed
 from tools.benchmark.machine import precision
 from tools.benchmark.statistics import interleaved, spread
+
+UPSCALER = "upscaler (as x4plus_anime_6B, random weights)"
+"""The name of a network, and of its line."""
 
 
 def measure(weights: Weights, steps: int, rounds: int) -> dict[str, Any]:
@@ -33,6 +39,7 @@ def measure(weights: Weights, steps: int, rounds: int) -> dict[str, Any]:
         "clip_skip 1": {"clip_skip": 1},
         "tiling": {"tiling": True},
         "refine_scale": {"refine_scale": 2},
+        UPSCALER: {"refine_scale": 2, "upscaler": UPSCALER},
         **{f"{size} px": {"width": size, "height": size} for size in larger},
     }
     image = picture(3 * native, 2 * native)
@@ -50,10 +57,14 @@ def measure(weights: Weights, steps: int, rounds: int) -> dict[str, Any]:
         "resize_mode": drawn | {"resize_mode": "pad"},
         "crop": drawn | {"crop": f"0,0,{native},{native}"},
     }
-    engine = Engine(models.load(weights, precision()))
+    model = models.load(weights, precision())
+    engine = Engine(model, upscalers={UPSCALER: upscaler_for(model)})
     asked = {"prompt": PROMPT, "seed": 1, "width": native, "height": native}
     asked["num_inference_steps"] = steps
-    requests = {name: Request.of(asked | change) for name, change in changes.items()}
+    requests = {
+        name: Request.of(asked | change, upscalers=engine.upscalers)
+        for name, change in changes.items()
+    }
     seconds = interleaved(
         rounds,
         **{
@@ -67,3 +78,11 @@ def measure(weights: Weights, steps: int, rounds: int) -> dict[str, Any]:
         name: {**spread(each), "times": spread(each)["median"] / first}
         for name, each in seconds.items()
     }
+
+
+def upscaler_for(model: Model) -> PixelUpscaler:
+    """Return a network of RealESRGAN_x4plus_anime_6B's shape, with random weights."""
+    dtype = torch.float16 if model.device.type == "cuda" else torch.float32
+    network = Network(blocks=6, features=64, growth=32, unshuffle=1, doublings=2)
+    network = network.to(model.device, dtype).eval().requires_grad_(False)
+    return PixelUpscaler(UPSCALER, network, model.device, dtype)

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from commands import inspect, reference
 from stable_diffusion import images, models
+from stable_diffusion.request import SEEDS
 from tests.support.pictures import EXAMPLES, difference, opened
 
 Run = Callable[..., int]
@@ -73,9 +75,7 @@ def test_prompts_come_from_a_file_and_each_batch_may_start_from_one_noise(run: R
     assert Path("c", "grid-0000.png").exists()
 
 
-def test_ddims_steps_have_as_much_new_noise_as_is_asked_for(
-    run: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ddims_steps_have_as_much_new_noise_as_is_asked_for(run: Run) -> None:
     asked = ("txt2img", "--prompt", "a fox", *QUICK, "--n_iter", "1", "--n_samples", "1")
     etas: dict[str, tuple[str, ...]] = {"none": ()}
     etas |= {eta: ("--ddim_eta", eta) for eta in ("0.0", "0.5", "1.0")}
@@ -87,8 +87,6 @@ def test_ddims_steps_have_as_much_new_noise_as_is_asked_for(
     for one, other in (("0.0", "0.5"), ("0.0", "1.0"), ("0.5", "1.0")):
         assert difference(drawn[one], drawn[other])[1] > 1
     assert images.read_metadata(Path("1.0", "samples", "00000.png"))["eta"] == 1
-    assert run(reference.main, *asked, "--plms", "--ddim_eta", "1") == 2
-    assert "--ddim_eta: " in capsys.readouterr().err
 
 
 def test_an_image_is_fitted_to_multiples_of_64_and_not_cropped(
@@ -105,7 +103,9 @@ def test_an_image_is_fitted_to_multiples_of_64_and_not_cropped(
     assert "loaded input image of size (200, 130) from in.png" in capsys.readouterr().out
 
 
-def test_pairs_are_repainted_where_the_mask_is_white(run: Run) -> None:
+def test_pairs_are_repainted_where_the_mask_is_white(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     image = Image.open(EXAMPLES / "flower.png").convert("RGB").resize((150, 100))
     mask = Image.new("L", image.size)
     mask.paste(255, (75, 0, 150, 100))
@@ -116,10 +116,30 @@ def test_pairs_are_repainted_where_the_mask_is_white(run: Run) -> None:
     asked = ("--indir", "in", "--outdir", "out", "--steps", "2", "--ckpt", "demo")
     assert run(reference.main, "inpaint", *asked) == 0
     assert [path.name for path in Path("out").iterdir()] == ["flower.png"]
+    assert capsys.readouterr().err == ""
     result = opened(Path("out/flower.png"))
     left, right = (0, 0, 75, 100), (75, 0, 150, 100)
     assert difference(result.crop(left), image.crop(left)) == (0, 0)
     assert difference(result.crop(right), image.crop(right))[1] > 2
+
+
+def test_a_pair_that_cannot_be_repainted_is_named_and_the_others_are(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("in").mkdir()
+    for name, size in {"broken": (64, 64), "alone": (64, 64), "wide": (2000, 200)}.items():
+        Image.new("RGB", size, "red").save(f"in/{name}.png")
+        Image.new("L", size, 255).save(f"in/{name}_mask.png")
+    Path("in/alone.png").unlink()
+    Path("in/broken_mask.png").write_text("no picture")
+    asked = ("--indir", "in", "--outdir", "out", "--steps", "1", "--ckpt", "demo")
+    assert run(reference.main, "inpaint", *asked) == 2
+    alone, broken, wide = capsys.readouterr().err.splitlines()
+    assert alone == "in/alone.png: No such file or directory"
+    assert broken.startswith("in/broken_mask.png: the file is not a picture")
+    assert wide == "in/wide.png: its 2000 × 200 px are scaled to 1536 × 154 px"
+    (result,) = Path("out").iterdir()
+    assert opened(result).size == (1536, 154)
 
 
 def test_what_is_left_out_is_stable_diffusion_2s_where_the_model_is(
@@ -149,14 +169,33 @@ def test_what_a_picture_of_others_carries_is_said(
     assert "none.png: image: " in said.err
 
 
+def test_what_a_picture_carries_controls_no_terminal(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "\x1b[2J\x1b]0;title\x07\x9b31m\x7f\u202e\r"
+    texts = PngInfo()
+    texts.add_itxt("parameters", f"a fox{hostile}, größer 🦊\n\tSteps: 2")
+    texts.add_itxt("Description", json.dumps({f"name{hostile}": f"value{hostile}"}))
+    name = "a\x1b[2J.png"
+    Image.new("RGB", (64, 64)).save(name, pnginfo=texts)
+    Path("b\x1b[2J.png").write_text("no picture")
+    assert run(inspect.main, name, "b\x1b[2J.png") == 2
+    said = capsys.readouterr()
+    shown = {one for one in said.out + said.err if not one.isprintable()}
+    assert shown == {"\n", "\t"}
+    assert r"a\x1b[2J.png: watermark none" in said.out
+    assert r"a fox\x1b[2J\x1b]0;title\x07\x9b31m\x7f\u202e" in said.out
+    assert ", größer 🦊\n    \tSteps: 2\n" in said.out
+    assert r"name\x1b[2J" in said.out
+    assert "value" in said.out
+    assert said.err.startswith(r"b\x1b[2J.png: image: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (("txt2img", "--laion400m"), "--laion400m: that older model is not here"),
         (("txt2img", "--C", "8"), "--C, --f: every model here has 4 channels"),
-        (("txt2img", "--n_samples", "0"), "--n_samples: 0 is not allowed"),
-        (("txt2img", "--W", "500"), "--W: 500 is not allowed; give one of 64,"),
-        (("txt2img", "--scale", "30"), "--scale: 30.0 is not allowed; give a number from 1 to 20"),
         (("txt2img", "--from-file", "none.txt"), "none.txt"),
         (("img2img",), "--init-img: is required"),
         (("img2img", "--init-img", "none.png"), "--init-img: there is no file 'none.png'"),
@@ -173,6 +212,45 @@ def test_what_cannot_be_done_is_refused_by_the_flags_name(
     said = capsys.readouterr().err
     assert says in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "says"),
+    [
+        ("txt2img", ("--scale", "30"), "--scale: 30.0 is not allowed; give a number from 1 to 20"),
+        ("txt2img", ("--scale", "nan"), "--scale: NaN is not allowed"),
+        ("txt2img", ("--W", "500"), "--W: 500 is not allowed; give one of 64,"),
+        ("txt2img", ("--H", "-64"), "--H: -64 is not allowed"),
+        ("txt2img", ("--seed", "-1"), "--seed: -1 is not allowed"),
+        ("txt2img", ("--ddim_steps", "0"), "--ddim_steps: 0 is not allowed"),
+        ("txt2img", ("--n_samples", "0"), "--n_samples: 0 is not allowed"),
+        ("txt2img", ("--plms", "--ddim_eta", "1"), "--ddim_eta: 1.0 is not allowed"),
+        ("txt2img", ("--from-file", "latin.txt"), "--from-file: latin.txt is no text in UTF-8"),
+        ("img2img", ("--init-img", "in.png", "--strength", "2"), "--strength: 2.0 is not allowed"),
+        ("inpaint", ("--indir", ".", "--steps", "0"), "--steps: 0 is not allowed"),
+        ("inpaint", ("--indir", ".", "--seed", "-1"), "--seed: -1 is not allowed"),
+    ],
+)
+def test_bad_values_are_refused_before_the_model_is_looked_for(
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    script: str,
+    flags: tuple[str, ...],
+    says: str,
+) -> None:
+    Image.new("RGB", (64, 64)).save("in.png")
+    Path("latin.txt").write_bytes("ein Fuchs, schön".encode("latin-1"))
+    asked = (script, *flags, "--ckpt", "there is no such model", "--outdir", "out")
+    assert run(reference.main, *asked) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(says)
+    assert not Path("out").exists()
+
+
+def test_after_the_last_seed_comes_the_first(run: Run) -> None:
+    asked = ("--prompt", "a fox", "--n_samples", "2", "--n_iter", "1", "--seed", str(SEEDS - 1))
+    assert run(reference.main, "txt2img", *QUICK, *asked, "--skip_grid", "--outdir", "a") == 0
+    assert [seed for _, _, seed in samples("a")] == [SEEDS - 1, 0]
 
 
 def test_what_makes_no_sense_here_is_taken_and_said(

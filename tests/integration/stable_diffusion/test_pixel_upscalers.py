@@ -109,15 +109,15 @@ def test_a_mask_preserves_what_is_enlarged(studio: Studio) -> None:
     assert difference(picture.crop(kept), images.fit(FLOWER, (256, 256)).crop(kept)) == (0, 0)
 
 
-def test_a_cancel_ends_the_enlarging_between_two_tiles(
+def test_a_cancel_ends_the_enlarging_between_two_pieces(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = studio.engine.upscalers["x4"].network
-    forward, tiles, submitted = network.forward, list[Any](), threading.Event()
+    forward, pieces, submitted = network.forward, list[Any](), threading.Event()
     heard: list[Event] = []
 
     def cancelling(pixels: torch.Tensor) -> torch.Tensor:
-        tiles.append(pixels.shape)
+        pieces.append(pixels.shape)
         submitted.wait()
         job.cancel()
         return forward(pixels)
@@ -127,18 +127,18 @@ def test_a_cancel_ends_the_enlarging_between_two_tiles(
     job = studio.engine.submit(studio.request(**asked), heard.append)
     submitted.set()
     assert studio.draw(**ASKED)
-    assert len(tiles) == 1
+    assert len(pieces) == 1
     assert not any(isinstance(event, Picture) for event in heard)
 
 
-def test_other_pictures_come_between_two_tiles(
+def test_other_pictures_come_between_two_pieces(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = studio.engine.upscalers["x4"].network
     forward, order = network.forward, list[str]()
 
     def counted(pixels: torch.Tensor) -> torch.Tensor:
-        order.append("tile")
+        order.append("piece")
         return forward(pixels)
 
     monkeypatch.setattr(network, "forward", counted)
@@ -148,5 +148,5 @@ def test_other_pictures_come_between_two_tiles(
     plain = studio.request(**{**ASKED, "num_inference_steps": 1})
     studio.engine.submit(plain, lambda event: order.append(type(event).__name__))
     assert any(isinstance(event, Picture) for event in until_over(large))
-    assert order.count("tile") == 16
-    assert "Finished" in order[: order.index("tile") + 12]
+    assert order.count("piece") == 16
+    assert "Finished" in order[: order.index("piece") + 12]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from stable_diffusion import pixel_upscalers
 from stable_diffusion.json_files import FileError
-from stable_diffusion.pixel_upscalers import MARGIN_PIXELS, TILE_PIXELS, PixelUpscaler
+from stable_diffusion.pixel_upscalers import LARGEST_PIECE_PIXELS, MARGIN_PIXELS, PixelUpscaler
 from tests.support import hostile_weights, rrdb
 from tests.support.pictures import difference, picture_of
 from tests.support.rrdb import Tensors
@@ -29,15 +29,15 @@ def load(path: Path, content: Any) -> PixelUpscaler:
 def enlarged(
     upscaler: PixelUpscaler, picture: Image.Image, size: tuple[int, int], wraps: bool = False
 ) -> tuple[Image.Image, int]:
-    """An enlarged picture, and how many tiles it took."""
-    steps, tiles = upscaler.enlarge(picture, size, wraps), 0
+    """An enlarged picture, and how many pieces it took."""
+    steps, pieces = upscaler.enlarge(picture, size, wraps), 0
     with torch.inference_mode():
         while True:
             try:
                 next(steps)
             except StopIteration as end:
-                return end.value, tiles
-            tiles += 1
+                return end.value, pieces
+            pieces += 1
 
 
 LAYOUTS: dict[str, Callable[[Tensors], Any]] = {
@@ -107,20 +107,20 @@ def test_safetensors_and_files_of_old_torch_are_read(tmp_path: Path) -> None:
 def test_a_network_that_repeats_pixels_repeats_them_exactly(tmp_path: Path) -> None:
     upscaler = load(tmp_path / "nearest.pth", rrdb.nearest())
     picture = picture_of(size=(250, 33))
-    made, tiles = enlarged(upscaler, picture, (1000, 132))
+    made, pieces = enlarged(upscaler, picture, (1000, 132))
     assert difference(made, picture.resize((1000, 132), Image.Resampling.NEAREST)) == (0, 0)
-    assert tiles == 2
+    assert pieces == 2
 
 
 @pytest.mark.parametrize("channels", [3, 12])
-def test_tiles_are_the_whole_picture(channels: int, tmp_path: Path) -> None:
+def test_pieces_are_the_whole_picture(channels: int, tmp_path: Path) -> None:
     tensors = rrdb.network(channels=channels, doublings=1 if channels == 3 else 2)
     upscaler = load(tmp_path / "x2.pth", tensors)
-    # Beyond what a tile may be both ways, and not in equal parts.
-    picture = picture_of(size=(2 * TILE_PIXELS + 2, TILE_PIXELS + 62))
+    # Beyond what a piece may be both ways, and not in equal parts.
+    picture = picture_of(size=(2 * LARGEST_PIECE_PIXELS + 2, LARGEST_PIECE_PIXELS + 62))
     size = 2 * picture.width, 2 * picture.height
-    made, tiles = enlarged(upscaler, picture, size)
-    assert tiles == 6
+    made, pieces = enlarged(upscaler, picture, size)
+    assert pieces == 6
     assert difference(made, rrdb.enlarged(tensors, picture))[0] <= 1
 
 
@@ -132,8 +132,8 @@ def test_a_size_is_reached_by_two_passes_and_lanczos(tmp_path: Path) -> None:
     assert difference(less, once.resize((30, 45), Image.Resampling.LANCZOS))[0] <= 1
     twice, _ = enlarged(upscaler, picture, (80, 120))
     assert difference(twice, rrdb.enlarged(tensors, once))[0] <= 2
-    same, tiles = enlarged(upscaler, picture, (20, 30))
-    assert (same, tiles) == (picture, 0)
+    same, pieces = enlarged(upscaler, picture, (20, 30))
+    assert (same, pieces) == (picture, 0)
 
 
 def test_a_picture_that_wraps_around_still_does(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -127,6 +128,33 @@ def test_eta_is_ddims_alone() -> None:
     # What is wrong by itself is named once.
     assert len(faults(eta=2)) == len(faults(scheduler="magic", eta=1)) == 1
     assert len(faults(scheduler="DDIM", spacing="magic")) == 1
+
+
+def nested() -> list[Any]:
+    value: list[Any] = []
+    for _ in range(5000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "name",
+    [field.name for field in fields(Request) if field.name not in ("image", "mask", "notes")],
+)
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(nested(), id="list"),
+        pytest.param({"a": nested()}, id="object"),
+        pytest.param(10**5000, id="number"),
+    ],
+)
+def test_what_is_nested_deeply_or_has_many_digits_is_refused_in_a_sentence(
+    name: str, value: Any
+) -> None:
+    (fault,) = faults(**{name: value})
+    assert fault.startswith(f"{name}: ")
+    assert len(fault) < 400
 
 
 def size_of(text: Any, **inputs: Any) -> Any:

@@ -48,6 +48,7 @@ def test_every_part_has_its_numbers(run: tuple[dict[str, Any], str]) -> None:
         assert 2**27 < latency["peak_memory"][name]["process"] < 2**33
     growth = {"guidance 1", "8 steps", "4 images", "256 px", "mask", "mask_grow", "only_masked"}
     growth |= {"image", "extend_right", "keep_size", "resize_mode", "crop"}
+    growth |= {"upscaler (as x4plus_anime_6B, random weights)"}
     growth |= {"tiling", "refine_scale", "K_HEUN", "eta 1", "karras", "clip_skip 1"}
     assert growth < set(results["growth"])
     assert results["equality"]["largest"] <= 2
