@@ -2,7 +2,8 @@
 
 Sources: AUTOMATIC1111/stable-diffusion-webui, modules/sd_samplers_kdiffusion.py and
 modules/sd_samplers_timesteps.py; vladmandic/sdnext, modules/sd_samplers_diffusers.py, for the last
-two; comfyanonymous/ComfyUI, comfy/samplers.py; diffusers, "Schedulers" in its documentation.
+two; comfyanonymous/ComfyUI, comfy/samplers.py; crowsonkb/k-diffusion, k_diffusion/sampling.py;
+diffusers, "Schedulers" in its documentation.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ ALIASES = {
     "DDIM": ("ddim",),
     "DPMSolverMultistep": ("k_dpmpp_2m", "dpmpp_2m"),
     "K_EULER": ("k_euler", "EulerDiscrete"),
-    "K_EULER_ANCESTRAL": ("k_euler_a", "k_euler_ancestral", "EulerAncestralDiscrete"),
+    "K_EULER_ANCESTRAL": (
+        *("k_euler_a", "k_euler_ancestral", "euler_ancestral", "EulerAncestralDiscrete"),
+    ),
     "KLMS": ("k_lms", "LMSDiscrete"),
     "PNDM": ("plms",),
     "K_HEUN": ("k_heun", "HeunDiscrete"),
@@ -42,15 +45,25 @@ ALIASES = {
     "DEISMultistep": ("deis",),
     "SASolver": ("sa_solver",),
 }
-"""By ours, their further names. Case, spaces, `-`, `_` and `Scheduler` at the end don't matter."""
+"""By ours, their further names. Case, spaces, `-`, `_`, `Scheduler` at the end and `sample_` at the
+beginning, which k-diffusion's functions have, don't matter."""
 EVEN_SCHEDULERS = ("DDIM", "K_EULER_ANCESTRAL", "PNDM")
 """Those of ours whose steps can only be spaced evenly: diffusers' classes know no other way."""
 SPACINGS = {"karras": "Karras", "exponential": "Exponential"}
 """By the choices of our input `spacing`, AUTOMATIC1111's names; the others have none."""
+ENDINGS = {
+    "karras": "karras",
+    "ka": "karras",
+    "exponential": "exponential",
+    "exp": "exponential",
+    "sgmuniform": "sgm_uniform",
+}
+"""What a sampler's name may end in, as `_key` has it, and the choice of `spacing` that it means."""
 
 
 def _key(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name.casefold()).removesuffix("scheduler")
+    letters = re.sub(r"[\s_-]+", "", name.casefold())
+    return letters.removeprefix("sample").removesuffix("scheduler")
 
 
 _KNOWN = {
@@ -64,12 +77,13 @@ def read(name: str) -> dict[str, str] | None:
     """Return the inputs that a sampler's name stands for; None where it is no name of one here.
 
     Args:
-        name: any text, such as `DPM++ 2M Karras`: `spacing` is returned where it ends in one.
+        name: any text, such as `DPM++ 2M Karras`: `spacing` is returned where it ends in one
+            of `ENDINGS`.
     """
     key = _key(name[:100])
     if key in _KNOWN:
         return {"scheduler": _KNOWN[key]}
-    for spacing in SPACINGS:
-        if key.endswith(spacing) and (scheduler := _KNOWN.get(key.removesuffix(spacing))):
+    for ending, spacing in ENDINGS.items():
+        if key.endswith(ending) and (scheduler := _KNOWN.get(key.removesuffix(ending))):
             return {"scheduler": scheduler, "spacing": spacing}
     return None

@@ -268,8 +268,13 @@ class _Reader:
                 return choice
         return self._fault(name, value, "give one of " + ", ".join(map(str, choices)))
 
-    def size(self, name: str, largest: int) -> Any:
+    def optional_text(self, name: str) -> Any:
+        """Return a value as it was given; None where it is the empty text, or left out."""
         value = self.inputs.get(name)
+        return None if value == "" else value
+
+    def size(self, name: str, largest: int) -> Any:
+        value = self.optional_text(name)
         if value is None:
             return None
         found = RESULT_SIZE.fullmatch(value) if isinstance(value, str) else None
@@ -290,7 +295,7 @@ class _Reader:
         return value
 
     def crop(self, name: str, image: Image | None) -> Any:
-        value = self.inputs.get(name)
+        value = self.optional_text(name)
         if value is None:
             return None
         found = CROP.fullmatch(value) if isinstance(value, str) else None
@@ -308,7 +313,7 @@ class _Reader:
         return left, top, width, height
 
     def upscaler(self, name: str, installed: Collection[str]) -> Any:
-        value = self.inputs.get(name) or None
+        value = self.optional_text(name)
         if value is None or (isinstance(value, str) and value in installed):
             return value
         if not installed:

@@ -36,19 +36,24 @@ export function frameOf(picture, get, isMasked, native) {
   ];
   /** @type {[number, number]?} */
   let size = sizeOf(number("width"), number("height"), part, native);
+  const isRefined = !isPart && !result && !get("keep_size");
+  const refineScale = isRefined ? Math.max(1, number("refine_scale") ?? 1) : 1;
   if (isPart) size = [width, height];
   else if (result) size = [Number(result[1]), Number(result[2])];
   else if (get("keep_size")) {
     const longest = get("strength") === 0 ? LONGEST_FITTED_SIDE : LONGEST_SIDE;
     const scale = Math.min(1, (longest - added[0]) / width, (longest - added[1]) / height);
     size = [Math.round(width * scale) || 1, Math.round(height * scale) || 1];
-  }
+  } else if (refineScale > 1 && isEnlargedAlone(get)) size = [width, height];
   const isWhole = !size || isPart || ["pad", "stretch"].includes(String(get("resize_mode")));
   const [wide, high] = isWhole || !size ? [width, height] : size;
   const scale = Math.max(wide / width, high / height);
   const [shownWidth, shownHeight] = [wide / scale, high / scale];
   return {
-    size: size && [size[0] + added[0], size[1] + added[1]],
+    size: size && [
+      toWhole(size[0] * refineScale) + added[0],
+      toWhole(size[1] * refineScale) + added[1],
+    ],
     box: [
       (left + (width - shownWidth) / 2) / picture.width,
       (top + (height - shownHeight) / 2) / picture.height,
@@ -56,6 +61,23 @@ export function frameOf(picture, get, isMasked, native) {
       shownHeight / picture.height,
     ],
   };
+}
+
+/**
+ * Whether a second pass makes a picture larger in its own size, and nothing is drawn.
+ * @param {(name: string) => import("./schema.js").Value} get: what an input holds.
+ */
+function isEnlargedAlone(get) {
+  return get("strength") === 0 && get("refine_strength") === 0 && !get("width") && !get("height");
+}
+
+/**
+ * The nearest whole number, and of two the even one, as the model rounds.
+ * @param {number} value
+ */
+function toWhole(value) {
+  const above = Math.round(value);
+  return above - value === 0.5 && above % 2 ? above - 1 : above;
 }
 
 /**

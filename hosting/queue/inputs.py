@@ -125,12 +125,18 @@ def read(
             except _Refused as refused:
                 refuse("width", as_given, refused)
 
-    given = {**defaults, **given}
-    if "scheduler" in properties and isinstance(given.get("scheduler"), str):
-        named = _sampler(given["scheduler"], properties)
-        if "spacing" in named and given.get("spacing", named["spacing"]) != named["spacing"]:
+    usual = dict(defaults)
+    if "scheduler" in properties:
+        named = _sampler(given.get("scheduler"), properties)
+        spacing = named.get("spacing")
+        if spacing and given.get("spacing", spacing) != spacing:
             refuse("spacing", names.get("spacing", "spacing"), _conflict("scheduler", "spacing"))
         given |= named
+        if "scheduler" in given:
+            usual = _without_what_is_lacking(usual, given["scheduler"])
+        else:
+            usual |= _sampler(usual.get("scheduler"), properties)
+    given = {**usual, **given}
     values = {}
     for name, wanted in properties.items():
         if name in given:
@@ -231,11 +237,19 @@ def _properties(schema: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return dict(sorted(resolved.items(), key=lambda item: item[1].get("x-order", 0)))
 
 
-def _sampler(name: str, properties: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def _sampler(name: object, properties: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Return the inputs for a name that a sampler has elsewhere; none where it is no such name."""
-    if name in properties["scheduler"].get("enum", ()):
+    if not isinstance(name, str) or name in properties["scheduler"].get("enum", ()):
         return {}
     return {key: value for key, value in (samplers.read(name) or {}).items() if key in properties}
+
+
+def _without_what_is_lacking(defaults: Mapping[str, Any], scheduler: object) -> dict[str, Any]:
+    """Return defaults without those for which a sampler has no use."""
+    lacking = {"eta"} if scheduler != "DDIM" else set()
+    if scheduler in samplers.EVEN_SCHEDULERS and defaults.get("spacing") in samplers.SPACINGS:
+        lacking.add("spacing")
+    return {name: value for name, value in defaults.items() if name not in lacking}
 
 
 def _conflict(name: str, other: str) -> _Refused:

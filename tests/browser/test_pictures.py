@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Route, expect
 
 from stable_diffusion import images
-from stable_diffusion.request import SIZES
+from stable_diffusion.canvas import canvas_of
+from stable_diffusion.request import SIZES, Request
 from tests.support.asking import arrived, ask, caught, elsewhere, file_of, sent
 from tests.support.browser import Visitor
 from tests.support.front import Front
@@ -42,6 +43,37 @@ def test_what_the_chosen_size_leaves_of_a_picture_is_shown(
     expect(visitor.page.get_by_text("becomes 320 × 256 px")).to_be_visible()
     visitor.field("Keep size").check()
     expect(visitor.page.get_by_text("becomes 514 × 150 px")).to_be_visible()
+
+
+def test_a_second_pass_makes_what_becomes_of_a_picture_larger(
+    visitor: Visitor, tmp_path: Path
+) -> None:
+    def becomes(size: str) -> None:
+        expect(visitor.page.get_by_text(f"becomes {size} px")).to_be_visible()
+
+    visitor.choose("image", file_of(Image.new("RGB", (301, 151)), tmp_path / "wide.png"))
+    visitor.more()
+    visitor.field("Width").select_option("512")
+    visitor.field("Height").select_option("256")
+    visitor.field("Refine scale").fill("1.5")
+    becomes("768 × 384")
+    visitor.field("Result size").fill("520x260")
+    becomes("520 × 260")
+    visitor.field("Result size").fill("")
+    visitor.field("Keep size").check()
+    becomes("301 × 151")
+    visitor.field("Keep size").uncheck()
+    visitor.field("Strength").fill("0")
+    visitor.field("Refine strength").fill("0")
+    becomes("768 × 384")
+    visitor.field("Width").select_option("")
+    visitor.field("Height").select_option("")
+    own = Image.new("RGB", (301, 151))
+    asked = {"prompt": "", "image": own, "strength": 0, "refine_strength": 0, "refine_scale": 1.5}
+    width, height = canvas_of(Request.of(asked), 768).refined(1.5, grows=True).size
+    becomes(f"{width} × {height}")
+    visitor.field("Refine strength").fill("0.4")
+    becomes("1536 × 768")
 
 
 def test_the_size_of_a_result_is_shown_once_the_model_has_said_what_it_is(

@@ -52,17 +52,17 @@ def find(name: str, spacing: str = "") -> Sampler | None:
         spacing: that way by itself, if it is given; any text.
     """
     asked = name.strip()
-    known = _known(asked)
+    known, ending = _known(asked)
     # The longest first: "Karras Exponential" ends in "Exponential".
-    for ending in sorted(SPACINGS, key=len, reverse=True):
-        if known is None and asked.lower().endswith(f" {ending.lower()}"):
-            known, spacing = _known(asked[: -len(ending)].rstrip()), ending
+    for other in sorted(SPACINGS, key=len, reverse=True):
+        if known is None and asked.lower().endswith(f" {other.lower()}"):
+            known, ending = _known(asked[: -len(other)].rstrip())[0], other
     if known is None:
         return None
     used, warnings = NEAREST.get(known, known), list[str]()
     if used != known:
         warnings.append(f"sampler_name: {known} is not here; {used} was used, the nearest")
-    scheduler, spacing = _SCHEDULERS[used], spacing.strip()
+    scheduler, spacing = _SCHEDULERS[used], ending or spacing.strip()
     if spacing.lower() in EVEN:
         return Sampler(used, scheduler, "default", warnings)
     if spacing.lower() in samplers.SPACINGS and scheduler not in samplers.EVEN_SCHEDULERS:
@@ -73,9 +73,11 @@ def find(name: str, spacing: str = "") -> Sampler | None:
     return Sampler(used, scheduler, "default", warnings)
 
 
-def _known(name: str) -> str | None:
-    """Return AUTOMATIC1111's name of a sampler, however it is written."""
+def _known(name: str) -> tuple[str | None, str]:
+    """Return AUTOMATIC1111's name of a sampler, however it is written, and the spacing in it."""
     if name.lower() in _NEAREST:
-        return _NEAREST[name.lower()]
-    found = samplers.read(name)
-    return samplers.SAMPLERS[found["scheduler"]] if found and "spacing" not in found else None
+        return _NEAREST[name.lower()], ""
+    if not (found := samplers.read(name)):
+        return None, ""
+    spacing = found.get("spacing", "")
+    return samplers.SAMPLERS[found["scheduler"]], samplers.SPACINGS.get(spacing, spacing)

@@ -157,6 +157,18 @@ def test_what_is_nested_deeply_or_has_many_digits_is_refused_in_a_sentence(
     assert len(fault) < 400
 
 
+NO_TEXTS = (False, 0, 0.0, [], {})
+"""Values that are as empty as the text of no characters, and no texts."""
+
+
+@pytest.mark.parametrize("name", ["result_size", "crop", "upscaler"])
+def test_a_text_of_no_characters_is_left_out(name: str) -> None:
+    asked = {"prompt": "", "image": IMAGE}
+    for nothing in (None, ""):
+        request = Request.of({**asked, name: nothing}, upscalers=INSTALLED)
+        assert getattr(request, name) is None
+
+
 def size_of(text: Any, **inputs: Any) -> Any:
     return Request.of({"prompt": "", "result_size": text} | inputs).result_size
 
@@ -175,8 +187,9 @@ def test_a_result_has_a_size_of_its_own_or_that_which_is_drawn() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *["", "520", "520x", "x", "7x8", "8x7", "0x0", "-8x8", "8.5x9", "1537x8", "8x99999", "٨x٨"],
-        *["512x512x512", "1024 x 1024 px", 512, 5.5, True, [512, 512], {}, "9" * 5000 + "x8"],
+        *["520", "520x", "x", "7x8", "8x7", "0x0", "-8x8", "8.5x9", "1537x8", "8x99999", "٨x٨"],
+        *["512x512x512", "1024 x 1024 px", 512, 5.5, True, [512, 512], "9" * 5000 + "x8"],
+        *NO_TEXTS,
     ],
 )
 def test_another_result_size_is_named_with_what_is_allowed(text: Any) -> None:
@@ -218,8 +231,9 @@ def test_a_crop_is_a_part_of_the_image() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *["", "1,2,3", "1,2,3,4,5", "1 2 3 4", "-1,0,5,5", "0,0,0,5", "0,0,5,0", "0.5,0,5,5"],
+        *["1,2,3", "1,2,3,4,5", "1 2 3 4", "-1,0,5,5", "0,0,0,5", "0,0,5,0", "0.5,0,5,5"],
         *["٠,٠,٨,٨", "0,0,100000,1", 5, True, [0, 0, 5, 5], {"x": 0}, "9" * 5000],
+        *NO_TEXTS,
     ],
 )
 def test_what_is_no_crop_is_named_with_what_is_allowed(value: Any) -> None:
@@ -345,8 +359,6 @@ def test_an_upscaler_is_one_of_those_that_are_installed() -> None:
     for name in INSTALLED:
         asked = {"prompt": "", "upscaler": name}
         assert Request.of(asked, upscalers=INSTALLED).upscaler == name
-    for nothing in (None, ""):
-        assert Request.of({"prompt": "", "upscaler": nothing}).upscaler is None
 
 
 def test_another_upscaler_is_refused_with_the_nearest() -> None:
@@ -358,7 +370,7 @@ def test_another_upscaler_is_refused_with_the_nearest() -> None:
     assert upscaler_fault("x", ()) == (
         'upscaler: "x" is not allowed; no upscaler is installed; put one into weights/upscalers'
     )
-    for value in (5, True, ["a"], {"a": "b"}):
+    for value in (5, True, ["a"], {"a": "b"}, *NO_TEXTS):
         assert "give the name of an upscaler, as a text" in upscaler_fault(value)
     assert len(upscaler_fault("x" * 10**6)) < 300
 

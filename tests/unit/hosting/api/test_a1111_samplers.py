@@ -37,6 +37,9 @@ def test_a_twin_is_used_without_a_word(name: str, used: str, scheduler: str, spa
         ("DPM++ 2M SDE Exponential", "", "DPMSolverMultistepSDE", "exponential"),
         ("DPM2 a Karras", "", "K_DPM_2_ANCESTRAL", "karras"),
         ("LMS", "Exponential", "KLMS", "exponential"),
+        ("k_dpmpp_2m_ka", "", "DPMSolverMultistep", "karras"),
+        ("k_dpmpp_2m_ka", "Exponential", "DPMSolverMultistep", "karras"),
+        ("DPM++ 2M SGM Uniform", "Karras", "DPMSolverMultistep", "default"),
     ],
 )
 def test_a_spacing_is_used_by_its_name_or_at_the_end_of_the_samplers(

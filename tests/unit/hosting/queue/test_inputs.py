@@ -50,6 +50,7 @@ def fault(task: str = "img2img", **given: Any) -> Fault:
         ("K-LMS", {"scheduler": "KLMS"}),
         ("EulerDiscreteScheduler", {"scheduler": "K_EULER"}),
         ("DPM++ 2M Karras", {"scheduler": "DPMSolverMultistep", "spacing": "karras"}),
+        ("k_dpmpp_2m_ka", {"scheduler": "DPMSolverMultistep", "spacing": "karras"}),
     ],
 )
 def test_a_sampler_is_taken_by_the_names_that_others_have_for_it(
@@ -65,6 +66,38 @@ def test_a_samplers_name_and_a_spacing_must_not_contradict_each_other() -> None:
     assert (found.type, found.field) == ("conflict", "input.spacing")
     assert fault(scheduler="magic").field == "input.scheduler"
     assert fault(scheduler=["Heun"]).field == "input.scheduler"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"scheduler": "DDIM", "spacing": "karras", "eta": 0.5}),
+        ({"scheduler": "DDIM"}, {"scheduler": "DDIM", "eta": 0.5}),
+        ({"scheduler": "Euler a"}, {"scheduler": "K_EULER_ANCESTRAL"}),
+        ({"scheduler": "Heun"}, {"scheduler": "K_HEUN", "spacing": "karras"}),
+        (
+            {"scheduler": "DPM++ 2M Exponential"},
+            {"scheduler": "DPMSolverMultistep", "spacing": "exponential"},
+        ),
+        (
+            {"scheduler": "DDIM", "spacing": "exponential"},
+            {"scheduler": "DDIM", "spacing": "exponential", "eta": 0.5},
+        ),
+        ({"scheduler": "Heun", "eta": 1}, {"scheduler": "K_HEUN", "spacing": "karras", "eta": 1}),
+    ],
+)
+def test_defaults_that_the_clients_sampler_lacks_are_left_out(
+    given: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    defaults = {"scheduler": "DDIM", "spacing": "karras", "eta": 0.5}
+    assert read(defaults=defaults, **given) == expected
+
+
+def test_a_clients_spacing_is_used_instead_of_that_in_a_default_samplers_name() -> None:
+    defaults = {"scheduler": "DPM++ 2M Karras"}
+    spaced = {"scheduler": "DPMSolverMultistep", "spacing": "exponential"}
+    assert read(defaults=defaults, spacing="exponential") == spaced
+    assert read(defaults=defaults, scheduler="Heun") == {"scheduler": "K_HEUN"}
 
 
 def test_what_the_endpoint_takes_passes_unchanged() -> None:
