@@ -157,7 +157,7 @@ def test_what_is_nested_deeply_or_has_many_digits_is_refused_in_a_sentence(
     assert len(fault) < 400
 
 
-NO_TEXTS = (False, 0, 0.0, [], {})
+NO_TEXTS: tuple[Any, ...] = (False, 0, 0.0, [], {})
 """Values that are as empty as the text of no characters, and no texts."""
 
 
