@@ -21,6 +21,11 @@ NAMES = {
     "invert_mask": "inpainting_mask_invert",
     "only_masked": "inpaint_full_res",
     "only_masked_padding": "inpaint_full_res_padding",
+    "spacing": "scheduler",
+    "refine_scale": "hr_scale",
+    "refine_strength": "denoising_strength",
+    "refine_steps": "hr_second_pass_steps",
+    "upscaler": "hr_upscaler",
 }
 """Inputs of ours, and what the API calls them."""
 

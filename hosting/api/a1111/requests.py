@@ -87,11 +87,26 @@ class TextToImage(_Body):
     restore_faces: bool = Field(False, description="has no effect")
     tiling: bool = Field(False, description="whether the edges continue at the opposite ones")
     enable_hr: bool = Field(False, description="whether a second pass refines the image, enlarged")
-    hr_scale: float = Field(2.0, description="how many times as large it is then; brought to 1 – 4")
+    hr_scale: float = Field(
+        2.0,
+        description="how many times as large it is then; brought to 1 – 4, and to 2048 × 2048 px",
+    )
+    hr_resize_x: int = Field(
+        0, ge=0, le=LARGEST, description="its width in px instead; 0 is by the shape"
+    )
+    hr_resize_y: int = Field(
+        0, ge=0, le=LARGEST, description="its height likewise; with both it is cropped to them"
+    )
     hr_second_pass_steps: int = Field(0, description="of the second pass; 0 is as many as `steps`")
     hr_upscaler: str = Field(
         "", description="a network of `/sdapi/v1/upscalers`; else Lanczos enlarges"
     )
+    hr_sampler_name: str = Field("", description="has no effect: both passes have one sampler")
+    hr_scheduler: str = Field("", description="has no effect likewise")
+    hr_checkpoint_name: str = Field("", description="has no effect: both passes are one model's")
+    hr_prompt: str = Field("", description="has no effect: both passes have one prompt")
+    hr_negative_prompt: str = Field("", description="has no effect likewise")
+    hr_cfg: float | None = Field(None, description="has no effect: `cfg_scale` is of both passes")
     denoising_strength: float = Field(
         0.75, description="of the second pass, or of the image; brought to 0 – 1"
     )

@@ -129,7 +129,7 @@ async def _generate(
     if found is None:
         sentence = f"sd_model_checkpoint: there is no {str(name)[:100]} here; {usual.name} drew"
         drawing.warnings.append(sentence)
-    for lacking in ("only_masked", "resize_mode"):
+    for lacking in ("only_masked", "resize_mode", "refine_scale", "spacing"):
         if lacking in drawing.inputs.keys() - known_names(served.schema):
             sentence = f"{NAMES.get(lacking, lacking)}: has no effect, as {served.name} is served"
             drawing.warnings.append(sentence)

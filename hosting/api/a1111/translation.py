@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,12 +28,15 @@ STEPS = (1, 512)
 GUIDANCE = (1.0, 20.0)
 STRENGTH = (0.0, 1.0)
 REFINE_SCALE = (1.0, 4.0)
+"""The second is lowered to what `MOST_REFINED_PIXELS` allow."""
 MASK_BLUR = (0, 64)
 PADDING = (0, 256)
 RESIZE_MODES = ("stretch", "crop", "pad", "stretch")
 """What our input of that name is for each of its own; the last scales the latents there."""
 ETA = (0.0, 1.0)
 CLIP_SKIP = (1, 12)
+SAME = ("", "Use same sampler", "Use same scheduler", "Use same checkpoint")
+"""What `hr_` fields hold where the second pass is not to differ from the first."""
 KNOWN_SETTINGS = (
     *("sd_model_checkpoint", "CLIP_stop_at_last_layers", "samples_format"),
     *("eta_ddim", "forge_additional_modules"),
@@ -45,6 +49,8 @@ class Drawing:
     """What is to be drawn.
 
     inputs: for the queue.
+    width, height: of the result, in pixels.
+    first_size: width and height of the first of two passes, in pixels; of one, those of the result.
     strength: None where there is no image.
     warnings: sentences on what is done otherwise than asked.
     """
@@ -53,6 +59,7 @@ class Drawing:
     sampler: Sampler
     width: int
     height: int
+    first_size: tuple[int, int]
     steps: int
     cfg_scale: float
     strength: float | None
@@ -111,31 +118,93 @@ def drawing(asked: TextToImage, most_images: int, installed: Sequence[str]) -> D
     if isinstance(asked, ImageToImage):
         strength = _within("denoising_strength", asked.denoising_strength, STRENGTH, warnings)
         inputs |= {"strength": strength, **_images(asked, warnings)}
-    width, height = _size(asked, strength, warnings)
+    width, height = first_size = _size(asked, strength, warnings)
     if "only_masked" in inputs:
         wanted = width, height
         width, height = nearest.among(width, height, SIDES_PIXELS, SIDES_PIXELS)
         warnings += nearest.said(wanted, (width, height))
         inputs |= {"width": width, "height": height}
+    elif asked.enable_hr and not isinstance(asked, ImageToImage):
+        enlarging, (width, height) = _enlarging(asked, width, height, warnings)
+        inputs |= enlarging
+        if "refine_scale" in enlarging:
+            inputs |= _refining(asked, installed, warnings)
+            warnings += _differing(asked, sampler)
     else:
         inputs |= sized(width, height)
-    if asked.enable_hr and not isinstance(asked, ImageToImage):
-        refining, width, height = _refining(asked, width, height, installed, warnings)
-        inputs |= refining
-    return Drawing(inputs, sampler, width, height, steps, cfg_scale, strength, warnings)
+    if "refine_scale" not in inputs:
+        first_size = width, height
+    return Drawing(inputs, sampler, width, height, first_size, steps, cfg_scale, strength, warnings)
 
 
-def _refining(
-    asked: TextToImage, width: int, height: int, installed: Sequence[str], warnings: list[str]
-) -> tuple[dict[str, Any], int, int]:
-    """Return the inputs of a second pass, and the result's width and height in pixels.
+def _enlarging(
+    asked: TextToImage, width: int, height: int, warnings: list[str]
+) -> tuple[dict[str, Any], tuple[int, int]]:
+    """Return the inputs of sizes of two passes, and the result's width and height in pixels.
+
+    Where the second is no larger, there is none, and no `refine_scale`.
 
     Args:
-        width, height: of what the first draws.
+        width, height: in pixels, of what the first draws.
     """
-    scale = _within("hr_scale", asked.hr_scale, REFINE_SCALE, warnings)
+    # What is drawn is of sides that we draw, and the result what was asked for.
+    drawn = width, height
+    if not (width in SIDES_PIXELS and height in SIDES_PIXELS):
+        drawn = nearest.among(width, height, SIDES_PIXELS, SIDES_PIXELS)
+    least, most = REFINE_SCALE[0], min(REFINE_SCALE[1], _largest_scale(*drawn))
+    across, down = asked.hr_resize_x, asked.hr_resize_y
+    if across or down:
+        name = "hr_resize_x, hr_resize_y"
+        wanted = max(across / width, down / height)  # at which the image covers both
+        scale, factor = min(max(wanted, least), most), min(1.0, most / wanted)
+        wanted_size = across or round(width * wanted), down or round(height * wanted)
+    else:
+        name, factor = "hr_scale", 1.0
+        scale = _within(name, asked.hr_scale, (least, most), warnings)
+        wanted_size = round(width * scale), round(height * scale)
+
+    inputs: dict[str, Any] = {"width": drawn[0], "height": drawn[1]}
+    size, refined = _scaled(wanted_size, factor), _scaled(drawn, scale)
+    is_close = all(abs(one - other) <= 1 for one, other in zip(size, refined, strict=True))
+    if size == refined or (is_close and max(size) > LARGEST_SIDE_PIXELS):
+        size = refined
+    else:
+        size = _scaled(wanted_size, min(factor, LARGEST_SIDE_PIXELS / max(wanted_size)))
+        inputs["result_size"] = f"{size[0]}x{size[1]}"
+    if size != wanted_size:
+        wanted_px, px = ("{} × {} px".format(*one) for one in (wanted_size, size))
+        warnings.append(f"{name}: {wanted_px} was brought to {px}, the nearest there is here")
+    if scale > least:
+        inputs["refine_scale"] = scale
+    else:
+        warnings.append(
+            f"{name}: what was drawn is made no larger by it, so that there is no second pass"
+        )
+    return inputs, size
+
+
+def _scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    """Return a size in pixels, times a factor."""
+    width, height = (max(LEAST_SIDE_PIXELS, round(side * factor)) for side in size)
+    return width, height
+
+
+def _largest_scale(width: int, height: int) -> float:
+    """Return how many times as large a second pass may make an image, to a whole width in pixels.
+
+    Args:
+        width, height: of the image, in pixels.
+    """
+    widest = math.isqrt(MOST_REFINED_PIXELS * width // height)
+    while widest * round(height * widest / width) > MOST_REFINED_PIXELS:
+        widest -= 1
+    return widest / width
+
+
+def _refining(asked: TextToImage, installed: Sequence[str], warnings: list[str]) -> dict[str, Any]:
+    """Return the inputs of a second pass beside its size."""
     strength = _within("denoising_strength", asked.denoising_strength, STRENGTH, warnings)
-    inputs: dict[str, Any] = {"refine_scale": scale, "refine_strength": strength}
+    inputs: dict[str, Any] = {"refine_strength": strength}
     if asked.hr_second_pass_steps > 0:
         steps = _within("hr_second_pass_steps", asked.hr_second_pass_steps, STEPS, warnings)
         inputs["refine_steps"] = steps
@@ -143,16 +212,32 @@ def _refining(
         inputs["upscaler"] = upscaler
     elif asked.hr_upscaler not in ("", "Lanczos"):
         warnings.append(f"hr_upscaler: {asked.hr_upscaler[:100]} is not here; Lanczos was used")
-    if width in SIDES_PIXELS and height in SIDES_PIXELS:
-        return inputs, round(width * scale), round(height * scale)
-    # What is drawn is of sides that we draw, and the result what was asked for.
-    factor = min(scale, LARGEST_SIDE_PIXELS / max(width, height))
-    size = round(width * factor), round(height * factor)
-    if factor < scale:
-        warnings.append(f"hr_scale: a side has up to {LARGEST_SIDE_PIXELS} px; it was {factor:g}")
-    drawn = nearest.among(width, height, SIDES_PIXELS, SIDES_PIXELS)
-    inputs |= {"width": drawn[0], "height": drawn[1], "result_size": f"{size[0]}x{size[1]}"}
-    return inputs, *size
+    return inputs
+
+
+def _differing(asked: TextToImage, sampler: Sampler) -> Iterator[str]:
+    """Yield a sentence for each field by which the second pass was to differ from the first.
+
+    Args:
+        sampler: the first's.
+    """
+    named = samplers.find(asked.hr_sampler_name, sampler.spacing)
+    spaced = samplers.find(sampler.name, asked.hr_scheduler)
+    differing = {
+        "hr_sampler_name": asked.hr_sampler_name not in SAME
+        and (
+            named is None
+            or (named.scheduler, named.spacing) != (sampler.scheduler, sampler.spacing)
+        ),
+        "hr_scheduler": asked.hr_scheduler not in SAME
+        and (spaced is None or spaced.spacing != sampler.spacing),
+        "hr_checkpoint_name": asked.hr_checkpoint_name not in SAME,
+        "hr_prompt": asked.hr_prompt not in ("", asked.prompt),
+        "hr_negative_prompt": asked.hr_negative_prompt not in ("", asked.negative_prompt),
+        "hr_cfg": asked.hr_cfg not in (None, asked.cfg_scale),
+    }
+    for name in (name for name, differs in differing.items() if differs):
+        yield f"{name}: the second pass has what the first has; it has no effect"
 
 
 def sized(width: int, height: int) -> dict[str, Any]:

@@ -242,6 +242,17 @@ def test_a_model_that_can_not_draw_a_part_alone_says_so(tmp_path: Path) -> None:
             assert warning.startswith(f"{name}: has no effect, as stable-diffusion-2-1 is served")
 
 
+def test_a_model_that_has_no_second_pass_or_spacing_says_so(tmp_path: Path) -> None:
+    old = CogServer()
+    old.schema = json.loads(json.dumps(old.schema))
+    for name in ("refine_scale", "spacing"):
+        del old.schema["components"]["schemas"]["Input"]["properties"][name]
+    with old.served(), front(tmp_path, old) as one:
+        answer = drawn(one, enable_hr=True, sampler_name="DPM++ 2M Karras")
+        names = [warning.partition(":")[0] for warning in answer["info"]["warnings"]]
+        assert names == ["hr_scale", "scheduler"]
+
+
 def test_any_size_is_drawn(one: Front, cog: CogServer) -> None:
     answer = drawn(one, width=520, height=776)
     assert sent(cog)["result_size"] == "520x776"
@@ -286,6 +297,127 @@ def test_a_second_pass_refines_what_was_drawn(one: Front, cog: CogServer) -> Non
     assert "refine_steps" not in had
     drawn(one, "img2img", init_images=[BASE64], enable_hr=True)
     assert "refine_scale" not in sent(cog)
+
+
+@pytest.mark.parametrize(
+    ("asked", "inputs", "size", "warnings"),
+    [
+        ({"hr_resize_x": 1024, "hr_resize_y": 1024}, {"refine_scale": 2}, (1024, 1024), []),
+        ({"hr_resize_x": 768}, {"refine_scale": 1.5}, (768, 768), []),
+        ({"hr_resize_y": 1600, "hr_scale": 9}, {"refine_scale": 3.125}, (1600, 1600), []),
+        (
+            {"hr_resize_x": 1200, "hr_resize_y": 768},
+            {"refine_scale": 2.34375, "result_size": "1200x768"},
+            (1200, 768),
+            [],
+        ),
+        (
+            {"hr_resize_x": 1600, "hr_resize_y": 800},
+            {"refine_scale": 3.125, "result_size": "1536x768"},
+            (1536, 768),
+            ["hr_resize_x, hr_resize_y: 1600 × 800 px was brought to 1536 × 768 px, the nearest"],
+        ),
+        (
+            {"hr_resize_x": 4096, "hr_resize_y": 4096},
+            {"refine_scale": 4},
+            (2048, 2048),
+            ["hr_resize_x, hr_resize_y: 4096 × 4096 px was brought to 2048 × 2048 px, the nearest"],
+        ),
+        (
+            {"width": 500, "height": 250, "hr_resize_x": 1000},
+            {"width": 512, "height": 256, "refine_scale": 2, "result_size": "1000x500"},
+            (1000, 500),
+            [],
+        ),
+        (
+            {"width": 1024, "height": 1024, "hr_scale": 2.5},
+            {"refine_scale": 2},
+            (2048, 2048),
+            ["hr_scale: 2.5 was brought to 2; here it is 1 to 2"],
+        ),
+        (
+            {"width": 1024, "height": 1024, "hr_scale": 4},
+            {"refine_scale": 2},
+            (2048, 2048),
+            ["hr_scale: 4 was brought to 2; here it is 1 to 2"],
+        ),
+        (
+            {"width": 768, "height": 768, "hr_scale": 3},
+            {"refine_scale": 2048 / 768},
+            (2048, 2048),
+            ["hr_scale: 3 was brought to 2.66667; here it is 1 to 2.66667"],
+        ),
+        (
+            {"width": 832, "height": 448, "hr_scale": 4},
+            {"refine_scale": 2790 / 832},
+            (2790, 1502),
+            ["hr_scale: 4 was brought to 3.35337; here it is 1 to 3.35337"],
+        ),
+        (
+            {"width": 1000, "height": 1000, "hr_scale": 2},
+            {"width": 1024, "height": 1024, "refine_scale": 2, "result_size": "1536x1536"},
+            (1536, 1536),
+            ["hr_scale: 2000 × 2000 px was brought to 1536 × 1536 px, the nearest"],
+        ),
+    ],
+)
+def test_the_second_pass_makes_the_size_that_is_asked_for_or_says_what_it_makes(
+    one: Front,
+    cog: CogServer,
+    asked: dict[str, Any],
+    inputs: dict[str, Any],
+    size: tuple[int, int],
+    warnings: list[str],
+) -> None:
+    info = drawn(one, enable_hr=True, **asked)["info"]
+    had = sent(cog)
+    names = ("width", "height", "refine_scale", "result_size")
+    expected = {"width": 512, "height": 512, **asked, **inputs}
+    assert [had.get(name) for name in names] == [expected.get(name) for name in names]
+    assert round(had["width"] * had["refine_scale"]) * round(
+        had["height"] * had["refine_scale"]
+    ) <= (2048**2)
+    assert (info["width"], info["height"]) == size
+    first = asked.get("width", 512), asked.get("height", 512)
+    assert "Size: {}x{}, ".format(*first) in info["infotexts"][0]
+    assert len(info["warnings"]) == len(warnings)
+    for warning, start in zip(info["warnings"], warnings, strict=True):
+        assert warning.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("asked", "size"),
+    [({"hr_scale": 1}, (512, 512)), ({"hr_resize_x": 256, "hr_upscaler": "x"}, (256, 256))],
+)
+def test_what_is_made_no_larger_has_no_second_pass(
+    one: Front, cog: CogServer, asked: dict[str, Any], size: tuple[int, int]
+) -> None:
+    info = drawn(one, enable_hr=True, hr_prompt="dog", **asked)["info"]
+    assert not any(name.startswith("refine_") for name in sent(cog))
+    assert (info["width"], info["height"]) == size
+    (warning,) = info["warnings"]
+    assert warning.startswith(next(iter(asked)))
+    assert warning.endswith("so that there is no second pass")
+    assert "Size: {}x{}, ".format(*size) in info["infotexts"][0]
+    assert "Hires" not in info["infotexts"][0]
+
+
+def test_where_the_second_pass_was_to_differ_from_the_first_is_said(one: Front) -> None:
+    same: dict[str, Any] = {"hr_sampler_name": "k_dpmpp_2m", "hr_scheduler": "karras"}
+    same |= {"hr_prompt": "fox", "hr_negative_prompt": "", "hr_cfg": 5}
+    same |= {"hr_checkpoint_name": "Use same checkpoint"}
+    first = {"enable_hr": True, "sampler_name": "DPM++ 2M Karras", "cfg_scale": 5}
+    assert drawn(one, **first, **same)["info"]["warnings"] == []
+    named = {"hr_sampler_name": "Use same sampler", "hr_scheduler": "Use same scheduler"}
+    assert drawn(one, **first, **named)["info"]["warnings"] == []
+    others = {"hr_sampler_name": "DPM++ 2M Exponential", "hr_scheduler": "Exponential"}
+    others |= {"hr_checkpoint_name": "x", "hr_prompt": "dog", "hr_negative_prompt": "x"}
+    said = drawn(one, **first, **others, hr_cfg=7)["info"]["warnings"]
+    assert [warning.partition(":")[0] for warning in said] == [*others, "hr_cfg"]
+    assert all(warning.endswith("it has no effect") for warning in said)
+    said = drawn(one, **first, hr_sampler_name="Euler")["info"]["warnings"]
+    assert [warning.partition(":")[0] for warning in said] == ["hr_sampler_name"]
+    assert drawn(one, hr_prompt="dog", hr_resize_x=64)["info"]["warnings"] == []
 
 
 def test_a_network_enlarges_before_the_second_pass(tmp_path: Path) -> None:
