@@ -129,7 +129,7 @@ def test_eta_is_ddims_alone() -> None:
     assert len(faults(scheduler="DDIM", spacing="magic")) == 1
 
 
-NO_TEXTS = (False, 0, 0.0, [], {})
+NO_TEXTS: tuple[Any, ...] = (False, 0, 0.0, [], {})
 """Values that are as empty as the text of no characters, and no texts."""
 
 
