@@ -54,6 +54,10 @@ def test_a_sampler_may_have_the_name_that_others_have_for_it(tmp_path: Path) -> 
     assert (metadata["scheduler"], metadata["spacing"]) == ("K_HEUN", "karras")
     told = predict(tmp_path, *inputs(prompt="a rose", scheduler="Heun Karras", spacing="default"))
     assert told.stderr == "spacing: contradicts the scheduler 'Heun Karras'\n"
+    told = predict(
+        tmp_path, *inputs(prompt="a", scheduler="sample_heun SGM Uniform", spacing="karras")
+    )
+    assert told.stderr == "spacing: contradicts the scheduler 'sample_heun SGM Uniform'\n"
     told = predict(tmp_path, *inputs(prompt="a rose", scheduler="DDIM Karras", eta=2))
     assert [line.partition(":")[0] for line in told.stderr.splitlines()] == ["eta", "spacing"]
 

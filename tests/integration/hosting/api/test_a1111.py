@@ -406,7 +406,7 @@ def test_where_the_second_pass_was_to_differ_from_the_first_is_said(one: Front) 
     same: dict[str, Any] = {"hr_sampler_name": "k_dpmpp_2m", "hr_scheduler": "karras"}
     same |= {"hr_prompt": "fox", "hr_negative_prompt": "", "hr_cfg": 5}
     same |= {"hr_checkpoint_name": "Use same checkpoint"}
-    first = {"enable_hr": True, "sampler_name": "DPM++ 2M Karras", "cfg_scale": 5}
+    first: dict[str, Any] = {"enable_hr": True, "sampler_name": "DPM++ 2M Karras", "cfg_scale": 5}
     assert drawn(one, **first, **same)["info"]["warnings"] == []
     named = {"hr_sampler_name": "Use same sampler", "hr_scheduler": "Use same scheduler"}
     assert drawn(one, **first, **named)["info"]["warnings"] == []
