@@ -495,12 +495,12 @@ def test_what_drips_is_cut_off_in_time(server: Server, network: Network, kind: s
     started = time.monotonic()
     sentence = refusal(server.url, seconds=0.2)
     assert sentence == "127.0.0.1 gave no whole answer over HTTP within 0.2 seconds"
-    assert 0.2 <= time.monotonic() - started < 1
+    assert 0.2 <= time.monotonic() - started < 3  # all of it would take four
 
 
 def test_the_time_is_for_all_redirects_together(server: Server) -> None:
     def late() -> Iterator[bytes]:
-        time.sleep(0.1)
+        time.sleep(0.3)
         yield answer(b"", "Location: /", status=302)
 
     class Late:
@@ -508,17 +508,17 @@ def test_the_time_is_for_all_redirects_together(server: Server) -> None:
             return late()
 
     server.answers["/"] = Late()
-    assert "within 0.35 seconds" in refusal(server.url, seconds=0.35, redirects=50)
+    assert "within 1.05 seconds" in refusal(server.url, seconds=1.05, redirects=50)
     assert 1 < len(server.requests) <= 4
 
 
 def test_a_slow_look_up_is_cut_off_in_time(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(0.6))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(4))
     started = time.monotonic()
     assert "within 0.1 seconds" in refusal("http://slow.example/", seconds=0.1)
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 3
 
 
 def test_a_cancelled_download_is_cancelled(server: Server, network: Network) -> None:
