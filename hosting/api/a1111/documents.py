@@ -123,9 +123,7 @@ def infotexts(asked: TextToImage, drawing: Drawing, prediction: Prediction) -> l
         "negative_prompt": asked.negative_prompt,
         "strength": drawing.strength,
     }
-    # Of two passes the text has the first one's size, by what the second multiplies it with.
-    scale, model = drawing.inputs.get("refine_scale", 1), _model(prediction)
-    size = round(drawing.first_size[0] * scale), round(drawing.first_size[1] * scale)
+    size, model = drawing.first_size, _model(prediction)
     return [infotext.write(inputs, size, seed, model) for seed in _seeds(prediction)]
 
 
