@@ -48,6 +48,8 @@ SAMPLERS = {
 """By the choices of the input `scheduler`."""
 SPACED = {"karras": "use_karras_sigmas", "exponential": "use_exponential_sigmas"}
 """By the choices of the input `spacing`, diffusers' settings; the others are none of these."""
+LARGEST_ETA = 1 - 1e-12
+"""Of what DDIM takes: with 1, rounding makes it the root of less than 0 where all was noise."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Schedule:
             scheduler.counter, scheduler.ets = 0, []
         options: dict[str, Any] = {}
         if isinstance(scheduler, diffusers.DDIMScheduler):
-            options["eta"] = self.eta
+            options["eta"] = min(self.eta, LARGEST_ETA)
         if getattr(scheduler.config, "algorithm_type", None) == "sde-dpmsolver++" and isinstance(
             scheduler, diffusers.DPMSolverMultistepScheduler
         ):
@@ -165,6 +167,8 @@ def make(
     known = inspect.signature(getattr(diffusers, recipe.class_name)).parameters
     settings |= {option: spacing == each for each, option in SPACED.items() if option in known}
     scheduler = copy.deepcopy(_made(recipe.class_name, json.dumps([config, settings])))
+    if isinstance(scheduler, diffusers.DDIMScheduler):
+        scheduler.alphas_cumprod = scheduler.alphas_cumprod.double()
     _set_timesteps(scheduler, steps, is_even=spacing not in SPACED)
     _keep_last(scheduler, steps, run)
     return Schedule(scheduler, scheduler.timesteps, eta)

@@ -21,6 +21,8 @@ TWO_CALLS = {"K_HEUN", "K_DPM_2", "K_DPM_2_ANCESTRAL"}
 KIND = Kind((4, 8), 3, 0, False)
 SHAPE = (1, 4, 4, 8)
 GUIDANCE = 3.0
+NOISE_ALONE = SD | {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+"""Of models whose noisiest latents have nothing of a picture, such as the demo."""
 THEIRS: dict[str, tuple[Any, dict[str, Any]]] = {
     "DDIM": (diffusers.DDIMScheduler, {}),
     "DPMSolverMultistep": (diffusers.DPMSolverMultistepScheduler, {}),
@@ -163,6 +165,22 @@ def test_every_sampler_with_every_spacing_draws_what_the_library_draws(count: in
     for seed, (course, theirs) in enumerate(zip(asked, expected, strict=True)):
         (alone,) = drawn([denoising(course, seed)])
         assert same(alone, theirs), course
+
+
+@pytest.mark.parametrize("count", [*range(1, 60), 100, 400, 512])
+def test_ddim_can_begin_at_noise_alone_with_the_largest_eta(count: int) -> None:
+    table = read(schedulers.make("DDIM", NOISE_ALONE, count, eta=1))
+    assert table
+    assert table.matrices.isfinite().all()
+
+
+@pytest.mark.parametrize("count", STEPS)
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_sampler_can_begin_at_noise_alone(name: str, count: int) -> None:
+    for spacing in spacings_of(name):
+        table = read(schedulers.make(name, NOISE_ALONE, count, 1, spacing))
+        assert table
+        assert table.matrices.isfinite().all()
 
 
 def test_the_table_of_the_library_has_all_samplers_and_their_spacings() -> None:
