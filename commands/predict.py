@@ -135,7 +135,7 @@ def _inputs(
     if arguments.json is not None:
         try:
             inputs = dict(json.loads(_text(arguments.json)))
-        except (ValueError, TypeError, OSError) as error:
+        except (ValueError, TypeError, RecursionError, OSError) as error:
             faults.append(f"--json: give a JSON object, or @ and the name of its file; {error}")
     for pair in arguments.input:
         name, equals, value = pair.partition("=")
