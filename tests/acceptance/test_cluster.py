@@ -6,7 +6,7 @@ import http.client
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -41,11 +41,13 @@ def running(cluster: Cluster, number: int) -> Iterator[list[str]]:
         client = stack.enter_context(httpx.Client(base_url=cluster.url, timeout=90))
         paths = [f"/predictions/endless-{time.time_ns()}" for _ in range(number)]
         lines: list[Iterator[str]] = []
+
+        def ask(path: str) -> httpx.Response:
+            asked = client.stream("PUT", path, json={"input": ENDLESS}, headers=STREAM)
+            return stack.enter_context(asked)
+
         for path in paths:
-            asked = partial(client.stream, "PUT", path, json={"input": ENDLESS}, headers=STREAM)
-            end = time.monotonic() + 90
-            while (answer := stack.enter_context(asked())).status_code == 503:
-                assert time.monotonic() < end
+            answer = once_there_is_a_slot(partial(ask, path))
             assert answer.status_code == 200
             lines.append(answer.iter_lines())  # what forgets them hangs up
             assert next(lines[-1]) == "event: start"
@@ -54,15 +56,13 @@ def running(cluster: Cluster, number: int) -> Iterator[list[str]]:
             cluster.ask("POST", f"{path}/cancel")
 
 
-def once_there_is_a_slot(
-    cluster: Cluster, method: str, path: str, **options: Any
-) -> httpx.Response:
+def once_there_is_a_slot(ask: Callable[[], httpx.Response]) -> httpx.Response:
     """Ask for a prediction; again while all slots are taken.
 
     What was cancelled has its slot to the end of its step, which may take seconds.
     """
     end = time.monotonic() + 90
-    while (answer := cluster.ask(method, path, **options)).status_code == 503:
+    while (answer := ask()).status_code == 503:
         assert time.monotonic() < end
     return answer
 
@@ -235,7 +235,8 @@ def test_a_prediction_that_nobody_waits_for_has_its_slot_until_its_webhook(
         asked = {"input": ENDLESS, "webhook": f"{receiver.url}/hook"}
         for number in range(2 * SLOTS):
             path = f"/predictions/a{number}"
-            answer = once_there_is_a_slot(whole, "PUT", path, json=asked, headers=ASYNC)
+            ask = partial(whole.ask, "PUT", path, json=asked, headers=ASYNC)
+            answer = once_there_is_a_slot(ask)
             assert answer.json() == {"id": f"a{number}", "status": "starting"}
         assert {cog_status(cog) for cog in whole.cog_servers()} == {"BUSY"}
         for number in range(2 * SLOTS):
