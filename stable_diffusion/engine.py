@@ -208,7 +208,6 @@ class Engine:
         self._thread.join()
         if self._side:
             self._side.close()
-        self._task.samplers.close()
         self._executor.close()
 
     @torch.inference_mode()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -121,7 +121,8 @@ class Samplers:
     """The samplers of one model, as tables; the most recently used ones are kept.
 
     Reading one takes milliseconds, or a second for KLMS with 512 steps, and happens in a thread of
-    its own.
+    its own. The thread ends after it, and with it OpenMP's helpers: where there are more of these
+    than cores, every call of torch on a CPU takes twice its time.
 
     Args:
         config: the configuration of the model's own scheduler.
@@ -130,8 +131,8 @@ class Samplers:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = config
         self._tables: OrderedDict[Course, Future[Table | None]] = OrderedDict()
-        self._thread = ThreadPoolExecutor(1, "samplers")
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
 
     def schedule(self, course: Course) -> Schedule:
         """Set up diffusers' scheduler, before its first step (see `schedulers.make`)."""
@@ -141,15 +142,22 @@ class Samplers:
         """Return a sampler's table; None where it is not linear, or remembers too much."""
         with self._lock:
             if course not in self._tables:
-                self._tables[course] = self._thread.submit(lambda: read(self.schedule(course)))
+                found: Future[Table | None] = Future()
+                self._tables[course] = found
+                threading.Thread(target=self._read, args=(course, found)).start()
                 if len(self._tables) > TABLES:
                     self._tables.popitem(last=False)
             self._tables.move_to_end(course)
             return self._tables[course]
 
-    def close(self) -> None:
-        """End the thread."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+    def _read(self, course: Course, found: Future[Table | None]) -> None:
+        with self._reading:
+            try:
+                table = read(self.schedule(course))
+            except Exception as error:
+                found.set_exception(error)
+            else:
+                found.set_result(table)
 
 
 RANDOM = 64
