@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -172,4 +173,16 @@ def test_a_table_is_read_once_and_only_the_last_ones_are_kept(
     known.table(Course("DDIM", 6, 1))
     assert known.table(Course("DDIM", 4, 1)) is not first
     assert len(first.result().timesteps) == 4  # type: ignore[union-attr]
-    known.close()
+
+
+def test_no_thread_is_left_of_reading_a_table() -> None:
+    before = set(threading.enumerate())
+    Samplers(SD).table(Course("DDIM", 4, 1)).result()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+
+
+def test_a_sampler_that_is_none_fails_where_its_table_is_asked_for() -> None:
+    with pytest.raises(KeyError):
+        Samplers(SD).table(Course("none", 4, 1)).result(timeout=60)
