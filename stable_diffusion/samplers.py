@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -142,22 +142,17 @@ class Samplers:
         """Return a sampler's table; None where it is not linear, or remembers too much."""
         with self._lock:
             if course not in self._tables:
-                found: Future[Table | None] = Future()
-                self._tables[course] = found
-                threading.Thread(target=self._read, args=(course, found)).start()
+                thread = ThreadPoolExecutor(1, "samplers")
+                self._tables[course] = thread.submit(self._read, course)
+                thread.shutdown(wait=False)
                 if len(self._tables) > TABLES:
                     self._tables.popitem(last=False)
             self._tables.move_to_end(course)
             return self._tables[course]
 
-    def _read(self, course: Course, found: Future[Table | None]) -> None:
+    def _read(self, course: Course) -> Table | None:
         with self._reading:
-            try:
-                table = read(self.schedule(course))
-            except Exception as error:
-                found.set_exception(error)
-            else:
-                found.set_result(table)
+            return read(self.schedule(course))
 
 
 RANDOM = 64

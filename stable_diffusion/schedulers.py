@@ -167,8 +167,6 @@ def make(
     known = inspect.signature(getattr(diffusers, recipe.class_name)).parameters
     settings |= {option: spacing == each for each, option in SPACED.items() if option in known}
     scheduler = copy.deepcopy(_made(recipe.class_name, json.dumps([config, settings])))
-    if isinstance(scheduler, diffusers.DDIMScheduler):
-        scheduler.alphas_cumprod = scheduler.alphas_cumprod.double()
     _set_timesteps(scheduler, steps, is_even=spacing not in SPACED)
     _keep_last(scheduler, steps, run)
     return Schedule(scheduler, scheduler.timesteps, eta)
@@ -182,7 +180,10 @@ def _made(class_name: str, given: str) -> Any:
         given: a configuration and settings beside it, as JSON.
     """
     config, settings = json.loads(given)
-    return getattr(diffusers, class_name).from_config(config, **settings)
+    scheduler = getattr(diffusers, class_name).from_config(config, **settings)
+    if isinstance(scheduler, diffusers.DDIMScheduler):  # for LARGEST_ETA, which float32 rounds to 1
+        scheduler.alphas_cumprod = scheduler.alphas_cumprod.double()
+    return scheduler
 
 
 def _set_timesteps(scheduler: Any, steps: int, is_even: bool) -> None:

@@ -143,7 +143,9 @@ def test_an_image_that_is_not_there_is_told(tmp_path: Path, image: str, words: s
     assert len(told.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("text", ["[1]", "{", "@missing.json", '"x"', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["[1]", "{", "@missing.json", '"x"', pytest.param("[" * 100_000, id="nested")]
+)
 def test_json_that_is_no_object_is_told(tmp_path: Path, text: str) -> None:
     told = predict(tmp_path, "--json", text)
     assert told.returncode == 2
