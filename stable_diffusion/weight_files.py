@@ -138,6 +138,22 @@ def require_safetensors(path: Path) -> Table:
     return table
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return what a file in safetensors' format says of itself; nothing where it is broken.
+
+    Raises:
+        FileError: when the file is not one in that format.
+    """
+    json_files.require_regular(path)
+    try:
+        with _Sparing(io.FileIO(path)) as file:
+            metadata = _read_header(file, file.seek(0, io.SEEK_END))[0].get("__metadata__")
+    except (OSError, ValueError, struct.error) as error:
+        raise unreadable(path, json_files.error_text(error)) from error
+    metadata = metadata if isinstance(metadata, dict) else {}
+    return {key: value for key, value in metadata.items() if isinstance(value, str)}
+
+
 def load(path: Path, table: Mapping[str, StoredTensor]) -> dict[str, torch.Tensor]:
     """Map tensors from the disk: a private copy, of which pages are read when they are used."""
     import torch
@@ -197,18 +213,24 @@ def _other(path: Path, beginning: bytes) -> FileError:
     return unreadable(path, "it is not a file of tensors" if beginning else "it is empty")
 
 
-def _read_safetensors(file: io.BufferedReader, size: int) -> tuple[Table, int]:
-    """Return the table, and where its tensors end; there may be something behind them."""
+def _read_header(file: io.BufferedReader, size: int) -> tuple[dict[str, Any], int]:
+    """Return the header of a file in safetensors' format, and where it ends."""
+    file.seek(0)
     (length,) = struct.unpack("<Q", file.read(8))
     start = 8 + length
     if start > size:
         raise PickleError("it is cut off")
     try:
-        header = json_files.parse(file.read(length))
+        return json_files.parse(file.read(length)), start
     except PickleError:
         raise
     except ValueError as error:
         raise PickleError(f"its table is broken: {error}") from error
+
+
+def _read_safetensors(file: io.BufferedReader, size: int) -> tuple[Table, int]:
+    """Return the table, and where its tensors end; there may be something behind them."""
+    header, start = _read_header(file, size)
     header.pop("__metadata__", None)
     table = {}
     end = start
