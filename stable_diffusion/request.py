@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from infotext.samplers import EVEN_SCHEDULERS
+from infotext.samplers import EVEN_SCHEDULERS, MOST_STEPS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,7 +23,7 @@ AUTOMATIC_SIZES = (128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1
 SCHEDULERS = (
     *("DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM"),
     *("K_HEUN", "K_DPM_2", "K_DPM_2_ANCESTRAL", "DPMSolverMultistepSDE", "DPMSolverSinglestepSDE"),
-    *("UniPCMultistep", "DEISMultistep", "SASolver"),
+    *("UniPCMultistep", "DEISMultistep", "SASolver", "LCM", "TCD"),
 )
 SPACINGS = ("default", "karras", "exponential", "sgm_uniform")
 EVEN_SPACINGS = ("default", "sgm_uniform")
@@ -199,7 +199,7 @@ class Request:
             "clip_skip": reader.whole("clip_skip", 0, MOST_SKIPPED_LAYERS, 0),
             "noise_level": reader.whole("noise_level", 0, 350, 20),
         }
-        reader.check_sampler(values["scheduler"], values["spacing"], values["eta"])
+        reader.check_sampler(values)
         is_drawn = values["strength"] != 0 or inputs.get("image") is None
         values["result_size"] = reader.size(
             "result_size", LARGEST_RESULT if is_drawn else LARGEST_FITTED
@@ -327,8 +327,13 @@ class _Reader:
         which = "one of" if len(near) == len(installed) else "the name of one, such as"
         return self._fault(name, value, f"give {which} {known}")
 
-    def check_sampler(self, scheduler: Any, spacing: Any, eta: Any) -> None:
-        """Refuse what the chosen sampler doesn't have; what is at fault itself is passed over."""
+    def check_sampler(self, values: Mapping[str, Any]) -> None:
+        """Refuse what the chosen sampler doesn't have.
+
+        Args:
+            values: those of all inputs; None where they are at fault, which is passed over.
+        """
+        scheduler, spacing, eta = (values[name] for name in ("scheduler", "spacing", "eta"))
         if scheduler in EVEN_SCHEDULERS and spacing in set(SPACINGS) - set(EVEN_SPACINGS):
             allowed = " or ".join(EVEN_SPACINGS)
             self._fault(
@@ -336,6 +341,11 @@ class _Reader:
             )
         if scheduler != "DDIM" and scheduler in SCHEDULERS and _is_number(eta) and 0 < eta <= 1:
             self._fault("eta", eta, f"give 0: only DDIM has it, and the scheduler is {scheduler}")
+        most = MOST_STEPS.get(scheduler, math.inf)
+        for name in ("num_inference_steps", "refine_steps"):
+            if values[name] and values[name] > most:
+                has = f"the scheduler {scheduler} has no more"
+                self._fault(name, values[name], f"give at most {most}: {has}")
 
     def flag(self, name: str, default: bool) -> Any:
         value = self.inputs.get(name, default)
