@@ -43,6 +43,8 @@ SCHEDULERS = [
     "UniPCMultistep",
     "DEISMultistep",
     "SASolver",
+    "LCM",
+    "TCD",
 ]
 
 
@@ -188,7 +190,7 @@ class Inputs:
         default=None,
     )
     spacing = Input(
-        description="how the steps are spaced: evenly (default, sgm_uniform), or denser where there is little noise (karras, exponential); not for DDIM, K_EULER_ANCESTRAL and PNDM",
+        description="how the steps are spaced: evenly (default, sgm_uniform), or denser where there is little noise (karras, exponential); not for DDIM, K_EULER_ANCESTRAL, PNDM, LCM and TCD",
         choices=["default", "karras", "exponential", "sgm_uniform"],
         default="default",
     )
