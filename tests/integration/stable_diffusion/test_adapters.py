@@ -206,9 +206,9 @@ def test_layers_that_no_row_touches_are_left_as_they_are() -> None:
 def test_a_call_that_fails_leaves_the_layers_as_they_were() -> None:
     unet = random_unet()
     before = {name: dict(layer.__dict__) for name, layer in unet.named_modules()}
-    with pytest.raises(ValueError, match="spoilt"):
-        with filled(unet, five(unet), by_index=True).at_work(torch.tensor([1])):
-            raise ValueError("spoilt")
+    at_hand = filled(unet, five(unet), by_index=True)
+    with pytest.raises(ValueError, match="spoilt"), at_hand.at_work(torch.tensor([1])):
+        raise ValueError("spoilt")
     assert {name: dict(layer.__dict__) for name, layer in unet.named_modules()} == before
     assert not adapters.AT_WORK.locked()
 
