@@ -129,7 +129,7 @@ def check(path: Path, pipeline: Any) -> str | None:
         FileError: when it can't be used; the message says why.
     """
     _pairs(path, pipeline)
-    metadata = weight_files.read_metadata(path)
+    metadata = weight_files.read_texts(path)
     _Alphas(path, metadata)
     return _trigger(metadata)
 
@@ -147,7 +147,7 @@ def load(path: Path, pipeline: Any, expected_hash: str | None = None) -> Lora:
     parts: dict[str, dict[str, LoraLayer]] = {"unet": {}, "text_encoder": {}}
     try:
         pairs = _pairs(path, pipeline)
-        alphas = _Alphas(path, weight_files.read_metadata(path))
+        alphas = _Alphas(path, weight_files.read_texts(path))
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             if expected_hash and not digest.startswith(expected_hash):
@@ -178,18 +178,7 @@ def _read(path: Path, file: BinaryIO, pair: _Pair, alphas: _Alphas) -> LoraLayer
 
 
 def _tensor(path: Path, file: BinaryIO, stored: StoredTensor) -> torch.Tensor:
-    """Read a tensor, which is then the program's own: whoever changes the file doesn't harm it."""
-    import torch
-
-    numbers = torch.empty(stored.numel * NUMBER_BYTES[stored.dtype], dtype=torch.uint8)
-    file.seek(stored.position)
-    if file.readinto(numbers.numpy()) != numbers.numel():  # type: ignore[attr-defined]
-        raise FileError(f"{path} was changed while it was read: try again")
-    tensor = numbers.view(getattr(torch, stored.dtype)).reshape(stored.shape)
-    if not torch.isfinite(tensor).all():
-        raise FileError(
-            f"{path} has numbers that are infinite or none: get it from its makers again"
-        )
+    tensor = weight_files.read_tensor(path, file, stored)
     return tensor.float() if stored.dtype == "float64" else tensor
 
 
@@ -420,7 +409,9 @@ def _tag_of_all_pictures(metadata: Mapping[str, str]) -> str | None:
     frequency, folders = (
         _parsed(metadata.get(key)) for key in ("ss_tag_frequency", "ss_dataset_dirs")
     )
-    pictures = [folder.get("img_count") for folder in folders.values() if isinstance(folder, dict)]
+    pictures: list[Any] = [
+        folder.get("img_count") for folder in folders.values() if isinstance(folder, dict)
+    ]
     if not pictures or not all(type(count) is int and count > 0 for count in pictures):
         return None
     counts = dict[str, int]()
