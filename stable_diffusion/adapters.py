@@ -70,13 +70,12 @@ def ranks_of(combination: Combination) -> dict[str, int]:
     return ranks
 
 
-def layout_of(combinations: Iterable[Combination], slots: int) -> Layout:
-    """Return the layout that has room for some combinations, with a number of slots."""
-    ranks: dict[str, int] = {}
-    for combination in combinations:
-        for path, rank in ranks_of(combination).items():
-            ranks[path] = max(ranks.get(path, 1), 1 << (rank - 1).bit_length())
-    return Layout(slots, tuple(sorted(ranks.items())))
+def layout_of(ranks: Iterable[Mapping[str, int]], slots: int) -> Layout:
+    """Return the layout that has room for combinations of some ranks, with a number of slots."""
+    most: dict[str, int] = {}
+    for path, rank in (item for each in ranks for item in each.items()):
+        most[path] = max(most.get(path, 1), 1 << (rank - 1).bit_length())
+    return Layout(slots, tuple(sorted(most.items())))
 
 
 class Adapters:
@@ -102,11 +101,6 @@ class Adapters:
             weight = self._layer(path).weight
             values += rank * (weight[0].numel() + len(weight)) * weight.element_size()
         return layout.slots * values
-
-    def has_room(self, combination: Combination) -> bool:
-        """Return whether a slot of the present layout can hold a combination."""
-        room = dict(self.layout.ranks)
-        return all(rank <= room.get(path, 0) for path, rank in ranks_of(combination).items())
 
     def move(self, layout: Layout, slots: Mapping[int, int]) -> None:
         """Make tables in another layout; the present ones stay where there is no memory for them.
