@@ -93,6 +93,12 @@ def test_defaults_that_the_clients_sampler_lacks_are_left_out(
     assert read(defaults=defaults, **given) == expected
 
 
+def test_default_steps_beyond_those_of_the_clients_sampler_are_left_out() -> None:
+    defaults = {"num_inference_steps": "80", "refine_steps": 50}
+    assert read(defaults=defaults, scheduler="lcm") == {"scheduler": "LCM", "refine_steps": 50}
+    assert read(defaults=defaults, scheduler="DDIM")["num_inference_steps"] == 80
+
+
 def test_a_clients_spacing_is_used_instead_of_that_in_a_default_samplers_name() -> None:
     defaults = {"scheduler": "DPM++ 2M Karras"}
     spaced = {"scheduler": "DPMSolverMultistep", "spacing": "exponential"}
