@@ -241,6 +241,7 @@ def _help(document: dict[str, Any]) -> list[str]:
     lines = []
     for name, entry in document["components"]["schemas"]["Input"]["properties"].items():
         kind = "file" if entry.get("format") == "uri" else _kind(entry, document)
+        kind = "list" if kind == "array" else kind
         allowed = [kind]
         if "minimum" in entry:
             allowed.append(f"{entry['minimum']} to {entry['maximum']}")

@@ -187,7 +187,7 @@ def test_loras_of_tokens_are_lists_of_names(text: str) -> None:
 
 def test_a_token_without_an_entry_may_use_every_lora() -> None:
     settings = read(TOKEN_LORAS='{"ada": ["ink", "ink"], "bob": []}')
-    assert settings.loras_of("ada") == {"ink"}
+    assert settings.loras_of("ada") == frozenset({"ink"})
     assert settings.loras_of("bob") == frozenset()
     assert settings.loras_of("eve") is None
     assert read().loras_of("ada") is None
