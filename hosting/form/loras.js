@@ -143,6 +143,7 @@ export function makeLoraField({ name, label }, changed, write) {
       list.replaceChildren();
       // A picture's file may have anything here.
       for (const text of Array.isArray(value) ? value : []) {
+        if (typeof text !== "string") continue;
         const [, lora = "", weight] = /^([^@:]*)(?:@[^:]*)?(?::(.*))?$/s.exec(text) ?? [];
         if (lora && !rows.has(lora) && rows.size < MOST) put(lora, weight);
       }
@@ -153,11 +154,10 @@ export function makeLoraField({ name, label }, changed, write) {
       fault.textContent = text;
     },
     focus() {
-      /** @type {HTMLElement?} */
-      const first = element.querySelector(
-        '[aria-invalid="true"], .chips button:enabled, .loras button',
-      );
-      first?.focus();
+      const places = ['[aria-invalid="true"]', ".chips button:enabled", ".loras button"];
+      /** @type {(HTMLElement | null)[]} */
+      const found = places.map((place) => element.querySelector(place));
+      found.find(Boolean)?.focus();
     },
     offer(loras) {
       if (JSON.stringify(loras) === JSON.stringify(offered)) return; // the focus may be in it
@@ -187,6 +187,9 @@ const offerOf = ({ name, reason }, toggle) =>
     reason ? h("span", { class: "hint" }, reason) : null,
   );
 
+/** @param {string} text: as it was written. */
+const numberIn = (text) => Number(text.trim().replace(",", ".") || Number.NaN);
+
 /**
  * @param {string} name
  * @param {string} weight: as it was written.
@@ -214,7 +217,7 @@ function makeRow(name, weight, { offered, changed, check, write, remove }) {
   });
   number.value = slider.value = weight;
   number.addEventListener("input", () => {
-    slider.value = number.value;
+    slider.value = String(numberIn(number.value));
     number.removeAttribute("aria-invalid");
     changed();
   });
@@ -241,7 +244,7 @@ function makeRow(name, weight, { offered, changed, check, write, remove }) {
       h("div", { class: "pair" }, slider, number),
     ),
     get() {
-      const value = Number(number.value.trim().replace(",", ".") || Number.NaN);
+      const value = numberIn(number.value);
       const isRight = Math.abs(value) <= LARGEST;
       number.setAttribute("aria-invalid", String(!isRight));
       if (!isRight) throw new Error(`Give ${name} a weight from -${LARGEST} to ${LARGEST}.`);
