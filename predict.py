@@ -11,13 +11,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, AsyncGenerator, AsyncIterator, Optional
 
 import cog
 from cog import BasePredictor, Input, Path
 
 from stable_diffusion import __version__, catalogue, images, models, prompts
-from stable_diffusion.request import InputError, Request
+from stable_diffusion.request import InputError, InstalledLora, Request
 
 if TYPE_CHECKING:
     from stable_diffusion.events import Event
@@ -201,6 +202,11 @@ class Inputs:
         default=0,
     )
 
+    loras = Input(
+        description="LoRAs of the folder weights/loras, each as its name or name:weight, from -2 to 2; without a weight it counts 1",
+        default=[],
+    )
+
     # What the other predictors have instead, or more.
     required_image = Input(description="starting image to use", accept="image/*")
     required_mask = Input(
@@ -332,6 +338,7 @@ class Predictor(BasePredictor):
         spacing: str = Inputs.spacing,
         eta: float = Inputs.eta,
         clip_skip: int = Inputs.clip_skip,
+        loras: list[str] = Inputs.loras,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -372,6 +379,7 @@ class Predictor(BasePredictor):
             "spacing": spacing,
             "eta": eta,
             "clip_skip": clip_skip,
+            "loras": loras,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -455,6 +463,7 @@ class Predictor(BasePredictor):
         known: Sequence[str] = (),
         read_picture: Callable[..., tuple[Any, list[str]]] = images.read_picture,
         upscalers: Collection[str] = (),
+        loras: Mapping[str, InstalledLora] = MappingProxyType({}),
     ) -> Request:
         """Make a `Request` from the inputs as Cog, or the command line, hands them on.
 
@@ -462,6 +471,7 @@ class Predictor(BasePredictor):
             known: what was already found wrong with them.
             read_picture: reads a picture as `images.read_picture` does.
             upscalers: the names of those that are installed.
+            loras: those that are installed, by their names.
 
         Raises:
             InputError: naming everything that is wrong with them.
@@ -508,7 +518,7 @@ class Predictor(BasePredictor):
             if values.get("use_compel") is True and isinstance(text, str):
                 attempt(prompts.parse, name, text)
                 notes += prompts.notes_on(name, text)
-        return Request.of(values, faults, notes, upscalers)
+        return Request.of(values, faults, notes, upscalers, loras)
 
 
 class Inpainting(Predictor):
@@ -559,6 +569,7 @@ class Inpainting(Predictor):
         spacing: str = Inputs.spacing,
         eta: float = Inputs.eta,
         clip_skip: int = Inputs.clip_skip,
+        loras: list[str] = Inputs.loras,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -599,6 +610,7 @@ class Inpainting(Predictor):
             "spacing": spacing,
             "eta": eta,
             "clip_skip": clip_skip,
+            "loras": loras,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -653,6 +665,7 @@ class DepthToImage(Predictor):
         spacing: str = Inputs.spacing,
         eta: float = Inputs.eta,
         clip_skip: int = Inputs.clip_skip,
+        loras: list[str] = Inputs.loras,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -693,6 +706,7 @@ class DepthToImage(Predictor):
             "spacing": spacing,
             "eta": eta,
             "clip_skip": clip_skip,
+            "loras": loras,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -724,6 +738,7 @@ class Upscaler(Predictor):
         spacing: str = Inputs.spacing,
         eta: float = Inputs.eta,
         clip_skip: int = Inputs.clip_skip,
+        loras: list[str] = Inputs.loras,
         noise_level: int = Inputs.noise_level,
     ) -> AsyncIterator[Path]:
         inputs = {
@@ -741,6 +756,7 @@ class Upscaler(Predictor):
             "spacing": spacing,
             "eta": eta,
             "clip_skip": clip_skip,
+            "loras": loras,
             "noise_level": noise_level,
         }
         async with aclosing(self.answer(inputs)) as paths:
