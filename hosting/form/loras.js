@@ -42,7 +42,8 @@ export function makeLoraField({ name, label }, changed, write) {
   const rows = /** @type {Map<string, Row>} */ (new Map());
   const list = h("ul", { class: "loras", "aria-label": `${label} in use` });
   const offers = h("ul", { class: "chips" });
-  const search = h("input", { type: "search", "aria-label": `Find one of the ${label}` });
+  const finding = `Find one of the ${label}`;
+  const search = h("input", { type: "search", "aria-label": finding, placeholder: finding });
   const fault = h("p", { class: "fault", id: `${id}-fault` });
   const element = h(
     "div",
@@ -152,6 +153,7 @@ export function makeLoraField({ name, label }, changed, write) {
     },
     say(text) {
       fault.textContent = text;
+      (element.querySelector('.loras > :has([aria-invalid="true"])') ?? element).append(fault);
     },
     focus() {
       const places = ['[aria-invalid="true"]', ".chips button:enabled", ".loras button"];
@@ -227,20 +229,17 @@ function makeRow(name, weight, { offered, changed, check, write, remove }) {
     number.removeAttribute("aria-invalid");
     changed();
   });
-  const trigger = button("", () => write(trigger.value), { class: "quiet" });
-  const word = h("p", { class: "fault" });
+  const trigger = button("", () => write(trigger.value), { dir: "auto" });
+  const word = h("div", { class: "chips" }, h("span", { class: "hint" }, "Trigger:"), trigger);
+  const state = h("p", { class: "fault" });
   return {
     element: h(
       "li",
       {},
       h("b", { class: "name", dir: "auto" }, name),
-      h(
-        "div",
-        { class: "ways" },
-        trigger,
-        button("Remove", remove, { class: "quiet", "aria-label": `Remove ${name}` }),
-      ),
       word,
+      button("Remove", remove, { class: "quiet", "aria-label": `Remove ${name}` }),
+      state,
       h("div", { class: "pair" }, slider, number),
     ),
     get() {
@@ -254,12 +253,12 @@ function makeRow(name, weight, { offered, changed, check, write, remove }) {
     show() {
       const lora = offered()?.find((one) => one.name === name);
       trigger.value = lora?.trigger ?? "";
-      trigger.textContent = `Write “${trigger.value}”`;
-      trigger.hidden = !trigger.value;
-      word.textContent = lora?.reason
+      trigger.textContent = trigger.value;
+      word.hidden = !trigger.value;
+      state.textContent = lora?.reason
         ? `It can't be used: ${lora.reason}`
         : offered() && !lora
-          ? "It is not installed any more."
+          ? "This model has no LoRA of this name."
           : "";
     },
   };

@@ -17,36 +17,13 @@ from playwright.sync_api import Locator, expect
 from tests.support.asking import shown
 from tests.support.browser import Visit, Visitor, violations
 from tests.support.front import Front, front
-from tools.fake_cog import CogServer
+from tools.fake_cog import EMBEDDINGS, LORAS, CogServer
 from tools.screenshots import LAPTOP, PHONE
-
-LORAS = [
-    {"name": "blueprint", "hash": "a" * 64, "trigger": "blueprint", "reason": None},
-    {"name": "ink", "hash": "b" * 64, "trigger": None, "reason": None},
-    {
-        "name": "wrong-base",
-        "hash": "c" * 64,
-        "trigger": None,
-        "reason": "it is for Stable Diffusion XL",
-    },
-]
-EMBEDDINGS = [
-    {"name": "moody", "tokens": ["moody", "<moody>"], "hash": "d" * 64, "reason": None},
-    {"name": "strange", "tokens": ["strange"], "hash": "e" * 64, "reason": "it is too wide"},
-]
 
 
 @pytest.fixture
 def cog() -> Iterator[CogServer]:
     with CogServer().served() as cog:
-        inputs = cog.schema["components"]["schemas"]["Input"]
-        loras = {"type": "array", "items": {"type": "string"}, "default": [], "x-order": 90}
-        described = {**inputs["properties"], "loras": loras}
-        schemas = cog.schema["components"]["schemas"] | {
-            "Input": {**inputs, "properties": described}
-        }
-        cog.schema = cog.schema | {"components": {"schemas": schemas}}
-        cog.description |= {"loras": LORAS, "embeddings": EMBEDDINGS}
         yield cog
 
 
@@ -70,6 +47,11 @@ def words(visitor: Visitor, name: str) -> Locator:
     return visitor.page.locator(f'[data-name="{name}"] .words button')
 
 
+def fault(visitor: Visitor) -> Locator:
+    """What is said of them all, or of the row that it is in."""
+    return visitor.page.locator("#input-loras-fault")
+
+
 def posted(visitor: Visitor) -> Any:
     """What the page asks for when Run is pressed, once it is drawn."""
     with visitor.page.expect_request(lambda request: request.method == "POST") as made:
@@ -82,9 +64,9 @@ def test_those_that_are_chosen_are_sent_with_their_weights(visitor: Visitor) -> 
     expect(offer(visitor, "ink")).to_be_visible()
     assert shown(visitor)[:3] == ["Prompt", "LoRAs", "Image"]
     expect(visitor.page.locator('[data-name="loras"] .chips li')).to_have_text(
-        ["blueprint", "ink", "wrong-baseit is for Stable Diffusion XL"]
+        ["blueprint", "ink", "wideit was made for Stable Diffusion XL"]
     )
-    expect(offer(visitor, "wrong-base")).to_be_disabled()
+    expect(offer(visitor, "wide")).to_be_disabled()
     visitor.field("Prompt").fill("a bus")
     assert posted(visitor) == {"prompt": "a bus"}
     offer(visitor, "ink").click()
@@ -112,12 +94,13 @@ def test_a_weight_that_is_none_is_said_and_not_sent(visitor: Visitor, weight: st
     offer(visitor, "blueprint").click()
     visitor.field("Weight of blueprint").fill(weight)
     visitor.press("Run")
-    expect(visitor.fault("loras").last).to_have_text("Give blueprint a weight from -2 to 2.")
+    expect(fault(visitor)).to_have_text("Give blueprint a weight from -2 to 2.")
+    expect(rows(visitor).last.locator(fault(visitor))).to_be_visible()
     expect(visitor.field("Weight of blueprint")).to_be_focused()
     expect(visitor.field("Weight of blueprint")).to_have_attribute("aria-invalid", "true")
     expect(visitor.cards).to_have_count(0)
     visitor.field("Weight of blueprint").fill("0.0000001")
-    expect(visitor.fault("loras").last).to_have_text("")
+    expect(fault(visitor)).to_have_text("")
     assert posted(visitor)["loras"] == ["ink", "blueprint:0"]
 
 
@@ -127,27 +110,27 @@ def test_a_trigger_word_is_written_where_the_cursor_is(visitor: Visitor) -> None
     offer(visitor, "ink").click()
     offer(visitor, "blueprint").click()
     expect(rows(visitor).get_by_role("button")).to_have_text(
-        ["Remove", "Write “blueprint”", "Remove"]
+        ["Remove", "blueprint style", "Remove"]
     )
-    visitor.press("Write “blueprint”")
-    expect(prompt).to_have_value("a fox, red blueprint")
+    visitor.press("blueprint style")
+    expect(prompt).to_have_value("a fox, red blueprint style")
     prompt.fill("a fox, red")
     for _ in ", red":
         prompt.press("ArrowLeft")
-    visitor.press("Write “blueprint”")
-    expect(prompt).to_have_value("a fox blueprint, red")
-    expect(visitor.page.locator("#announcer")).to_have_text("blueprint is in the prompt")
-    assert posted(visitor)["prompt"] == "a fox blueprint, red"
+    visitor.press("blueprint style")
+    expect(prompt).to_have_value("a fox blueprint style, red")
+    expect(visitor.page.locator("#announcer")).to_have_text("blueprint style is in the prompt")
+    assert posted(visitor)["prompt"] == "a fox blueprint style, red"
 
 
 def test_the_words_of_embeddings_are_written_into_either_prompt(visitor: Visitor) -> None:
     visitor.more()
-    expect(words(visitor, "prompt")).to_have_text(["moody"])
+    expect(words(visitor, "prompt")).to_have_text(["pencil"])
     visitor.field("Prompt").fill("a bus")
     words(visitor, "prompt").click()
     words(visitor, "negative_prompt").click()
     expect(words(visitor, "negative_prompt")).to_be_focused()
-    assert posted(visitor) == {"prompt": "a bus moody", "negative_prompt": "moody"}
+    assert posted(visitor) == {"prompt": "a bus pencil", "negative_prompt": "pencil"}
 
 
 def test_without_any_the_form_says_nothing_of_them(
@@ -161,35 +144,32 @@ def test_without_any_the_form_says_nothing_of_them(
         expect(visitor.page.locator(".words")).to_have_count(0)
 
 
-def test_what_comes_and_goes_is_offered_once_the_page_is_seen_again(
-    visitor: Visitor, cog: CogServer
+def test_what_comes_and_goes_is_offered_once_the_page_is_seen_and_a_prediction_is_over(
+    visitor: Visitor, one: Front, cog: CogServer
 ) -> None:
-    """As a front tells it that has heard of it, from its own list of what models have."""
     offer(visitor, "ink").click()
     visitor.field("Weight of ink").fill("0.5")
-    visitor.field("Weight of ink").focus()
-    changed = {**LORAS[0], "name": "new"}
-    embeddings = [*EMBEDDINGS, {**EMBEDDINGS[0], "name": "later", "tokens": ["later"]}]
-
-    def tell(route: Any) -> None:
-        models = route.fetch().json()
-        models[0]["description"] |= {"loras": [changed], "embeddings": embeddings}
-        route.fulfill(json=models)
-
-    visitor.page.route("**/form/models", tell)
+    later = {**EMBEDDINGS[0], "name": "later", "tokens": ["later"]}
+    cog.adapters = {
+        "loras": [{**LORAS[0], "name": "new"}],
+        "embeddings": [*EMBEDDINGS, later],
+    }
+    path = "/v1/models/stability-ai/stable-diffusion-img2img/predictions"
+    one.client.post(path, json={"input": {"prompt": "a car"}}, headers={"prefer": "wait"})
     visitor.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     expect(offer(visitor, "new")).to_be_visible()
     expect(offer(visitor, "ink")).to_have_count(0)
-    expect(words(visitor, "prompt")).to_have_text(["moody", "later"])
-    expect(rows(visitor).locator(".fault")).to_have_text("It is not installed any more.")
+    expect(words(visitor, "prompt")).to_have_text(["pencil", "later"])
+    expect(rows(visitor).locator(".fault")).to_have_text("This model has no LoRA of this name.")
     expect(visitor.field("Weight of ink")).to_have_value("0.5")
     expect(visitor.field("Weight of ink")).to_be_focused()
-    visitor.page.unroute("**/form/models")
+    cog.adapters = {"loras": LORAS, "embeddings": EMBEDDINGS}
     visitor.field("Prompt").fill("a bus")
     visitor.run()
     visitor.card()
     expect(offer(visitor, "ink")).to_have_attribute("aria-pressed", "true")
     expect(rows(visitor).locator(".fault")).to_have_text("")
+    expect(words(visitor, "prompt")).to_have_text(["pencil"])
 
 
 def test_settings_that_are_restored_have_them_without_a_hash(visitor: Visitor) -> None:
@@ -208,7 +188,17 @@ def test_settings_that_are_restored_have_them_without_a_hash(visitor: Visitor) -
 def test_a_picture_brings_back_those_that_are_gone_and_nothing_that_is_none(
     visitor: Visitor, tmp_path: Path
 ) -> None:
-    loras = [f"ink@{'b' * 12}:0.5", "gone", "wrong-base:-1", "ink:2", 7, None, {}, "", "<b>:x"]
+    loras = [
+        f"ink@{LORAS[1]['hash'][:12]}:0.5",
+        "gone",
+        "wide:-1",
+        "ink:2",
+        7,
+        None,
+        {},
+        "",
+        "<b>:x",
+    ]
     made = {"prompt": "a bus", "seed": 7, "loras": [*loras, *(f"n{place}" for place in range(9))]}
     chunk = PngInfo()
     chunk.add_text("Description", json.dumps(made))
@@ -218,19 +208,19 @@ def test_a_picture_brings_back_those_that_are_gone_and_nothing_that_is_none(
     visitor.choose("image", tmp_path / "made.png")
     visitor.press("Take over its settings")
     names = rows(visitor).locator(".name")
-    expect(names).to_have_text(["ink", "gone", "wrong-base", "<b>", "n0", "n1", "n2", "n3"])
+    expect(names).to_have_text(["ink", "gone", "wide", "<b>", "n0", "n1", "n2", "n3"])
     expect(rows(visitor).locator(".fault")).to_have_text(
         [
             "",
-            "It is not installed any more.",
-            "It can't be used: it is for Stable Diffusion XL",
-            *["It is not installed any more."] * 5,
+            "This model has no LoRA of this name.",
+            "It can't be used: it was made for Stable Diffusion XL",
+            *["This model has no LoRA of this name."] * 5,
         ]
     )
     expect(visitor.field("Weight of <b>")).to_have_value("x")
     offer(visitor, "blueprint").click()
-    expect(visitor.fault("loras").last).to_have_text("No more than 8 can be used at once.")
-    for name in ("gone", "wrong-base", "<b>", "n0", "n1", "n2", "n3"):
+    expect(fault(visitor)).to_have_text("No more than 8 can be used at once.")
+    for name in ("gone", "wide", "<b>", "n0", "n1", "n2", "n3"):
         visitor.page.get_by_role("button", name=f"Remove {name}", exact=True).click()
     assert posted(visitor)["loras"] == ["ink:0.5"]
 
@@ -242,7 +232,7 @@ def test_many_are_searched(cog: CogServer, tmp_path: Path, visit: Visit) -> None
         visitor = visit(one.url)
         offers = visitor.page.locator('[data-name="loras"] .chips li:visible')
         expect(offers).to_have_count(41)
-        expect(offers.last).to_contain_text("wrong-base")
+        expect(offers.last).to_contain_text("wide")
         visitor.field("Find one of the LoRAs").fill("STYLE 3")
         expect(offers).to_have_count(11)
         visitor.field("Find one of the LoRAs").press("Enter")
