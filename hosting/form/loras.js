@@ -237,10 +237,10 @@ function makeRow(name, weight, { offered, changed, check, write, remove }) {
       "li",
       {},
       h("b", { class: "name", dir: "auto" }, name),
-      word,
       button("Remove", remove, { class: "quiet", "aria-label": `Remove ${name}` }),
       state,
       h("div", { class: "pair" }, slider, number),
+      word,
     ),
     get() {
       const value = numberIn(number.value);

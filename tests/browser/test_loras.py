@@ -110,7 +110,7 @@ def test_a_trigger_word_is_written_where_the_cursor_is(visitor: Visitor) -> None
     offer(visitor, "ink").click()
     offer(visitor, "blueprint").click()
     expect(rows(visitor).get_by_role("button")).to_have_text(
-        ["Remove", "blueprint style", "Remove"]
+        ["Remove", "Remove", "blueprint style"]
     )
     visitor.press("blueprint style")
     expect(prompt).to_have_value("a fox, red blueprint style")
