@@ -3,6 +3,7 @@
 Cog makes the API's schema from this file's text: what `Input(...)` holds must be literal.
 """
 
+import asyncio
 import json
 import os
 import sys
@@ -43,6 +44,8 @@ SCHEDULERS = [
     "UniPCMultistep",
     "DEISMultistep",
     "SASolver",
+    "LCM",
+    "TCD",
 ]
 
 
@@ -188,7 +191,7 @@ class Inputs:
         default=None,
     )
     spacing = Input(
-        description="how the steps are spaced: evenly (default, sgm_uniform), or denser where there is little noise (karras, exponential); not for DDIM, K_EULER_ANCESTRAL and PNDM",
+        description="how the steps are spaced: evenly (default, sgm_uniform), or denser where there is little noise (karras, exponential); not for DDIM, K_EULER_ANCESTRAL, PNDM, LCM and TCD",
         choices=["default", "karras", "exponential", "sgm_uniform"],
         default="default",
     )
@@ -242,7 +245,10 @@ class Predictor(BasePredictor):
 
         self.decoders = DecoderProcesses(most=8)
         self.load()
-        print("model", json.dumps(self.description()), flush=True)
+        description = self.description()
+        self.described = {name: description[name] for name in ("loras", "embeddings")}
+        self.has_changed = False
+        print("model", json.dumps(description), flush=True)
         time.sleep(LOG_SECONDS)
 
     def load(self) -> None:
@@ -262,14 +268,25 @@ class Predictor(BasePredictor):
             )
         loaded = models.load(weights, os.environ.get("DTYPE") or None)
 
-        from stable_diffusion import pixel_upscalers
+        from stable_diffusion import lora_files, pixel_upscalers, textual_inversion
         from stable_diffusion.engine import Engine
 
         upscalers = {}
         if self.task != "upscale":
             upscalers = pixel_upscalers.installed(catalogue.upscalers(), loaded.device)
-        most_rows, executor = int(rows) if rows else None, os.environ.get("EXECUTOR") or None
-        self.engine = Engine(loaded, most_rows, checker_beside(loaded), executor, upscalers)
+        self.loras = catalogue.loras(partial(lora_files.check, pipeline=loaded.pipeline))
+        self.embeddings = catalogue.embeddings(
+            partial(textual_inversion.check, pipeline=loaded.pipeline)
+        )
+        self.engine = Engine(
+            loaded,
+            int(rows) if rows else None,
+            checker_beside(loaded),
+            os.environ.get("EXECUTOR") or None,
+            upscalers,
+            self.loras,
+            self.embeddings,
+        )
 
     def description(self) -> dict[str, Any]:
         """Return what the model is that was loaded, for whoever serves it (docs/api.md)."""
@@ -281,6 +298,7 @@ class Predictor(BasePredictor):
             "checker": self.engine.has_checker,
             "samplers": SCHEDULERS,
             "upscalers": list(self.engine.upscalers),
+            **self.adapters(),
             "vocabulary": vocabulary
             and {
                 "words": vocabulary.words,
@@ -294,6 +312,25 @@ class Predictor(BasePredictor):
                 "diffusers": version("diffusers"),
                 "torch": version("torch"),
             },
+        }
+
+    def adapters(self) -> dict[str, list[dict[str, Any]]]:
+        """Return which LoRAs and embeddings are installed now, as the description has them."""
+        loras, embeddings = self.loras.files().values(), self.embeddings.files().values()
+        return {
+            "loras": [
+                {"name": one.name, "hash": one.hash, "trigger": one.trigger, "reason": one.reason}
+                for one in loras
+            ],
+            "embeddings": [
+                {
+                    "name": one.name,
+                    "hash": one.hash,
+                    "tokens": list(one.tokens),
+                    "reason": one.reason,
+                }
+                for one in embeddings
+            ],
         }
 
     @cog.streaming
@@ -410,9 +447,21 @@ class Predictor(BasePredictor):
             self.record_metric("failure", "memory")
             raise
 
+    async def look(self) -> Mapping[str, InstalledLora]:
+        """Look what is installed; record it as a metric, if that has ever changed since the setup.
+
+        It is told with each prediction from then on: fronts come and go, and each hears of its own.
+        """
+        installed = await asyncio.to_thread(self.adapters)
+        self.has_changed = self.has_changed or installed != self.described
+        if self.has_changed:
+            self.record_metric("adapters", installed)
+        return await asyncio.to_thread(self.loras.files)
+
     async def draw(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
         """Yield the output files, and show the client the progress."""
-        read = partial(self.read, inputs, upscalers=self.engine.upscalers)
+        loras = await self.look()
+        read = partial(self.read, inputs, upscalers=self.engine.upscalers, loras=loras)
         request = await self.decoders.run(read)
         print(f"seed {request.seed}")
         self.record_metric("warming", self.engine.is_warming)

@@ -1,9 +1,10 @@
 """The names that samplers have elsewhere, and our inputs that they are.
 
-Sources: AUTOMATIC1111/stable-diffusion-webui, modules/sd_samplers_kdiffusion.py and
-modules/sd_samplers_timesteps.py; vladmandic/sdnext, modules/sd_samplers_diffusers.py, for the last
-two; comfyanonymous/ComfyUI, comfy/samplers.py; crowsonkb/k-diffusion, k_diffusion/sampling.py;
-diffusers, "Schedulers" in its documentation.
+Sources: AUTOMATIC1111/stable-diffusion-webui, modules/sd_samplers_kdiffusion.py,
+modules/sd_samplers_timesteps.py and modules/sd_samplers_lcm.py; vladmandic/sdnext,
+modules/sd_samplers_diffusers.py, for DEIS, SA Solver and TCD; comfyanonymous/ComfyUI,
+comfy/samplers.py; crowsonkb/k-diffusion, k_diffusion/sampling.py; diffusers, "Schedulers" in its
+documentation.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ SAMPLERS = {
     "UniPCMultistep": "UniPC",
     "DEISMultistep": "DEIS",
     "SASolver": "SA Solver",
+    "LCM": "LCM",
+    "TCD": "TCD",
 }
 """By the choices of our input `scheduler`, AUTOMATIC1111's names."""
 ALIASES = {
@@ -44,11 +47,16 @@ ALIASES = {
     "UniPCMultistep": ("unipc", "uni_pc"),
     "DEISMultistep": ("deis",),
     "SASolver": ("sa_solver",),
+    "LCM": ("k_lcm",),
+    "TCD": (),
 }
 """By ours, their further names. Case, spaces, `-`, `_`, `Scheduler` at the end and `sample_` at the
 beginning, which k-diffusion's functions have, don't matter."""
-EVEN_SCHEDULERS = ("DDIM", "K_EULER_ANCESTRAL", "PNDM")
+EVEN_SCHEDULERS = ("DDIM", "K_EULER_ANCESTRAL", "PNDM", "LCM", "TCD")
 """Those of ours whose steps can only be spaced evenly: diffusers' classes know no other way."""
+MOST_STEPS = {"LCM": 50, "TCD": 50}
+"""By ours, the most steps of those that have a limit: their timesteps are some of the 50 that the
+models which they are for were distilled at."""
 SPACINGS = {"karras": "Karras", "exponential": "Exponential"}
 """By the choices of our input `spacing`, AUTOMATIC1111's names; the others have none."""
 ENDINGS = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from infotext.samplers import EVEN_SCHEDULERS
+from infotext.samplers import EVEN_SCHEDULERS, MOST_STEPS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,7 +24,7 @@ AUTOMATIC_SIZES = (128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1
 SCHEDULERS = (
     *("DDIM", "DPMSolverMultistep", "K_EULER", "K_EULER_ANCESTRAL", "KLMS", "PNDM"),
     *("K_HEUN", "K_DPM_2", "K_DPM_2_ANCESTRAL", "DPMSolverMultistepSDE", "DPMSolverSinglestepSDE"),
-    *("UniPCMultistep", "DEISMultistep", "SASolver"),
+    *("UniPCMultistep", "DEISMultistep", "SASolver", "LCM", "TCD"),
 )
 SPACINGS = ("default", "karras", "exponential", "sgm_uniform")
 EVEN_SPACINGS = ("default", "sgm_uniform")
@@ -246,7 +246,7 @@ class Request:
             "loras": reader.loras("loras", loras),
             "noise_level": reader.whole("noise_level", 0, 350, 20),
         }
-        reader.check_sampler(values["scheduler"], values["spacing"], values["eta"])
+        reader.check_sampler(values)
         is_drawn = values["strength"] != 0 or inputs.get("image") is None
         values["result_size"] = reader.size(
             "result_size", LARGEST_RESULT if is_drawn else LARGEST_FITTED
@@ -405,8 +405,13 @@ class _Reader:
             return self._fault(name, found["name"], lora.reason)
         return UsedLora(found["name"], lora.hash, weight)
 
-    def check_sampler(self, scheduler: Any, spacing: Any, eta: Any) -> None:
-        """Refuse what the chosen sampler doesn't have; what is at fault itself is passed over."""
+    def check_sampler(self, values: Mapping[str, Any]) -> None:
+        """Refuse what the chosen sampler doesn't have.
+
+        Args:
+            values: those of all inputs; None where they are at fault, which is passed over.
+        """
+        scheduler, spacing, eta = (values[name] for name in ("scheduler", "spacing", "eta"))
         if scheduler in EVEN_SCHEDULERS and spacing in set(SPACINGS) - set(EVEN_SPACINGS):
             allowed = " or ".join(EVEN_SPACINGS)
             self._fault(
@@ -414,6 +419,11 @@ class _Reader:
             )
         if scheduler != "DDIM" and scheduler in SCHEDULERS and _is_number(eta) and 0 < eta <= 1:
             self._fault("eta", eta, f"give 0: only DDIM has it, and the scheduler is {scheduler}")
+        most = MOST_STEPS.get(scheduler, math.inf)
+        for name in ("num_inference_steps", "refine_steps"):
+            if values[name] and values[name] > most:
+                has = f"the scheduler {scheduler} has no more"
+                self._fault(name, values[name], f"give at most {most}: {has}")
 
     def flag(self, name: str, default: bool) -> Any:
         value = self.inputs.get(name, default)

@@ -15,6 +15,8 @@ from typing import Any
 import diffusers
 import torch
 
+from infotext.samplers import MOST_STEPS
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -44,6 +46,8 @@ SAMPLERS = {
     "UniPCMultistep": Recipe("UniPCMultistepScheduler"),
     "DEISMultistep": Recipe("DEISMultistepScheduler"),
     "SASolver": Recipe("SASolverScheduler"),
+    "LCM": Recipe("LCMScheduler", {"original_inference_steps": MOST_STEPS["LCM"]}),
+    "TCD": Recipe("TCDScheduler", {"original_inference_steps": MOST_STEPS["TCD"]}),
 }
 """By the choices of the input `scheduler`."""
 SPACED = {"karras": "use_karras_sigmas", "exponential": "use_exponential_sigmas"}
@@ -144,7 +148,7 @@ def make(
     Args:
         name: one of `SAMPLERS`.
         config: the configuration of the model's own scheduler, whose noise schedule is kept.
-        steps: 1 to 512.
+        steps: 1 to 512, or to that of `MOST_STEPS`.
         strength: 0 to 1. Where it asks for less than a step, the last one of a schedule so long
             that it changes as little as was asked is run; 0 runs none.
         spacing: of the steps: karras or exponential, by their noise, where the class has it; else
@@ -154,7 +158,8 @@ def make(
     recipe = SAMPLERS[name]
     run = int(steps * strength)
     if run == 0 and strength > 0:
-        steps, run = math.ceil(min(config.get("num_train_timesteps", 1000), 1 / strength)), 1
+        most = MOST_STEPS.get(name, config.get("num_train_timesteps", 1000))
+        steps, run = math.ceil(min(most, 1 / strength)), 1
     settings = {
         **recipe.settings,
         # The hub's `leading` spacing starts 512 steps at half noise and 1 step at none (Lin et
@@ -235,6 +240,8 @@ def _keep_last(scheduler: Any, steps: int, run: int) -> None:
     if isinstance(scheduler, diffusers.DPMSolverSinglestepScheduler) and run:
         scheduler.order_list = scheduler.get_order_list(run)
     scheduler.timesteps = timesteps
+    if isinstance(scheduler, (diffusers.LCMScheduler, diffusers.TCDScheduler)):
+        scheduler.num_inference_steps = run  # after which they draw no noise
     if hasattr(scheduler, "sigmas"):
         scheduler.sigmas = torch.cat([scheduler.sigmas[:steps][left_out:], scheduler.sigmas[-1:]])
         scheduler.set_begin_index(0)

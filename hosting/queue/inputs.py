@@ -28,6 +28,8 @@ LONGEST_NUMBER_CHARACTERS = 400
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 """Which JSON may have by itself, and UTF-8 may not."""
+STEPS = ("num_inference_steps", "refine_steps")
+"""The inputs that are numbers of steps."""
 FILE_SCHEMES = ("http://", "https://", "data:")
 MOST_LEVELS = 20
 """Of lists and objects within each other, in what is kept of a client's JSON."""
@@ -260,6 +262,8 @@ def _without_what_is_lacking(defaults: Mapping[str, Any], scheduler: object) -> 
     lacking = {"eta"} if scheduler != "DDIM" else set()
     if scheduler in samplers.EVEN_SCHEDULERS and defaults.get("spacing") in samplers.SPACINGS:
         lacking.add("spacing")
+    most = samplers.MOST_STEPS.get(str(scheduler), math.inf)
+    lacking |= {name for name in STEPS if (_number(defaults.get(name)) or 0) > most}
     return {name: value for name, value in defaults.items() if name not in lacking}
 
 

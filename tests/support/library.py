@@ -29,6 +29,11 @@ def library_pipeline(kind: str, model: Model, scheduler: str) -> Any:
         steps_offset=0,
         **recipe.settings,
     )
+    if scheduler == "TCD":
+        # The pipelines tell each scheduler that takes new noise to take none, unless they are
+        # told: this is the share that TCD's own class takes.
+        prepare = pipeline.prepare_extra_step_kwargs
+        pipeline.prepare_extra_step_kwargs = lambda generator, eta: prepare(generator, 0.3)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

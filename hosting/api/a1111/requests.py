@@ -63,7 +63,7 @@ class TextToImage(_Body):
     prompt: str = Field("", description="text, in which `(red:1.3)`, `((red))` and `[red]` weigh")
     negative_prompt: str = Field("", description="text of what is not wanted, likewise")
     seed: int = Field(-1, description="of the first image; -1 is random")
-    steps: int = Field(50, description="brought to 1 – 512")
+    steps: int = Field(50, description="brought to 1 – 512; LCM and TCD: 1 – 50")
     cfg_scale: float = Field(7.0, description="brought to 1 – 20")
     width: int = Field(512, ge=1, le=LARGEST, description="in px")
     height: int = Field(512, ge=1, le=LARGEST, description="in px")

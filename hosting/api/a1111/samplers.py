@@ -11,7 +11,6 @@ NEAREST = {
     "DPM++ 3M SDE": "DPM++ 2M SDE",
     "DPM++ 2S a": "DPM++ SDE",
     "Restart": "Euler a",
-    "LCM": "Euler a",
     "DPM fast": "DPM++ 2M",
     "DPM adaptive": "DPM++ 2M",
     "DDIM CFG++": "DDIM",
@@ -25,6 +24,8 @@ SPACINGS = (
 """Its ways to space the timesteps, which it calls schedulers. A sampler's name may end in one."""
 EVEN = ("", "automatic", "none", "n/a", "sgm uniform", "sgm_uniform", "simple")
 """Those that are our own, in lower case."""
+MOST_STEPS = 512
+"""Of the samplers that have no limit of their own."""
 _SCHEDULERS = {name: scheduler for scheduler, name in samplers.SAMPLERS.items()}
 _NEAREST = {name.lower(): name for name in NEAREST}
 
@@ -42,6 +43,11 @@ class Sampler:
     scheduler: str
     spacing: str
     warnings: list[str]
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """The least and the most that it takes."""
+        return 1, samplers.MOST_STEPS.get(self.scheduler, MOST_STEPS)
 
 
 def find(name: str, spacing: str = "") -> Sampler | None:

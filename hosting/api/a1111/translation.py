@@ -25,7 +25,6 @@ LARGEST_FITTED_SIDE_PIXELS = 4096
 """Of a `result_size`; the last at strength 0."""
 MOST_REFINED_PIXELS = 2048 * 2048
 """Of what a second pass draws, or a network enlarges to."""
-STEPS = (1, 512)
 GUIDANCE = (1.0, 20.0)
 STRENGTH = (0.0, 1.0)
 REFINE_SCALE = (1.0, 4.0)
@@ -117,7 +116,7 @@ def drawing(
     warnings += [warning for text in texts.values() for warning in text.warnings]
     warnings += sampler.warnings
 
-    steps = _within("steps", asked.steps, STEPS, warnings)
+    steps = _within("steps", asked.steps, sampler.steps, warnings)
     cfg_scale = _within("cfg_scale", asked.cfg_scale, GUIDANCE, warnings)
     inputs |= {"num_inference_steps": steps, "guidance_scale": cfg_scale}
     inputs |= {"scheduler": sampler.scheduler, "num_images": number, "output_format": "png"}
@@ -138,7 +137,7 @@ def drawing(
         enlarging, (width, height) = _enlarging(asked, width, height, warnings)
         inputs |= enlarging
         if "refine_scale" in enlarging:
-            inputs |= _refining(asked, installed, warnings)
+            inputs |= _refining(asked, sampler, installed, warnings)
             warnings += _differing(asked, sampler)
     else:
         inputs |= sized(width, height)
@@ -211,12 +210,15 @@ def _largest_scale(width: int, height: int) -> float:
     return widest / width
 
 
-def _refining(asked: TextToImage, installed: Sequence[str], warnings: list[str]) -> dict[str, Any]:
+def _refining(
+    asked: TextToImage, sampler: Sampler, installed: Sequence[str], warnings: list[str]
+) -> dict[str, Any]:
     """Return the inputs of a second pass beside its size."""
     strength = _within("denoising_strength", asked.denoising_strength, STRENGTH, warnings)
     inputs: dict[str, Any] = {"refine_strength": strength}
     if asked.hr_second_pass_steps > 0:
-        steps = _within("hr_second_pass_steps", asked.hr_second_pass_steps, STEPS, warnings)
+        given = asked.hr_second_pass_steps
+        steps = _within("hr_second_pass_steps", given, sampler.steps, warnings)
         inputs["refine_steps"] = steps
     if upscaler := upscalers.find(asked.hr_upscaler, installed):
         inputs["upscaler"] = upscaler

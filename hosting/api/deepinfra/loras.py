@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from hosting.queue.inputs import Fault, quote
-from infotext.loras import NUMBER
+from infotext.loras import NUMBER, number
 
 SCALE = "lora_scale"
 
@@ -24,9 +24,10 @@ def scale(inputs: dict[str, Any]) -> list[Fault]:
     given = inputs.pop(SCALE, None)
     if given is None or given == "":
         return []
-    is_number = isinstance(given, int | float | str) and not isinstance(given, bool)
-    text = (f"{given:.6f}" if isinstance(given, float) else str(given)[:100]) if is_number else ""
-    if not NUMBER.fullmatch(text.strip()):
+    text = given.strip() if isinstance(given, str) else ""
+    if isinstance(given, int | float) and not isinstance(given, bool) and abs(given) < 1000:
+        text = number(given)
+    if not NUMBER.fullmatch(text):
         sentence = f"{quote(given)} is not allowed; give a number from -2 to 2"
         return [Fault("invalid_type", f"input.{SCALE}", sentence)]
     for name in ("lora", "loras"):
@@ -34,7 +35,7 @@ def scale(inputs: dict[str, Any]) -> list[Fault]:
         if isinstance(entries, str):
             entries = [part for part in entries.split(",") if part.strip()]
         if isinstance(entries, list):
-            inputs[name] = [_weighted(one, text.strip()) for one in entries]
+            inputs[name] = [_weighted(one, text) for one in entries]
     return []
 
 

@@ -8,7 +8,7 @@ import diffusers
 import pytest
 import torch
 
-from infotext.samplers import EVEN_SCHEDULERS
+from infotext.samplers import EVEN_SCHEDULERS, MOST_STEPS
 from stable_diffusion import schedulers, steps
 from stable_diffusion.banks import Bank, Kind, Newcomer
 from stable_diffusion.denoising import Denoising, Start, TableSampler
@@ -44,6 +44,8 @@ THEIRS: dict[str, tuple[Any, dict[str, Any]]] = {
     "UniPCMultistep": (diffusers.UniPCMultistepScheduler, {}),
     "DEISMultistep": (diffusers.DEISMultistepScheduler, {}),
     "SASolver": (diffusers.SASolverScheduler, {}),
+    "LCM": (diffusers.LCMScheduler, {}),
+    "TCD": (diffusers.TCDScheduler, {}),
 }
 """The classes by the library's table of samplers, and how they are made."""
 
@@ -56,9 +58,14 @@ def spacings_of(name: str) -> list[str]:
     ]
 
 
+def taking(count: int) -> list[str]:
+    """The samplers that take a number of steps."""
+    return [name for name in SCHEDULERS if count <= MOST_STEPS.get(name, count)]
+
+
 def courses(count: int) -> list[Course]:
     """All that is held to the library at a number of steps."""
-    found = [Course(name, count, 1, each) for name in SCHEDULERS for each in spacings_of(name)]
+    found = [Course(name, count, 1, each) for name in taking(count) for each in spacings_of(name)]
     found.append(Course("DDIM", count, 1, eta=0.7))
     # Where it is corrected here: gaps that don't divide the training, PNDM's last step, and a
     # single step that would end where it began. KLMS takes a second for each hundred steps.
@@ -167,6 +174,18 @@ def test_every_sampler_with_every_spacing_draws_what_the_library_draws(count: in
         assert same(alone, theirs), course
 
 
+@pytest.mark.parametrize("name", MOST_STEPS)
+def test_a_sampler_of_few_steps_draws_what_the_library_draws_with_each_number_of_them(
+    name: str,
+) -> None:
+    asked = [Course(name, count, 1) for count in range(1, MOST_STEPS[name] + 1)]
+    found = drawn([denoising(course, course.steps) for course in asked])
+    for course, latents in zip(asked, found, strict=True):
+        assert same(latents, by_library(course, course.steps)), course
+    with pytest.raises(ValueError, match="num_inference_steps"):
+        by_library(Course(name, MOST_STEPS[name] + 1, 1), 0)
+
+
 @pytest.mark.parametrize("count", [*range(1, 60), 100, 400, 512])
 def test_ddim_can_begin_at_noise_alone_with_the_largest_eta(count: int) -> None:
     table = read(schedulers.make("DDIM", NOISE_ALONE, count, eta=1))
@@ -174,8 +193,10 @@ def test_ddim_can_begin_at_noise_alone_with_the_largest_eta(count: int) -> None:
     assert table.matrices.isfinite().all()
 
 
-@pytest.mark.parametrize("count", STEPS)
-@pytest.mark.parametrize("name", SCHEDULERS)
+EVERY = [(name, count) for count in STEPS for name in taking(count)]
+
+
+@pytest.mark.parametrize(("name", "count"), EVERY)
 def test_every_sampler_can_begin_at_noise_alone(name: str, count: int) -> None:
     for spacing in spacings_of(name):
         table = read(schedulers.make(name, NOISE_ALONE, count, 1, spacing))
@@ -190,8 +211,7 @@ def test_the_table_of_the_library_has_all_samplers_and_their_spacings() -> None:
         assert has_others == {name not in EVEN_SCHEDULERS}
 
 
-@pytest.mark.parametrize("count", STEPS)
-@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize(("name", "count"), EVERY)
 def test_strength_cuts_by_steps(name: str, count: int) -> None:
     for spacing in spacings_of(name):
         whole = schedulers.make(name, SD, count, 1, spacing)

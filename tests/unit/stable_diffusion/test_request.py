@@ -107,7 +107,7 @@ def test_a_mask_has_two_sources() -> None:
     assert faults(invert_mask=1)[0].startswith("invert_mask: 1 is not allowed; give true or false")
 
 
-@pytest.mark.parametrize("scheduler", ["DDIM", "K_EULER_ANCESTRAL", "PNDM"])
+@pytest.mark.parametrize("scheduler", ["DDIM", "K_EULER_ANCESTRAL", "PNDM", "LCM", "TCD"])
 @pytest.mark.parametrize("spacing", ["karras", "exponential"])
 def test_a_spacing_that_the_sampler_does_not_have_is_refused_by_both_names(
     scheduler: str, spacing: str
@@ -130,6 +130,20 @@ def test_eta_is_ddims_alone() -> None:
     # What is wrong by itself is named once.
     assert len(faults(eta=2)) == len(faults(scheduler="magic", eta=1)) == 1
     assert len(faults(scheduler="DDIM", spacing="magic")) == 1
+
+
+@pytest.mark.parametrize("scheduler", ["LCM", "TCD"])
+def test_more_steps_than_the_sampler_has_are_refused_by_both_names(scheduler: str) -> None:
+    few = {"prompt": "", "scheduler": scheduler, "num_inference_steps": 50, "refine_steps": 50}
+    assert Request.of(few).num_inference_steps == 50
+    allowed = f"is not allowed; give at most 50: the scheduler {scheduler} has no more"
+    assert faults(scheduler=scheduler, num_inference_steps=80, strength=0.1, refine_steps=51) == (
+        f"num_inference_steps: 80 {allowed}",
+        f"refine_steps: 51 {allowed}",
+    )
+    # What is wrong by itself is named once.
+    assert len(faults(scheduler=scheduler, num_inference_steps=600)) == 1
+    assert len(faults(scheduler="magic", num_inference_steps=80)) == 1
 
 
 def nested() -> list[Any]:

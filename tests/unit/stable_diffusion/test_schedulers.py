@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from infotext.samplers import MOST_STEPS
 from stable_diffusion import schedulers
 
 SD = {
@@ -21,7 +22,7 @@ SD = {
 """The configuration of SD 2.1's own scheduler."""
 TWO_CALLS = {"K_HEUN", "K_DPM_2", "K_DPM_2_ANCESTRAL"}
 """Samplers that call the UNet twice in each step but the last."""
-DRAWING = {"K_EULER_ANCESTRAL", "K_DPM_2_ANCESTRAL", "SASolver"} | {
+DRAWING = {"K_EULER_ANCESTRAL", "K_DPM_2_ANCESTRAL", "SASolver", "LCM", "TCD"} | {
     name for name in schedulers.SAMPLERS if name.endswith("SDE")
 }
 ROUNDED = [61, 103, 121, 122, 397, 499, 998]
@@ -36,7 +37,8 @@ def name(request: pytest.FixtureRequest) -> str:
 def test_any_number_of_steps_takes_that_many_timesteps_down_to_the_last(name: str) -> None:
     # Where a step takes two calls, what lies between two steps is interpolated, which takes long.
     few = [*range(1, 30), *ROUNDED, 400, 512, 1000]
-    for steps in few if name in TWO_CALLS else range(1, 1001):
+    most = MOST_STEPS.get(name, 1000)
+    for steps in few if name in TWO_CALLS else range(1, most + 1):
         timesteps = schedulers.make(name, SD, steps).timesteps
         if name in TWO_CALLS:
             assert len(timesteps) == 2 * steps - 1
@@ -45,7 +47,8 @@ def test_any_number_of_steps_takes_that_many_timesteps_down_to_the_last(name: st
         assert len(distinct) == steps
         assert distinct[0] == 999
         assert (distinct.diff() < 0).all()
-        assert 0 <= distinct[-1] <= 1000 / steps
+        # Those of few steps choose among as many timesteps.
+        assert 0 <= distinct[-1] <= 1000 / steps + (1000 / most if name in MOST_STEPS else 0)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +75,16 @@ def test_strength_runs_that_part_of_the_steps(
 @pytest.mark.parametrize(
     ("strength", "last"), [(0.01, 9), (0.03, 28), (0.001, 0), (1e-9, 0), (5e-324, 0)]
 )
+@pytest.mark.parametrize("name", sorted(schedulers.SAMPLERS.keys() - MOST_STEPS.keys()))
 def test_a_strength_of_less_than_a_step_runs_the_last_one_of_a_finer_schedule(
+    name: str, strength: float, last: int
+) -> None:
+    assert schedulers.make(name, SD, 25, strength).timesteps.tolist() == [last]
+
+
+@pytest.mark.parametrize("name", MOST_STEPS)
+@pytest.mark.parametrize(("strength", "last"), [(0.03, 39), (0.02, 19), (0.001, 19), (5e-324, 19)])
+def test_a_sampler_of_few_steps_leaves_out_all_of_them_but_the_last(
     name: str, strength: float, last: int
 ) -> None:
     assert schedulers.make(name, SD, 25, strength).timesteps.tolist() == [last]

@@ -178,6 +178,19 @@ def test_values_beyond_ours_are_brought_to_our_ends_and_said(one: Front, cog: Co
     assert said(latest["logs"]).splitlines()[:4] == warnings
 
 
+def test_the_steps_of_both_passes_are_brought_to_those_of_the_sampler(
+    one: Front, cog: CogServer
+) -> None:
+    asked: dict[str, Any] = {"sampler_name": "LCM", "steps": 60, "enable_hr": True}
+    answer = drawn(one, **asked, hr_second_pass_steps=70)
+    had = sent(cog)
+    assert (had["scheduler"], had["num_inference_steps"], had["refine_steps"]) == ("LCM", 50, 50)
+    assert answer["info"]["warnings"] == [
+        "steps: 60 was brought to 50; here it is 1 to 50",
+        "hr_second_pass_steps: 70 was brought to 50; here it is 1 to 50",
+    ]
+
+
 def test_what_is_said_stays_in_the_logs_of_one_that_went_back(one: Front, cog: CogServer) -> None:
     cog.tell("busy", "full", "succeed")
     drawn(one, prompt="busy", steps=1000)

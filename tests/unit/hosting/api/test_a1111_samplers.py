@@ -22,6 +22,8 @@ from infotext.samplers import SAMPLERS
         ("DPM++ SDE", "DPM++ SDE", "DPMSolverSinglestepSDE"),
         ("DPM++ 2M SDE", "DPM++ 2M SDE", "DPMSolverMultistepSDE"),
         ("UniPC", "UniPC", "UniPCMultistep"),
+        ("LCM", "LCM", "LCM"),
+        ("TCD", "TCD", "TCD"),
     ],
 )
 @pytest.mark.parametrize("spacing", ["", "Automatic", "SGM Uniform", "sgm_uniform", "simple"])
@@ -50,11 +52,21 @@ def test_a_spacing_is_used_by_its_name_or_at_the_end_of_the_samplers(
     assert (found.scheduler, found.spacing, found.warnings) == (scheduler, drawn, [])
 
 
+def test_a_sampler_of_few_steps_says_how_many() -> None:
+    found = {name: samplers.find(name) for name in ("LCM", "TCD", "DDIM")}
+    assert {name: each and each.steps for name, each in found.items()} == {
+        "LCM": (1, 50),
+        "TCD": (1, 50),
+        "DDIM": (1, 512),
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "used", "said"),
     [
         ("DPM fast", "DPM++ 2M", ["DPM fast is not here"]),
         ("Euler a Karras", "Euler a", ["Karras has no effect with Euler a"]),
+        ("LCM Karras", "LCM", ["Karras has no effect with LCM"]),
         ("LMS Beta", "LMS", ["Beta has no effect; the steps"]),
         ("DPM++ 3M SDE Normal", "DPM++ 2M SDE", ["DPM++ 3M SDE is", "Normal has no"]),
         ("DPM++ 2M Karras Exponential", "DPM++ 2M", ["Karras Exponential has no effect"]),

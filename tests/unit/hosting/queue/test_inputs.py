@@ -93,6 +93,12 @@ def test_defaults_that_the_clients_sampler_lacks_are_left_out(
     assert read(defaults=defaults, **given) == expected
 
 
+def test_default_steps_beyond_those_of_the_clients_sampler_are_left_out() -> None:
+    defaults = {"num_inference_steps": "80", "refine_steps": 50}
+    assert read(defaults=defaults, scheduler="lcm") == {"scheduler": "LCM", "refine_steps": 50}
+    assert read(defaults=defaults, scheduler="DDIM")["num_inference_steps"] == 80
+
+
 def test_a_clients_spacing_is_used_instead_of_that_in_a_default_samplers_name() -> None:
     defaults = {"scheduler": "DPM++ 2M Karras"}
     spaced = {"scheduler": "DPMSolverMultistep", "spacing": "exponential"}
@@ -374,6 +380,50 @@ def test_what_is_no_boolean_is_a_fault(value: Any) -> None:
 def test_what_is_no_text_is_a_fault(value: Any) -> None:
     assert fault(prompt=value).type == "invalid_type"
     assert fault(prompt=value).description.endswith("is not allowed; give a text")
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        ([], []),
+        ("", []),
+        (["ink:0.7", "a b"], ["ink:0.7", "a b"]),
+        ("ink:0.7", ["ink:0.7"]),
+        (" ink:0.7 ,, a b,", ["ink:0.7", "a b"]),
+        (["a,b"], ["a,b"]),
+    ],
+)
+def test_a_list_of_texts_may_be_one_with_commas(value: Any, meant: list[str]) -> None:
+    assert read(loras=value) == {"loras": meant}
+    assert read(lora=value) == {"loras": meant}
+    assert read(defaults={"loras": value}) == {"loras": meant}
+
+
+@pytest.mark.parametrize(
+    ("value", "quoted"),
+    [
+        (5, "5"),
+        (True, "true"),
+        ({"ink": 1}, "an object"),
+        (["ink", 5], "5"),
+        ([["ink"]], "a list"),
+        ([{"path": "ink"}], "an object"),
+        ([None], "null"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_a_fault(value: Any, quoted: str) -> None:
+    only = fault(loras=value)
+    assert only.type == "invalid_type"
+    assert only.description == f"{quoted} is not allowed; give a list of texts"
+    assert fault(lora=value).field == "input.lora"
+
+
+def test_half_a_character_in_a_list_is_a_fault() -> None:
+    assert fault(loras=["a \ud83e"]).description.startswith('"a ?" is not allowed; give valid')
+
+
+def test_lora_and_loras_contradict_each_other() -> None:
+    assert fault(loras=["ink"], lora="ink").type == "conflict"
 
 
 def test_half_a_character_is_a_fault_that_can_be_sent() -> None:
