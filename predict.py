@@ -3,6 +3,7 @@
 Cog makes the API's schema from this file's text: what `Input(...)` holds must be literal.
 """
 
+import asyncio
 import json
 import os
 import sys
@@ -11,13 +12,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, AsyncGenerator, AsyncIterator, Optional
 
 import cog
 from cog import BasePredictor, Input, Path
 
 from stable_diffusion import __version__, catalogue, images, models, prompts
-from stable_diffusion.request import InputError, Request
+from stable_diffusion.request import InputError, InstalledLora, Request
 
 if TYPE_CHECKING:
     from stable_diffusion.events import Event
@@ -203,6 +205,11 @@ class Inputs:
         default=0,
     )
 
+    loras = Input(
+        description="LoRAs of the folder weights/loras, each as its name or name:weight, from -2 to 2; without a weight it counts 1",
+        default=[],
+    )
+
     # What the other predictors have instead, or more.
     required_image = Input(description="starting image to use", accept="image/*")
     required_mask = Input(
@@ -238,7 +245,10 @@ class Predictor(BasePredictor):
 
         self.decoders = DecoderProcesses(most=8)
         self.load()
-        print("model", json.dumps(self.description()), flush=True)
+        description = self.description()
+        self.described = {name: description[name] for name in ("loras", "embeddings")}
+        self.has_changed = False
+        print("model", json.dumps(description), flush=True)
         time.sleep(LOG_SECONDS)
 
     def load(self) -> None:
@@ -258,14 +268,25 @@ class Predictor(BasePredictor):
             )
         loaded = models.load(weights, os.environ.get("DTYPE") or None)
 
-        from stable_diffusion import pixel_upscalers
+        from stable_diffusion import lora_files, pixel_upscalers, textual_inversion
         from stable_diffusion.engine import Engine
 
         upscalers = {}
         if self.task != "upscale":
             upscalers = pixel_upscalers.installed(catalogue.upscalers(), loaded.device)
-        most_rows, executor = int(rows) if rows else None, os.environ.get("EXECUTOR") or None
-        self.engine = Engine(loaded, most_rows, checker_beside(loaded), executor, upscalers)
+        self.loras = catalogue.loras(partial(lora_files.check, pipeline=loaded.pipeline))
+        self.embeddings = catalogue.embeddings(
+            partial(textual_inversion.check, pipeline=loaded.pipeline)
+        )
+        self.engine = Engine(
+            loaded,
+            int(rows) if rows else None,
+            checker_beside(loaded),
+            os.environ.get("EXECUTOR") or None,
+            upscalers,
+            self.loras,
+            self.embeddings,
+        )
 
     def description(self) -> dict[str, Any]:
         """Return what the model is that was loaded, for whoever serves it (docs/api.md)."""
@@ -277,6 +298,7 @@ class Predictor(BasePredictor):
             "checker": self.engine.has_checker,
             "samplers": SCHEDULERS,
             "upscalers": list(self.engine.upscalers),
+            **self.adapters(),
             "vocabulary": vocabulary
             and {
                 "words": vocabulary.words,
@@ -290,6 +312,25 @@ class Predictor(BasePredictor):
                 "diffusers": version("diffusers"),
                 "torch": version("torch"),
             },
+        }
+
+    def adapters(self) -> dict[str, list[dict[str, Any]]]:
+        """Return which LoRAs and embeddings are installed now, as the description has them."""
+        loras, embeddings = self.loras.files().values(), self.embeddings.files().values()
+        return {
+            "loras": [
+                {"name": one.name, "hash": one.hash, "trigger": one.trigger, "reason": one.reason}
+                for one in loras
+            ],
+            "embeddings": [
+                {
+                    "name": one.name,
+                    "hash": one.hash,
+                    "tokens": list(one.tokens),
+                    "reason": one.reason,
+                }
+                for one in embeddings
+            ],
         }
 
     @cog.streaming
@@ -334,6 +375,7 @@ class Predictor(BasePredictor):
         spacing: str = Inputs.spacing,
         eta: float = Inputs.eta,
         clip_skip: int = Inputs.clip_skip,
+        loras: list[str] = Inputs.loras,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -374,6 +416,7 @@ class Predictor(BasePredictor):
             "spacing": spacing,
             "eta": eta,
             "clip_skip": clip_skip,
+            "loras": loras,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -404,9 +447,21 @@ class Predictor(BasePredictor):
             self.record_metric("failure", "memory")
             raise
 
+    async def look(self) -> Mapping[str, InstalledLora]:
+        """Look what is installed; record it as a metric, if that has ever changed since the setup.
+
+        It is told with each prediction from then on: fronts come and go, and each hears of its own.
+        """
+        installed = await asyncio.to_thread(self.adapters)
+        self.has_changed = self.has_changed or installed != self.described
+        if self.has_changed:
+            self.record_metric("adapters", installed)
+        return await asyncio.to_thread(self.loras.files)
+
     async def draw(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
         """Yield the output files, and show the client the progress."""
-        read = partial(self.read, inputs, upscalers=self.engine.upscalers)
+        loras = await self.look()
+        read = partial(self.read, inputs, upscalers=self.engine.upscalers, loras=loras)
         request = await self.decoders.run(read)
         print(f"seed {request.seed}")
         self.record_metric("warming", self.engine.is_warming)
@@ -457,6 +512,7 @@ class Predictor(BasePredictor):
         known: Sequence[str] = (),
         read_picture: Callable[..., tuple[Any, list[str]]] = images.read_picture,
         upscalers: Collection[str] = (),
+        loras: Mapping[str, InstalledLora] = MappingProxyType({}),
     ) -> Request:
         """Make a `Request` from the inputs as Cog, or the command line, hands them on.
 
@@ -464,6 +520,7 @@ class Predictor(BasePredictor):
             known: what was already found wrong with them.
             read_picture: reads a picture as `images.read_picture` does.
             upscalers: the names of those that are installed.
+            loras: those that are installed, by their names.
 
         Raises:
             InputError: naming everything that is wrong with them.
@@ -510,7 +567,7 @@ class Predictor(BasePredictor):
             if values.get("use_compel") is True and isinstance(text, str):
                 attempt(prompts.parse, name, text)
                 notes += prompts.notes_on(name, text)
-        return Request.of(values, faults, notes, upscalers)
+        return Request.of(values, faults, notes, upscalers, loras)
 
 
 class Inpainting(Predictor):
@@ -561,6 +618,7 @@ class Inpainting(Predictor):
         spacing: str = Inputs.spacing,
         eta: float = Inputs.eta,
         clip_skip: int = Inputs.clip_skip,
+        loras: list[str] = Inputs.loras,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -601,6 +659,7 @@ class Inpainting(Predictor):
             "spacing": spacing,
             "eta": eta,
             "clip_skip": clip_skip,
+            "loras": loras,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -655,6 +714,7 @@ class DepthToImage(Predictor):
         spacing: str = Inputs.spacing,
         eta: float = Inputs.eta,
         clip_skip: int = Inputs.clip_skip,
+        loras: list[str] = Inputs.loras,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -695,6 +755,7 @@ class DepthToImage(Predictor):
             "spacing": spacing,
             "eta": eta,
             "clip_skip": clip_skip,
+            "loras": loras,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -726,6 +787,7 @@ class Upscaler(Predictor):
         spacing: str = Inputs.spacing,
         eta: float = Inputs.eta,
         clip_skip: int = Inputs.clip_skip,
+        loras: list[str] = Inputs.loras,
         noise_level: int = Inputs.noise_level,
     ) -> AsyncIterator[Path]:
         inputs = {
@@ -743,6 +805,7 @@ class Upscaler(Predictor):
             "spacing": spacing,
             "eta": eta,
             "clip_skip": clip_skip,
+            "loras": loras,
             "noise_level": noise_level,
         }
         async with aclosing(self.answer(inputs)) as paths:

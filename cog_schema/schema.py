@@ -21,6 +21,7 @@ TYPES = {
     "float": {"type": "number"},
     "bool": {"type": "boolean"},
     "Path": {"type": "string", "format": "uri"},
+    "list[str]": {"type": "array", "items": {"type": "string"}},
 }
 PREDICTORS = {
     "img2img": "Predictor",
@@ -148,7 +149,8 @@ def _literal(keyword: str, node: ast.expr, constants: dict[str, ast.expr]) -> An
     if keyword == "choices" and isinstance(node, ast.Name) and node.id in constants:
         node = constants[node.id]
     wanted = ast.List if keyword == "choices" else (ast.Constant, ast.UnaryOp)
-    if not isinstance(node, wanted):
+    is_empty_list = keyword == "default" and isinstance(node, ast.List) and not node.elts
+    if not (isinstance(node, wanted) or is_empty_list):
         raise SchemaError(node, f"{keyword} must be a literal; Cog would drop it")
     return ast.literal_eval(node)
 
@@ -158,7 +160,7 @@ def _property(
 ) -> tuple[dict[str, Any], list[Any] | None]:
     annotation = ast.unparse(argument.annotation) if argument.annotation else ""
     nullable = annotation.startswith("Optional[")
-    kind = annotation.removeprefix("Optional[").removesuffix("]")
+    kind = annotation.removeprefix("Optional[").removesuffix("]") if nullable else annotation
     if kind not in TYPES:
         raise SchemaError(argument, f"{argument.arg}: Cog has no input of type {annotation!r}")
     if nullable != ("default" in keywords and keywords["default"] is None):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stable_diffusion import checkpoints, json_files
+from stable_diffusion.installed import Check, Folder
 from stable_diffusion.json_files import FileError
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -15,6 +16,11 @@ DEMO, CHECKER = "demo", "safety-checker"
 UPSCALERS = "upscalers"
 """The folder in `WEIGHTS` of pixel upscalers, each a file."""
 UPSCALER_SUFFIXES = (".pth", ".safetensors")
+LORAS, EMBEDDINGS = "loras", "embeddings"
+"""The folders in `WEIGHTS` of LoRAs and of textual inversions, each a file."""
+LORA_SUFFIXES = (".safetensors",)
+EMBEDDING_SUFFIXES = (".safetensors", ".pt", ".bin")
+"""The suffixes that are read; of two files of one name, the one whose suffix is first."""
 FILE_TYPES = {"size": int | None, "sha256": str | None}
 """The types of what is on record of a file."""
 MOST_PIXELS = 2**13
@@ -219,6 +225,16 @@ def upscalers() -> dict[str, Path]:
         for path in found
         if path.suffix.lower() in UPSCALER_SUFFIXES and path.stem.isprintable()
     }
+
+
+def loras(check: Check) -> Folder:
+    """Return the folder of LoRAs, of which each is checked when it is seen."""
+    return Folder(WEIGHTS / LORAS, LORA_SUFFIXES, check)
+
+
+def embeddings(check: Check) -> Folder:
+    """Return the folder of textual inversions, of which each is checked when it is seen."""
+    return Folder(WEIGHTS / EMBEDDINGS, EMBEDDING_SUFFIXES, check)
 
 
 def _whole(name: str) -> Path:

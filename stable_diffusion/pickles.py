@@ -27,6 +27,8 @@ DTYPES = {
 TENSORS = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2")
 TYPED_TENSOR = "torch._utils._rebuild_tensor_v3"
 PARAMETER = "torch._utils._rebuild_parameter"
+PARAMETERS = "torch.nn.modules.container.ParameterDict"
+"""What the first embeddings of textual inversion have their vectors in."""
 DICTIONARY, SIZE = "collections.OrderedDict", "torch.Size"
 IGNORED = (
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
@@ -37,11 +39,13 @@ IGNORED = (
     "numpy.ndarray",
     "numpy.dtype",
     "_codecs.encode",
+    "__builtin__.set",
+    "builtins.set",
 )
-"""What the training state in CompVis's files is made of, beside the weights."""
+"""What is in files beside the weights: the training state in CompVis's, and torch's modules."""
 NUMBER_TYPES = ("float8_e4m3fn", "float8_e5m2", *dict.fromkeys(DTYPES.values()))
 KNOWN = {
-    *(*DTYPES, *TENSORS, TYPED_TENSOR, PARAMETER, DICTIONARY, SIZE, *IGNORED),
+    *(*DTYPES, *TENSORS, TYPED_TENSOR, PARAMETER, PARAMETERS, DICTIONARY, SIZE, *IGNORED),
     *(f"torch.{name}" for name in NUMBER_TYPES),
 }
 LITERALS = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING")
@@ -66,6 +70,10 @@ class Named:
     """A function or class that a pickle names."""
 
     name: str
+
+
+class Parameters(dict[str, Any]):
+    """A module that holds parameters, which it gets when its state is built."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +167,9 @@ class Reader:
                     arguments = stack.pop()
                     stack[-1] = _made(stack[-1].name, arguments)
                 case "BUILD":
-                    stack.pop()
+                    state = stack.pop()
+                    if isinstance(stack[-1], Parameters):
+                        stack[-1].update(_parameters(state))
                 case "BINPERSID":
                     stack[-1] = self._storage(stack[-1])
                 case _ if operation.name in CONSTANTS:
@@ -188,6 +198,8 @@ def _made(name: str, arguments: Any) -> Any:
     """Return what a call gives; only calls that make nothing large are known."""
     if name in IGNORED:
         return None
+    if name == PARAMETERS and arguments == ():
+        return Parameters()
     if name == DICTIONARY and arguments == ():
         return {}
     if name == SIZE:
@@ -205,6 +217,12 @@ def _made(name: str, arguments: Any) -> Any:
     if not is_shape((offset,)):
         raise PickleError("it has a tensor outside its storage")
     return View(storage, dtype, offset, shape, stride)
+
+
+def _parameters(state: Any) -> dict[str, Any]:
+    """Return the parameters in a module's state."""
+    parameters = state.get("_parameters") if isinstance(state, dict) else None
+    return parameters if isinstance(parameters, dict) else {}
 
 
 def is_shape(numbers: Any) -> bool:

@@ -1,4 +1,7 @@
-"""The encoding of prompts: plain, weighted by compel's syntax, longer than the encoder; cached."""
+"""The encoding of prompts: plain, weighted by compel's syntax, longer than the encoder; cached.
+
+Embeddings in them and LoRAs change an encoding, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,17 @@ import copy
 import itertools
 import re
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from stable_diffusion import text_adapters
+from stable_diffusion.json_files import FileError
+from stable_diffusion.lora_files import Lora
 from stable_diffusion.request import InputError, quote
+from stable_diffusion.textual_inversion import FIRST_PLACEHOLDER, Found, Inversions
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +38,9 @@ FOREIGN_WEIGHT = re.compile(
     r"(?<![\d\\]):\s*(?P<weight>[+-]?(?:\d{1,3}(?:\.\d{0,4})?|\.\d{1,4}))\s*(?=[),])"
 )
 """The end of a weight as AUTOMATIC1111 writes it. `3:4` is a ratio, `\\:` the colon itself."""
-FOREIGN_LORA = re.compile(r"<lora:[^<>]{1,100}>")
+FOREIGN_LORA = re.compile(
+    r"<lora:(?P<name>[^<>:]{1,100})(?::(?P<weight>[+-]?[\d.]{1,10})[^<>]{0,30})?>"
+)
 """A LoRA as AUTOMATIC1111 asks for it."""
 SYNTAX = re.compile(r"""[()"]|[+-](?=[\s()",.+=-]|$)""")
 """The syntax that makes compel see more than words in a text."""
@@ -56,11 +67,13 @@ class Prompts:
 
     Args:
         pipeline: any of diffusers' Stable Diffusion pipelines.
+        inversions: the embeddings whose tokens are looked for in texts.
     """
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, pipeline: Any, inversions: Inversions | None = None) -> None:
         self.pipeline = pipeline
-        self._cache: OrderedDict[tuple[str, bool], torch.Tensor] = OrderedDict()
+        self._inversions = inversions
+        self._cache: OrderedDict[tuple[Any, ...], torch.Tensor] = OrderedDict()
         self._shorter: dict[int, Prompts] = {}
 
     def encode(
@@ -69,52 +82,95 @@ class Prompts:
         negative_prompt: str | None,
         use_compel: bool = False,
         clip_skip: int = 0,
+        loras: Sequence[tuple[Lora, float]] = (),
     ) -> Embeddings:
         """Encode a prompt and, unless it is None, a negative prompt, as embeddings of one length.
 
         Args:
             clip_skip: how many of the text encoder's last layers are left out.
+            loras: what is added to the text encoder's layers, each with its weight.
 
         Raises:
-            InputError: where compel can't make embeddings of a text, or where the text encoder
-                has too few layers.
+            InputError: where compel can't make embeddings of a text, where a textual inversion
+                can't be read, or where the text encoder has too few layers.
         """
         if clip_skip > 0:
-            return self._without_last_layers(clip_skip).encode(prompt, negative_prompt, use_compel)
+            shorter = self._without_last_layers(clip_skip)
+            return shorter.encode(prompt, negative_prompt, use_compel, loras=loras)
         texts = {"prompt": prompt}
         if negative_prompt is not None:
             texts["negative_prompt"] = negative_prompt
-        encoded: list[torch.Tensor] = [
-            self._encode(name, text, use_compel) for name, text in texts.items()
-        ]
+        found = self._find(texts)
+        loras = [(lora, weight) for lora, weight in loras if lora.text_encoder and weight]
+        with text_adapters.with_loras(self.pipeline.text_encoder, loras):
+            adapted = _Encoder(self.pipeline) if loras else self._plain
+            encoded: list[torch.Tensor] = [
+                self._encode(name, text, use_compel, loras) for name, text in found.items()
+            ]
+            if use_compel:
+                encoded = adapted.compel.pad_conditioning_tensors_to_same_length(encoded)
         cut: dict[str, str] = {}
-        if use_compel:
-            encoded = self._compel.pad_conditioning_tensors_to_same_length(encoded)
-        else:
-            parts = {name: self._cut(text) for name, text in texts.items()}
+        if not use_compel:
+            parts = {name: self._cut(text) for name, text in found.items()}
             cut = {name: part for name, part in parts.items() if part}
         return Embeddings(encoded[0], encoded[1] if len(encoded) == 2 else None, cut)
 
-    def _encode(self, name: str, text: str, use_compel: bool) -> torch.Tensor:
-        key = (text, use_compel)
+    def _find(self, texts: Mapping[str, str]) -> dict[str, Found]:
+        """Look for textual inversions in texts by their names."""
+        if not self._inversions:
+            return {name: Found(text, text) for name, text in texts.items()}
+        finder = self._inversions.finder()
+        found = dict[str, Found]()
+        for name, text in texts.items():
+            try:
+                found[name] = finder.find(text)
+            except FileError as error:
+                raise InputError(f"{name}: an embedding can't be used: {error}") from None
+        return found
+
+    def _encode(
+        self, name: str, text: Found, use_compel: bool, loras: Sequence[tuple[Lora, float]]
+    ) -> torch.Tensor:
+        combination = tuple((lora.hash, weight) for lora, weight in loras)
+        key = (text.text, text.hashes, use_compel, combination)
         if key not in self._cache:
-            self._cache[key] = (
-                self._weighted(name, text)
-                if use_compel
-                else self.pipeline.encode_prompt(text, self.pipeline.device, 1, False)[0]
-            )
+            with self._reading(text) as encoder:
+                if loras:
+                    # compel keeps the embeddings of an empty text, which LoRAs change too.
+                    encoder = _Encoder(encoder.pipeline)
+                self._cache[key] = (
+                    encoder.weighted(name, text)
+                    if use_compel
+                    else encoder.pipeline.encode_prompt(text.text, self.pipeline.device, 1, False)[
+                        0
+                    ]
+                )
             if len(self._cache) > CACHED_TEXTS:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(key)
         return self._cache[key]
 
-    def _cut(self, text: str) -> str:
+    @contextmanager
+    def _reading(self, text: Found) -> Iterator[_Encoder]:
+        """Give an encoder for which the placeholders in a text stand for vectors."""
+        if not text.embeddings:
+            yield self._plain
+            return
+        encoder, vectors = self._with_placeholders, text.vectors()
+        first = encoder.take_placeholders(len(vectors))
+        with text_adapters.with_vectors(self.pipeline.text_encoder, vectors, first):
+            yield encoder
+
+    def _cut(self, text: Found) -> str:
         """Return the end of a plain text that doesn't fit into the encoder."""
-        tokenizer = self.pipeline.tokenizer
-        offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+        encoder = self._with_placeholders if text.embeddings else self._plain
+        if text.embeddings:
+            encoder.take_placeholders(len(text.vectors()))
+        tokenizer = encoder.pipeline.tokenizer
+        offsets = tokenizer(text.text, return_offsets_mapping=True)["offset_mapping"]
         longest = tokenizer.model_max_length
         # The last place within the length belongs to the mark of the end.
-        return text[offsets[longest - 1][0] :] if len(offsets) > longest else ""
+        return text.rest(offsets[longest - 1][0]) if len(offsets) > longest else ""
 
     def _without_last_layers(self, count: int) -> Prompts:
         """Return an encoder that shares all weights, and leaves the last layers out.
@@ -136,28 +192,66 @@ class Prompts:
             shorter.encoder.layers = shorter.encoder.layers[:-count]
             pipeline = copy.copy(self.pipeline)
             pipeline.text_encoder = shorter
-            self._shorter[count] = Prompts(pipeline)
+            self._shorter[count] = Prompts(pipeline, self._inversions)
         return self._shorter[count]
 
     @cached_property
-    def _compel(self) -> Any:
+    def _plain(self) -> _Encoder:
+        return _Encoder(self.pipeline)
+
+    @cached_property
+    def _with_placeholders(self) -> _Encoder:
+        """An encoder with a tokenizer of its own, which takes placeholders for tokens."""
+        pipeline = copy.copy(self.pipeline)
+        pipeline.tokenizer = copy.deepcopy(self.pipeline.tokenizer)
+        return _Encoder(pipeline)
+
+
+class _Encoder:
+    """A tokenizer and a text encoder, and compel with them."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline = pipeline
+        self._placeholders = 0
+
+    @cached_property
+    def compel(self) -> Any:
         return _compel_library().Compel(
             tokenizer=self.pipeline.tokenizer,
             text_encoder=self.pipeline.text_encoder,
             truncate_long_prompts=False,
         )
 
-    def _weighted(self, name: str, text: str) -> torch.Tensor:
+    def take_placeholders(self, count: int) -> int:
+        """Make the first so many placeholders tokens; return the token of the first."""
+        from tokenizers import AddedToken
+
+        tokenizer = self.pipeline.tokenizer
+        if count > self._placeholders:
+            tokenizer.add_tokens(
+                [
+                    AddedToken(chr(FIRST_PLACEHOLDER + number), normalized=False)
+                    for number in range(self._placeholders, count)
+                ]
+            )
+            self._placeholders = count
+        first: int = tokenizer.convert_tokens_to_ids(chr(FIRST_PLACEHOLDER))
+        return first
+
+    def weighted(self, name: str, text: Found) -> torch.Tensor:
         import torch
 
-        conjunction = parse(name, text)
+        try:
+            conjunction = parse(name, text.text)
+        except InputError as error:
+            raise InputError(*map(text.restored, error.faults)) from None
         if self._passes(conjunction) > MOST_PASSES:
             raise InputError(f"{name}: too long or too many lowered weights; make it shorter")
         embeddings: torch.Tensor
         try:
-            embeddings, _ = self._compel.build_conditioning_tensor_for_conjunction(conjunction)
+            embeddings, _ = self.compel.build_conditioning_tensor_for_conjunction(conjunction)
         except (IndexError, TypeError):  # of weights on nothing, such as () or "".5
-            raise InputError(f"{name}: compel can't interpret {quote(text)}") from None
+            raise InputError(f"{name}: compel can't interpret {quote(text.given)}") from None
         if not torch.isfinite(embeddings).all():
             raise InputError(f"{name}: its weights are too large, or a blend's add up to zero")
         return embeddings
@@ -201,8 +295,10 @@ def parse(name: str, text: str) -> Any:
         at = " or ".join(map(quote, calls)) or quote(text)
         raise InputError(f"{name}: compel can't read {at}: {_reason(error)}") from None
     if conjunction.lora_weights:
+        lora = conjunction.lora_weights[0]
         raise InputError(
-            f"{name}: {quote('withLora(…)')} is not supported: this model has no LoRAs"
+            f"{name}: {quote('withLora(…)')} is not supported; "
+            f"give loras: {quote(f'{lora.model}:{lora.weight:g}')[1:-1]}"
         )
     if any(flat.wants_cross_attention_control for flat in _flat_prompts(conjunction)):
         raise InputError(f"{name}: {quote('.swap(…)')} is not supported; write what to show")
@@ -235,7 +331,8 @@ def notes_on(name: str, text: str) -> list[str]:
         written = f"({text[start + 1 : found.end()]})"
         notes.append(f"{name}: compel reads {quote(written)} as words; {advice}")
     for found in FOREIGN_LORA.finditer(text):
-        notes.append(f"{name}: {quote(found[0])} is read as words; no LoRAs are served")
+        lora = quote(f"{found['name']}:{found['weight'] or 1}")[1:-1]
+        notes.append(f"{name}: {quote(found[0])} is read as words; give loras: {lora}")
     return notes[:3]
 
 

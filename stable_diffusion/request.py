@@ -9,7 +9,8 @@ import re
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
 
 from infotext.samplers import EVEN_SCHEDULERS, MOST_STEPS
 
@@ -50,11 +51,53 @@ LARGEST_EXTENSION = LARGEST_RESULT - SIZES[0]
 MOST_REFINED_PIXELS = 2048 * 2048
 """Of what a second pass draws."""
 MOST_NEAREST = 5
-"""Names of upscalers that the refusal of another has."""
+"""Names of upscalers, or LoRAs, that the refusal of another has."""
+MOST_LORAS = 8
+LARGEST_LORA_WEIGHT = 2
+LORA = re.compile(
+    r"(?P<name>[^:@]{1,100})(?:@(?P<hash>[0-9a-fA-F]{12,64}))?"
+    r"(?::(?P<weight>[+-]?(?:\d{1,3}(?:\.\d{0,6})?|\.\d{1,6})))?",
+    re.ASCII,
+)
+"""A LoRA as the input has it: its name, of which file, and how much it counts."""
+PINNED_DIGITS = 12
+"""Digits of a file's hash that are written after a LoRA's name."""
 SEEDS = 2**53
 """Number of seeds, from 0 on: the whole numbers that JSON carries exactly."""
 LONGEST_PROMPT_CHARACTERS = 100_000
 """Characters, fifteen thousand words: a limit so that a hostile prompt can't fill the memory."""
+
+
+@dataclass(frozen=True)
+class UsedLora:
+    """A LoRA that a prediction uses.
+
+    name: of its file, without the suffix.
+    hash: the SHA-256 of its file, in hexadecimal digits.
+    weight: from -2 to 2.
+    """
+
+    name: str
+    hash: str
+    weight: float
+
+    def __str__(self) -> str:
+        """Return it as the input has it, with the digits by which it is pinned."""
+        return f"{self.name}@{self.hash[:PINNED_DIGITS]}:{self.weight:g}"
+
+
+class InstalledLora(Protocol):
+    """A LoRA that may be asked for.
+
+    hash: as that of `UsedLora`.
+    reason: why this model can't use it, as a sentence; None where it can.
+    """
+
+    @property
+    def hash(self) -> str: ...  # noqa: D102
+
+    @property
+    def reason(self) -> str | None: ...  # noqa: D102
 
 
 class InputError(ValueError):
@@ -121,6 +164,7 @@ class Request:
     spacing: str
     eta: float
     clip_skip: int
+    loras: tuple[UsedLora, ...]
     noise_level: int
     notes: tuple[str, ...] = ()
 
@@ -146,6 +190,7 @@ class Request:
         faults: Sequence[str] = (),
         notes: Sequence[str] = (),
         upscalers: Collection[str] = (),
+        loras: Mapping[str, InstalledLora] = MappingProxyType({}),
     ) -> Request:
         """Check all inputs by the contract's table; those left out take the defaults.
 
@@ -157,6 +202,7 @@ class Request:
             faults: those that were already found in the same inputs, to be reported with the rest.
             notes: sentences for the client on how the inputs were read.
             upscalers: the names of those that are installed.
+            loras: those that are installed, by their names.
 
         Raises:
             InputError: with a sentence for each bad input, `faults` first.
@@ -197,6 +243,7 @@ class Request:
             "spacing": reader.choice("spacing", SPACINGS, "default"),
             "eta": reader.number("eta", 0, 1, 0),
             "clip_skip": reader.whole("clip_skip", 0, MOST_SKIPPED_LAYERS, 0),
+            "loras": reader.loras("loras", loras),
             "noise_level": reader.whole("noise_level", 0, 350, 20),
         }
         reader.check_sampler(values)
@@ -321,11 +368,42 @@ class _Reader:
             return self._fault(name, value, f"no upscaler is installed; put one into {folder}")
         if not isinstance(value, str):
             return self._fault(name, value, "give the name of an upscaler, as a text")
-        by_lower = {one.lower(): one for one in installed}
-        near = difflib.get_close_matches(value.lower()[:100], by_lower, MOST_NEAREST, cutoff=0)
-        known = ", ".join(by_lower[one] for one in near)
-        which = "one of" if len(near) == len(installed) else "the name of one, such as"
-        return self._fault(name, value, f"give {which} {known}")
+        return self._fault(name, value, f"give {_nearest(value, installed)}")
+
+    def loras(self, name: str, installed: Mapping[str, InstalledLora]) -> Any:
+        values = self.inputs.get(name)
+        if values is None:
+            return ()
+        if not isinstance(values, Sequence) or isinstance(values, str):
+            return self._fault(name, values, 'give a list, such as ["NAME:0.8"]')
+        if len(values) > MOST_LORAS:
+            return self._fault(name, values, f"give at most {MOST_LORAS}, not {len(values)}")
+        used = [self._lora(name, value, installed) for value in values]
+        names = [lora.name for lora in used if lora]
+        for twice in dict.fromkeys(each for each in names if names.count(each) > 1):
+            self.faults.append(f"{name}: {quote(twice)} is there twice; give it once")
+        return tuple(used)
+
+    def _lora(self, name: str, value: object, installed: Mapping[str, InstalledLora]) -> Any:
+        found = LORA.fullmatch(value) if isinstance(value, str) else None
+        weight = float(found["weight"] or 1) if found else math.inf
+        if not found or abs(weight) > LARGEST_LORA_WEIGHT:
+            allowed = f"give a name, or name:weight, from -{LARGEST_LORA_WEIGHT} to"
+            return self._fault(name, value, f"{allowed} {LARGEST_LORA_WEIGHT}")
+        lora, pinned = installed.get(found["name"]), (found["hash"] or "").lower()
+        if not lora:
+            usable = [each for each, other in installed.items() if not other.reason]
+            if not usable:
+                folder = "no LoRA for this model is installed; put one into weights/loras"
+                return self._fault(name, found["name"], folder)
+            return self._fault(name, found["name"], f"give {_nearest(found['name'], usable)}")
+        if not lora.hash.startswith(pinned):
+            return self._fault(
+                name, value, "the file of that name is another one now; ask for it without the hash"
+            )
+        if lora.reason:
+            return self._fault(name, found["name"], lora.reason)
+        return UsedLora(found["name"], lora.hash, weight)
 
     def check_sampler(self, values: Mapping[str, Any]) -> None:
         """Refuse what the chosen sampler doesn't have.
@@ -361,6 +439,14 @@ class _Reader:
 
     def _fault(self, name: str, value: object, allowed: str) -> None:
         self.faults.append(f"{name}: {quote(value)} is not allowed; {allowed}")
+
+
+def _nearest(wanted: str, installed: Collection[str]) -> str:
+    """Return which names may be given instead of one that there is not."""
+    by_lower = {one.lower(): one for one in installed}
+    near = difflib.get_close_matches(wanted.lower()[:100], by_lower, MOST_NEAREST, cutoff=0)
+    known = ", ".join(by_lower[one] for one in near)
+    return f"{'one of' if len(near) == len(installed) else 'the name of one, such as'} {known}"
 
 
 def _conflicts(values: Mapping[str, Any], lacks: Callable[[str], bool]) -> Iterator[str]:

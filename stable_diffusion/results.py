@@ -133,6 +133,7 @@ def metadata_of(request: Request, picture: Picture, weights: Weights) -> dict[st
         "eta": request.eta,
         "clip_skip": request.clip_skip,
         "use_compel": request.use_compel,
+        **({"loras": list(map(str, request.loras))} if request.loras else {}),
         **fitting,
         **({"tiling": True} if request.tiling else {}),
         **_refining(request),

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stable_diffusion import json_files, pickles
 from stable_diffusion.json_files import FileError
@@ -56,8 +56,9 @@ SAFETENSORS_DTYPES = {
 }
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 """The first value in files of torch before version 1.6."""
-CONTAINERS = ("state_dict", "params_ema", "params")
-"""Names in torch's files of what has all weights: of CompVis, and of BasicSR, the average first."""
+CONTAINERS = ("state_dict", "params_ema", "params", "string_to_param")
+"""Names in torch's files of what has all weights: of CompVis, of BasicSR, the average first, and
+of AUTOMATIC1111's embeddings."""
 OTHERS = {
     b"version https://git-lfs": "a pointer of Git LFS and not the file that it stands for: run "
     "`git lfs pull` in its repository, or download the file itself",
@@ -110,13 +111,26 @@ class StoredTensor:
 Table = dict[str, StoredTensor]
 
 
+@dataclass(frozen=True)
+class _Content:
+    """What is read of a file.
+
+    texts: what it says of itself, among other values.
+    end: where the tensors of one in safetensors' format end, None in torch's.
+    """
+
+    table: Table
+    texts: Mapping[str, Any]
+    end: int | None = None
+
+
 def read_table(path: Path) -> Table:
     """Read which tensors a file has, in safetensors' format or one of torch's.
 
     Raises:
         FileError: when it is neither, is not whole, or asks to run something.
     """
-    return _read(path)[0]
+    return _read(path).table
 
 
 def require_safetensors(path: Path) -> Table:
@@ -125,7 +139,8 @@ def require_safetensors(path: Path) -> Table:
     Raises:
         FileError: when it is not; the message says what it is.
     """
-    table, end = _read(path)
+    content = _read(path)
+    table, end = content.table, content.end
     if end is None:
         raise FileError(
             f"{path} is a file of torch, in spite of its name: get the model as .safetensors"
@@ -136,6 +151,37 @@ def require_safetensors(path: Path) -> Table:
             f"off with `truncate -s {end}`"
         )
     return table
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """Return what a file says of itself: safetensors' metadata, or the texts in a pickle.
+
+    Raises:
+        FileError: as `read_table` does.
+    """
+    texts = _read(path).texts
+    return {key: value for key, value in texts.items() if isinstance(value, str)}
+
+
+def read_tensor(path: Path, file: BinaryIO, stored: StoredTensor) -> torch.Tensor:
+    """Read a tensor of an open file into memory, where no change of the file can harm it.
+
+    Raises:
+        FileError: when the file has become shorter, or numbers in it are infinite or none.
+    """
+    import torch
+
+    numbers = torch.empty(stored.span * NUMBER_BYTES[stored.dtype], dtype=torch.uint8)
+    file.seek(stored.position)
+    if file.readinto(numbers.numpy()) != numbers.numel():  # type: ignore[attr-defined]
+        raise FileError(f"{path} was changed while it was read: try again")
+    flat = numbers.view(getattr(torch, stored.dtype))
+    tensor = flat.as_strided(stored.shape, stored.stride).contiguous()
+    if not torch.isfinite(tensor).all():
+        raise FileError(
+            f"{path} has numbers that are infinite or none: get it from its makers again"
+        )
+    return tensor
 
 
 def load(path: Path, table: Mapping[str, StoredTensor]) -> dict[str, torch.Tensor]:
@@ -160,8 +206,7 @@ def unreadable(path: Path, reason: str) -> FileError:
     return FileError(f"{path} can't be read ({reason}): download it again")
 
 
-def _read(path: Path) -> tuple[Table, int | None]:
-    """Return a file's table, and where the tensors of one in safetensors' format end."""
+def _read(path: Path) -> _Content:
     json_files.require_regular(path)
     try:
         with _Sparing(io.FileIO(path)) as file:
@@ -170,11 +215,11 @@ def _read(path: Path) -> tuple[Table, int | None]:
             beginning = file.read(512)
             file.seek(0)
             if beginning.startswith((b"PK\3\4", b"PK\5\6")):
-                return _read_zip(path, file, size), None
+                return _read_zip(path, file, size)
             if beginning[8:9] == b"{":
                 return _read_safetensors(file, size)
             if beginning.startswith(b"\x80"):
-                return _read_old(file, size), None
+                return _read_old(file, size)
     except ForeignError as error:
         raise FileError(
             f"{path} asks to run {error.name[:200]}, which weights don't need and which may do "
@@ -197,8 +242,8 @@ def _other(path: Path, beginning: bytes) -> FileError:
     return unreadable(path, "it is not a file of tensors" if beginning else "it is empty")
 
 
-def _read_safetensors(file: io.BufferedReader, size: int) -> tuple[Table, int]:
-    """Return the table, and where its tensors end; there may be something behind them."""
+def _read_safetensors(file: io.BufferedReader, size: int) -> _Content:
+    """Read a table, and where its tensors end; there may be something behind them."""
     (length,) = struct.unpack("<Q", file.read(8))
     start = 8 + length
     if start > size:
@@ -209,7 +254,7 @@ def _read_safetensors(file: io.BufferedReader, size: int) -> tuple[Table, int]:
         raise
     except ValueError as error:
         raise PickleError(f"its table is broken: {error}") from error
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", None)
     table = {}
     end = start
     for name, entry in header.items():
@@ -218,7 +263,7 @@ def _read_safetensors(file: io.BufferedReader, size: int) -> tuple[Table, int]:
         end = max(end, tensor.position + tensor.numel * NUMBER_BYTES[tensor.dtype])
     if end > size:
         raise PickleError("it is cut off")
-    return table, end
+    return _Content(table, metadata if isinstance(metadata, dict) else {}, end)
 
 
 def _safetensor(entry: Any, start: int) -> StoredTensor:
@@ -236,7 +281,7 @@ def _safetensor(entry: Any, start: int) -> StoredTensor:
     return tensor
 
 
-def _read_zip(path: Path, file: io.BufferedReader, size: int) -> Table:
+def _read_zip(path: Path, file: io.BufferedReader, size: int) -> _Content:
     """Read the table of torch's format since version 1.6."""
     with zipfile.ZipFile(file) as archive:
         parts = {part.filename: part for part in archive.infolist()}
@@ -275,7 +320,7 @@ def _read_zip(path: Path, file: io.BufferedReader, size: int) -> Table:
     return _tensors(content, places)
 
 
-def _read_old(file: io.BufferedReader, size: int) -> Table:
+def _read_old(file: io.BufferedReader, size: int) -> _Content:
     """Read the table of torch's format before version 1.6: pickles, then all numbers."""
     start = io.BytesIO(file.read(min(size, TABLE_BYTES)))
     reader = pickles.Reader()
@@ -297,8 +342,9 @@ def _read_old(file: io.BufferedReader, size: int) -> Table:
     return _tensors(content, places)
 
 
-def _tensors(content: Any, places: Mapping[str, tuple[int, int]]) -> Table:
+def _tensors(content: Any, places: Mapping[str, tuple[int, int]]) -> _Content:
     """Return the tensors of what a pickle holds, each inside its storage's place in the file."""
+    texts = content if isinstance(content, dict) else {}
     for key in CONTAINERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -315,7 +361,7 @@ def _tensors(content: Any, places: Mapping[str, tuple[int, int]]) -> Table:
             if max(tensor.span, tensor.numel) > min(numbers, view.storage.length):
                 raise PickleError("it has a tensor that is larger than its storage")
             table[name] = tensor
-    return table
+    return _Content(table, texts)
 
 
 class _Sparing(io.BufferedReader):

@@ -249,5 +249,5 @@ def test_weights_of_another_program_are_told(text: str, told: list[str]) -> None
 
 def test_a_lora_of_another_program_is_told() -> None:
     assert notes_on("prompt", "<lora:foo:0.8> a cat") == [
-        'prompt: "<lora:foo:0.8>" is read as words; no LoRAs are served'
+        'prompt: "<lora:foo:0.8>" is read as words; give loras: foo:0.8'
     ]

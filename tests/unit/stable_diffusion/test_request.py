@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pytest
@@ -13,6 +13,8 @@ from stable_diffusion.request import (
     SCHEDULERS,
     InputError,
     Request,
+    UsedLora,
+    quote,
 )
 from tests.support.properties import given
 from tests.support.properties import strategies as st
@@ -469,3 +471,89 @@ def test_whatever_comes_in_is_a_request_or_a_fault_that_names_an_input(
         )
     else:
         assert request.scheduler in SCHEDULERS
+
+
+@dataclass(frozen=True)
+class Lora:
+    hash: str
+    reason: str | None = None
+
+
+LORAS = {
+    "ink": Lora("0123456789ab" + "f" * 52),
+    "Film grain v1.2": Lora("c" * 64),
+    "of-xl": Lora("d" * 64, "it is for Stable Diffusion XL"),
+}
+
+
+def loras_fault(*values: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        Request.of({"prompt": "", "loras": list(values)}, loras=LORAS)
+    (fault,) = caught.value.faults
+    return fault
+
+
+@pytest.mark.parametrize(
+    ("value", "name", "weight"),
+    [
+        ("ink", "ink", 1),
+        ("ink:0.7", "ink", 0.7),
+        ("ink:-2", "ink", -2),
+        ("ink:+.5", "ink", 0.5),
+        ("ink:0", "ink", 0),
+        ("ink@0123456789AB:2.", "ink", 2),
+        ("Film grain v1.2:1.25", "Film grain v1.2", 1.25),
+        ("Film grain v1.2@" + "c" * 64, "Film grain v1.2", 1),
+    ],
+)
+def test_a_lora_is_a_name_with_a_weight_or_without(value: str, name: str, weight: float) -> None:
+    (lora,) = Request.of({"prompt": "", "loras": [value]}, loras=LORAS).loras
+    assert lora == UsedLora(name, LORAS[name].hash, weight)
+
+
+def test_what_a_lora_is_written_as_asks_for_it_again() -> None:
+    asked = {"prompt": "", "loras": ["Film grain v1.2:-0.25", "ink:0.1"]}
+    used = Request.of(asked, loras=LORAS).loras
+    assert [str(lora) for lora in used] == [
+        "Film grain v1.2@cccccccccccc:-0.25",
+        "ink@0123456789ab:0.1",
+    ]
+    assert Request.of(asked | {"loras": list(map(str, used))}, loras=LORAS).loras == used
+    assert Request.of({"prompt": ""}).loras == Request.of({"prompt": "", "loras": []}).loras == ()
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["ink:2.1", "ink:-3", "ink:1e0", "ink:nan", "ink:", ":1", "", 1, None, ["ink"], "ink:1:1"],
+)
+def test_a_lora_that_is_none_is_refused_with_what_is_allowed(value: Any) -> None:
+    assert loras_fault(value).startswith(
+        f"loras: {quote(value)} is not allowed; give a name, or name:weight, from -2 to 2"
+    )
+
+
+def test_an_unknown_lora_is_refused_with_the_nearest_that_the_model_can_use() -> None:
+    assert loras_fault("in:1") == 'loras: "in" is not allowed; give one of ink, Film grain v1.2'
+    assert (
+        loras_fault("../ink") == 'loras: "../ink" is not allowed; give one of ink, Film grain v1.2'
+    )
+    assert loras_fault("of-xl") == 'loras: "of-xl" is not allowed; it is for Stable Diffusion XL'
+    assert faults(loras=["ink"])[0].endswith(
+        "no LoRA for this model is installed; put one into weights/loras"
+    )
+
+
+def test_a_lora_whose_file_is_another_one_now_is_refused_by_name() -> None:
+    assert loras_fault("ink@0123456789ac") == (
+        'loras: "ink@0123456789ac" is not allowed; the file of that name is another one now; '
+        "ask for it without the hash"
+    )
+
+
+def test_loras_are_a_list_of_at_most_eight_without_the_same_twice() -> None:
+    assert loras_fault("ink:1", "ink:0.5") == 'loras: "ink" is there twice; give it once'
+    many = {f"l{number}": Lora("a" * 64) for number in range(9)}
+    assert len(Request.of({"prompt": "", "loras": list(many)[:8]}, loras=many).loras) == 8
+    assert faults(loras=list(many))[0].endswith("give at most 8, not 9")
+    for value in ("ink", {"ink": 1}, 1, True):
+        assert faults(loras=value)[0].endswith('give a list, such as ["NAME:0.8"]')
