@@ -245,10 +245,8 @@ class Predictor(BasePredictor):
 
         self.decoders = DecoderProcesses(most=8)
         self.load()
-        description = self.description()
-        self.described = {name: description[name] for name in ("loras", "embeddings")}
-        self.has_changed = False
-        print("model", json.dumps(description), flush=True)
+        self.described, self.has_changed = self.adapters(), False
+        print("model", json.dumps(self.description() | self.described), flush=True)
         time.sleep(LOG_SECONDS)
 
     def load(self) -> None:
@@ -298,7 +296,6 @@ class Predictor(BasePredictor):
             "checker": self.engine.has_checker,
             "samplers": SCHEDULERS,
             "upscalers": list(self.engine.upscalers),
-            **self.adapters(),
             "vocabulary": vocabulary
             and {
                 "words": vocabulary.words,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from infotext import loras
 from infotext.samplers import EVEN_SCHEDULERS, MOST_STEPS
 
 if TYPE_CHECKING:
@@ -52,16 +53,6 @@ MOST_REFINED_PIXELS = 2048 * 2048
 """Of what a second pass draws."""
 MOST_NEAREST = 5
 """Names of upscalers, or LoRAs, that the refusal of another has."""
-MOST_LORAS = 8
-LARGEST_LORA_WEIGHT = 2
-LORA = re.compile(
-    r"(?P<name>[^:@]{1,100})(?:@(?P<hash>[0-9a-fA-F]{12,64}))?"
-    r"(?::(?P<weight>[+-]?(?:\d{1,3}(?:\.\d{0,6})?|\.\d{1,6})))?",
-    re.ASCII,
-)
-"""A LoRA as the input has it: its name, of which file, and how much it counts."""
-PINNED_DIGITS = 12
-"""Digits of a file's hash that are written after a LoRA's name."""
 SEEDS = 2**53
 """Number of seeds, from 0 on: the whole numbers that JSON carries exactly."""
 LONGEST_PROMPT_CHARACTERS = 100_000
@@ -83,7 +74,8 @@ class UsedLora:
 
     def __str__(self) -> str:
         """Return it as the input has it, with the digits by which it is pinned."""
-        return f"{self.name}@{self.hash[:PINNED_DIGITS]}:{self.weight:g}"
+        weight = loras.number(self.weight)
+        return loras.Lora(self.name, self.hash[: loras.PINNED_DIGITS], weight).entry
 
 
 class InstalledLora(Protocol):
@@ -190,7 +182,7 @@ class Request:
         faults: Sequence[str] = (),
         notes: Sequence[str] = (),
         upscalers: Collection[str] = (),
-        loras: Mapping[str, InstalledLora] = MappingProxyType({}),
+        installed_loras: Mapping[str, InstalledLora] = MappingProxyType({}),
     ) -> Request:
         """Check all inputs by the contract's table; those left out take the defaults.
 
@@ -202,7 +194,7 @@ class Request:
             faults: those that were already found in the same inputs, to be reported with the rest.
             notes: sentences for the client on how the inputs were read.
             upscalers: the names of those that are installed.
-            loras: those that are installed, by their names.
+            installed_loras: those that may be asked for, by their names.
 
         Raises:
             InputError: with a sentence for each bad input, `faults` first.
@@ -243,7 +235,7 @@ class Request:
             "spacing": reader.choice("spacing", SPACINGS, "default"),
             "eta": reader.number("eta", 0, 1, 0),
             "clip_skip": reader.whole("clip_skip", 0, MOST_SKIPPED_LAYERS, 0),
-            "loras": reader.loras("loras", loras),
+            "loras": reader.loras("loras", installed_loras),
             "noise_level": reader.whole("noise_level", 0, 350, 20),
         }
         reader.check_sampler(values)
@@ -376,8 +368,8 @@ class _Reader:
             return ()
         if not isinstance(values, Sequence) or isinstance(values, str):
             return self._fault(name, values, 'give a list, such as ["NAME:0.8"]')
-        if len(values) > MOST_LORAS:
-            return self._fault(name, values, f"give at most {MOST_LORAS}, not {len(values)}")
+        if len(values) > loras.MOST:
+            return self._fault(name, values, f"give at most {loras.MOST}, not {len(values)}")
         used = [self._lora(name, value, installed) for value in values]
         names = [lora.name for lora in used if lora]
         for twice in dict.fromkeys(each for each in names if names.count(each) > 1):
@@ -385,25 +377,24 @@ class _Reader:
         return tuple(used)
 
     def _lora(self, name: str, value: object, installed: Mapping[str, InstalledLora]) -> Any:
-        found = LORA.fullmatch(value) if isinstance(value, str) else None
-        weight = float(found["weight"] or 1) if found else math.inf
-        if not found or abs(weight) > LARGEST_LORA_WEIGHT:
-            allowed = f"give a name, or name:weight, from -{LARGEST_LORA_WEIGHT} to"
-            return self._fault(name, value, f"{allowed} {LARGEST_LORA_WEIGHT}")
-        lora, pinned = installed.get(found["name"]), (found["hash"] or "").lower()
+        try:
+            asked = loras.read(value if isinstance(value, str) else "")
+        except loras.LoraError as error:
+            return self._fault(name, value, str(error))
+        lora = installed.get(asked.name)
         if not lora:
             usable = [each for each, other in installed.items() if not other.reason]
             if not usable:
-                folder = "no LoRA for this model is installed; put one into weights/loras"
-                return self._fault(name, found["name"], folder)
-            return self._fault(name, found["name"], f"give {_nearest(found['name'], usable)}")
-        if not lora.hash.startswith(pinned):
+                where = "no LoRA for this model is installed; put one into weights/loras"
+                return self._fault(name, asked.name, where)
+            return self._fault(name, asked.name, f"give {_nearest(asked.name, usable)}")
+        if not lora.hash.startswith((asked.hash or "").lower()):
             return self._fault(
                 name, value, "the file of that name is another one now; ask for it without the hash"
             )
         if lora.reason:
-            return self._fault(name, found["name"], lora.reason)
-        return UsedLora(found["name"], lora.hash, weight)
+            return self._fault(name, asked.name, lora.reason)
+        return UsedLora(asked.name, lora.hash, float(asked.weight or 1))
 
     def check_sampler(self, values: Mapping[str, Any]) -> None:
         """Refuse what the chosen sampler doesn't have.

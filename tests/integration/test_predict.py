@@ -43,6 +43,9 @@ def predictor(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     predictor = predict.Predictor()
     predictor.engine, predictor.decoders = studio.engine, DECODERS
+    predictor.loras = catalogue.loras(lambda _: None)
+    predictor.embeddings = catalogue.embeddings(lambda _: None)
+    predictor.described, predictor.has_changed = predictor.adapters(), False
     predictor.metrics = {}
     monkeypatch.setattr(
         predictor, "record_metric", lambda name, value: predictor.metrics.update({name: value})
