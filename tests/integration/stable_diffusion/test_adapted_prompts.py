@@ -361,5 +361,5 @@ def test_an_embedding_that_changed_meanwhile_is_a_fault(
     known = inversions.folder.files()
     monkeypatch.setattr(inversions.folder, "files", lambda: known)
     known["sks"].path.write_bytes(b"")
-    with pytest.raises(InputError, match=r"^negative_prompt: an embedding can't be used: "):
+    with pytest.raises(InputError, match=r"^negative_prompt: an embedding can't be used: sks"):
         prompts.encode("a fox", "sks")
