@@ -154,12 +154,15 @@ class Folder:
         try:
             found = self._check(path)
         except FileError as error:
-            # The place in this machine is nobody's business who asks from elsewhere.
-            reason = str(error).replace(str(path), path.name)
-            return Installed(name, path, digest, reason=reason)
+            return Installed(name, path, digest, reason=without_place(error, path))
         if isinstance(found, tuple):
             return Installed(name, path, digest, tokens=found)
         return Installed(name, path, digest, trigger=found)
+
+
+def without_place(error: FileError, path: Path) -> str:
+    """Return what an error says of a file, by its name alone: where it lies is not for clients."""
+    return str(error).replace(str(path), path.name)
 
 
 def _identity(path: Path) -> _Identity:

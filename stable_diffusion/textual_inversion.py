@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stable_diffusion import json_files, weight_files
-from stable_diffusion.installed import Folder, Installed
+from stable_diffusion.installed import Folder, Installed, without_place
 from stable_diffusion.json_files import FileError
 from stable_diffusion.weight_files import StoredTensor
 
@@ -199,7 +199,10 @@ class Inversions:
     def _read(self, installed: Installed) -> Embedding:
         key = installed.name, installed.hash
         if key not in self._cache:
-            self._cache[key] = load(installed.path, self._pipeline, installed.hash)
+            try:
+                self._cache[key] = load(installed.path, self._pipeline, installed.hash)
+            except FileError as error:
+                raise FileError(without_place(error, installed.path)) from error
             if len(self._cache) > CACHED_EMBEDDINGS:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(key)
