@@ -47,7 +47,8 @@ def what_it_carries(path: Path, is_limited: bool = False) -> dict[str, Any]:
     """Return what a picture's file carries.
 
     That is `watermark`, `made_from` (our metadata) and `parameters` (an infotext), each null where
-    it has none, and `fields`: what the infotext says, by AUTOMATIC1111's names.
+    it has none, `fields`: what the infotext says, by AUTOMATIC1111's names, and `loras`: what its
+    prompt asks for, as the input of that name has it.
 
     Args:
         is_limited: whether this process is ended when that takes too long.
@@ -75,11 +76,13 @@ def what_it_carries(path: Path, is_limited: bool = False) -> dict[str, Any]:
             text = images.read_infotext(path)
     except MemoryError:
         raise decoder_processes.too_much_memory("image") from None
+    fields = infotext.read(text) if text else {}
     return {
         "watermark": mark,
         "made_from": made_from or None,
         "parameters": text or None,
-        "fields": infotext.read(text) if text else {},
+        "fields": fields,
+        "loras": infotext.loras.entries(fields.get("Prompt", "")),
     }
 
 

@@ -137,12 +137,17 @@ def _inputs(
             inputs = dict(json.loads(_text(arguments.json)))
         except (ValueError, TypeError, RecursionError, OSError) as error:
             faults.append(f"--json: give a JSON object, or @ and the name of its file; {error}")
+    lists: dict[str, list[str]] = {}
     for pair in arguments.input:
         name, equals, value = pair.partition("=")
-        if equals:
+        if equals and properties.get(name, {}).get("type") == "array":
+            parts = (part.strip() for part in value.split(","))
+            lists.setdefault(name, []).extend(part for part in parts if part)
+        elif equals:
             inputs[name] = _typed(value, properties.get(name, {}), document)
         else:
             faults.append(f"--input: {pair!r} is not allowed; give name=value")
+    inputs |= lists
     if isinstance(inputs.get("scheduler"), str):
         named = samplers.read(inputs["scheduler"]) or {}
         if "spacing" in named and inputs.get("spacing", named["spacing"]) != named["spacing"]:
@@ -218,7 +223,7 @@ def _parser(document: dict[str, Any], choice: argparse.ArgumentParser) -> argpar
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="an input; @FILE gives the file itself, for image and mask",
+        help="an input; @FILE gives the file itself, for image and mask; loras may come repeatedly",
     )
     parser.add_argument(
         "--json", metavar="JSON", help="all inputs as a JSON object; @FILE or @- reads it"
@@ -236,6 +241,7 @@ def _help(document: dict[str, Any]) -> list[str]:
     lines = []
     for name, entry in document["components"]["schemas"]["Input"]["properties"].items():
         kind = "file" if entry.get("format") == "uri" else _kind(entry, document)
+        kind = "list" if kind == "array" else kind
         allowed = [kind]
         if "minimum" in entry:
             allowed.append(f"{entry['minimum']} to {entry['maximum']}")
@@ -243,7 +249,7 @@ def _help(document: dict[str, Any]) -> list[str]:
             allowed.append("one of " + " ".join(map(str, choices)))
         if "default" not in entry:
             allowed.append("required")
-        elif entry["default"] not in (None, ""):
+        elif entry["default"] not in (None, "", []):
             allowed.append(f"default {json.dumps(entry['default'])}")
         lines += [f"  {name:22}{entry['description']}", f"  {'':22}({', '.join(allowed)})"]
     return lines

@@ -13,6 +13,7 @@ RENAMED = {
     "prompt_strength": "strength",
     "init_image": "image",
     "input_image": "image",
+    "lora": "loras",
 }
 """Inputs of the originals, and what the endpoints call them."""
 RENAMED_VALUES: Mapping[str, Mapping[Any, Any]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -64,6 +65,9 @@ class Settings:
         2000, "MiB of uploads and of predictions' input files that each token may have at a time"
     )
     link_hours: float = _setting(24.0, "hours that the link to a file is good for")
+    token_loras: str = _setting(
+        "", 'LoRAs that each token named may use, as JSON: {"ada": ["blueprint"], "bob": []}'
+    )
     stop_seconds: float = _setting(30.0, "seconds that running predictions get when it is stopped")
 
     @classmethod
@@ -93,6 +97,11 @@ class Settings:
                 f"DATABASE_URL does not begin with {SCHEME}; give a URL such as "
                 f"{SCHEME}user:password@host/name, or none to keep everything in DATA"
             )
+        if not _is_lists_of_names(self.token_loras):
+            raise SettingsError(
+                "TOKEN_LORAS must be JSON, by the tokens' names lists of LoRAs' names; "
+                'give such as {"ada": ["blueprint", "ink"], "bob": []}'
+            )
         if self.public_url:
             _check_url("PUBLIC_URL", self.public_url)
         for network in self.allowed_networks:
@@ -112,6 +121,13 @@ class Settings:
     def kept_bytes(self) -> int:
         """`kept_megabytes` in bytes."""
         return self.kept_megabytes * 2**20
+
+    def loras_of(self, token_name: str) -> frozenset[str] | None:
+        """Return the names of the LoRAs that a token may use; None is all."""
+        if not self.token_loras:
+            return None
+        names: list[str] | None = json.loads(self.token_loras).get(token_name)
+        return None if names is None else frozenset(names)
 
     @property
     def networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
@@ -146,6 +162,18 @@ def _read(name: str, text: str, default: Any) -> Any:
             raise SettingsError(f"{name} is {text!r}; give a {kind}")
         return number
     return Path(text) if isinstance(default, Path) else text.rstrip("/")
+
+
+def _is_lists_of_names(text: str) -> bool:
+    """Return whether a text is a JSON object of lists of texts, or empty."""
+    try:
+        document = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and all(
+        isinstance(names, list) and all(isinstance(name, str) for name in names)
+        for names in document.values()
+    )
 
 
 def _check_url(name: str, url: str, has_path: bool = False) -> None:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from infotext import loras
 from infotext.samplers import SAMPLERS, SPACINGS
 
 NEGATIVE = "Negative prompt:"
@@ -27,7 +28,8 @@ def write(inputs: Mapping[str, Any], size: tuple[int, int], seed: int, model: st
 
     Args:
         inputs: the prediction's, by the names of docs/contract.md; what is left out, or None, has
-            no field. `strength` is to be left out where there was no image.
+            no field. `strength` is to be left out where there was no image. `loras` are tags at the
+            prompt's end; there are no `Lora hashes`, as theirs are of the tensors alone.
         size: width and height in pixels: the picture's, or of two passes that of the first.
         seed: the picture's own.
         model: its name.
@@ -62,7 +64,7 @@ def write(inputs: Mapping[str, Any], size: tuple[int, int], seed: int, model: st
     last = ", ".join(
         f"{name}: {_written(value)}" for name, value in fields.items() if value is not None
     )
-    lines = [inputs.get("prompt") or ""]
+    lines = [loras.with_tags(inputs.get("prompt") or "", inputs.get("loras") or ())]
     if inputs.get("negative_prompt"):
         lines.append(f"{NEGATIVE} {inputs['negative_prompt']}")
     return "\n".join([*lines, last]).replace("\0", "").strip()

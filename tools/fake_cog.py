@@ -54,6 +54,23 @@ MODELS = {
 """The names of the weights that each task's server says it has."""
 
 
+LORAS: list[dict[str, Any]] = [
+    {"name": "blueprint", "hash": "b1" * 32, "trigger": "blueprint style", "reason": None},
+    {"name": "ink", "hash": "1c" * 32, "trigger": None, "reason": None},
+    {
+        "name": "wide",
+        "hash": "3d" * 32,
+        "trigger": None,
+        "reason": "it was made for Stable Diffusion XL",
+    },
+]
+EMBEDDINGS: list[dict[str, Any]] = [
+    {"name": "pencil", "tokens": ["pencil"], "hash": "9e" * 32, "reason": None},
+    {"name": "far", "tokens": ["far"], "hash": "fa" * 32, "reason": "its vectors are too long"},
+]
+"""What is installed where each server runs, unless a test changes it."""
+
+
 def pixels(prompt: str, seed: int, index: int = 0) -> bytes:
     """Return a small PNG that depends on prompt, seed and index only."""
     colour = hashlib.sha256(f"{prompt}/{seed}/{index}".encode()).digest()[:12]
@@ -137,8 +154,12 @@ class CogServer:
             "versions": {"diffusers": "0.40.0", "torch": "2.13.0"},
             "upscalers": [],
             "vocabulary": None,
+            "loras": LORAS,
+            "embeddings": EMBEDDINGS,
         }
         """What its worker says of its model when it is set up."""
+        self.adapters: Any = None
+        """What each prediction says is installed there now, if it is not as described."""
         self.slots = slots
         self.status = "READY"
         self.is_cluster = False
@@ -292,6 +313,8 @@ class CogServer:
             await run.let_go.wait()
             return
         await _event(send, "log", {"data": f"drawing {run.prompt}\n", "source": "stdout"})
+        if self.adapters is not None:
+            await _metric(send, "adapters", self.adapters)
         await _metric(send, "progress", {"step": 1, "steps": 2, "seconds_left": 0.5})
         if what in ("note", "note much"):
             await _metric(

@@ -44,6 +44,11 @@ class Caller:
         """The parts of the application that routes use."""
         return self.view.services
 
+    @property
+    def loras(self) -> frozenset[str] | None:
+        """The names of the LoRAs that it may use; None is all."""
+        return self.services.settings.loras_of(self.token.name)
+
 
 async def caller_of(request: Request, _: _Bearer = None) -> Caller:
     """Return the caller: by its token or, until one is made, anyone on this machine.

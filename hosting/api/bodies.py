@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from contextlib import suppress
 from typing import Any
 
@@ -39,6 +39,29 @@ async def fields_of(request: Request, *, texts: Set[str], files: Set[str]) -> li
             ]
         return [(name, part) for name, part in parts if part is not None]
     return list(json_object(await request.body()).items())
+
+
+def merged(fields: Iterable[tuple[str, Any]], lists: Set[str]) -> dict[str, Any]:
+    """Return fields by name; of a form, those of a list that came one by one, as a list.
+
+    Some clients write `[]` behind the name of a list. Of another name, the last value counts.
+
+    Args:
+        lists: the names of the inputs that are lists.
+    """
+    found: dict[str, Any] = {}
+    for name, value in fields:
+        bare = name.removesuffix("[]")
+        if bare not in lists:
+            found[name] = value
+        elif bare not in found:
+            found[bare] = value
+        else:
+            both = (found[bare], value)
+            found[bare] = [
+                item for one in both for item in (one if isinstance(one, list) else [one])
+            ]
+    return found
 
 
 def json_object(body: bytes) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from hosting.storage.database import Unavailable
 
 LEAST_FREE_BYTES = 16 * 2**20
 """Of the disk with DATA: with less, no picture can be taken or kept, and `/health` says so."""
+NAMED = {"loras", "embeddings"}
+"""Of a description, what only who has a token is told."""
 
 routes = APIRouter(tags=["operations"])
 
@@ -35,7 +37,7 @@ async def health(request: Request) -> Response:
         {
             "name": one.name,
             "task": one.task,
-            "description": one.description.model_dump() if one.description else None,
+            "description": one.description.model_dump(exclude=NAMED) if one.description else None,
             "status": one.status,
             "warming": one.is_warming,
             "slots": one.slots,

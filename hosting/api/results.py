@@ -80,6 +80,7 @@ def new_prediction(caller: Caller, version: Version, inputs: Mapping[str, Any]) 
         inputs=inputs,
         base=caller.view.base,
         hosts=caller.view.hosts,
+        installed=endpoint.installed,
     )
 
 

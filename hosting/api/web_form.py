@@ -13,8 +13,8 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from typing_extensions import TypedDict
 
-from hosting.api.auth import Admitted
-from hosting.api.context import Services, services_of
+from hosting.api.auth import Admitted, Caller
+from hosting.api.context import services_of
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
 from hosting.api.view import view_of
@@ -45,7 +45,8 @@ class RunningModel(TypedDict):
     task: str
     status: str
     description: Description | None
-    """What its worker says of it; None until it was ready once."""
+    """What its worker says of it, with those LoRAs that the caller may use; None until it was
+    ready once."""
 
 
 class Address(BaseModel):
@@ -99,10 +100,9 @@ async def prediction(request: Request, prediction_id: str) -> Response:
 @routes.get("/form/models")
 async def running_models(caller: Admitted) -> list[RunningModel]:
     """Return the models that the page offers: one for each that runs."""
-    services = caller.services
     return [
-        _running(services, endpoint, endpoint.task, endpoint.model)
-        for endpoint in services.endpoints
+        _running(caller, endpoint, endpoint.task, endpoint.model)
+        for endpoint in caller.services.endpoints
         if endpoint.task and endpoint.model
     ]
 
@@ -119,13 +119,15 @@ async def picture(address: Address, caller: Admitted) -> Response:
     return Response(data, media_type=mime.picture_type(data))
 
 
-def _running(services: Services, endpoint: Endpoint, task: str, weights: str) -> RunningModel:
+def _running(caller: Caller, endpoint: Endpoint, task: str, weights: str) -> RunningModel:
+    usable = endpoint.adapters.for_names(caller.loras)
+    described = endpoint.description
     return {
-        "id": services.models.offered(task, weights).model.id,
+        "id": caller.services.models.offered(task, weights).model.id,
         "name": weights,
         "task": task,
         "status": endpoint.status,
-        "description": endpoint.description,
+        "description": described and described.with_adapters(usable),
     }
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
@@ -26,6 +27,50 @@ class Vocabulary(BaseModel):
     """The sides in pixels of the squares that it draws well."""
 
 
+class Lora(BaseModel):
+    """A LoRA that is installed where a worker runs."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    name: str
+    hash: str
+    """The SHA-256 of its file, in hexadecimal digits."""
+    trigger: str | None = None
+    """Words of a prompt that it was trained by, where its file says so."""
+    reason: str | None = None
+    """Why it can't be used with the model, as a sentence; None where it can."""
+
+
+class Embedding(BaseModel):
+    """An embedding that is installed where a worker runs."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    name: str
+    tokens: tuple[str, ...]
+    """By which prompts name it."""
+    hash: str
+    """As a LoRA's."""
+    reason: str | None = None
+    """Likewise."""
+
+
+class Adapters(BaseModel):
+    """What is installed beside a model, usable or not."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    loras: tuple[Lora, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
+
+    def for_names(self, names: Collection[str] | None) -> Adapters:
+        """Return them with the LoRAs of these names only; None is all."""
+        if names is None:
+            return self
+        loras = tuple(one for one in self.loras if one.name in names)
+        return Adapters(loras=loras, embeddings=self.embeddings)
+
+
 class Description(BaseModel):
     """A model, as its predictor describes it (`Predictor.description` of predict.py)."""
 
@@ -46,6 +91,20 @@ class Description(BaseModel):
     """The names of the networks that its input `upscaler` takes."""
     vocabulary: Vocabulary | None = None
     """What the model draws; None where that is the world."""
+    loras: tuple[Lora, ...] = ()
+    """Those that are installed, also what can't be used with the model."""
+    embeddings: tuple[Embedding, ...] = ()
+    """Likewise."""
+
+    @property
+    def adapters(self) -> Adapters:
+        """Its LoRAs and embeddings."""
+        return Adapters(loras=self.loras, embeddings=self.embeddings)
+
+    def with_adapters(self, adapters: Adapters) -> Description:
+        """Return it with others."""
+        new = {"loras": adapters.loras, "embeddings": adapters.embeddings}
+        return self.model_copy(update=new)
 
     @classmethod
     def read(cls, logs: str) -> Description | None:
@@ -58,3 +117,11 @@ class Description(BaseModel):
             return cls.model_validate_json(lines[-1]) if lines else None
         except ValidationError:
             return None
+
+
+def adapters_of(metric: object) -> Adapters | None:
+    """Return what a prediction's metric `adapters` says; None where it is none."""
+    try:
+        return Adapters.model_validate_json(json.dumps(metric))
+    except ValueError:
+        return None

@@ -10,7 +10,7 @@ from typing import Any
 
 from hosting import log
 from hosting.backends.cog import Cog, Unreachable
-from hosting.backends.description import Description
+from hosting.backends.description import Adapters, Description, adapters_of
 from hosting.backends.servers import Server
 from hosting.backends.supervision import Health
 from hosting.states import State
@@ -41,7 +41,8 @@ class Endpoint:
         self.status = State.STARTING
         self.schema: Mapping[str, Any] | None = None
         self.description: Description | None = None
-        """What its model is, by its last setup; None until it was ready once."""
+        """What its model is, by its last setup, with the adapters of which a prediction has told
+        since; None until it was ready once."""
         self.running: set[str] = set()
         """The predictions' ids."""
         self._is_isolated = False
@@ -84,6 +85,24 @@ class Endpoint:
     def native_size(self) -> int | None:
         """The side in pixels of the square that its model was trained on; None till it is known."""
         return self.description.native_size if self.description else None
+
+    @property
+    def adapters(self) -> Adapters:
+        """The LoRAs and embeddings that are installed there; none until they are known."""
+        return self.description.adapters if self.description else Adapters()
+
+    @property
+    def installed(self) -> dict[str, str] | None:
+        """By the names of its LoRAs, the hashes of their files; None until they are known."""
+        if self.description is None:
+            return None
+        return {one.name: one.hash for one in self.description.loras}
+
+    def learn(self, metric: object) -> None:
+        """Replace what is known of its adapters by what a prediction's metric says of them."""
+        adapters = adapters_of(metric)
+        if adapters is not None and self.description is not None:
+            self.description = self.description.with_adapters(adapters)
 
     @property
     def is_cluster(self) -> bool:

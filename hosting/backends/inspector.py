@@ -44,6 +44,9 @@ class Carried(TypedDict):
     """The text that AUTOMATIC1111 and others write of the making."""
     fields: dict[str, str]
     """What that text says, by AUTOMATIC1111's names."""
+    loras: list[str]
+    """What its prompt asks for by tags such as `<lora:blueprint:0.7>`, as the input of that name
+    has it."""
 
 
 class Unreadable(Exception):

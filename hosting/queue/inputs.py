@@ -83,8 +83,9 @@ def read(
     """Return the inputs as the endpoint's schema names and types them.
 
     Nulls and names that the schema lacks are dropped, the originals' names become the schema's,
-    `size` and `aspect_ratio` become width and height, and numbers and booleans may be given as
-    text. What is left out and has no default here is left to the endpoint.
+    `size` and `aspect_ratio` become width and height, numbers and booleans may be given as text,
+    and a list of texts as one with commas. What is left out and has no default here is left to the
+    endpoint.
 
     Args:
         inputs: whatever JSON has; nothing is assumed of the values.
@@ -195,6 +196,16 @@ def text_inputs(schema: Mapping[str, Any]) -> set[str]:
     }
 
 
+def list_inputs(schema: Mapping[str, Any]) -> set[str]:
+    """Return the names by which the inputs that are lists are given.
+
+    Args:
+        schema: the endpoint's OpenAPI document.
+    """
+    names = {name for name, wanted in _properties(schema).items() if wanted["type"] == "array"}
+    return names | {old for old, new in RENAMED.items() if new in names}
+
+
 def choices(schema: Mapping[str, Any], name: str) -> list[Any]:
     """Return the values that an input allows, where it has choices; empty is none of them."""
     return [value for value in _properties(schema)[name]["enum"] if value is not None]
@@ -301,7 +312,8 @@ def _value(value: object, wanted: Mapping[str, Any], renamed: Mapping[Any, Any])
     read_as: Any = _READERS[kind](value)
     if kind == "integer" and isinstance(read_as, float):
         read_as = int(read_as) if read_as.is_integer() else None
-    read_as = renamed.get(read_as, read_as)
+    if renamed:
+        read_as = renamed.get(read_as, read_as)
     if read_as is None:
         raise _refused("invalid_type", value, allowed)
     if "enum" in wanted and read_as not in wanted["enum"]:
@@ -343,11 +355,26 @@ def _boolean(value: object) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
+def _texts(value: object) -> list[str] | None:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, list):
+        return None
+    texts = []
+    for part in value:
+        text = _text(part)
+        if text is None:
+            raise _refused("invalid_type", part, "give a list of texts")
+        texts.append(text)
+    return texts
+
+
 _READERS: Mapping[str, Callable[[object], Any]] = {
     "string": _text,
     "integer": _number,
     "number": _number,
     "boolean": _boolean,
+    "array": _texts,
 }
 
 
@@ -357,7 +384,12 @@ def _allowed(wanted: Mapping[str, Any]) -> str:
         return "give one of " + ", ".join(map(str, wanted["enum"]))
     if wanted.get("format") == "uri":
         return f"give a file as {', '.join(FILE_SCHEMES[:-1])} or {FILE_SCHEMES[-1]} URL"
-    kinds = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
+    kinds = {
+        "integer": "a whole number",
+        "number": "a number",
+        "boolean": "true or false",
+        "array": "a list of texts",
+    }
     limits = {"minimum": "from", "maximum": "to"}
     words = [f"{word} {wanted[limit]}" for limit, word in limits.items() if limit in wanted]
     return " ".join(["give", kinds.get(wanted["type"], "a text"), *words])

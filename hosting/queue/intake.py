@@ -19,7 +19,7 @@ from hosting.net import fetch
 from hosting.net.links import Links
 from hosting.prediction import Prediction
 from hosting.published_models import RENAMED, Version
-from hosting.queue import inputs, version_inputs
+from hosting.queue import inputs, loras, version_inputs
 from hosting.queue.inputs import Fault, InvalidInputs
 from hosting.settings import Settings
 from hosting.storage import mime
@@ -53,6 +53,8 @@ class NewPrediction:
         inputs: as the client sent them.
         base: the URL at which the client reached the front.
         hosts: where the front is reached: links there are its own.
+        installed: by name, the hashes of the LoRAs of the endpoint that serves it; None where
+            nobody knows yet.
     """
 
     token: Token
@@ -62,6 +64,7 @@ class NewPrediction:
     inputs: Mapping[str, Any]
     base: str
     hosts: frozenset[str]
+    installed: Mapping[str, str] | None = None
     api: str = "replicate"
     """Whose form it was asked for in, and its webhook is told of it: see `Prediction.api`."""
     notes: Sequence[str] = ()
@@ -100,6 +103,13 @@ class Intake:
             values = version_inputs.read(new.version, new.inputs, new.schema, new.native_size)
         except InvalidInputs as error:
             values, faults = dict(error.values), [*error.faults, *faults]
+        if asked := values.get("loras"):
+            allowed = self._settings.loras_of(new.token.name)
+            named = f"input.{'loras' if 'loras' in new.inputs else 'lora'}"
+            try:
+                values["loras"] = loras.pinned(asked, new.installed, allowed, named)
+            except InvalidInputs as error:
+                faults += error.faults
         names = inputs.file_inputs(new.schema) & set(values)
         given = {name: values.pop(name) for name in sorted(names)}
         found: dict[str, bytes] = {}

@@ -34,6 +34,8 @@ from hosting.timings import Timings
 
 MOST_FULL_DISKS = 1000
 """Attempts after which a prediction fails whose endpoint's disk is full: most of a day."""
+ADAPTERS = "adapters"
+"""The metric by which a worker tells the front what is installed; it is not the client's."""
 DATA_URL = re.compile(r"data:image/(png|webp|jpeg|jpg);base64,")
 
 
@@ -161,6 +163,8 @@ class Run:
                         # Of another part they are the same again.
                         notes = [*before.metrics.get("notes", []), *data["value"]]
                         self._set_metrics(notes=list(dict.fromkeys(notes)))
+                    case "metric" if data["name"] == ADAPTERS:
+                        self.endpoint.learn(data["value"])
                     case "metric":
                         if data["name"] == "warming":
                             self.endpoint.is_warming = data["value"] is True
@@ -168,7 +172,8 @@ class Run:
                     case "output":
                         await self._store_output(str(data["chunk"]))
                     case "completed":
-                        totals = data.get("metrics", {})
+                        totals = dict(data.get("metrics", {}))
+                        totals.pop(ADAPTERS, None)
                         seconds = [one.get("predict_time", 0) for one in (before.metrics, totals)]
                         # What came while it ran is over all parts already.
                         metrics = {**totals, **self.prediction.metrics}

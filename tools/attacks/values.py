@@ -38,6 +38,13 @@ NUMBERS = (
     *(f'"{text}"' for text in ("1e999999999", "nan", "inf", "-", ".", "1e", "7\\u0000", "٧")),
 )
 BOOLEANS = ('"true"', '"TRUE"', '" 0 "', '"yes"', '"on"', '"2"', "2", "1.0", "-0")
+LISTS = (
+    *('["a", "a"]', '"a,b"', '",,"', '["a,b"]', '[["a"]]', '[{"name": "a"}]', '["a", 1]', "[null]"),
+    *('["a:1e999"]', '["a:nan"]', '["a:٧"]', '["a:9"]', '["a:"]', '[":1"]', '["a:1:1"]', '["@"]'),
+    *('["a@00"]', '["a@' + "f" * 10_000 + '"]', '["../../etc/passwd:1"]', '["a\\u0000:1"]'),
+    *('["' + '", "'.join(map(str, range(1000))) + '"]', '"' + "a," * 100_000 + '"'),
+)
+"""Lists of texts, of which some are names with weights."""
 DATA_URLS = (
     *("data:", "data:,", "data:;,", "DATA:,x", "data:image/png", "data:image/png;base64"),
     *("data:image/png;base64,", "data:image/png;base64,!!!!", "data:image/png;base64,A"),
@@ -73,6 +80,7 @@ def of(schema: Mapping[str, Any]) -> Iterator[str]:
     if kind == "string":
         yield from BROKEN_TEXTS
     if kind == "array":
+        yield from LISTS
         yield from (f"[{item}]" for item in of(schema.get("items", {})))
 
 

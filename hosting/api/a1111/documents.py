@@ -95,6 +95,32 @@ class ModelDocument(TypedDict):
     config: str | None
 
 
+class LoraDocument(TypedDict):
+    """A LoRA that is installed here and can be used."""
+
+    name: str
+    alias: str
+    path: str
+    metadata: dict[str, str]
+
+
+class EmbeddingDocument(TypedDict):
+    """An embedding. What is null, nobody knows here."""
+
+    step: int | None
+    sd_checkpoint: str | None
+    sd_checkpoint_name: str | None
+    shape: int | None
+    vectors: int | None
+
+
+class EmbeddingsDocument(TypedDict):
+    """The embeddings that are installed here, by their names in prompts."""
+
+    loaded: dict[str, EmbeddingDocument]
+    skipped: dict[str, EmbeddingDocument]
+
+
 class UpscalerDocument(TypedDict):
     """A way to enlarge an image."""
 
@@ -122,6 +148,7 @@ def infotexts(asked: TextToImage, drawing: Drawing, prediction: Prediction) -> l
         "prompt": asked.prompt,
         "negative_prompt": asked.negative_prompt,
         "strength": drawing.strength,
+        "loras": None,  # they are in the prompt, as it was asked for
     }
     size, model = drawing.first_size, _model(prediction)
     return [infotext.write(inputs, size, seed, model) for seed in _seeds(prediction)]

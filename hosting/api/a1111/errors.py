@@ -26,6 +26,7 @@ NAMES = {
     "refine_strength": "denoising_strength",
     "refine_steps": "hr_second_pass_steps",
     "upscaler": "hr_upscaler",
+    "loras": "prompt",
 }
 """Inputs of ours, and what the API calls them."""
 

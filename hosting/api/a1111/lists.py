@@ -8,6 +8,9 @@ from fastapi import APIRouter, Depends
 
 from hosting.api.a1111 import enlarging, models
 from hosting.api.a1111.documents import (
+    EmbeddingDocument,
+    EmbeddingsDocument,
+    LoraDocument,
     ModelDocument,
     OptionsDocument,
     SamplerDocument,
@@ -27,19 +30,24 @@ routes = APIRouter(
 EMPTY: dict[str, Any] = {
     "latent-upscale-modes": [],
     "sd-vae": [],
-    "loras": [],
     "hypernetworks": [],
     "face-restorers": [],
     "realesrgan-models": [],
     "prompt-styles": [],
     "script-info": [],
     "extensions": [],
-    "embeddings": {"loaded": {}, "skipped": {}},
     "scripts": {"txt2img": [], "img2img": []},
     "cmd-flags": {},
     "memory": {"ram": {}, "cuda": {}},
 }
 """By path, answers about what there is nothing of here."""
+_UNKNOWN: EmbeddingDocument = {
+    "step": None,
+    "sd_checkpoint": None,
+    "sd_checkpoint_name": None,
+    "shape": None,
+    "vectors": None,
+}
 SCHEDULERS = (
     ("automatic", "Automatic", -1.0),
     ("karras", "Karras", 7.0),
@@ -132,6 +140,36 @@ async def upscalers(caller: Admitted) -> list[UpscalerDocument]:
     ]
 
 
+@routes.get("/loras")
+async def list_loras(caller: Admitted) -> list[LoraDocument]:
+    """Return the LoRAs that the usual model can use and you may, with their trigger words."""
+    usual = models.served(caller.services)[0]
+    found = usual.endpoint.adapters.for_names(caller.loras).loras
+    return [
+        {
+            "name": one.name,
+            "alias": one.name,
+            "path": "",
+            "metadata": {"ss_output_name": one.name}
+            | ({"modelspec.trigger_phrase": one.trigger} if one.trigger else {}),
+        }
+        for one in found
+        if one.reason is None
+    ]
+
+
+@routes.get("/embeddings")
+async def list_embeddings(caller: Admitted) -> EmbeddingsDocument:
+    """Return the embeddings that the usual model can use, and those that it skips."""
+    usual = models.served(caller.services)[0]
+    document: EmbeddingsDocument = {"loaded": {}, "skipped": {}}
+    for one in usual.endpoint.adapters.embeddings:
+        kind = document["loaded"] if one.reason is None else document["skipped"]
+        for token in one.tokens:
+            kind[token] = _UNKNOWN
+    return document
+
+
 def _add_empty(path: str, answer: Any) -> None:
     async def nothing() -> Any:
         return answer
@@ -146,7 +184,7 @@ for _path, _answer in EMPTY.items():
 
 def _add_refresh(what: str) -> None:
     async def nothing() -> None:
-        """Do nothing: what there is is always known."""
+        """Do nothing: what is new is told with the next prediction."""
 
     routes.add_api_route(
         f"/refresh-{what}", nothing, methods=["POST"], summary=f"Refresh {what}: does nothing"

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hosting.api.auth import Caller
 from hosting.api.context import Services
 from hosting.api.problems import Problem
 from hosting.api.schemas import running
 from hosting.backends.endpoints import Endpoint
 from hosting.published_models import Version
+from hosting.queue.inputs import known_names
 
 DRAWING = ("img2img", "inpainting", "depth")
 """The tasks that draw, the usual one first."""
@@ -34,6 +36,18 @@ class Served:
     def upscalers(self) -> tuple[str, ...]:
         """The names of the networks that its input `upscaler` takes."""
         return self.endpoint.description.upscalers if self.endpoint.description else ()
+
+    def loras(self, caller: Caller) -> dict[str, str | None] | None:
+        """Return why those that a caller may name can't be used, if they can't, by their names.
+
+        None if nobody knows yet which there are.
+        """
+        if "loras" not in known_names(self.schema):
+            return {}
+        if self.endpoint.description is None:
+            return None
+        found = self.endpoint.adapters.for_names(caller.loras).loras
+        return {one.name: one.reason for one in found}
 
 
 def served(services: Services) -> list[Served]:

@@ -7,7 +7,9 @@ modules/extra_networks.py.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from infotext.loras import Tag, without_tags
 
 ROUND, SQUARE = 1.1, 1 / 1.1
 """The factors of `(text)` and `[text]`."""
@@ -17,7 +19,7 @@ LONGEST_WEIGHTED_CHARACTERS = 3_000
 MOST_PLAIN_TOKENS = 75
 """Of a text that the encoder reads whole without compel."""
 NETWORK = re.compile(r"<\w{1,50}:[^<>]{0,200}>")
-"""A LoRA or another network beside the model."""
+"""Another network beside the model than a LoRA."""
 INNERMOST = re.compile(r"(?<!\\)\[([^\[\]]*)\]")
 MOST_LEVELS = 20
 """Of square brackets within each other that are looked into."""
@@ -49,10 +51,12 @@ class Prompt:
 
     parts: texts with their weights, in order. What is escaped is not any more.
     warnings: sentences on what is not done.
+    loras: the tags that ask for some, which are not in the parts.
     """
 
     parts: list[tuple[str, float]]
     warnings: list[str]
+    loras: list[Tag] = field(default_factory=list)
 
     @property
     def plain(self) -> str:
@@ -74,9 +78,10 @@ def read(name: str, text: str) -> Prompt:
         name: of the field, for the warnings.
     """
     warnings = []
+    text, loras = without_tags(text)
     if found := NETWORK.findall(text):
         names = ", ".join(found[:3])
-        warnings.append(f"{name}: {names} was left out; there are no networks beside the model")
+        warnings.append(f"{name}: {names} was left out; LoRAs are the only such networks here")
         text = NETWORK.sub("", text)
     text, is_timed = _untimed(text)
     if is_timed:
@@ -93,14 +98,14 @@ def read(name: str, text: str) -> Prompt:
     within = [(part, min(max(weight, 0.0), LARGEST_WEIGHT)) for part, weight in parts]
     if within != parts:
         warnings.append(f"{name}: weights were brought to 0 – {LARGEST_WEIGHT:.0f}")
-    prompt = Prompt(_merged(within), warnings)
+    prompt = Prompt(_merged(within), warnings, loras)
     if len(_written(prompt.parts)) > LONGEST_WEIGHTED_CHARACTERS:
         if any(weight != 1 for _, weight in prompt.parts):
             warnings.append(
                 f"{name}: its weights have no effect, as it has more than "
                 f"{LONGEST_WEIGHTED_CHARACTERS} characters with them"
             )
-        return Prompt([(prompt.plain, 1.0)], warnings)
+        return Prompt([(prompt.plain, 1.0)], warnings, loras)
     return prompt
 
 

@@ -125,7 +125,9 @@ async def _generate(
     served = found or usual
     # Prompts may be long: others are served meanwhile.
     most_images = services.settings.most_images
-    drawing = await asyncio.to_thread(translation.drawing, asked, most_images, served.upscalers)
+    drawing = await asyncio.to_thread(
+        translation.drawing, asked, most_images, served.upscalers, served.loras(caller)
+    )
     if found is None:
         sentence = f"sd_model_checkpoint: there is no {str(name)[:100]} here; {usual.name} drew"
         drawing.warnings.append(sentence)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from hosting.api import nearest
-from hosting.api.a1111 import prompts, samplers, upscalers
+from hosting.api.a1111 import loras, prompts, samplers, upscalers
 from hosting.api.a1111.requests import LARGEST, ImageToImage, TextToImage
 from hosting.api.a1111.samplers import Sampler
 from hosting.api.problems import Problem, invalid
@@ -70,11 +71,17 @@ class Drawing:
             self.inputs.pop(name, None)
 
 
-def drawing(asked: TextToImage, most_images: int, installed: Sequence[str]) -> Drawing:
+def drawing(
+    asked: TextToImage,
+    most_images: int,
+    installed: Sequence[str],
+    known_loras: Mapping[str, str | None] | None = MappingProxyType({}),
+) -> Drawing:
     """Return what is to be drawn.
 
     Args:
         installed: the names of the networks that enlarge here.
+        known_loras: see `loras.read`.
 
     Raises:
         Problem: where something is asked for that can't be left out in silence.
@@ -103,6 +110,9 @@ def drawing(asked: TextToImage, most_images: int, installed: Sequence[str]) -> D
     inputs["use_compel"] = use_compel
     if asked.tiling:
         inputs["tiling"] = True
+    tags = [(name, tag) for name, text in texts.items() for tag in text.loras]
+    if entries := loras.read(tags, known_loras, warnings):
+        inputs["loras"] = entries
     warnings += [warning for text in texts.values() for warning in text.warnings]
     warnings += sampler.warnings
 

@@ -135,6 +135,7 @@ async def _predict(
         inputs=asked.input,
         base=caller.view.base,
         hosts=caller.view.hosts,
+        installed=endpoint.installed,
         given_id=given_id,
         webhook=asked.webhook,
         webhook_events=events,

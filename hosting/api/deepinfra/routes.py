@@ -12,16 +12,16 @@ from dataclasses import replace
 from fastapi import APIRouter, Request
 
 from hosting.api.auth import Admitted
-from hosting.api.bodies import fields_of
+from hosting.api.bodies import fields_of, merged
 from hosting.api.deadlines import CancelAfter, seconds_of
-from hosting.api.deepinfra import documents
+from hosting.api.deepinfra import documents, loras
 from hosting.api.deepinfra.documents import InferenceDocument
 from hosting.api.deepinfra.errors import ROOT
 from hosting.api.problems import invalid
 from hosting.api.results import finished, named, new_prediction
 from hosting.api.schemas import running_schema
 from hosting.published_models import RENAMED
-from hosting.queue.inputs import Fault, file_inputs, text_inputs
+from hosting.queue.inputs import Fault, file_inputs, list_inputs, text_inputs
 
 _FIELDS = {
     "type": "object",
@@ -32,6 +32,8 @@ _FIELDS = {
             "format": "uri",
             "description": "a URL that is told of the result; it is answered `queued` at once",
         },
+        "lora": {"type": "string", "description": "names of LoRAs, with commas between them"},
+        "lora_scale": {"type": "number", "description": "the weight of those that have none"},
         "cancel_after": {
             "type": "string",
             "description": "the same as the header Cancel-After, for who can't set headers",
@@ -61,13 +63,13 @@ async def infer(
     schema = running_schema(services, version.model)
     files = file_inputs(schema)
     files |= {old for old, new in RENAMED.items() if new in files}
-    inputs = dict(await fields_of(request, texts=text_inputs(schema), files=files))
+    fields = await fields_of(request, texts=text_inputs(schema), files=files)
+    inputs = merged(fields, list_inputs(schema))
     webhook = inputs.pop("webhook", None) or None
     faults = []
     if webhook is not None and not isinstance(webhook, str):
         faults.append(Fault("invalid_type", "input.webhook", "Give a URL"))
-    if inputs.pop("lora", None):
-        faults.append(Fault("not_supported", "input.lora", "There are no LoRAs here; leave it out"))
+    faults += loras.scale(inputs)
     if faults:
         raise invalid(faults)
     seconds = seconds_of(cancel_after, inputs.pop("cancel_after", None))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hosting.api import nearest
+from hosting.api.bodies import merged
 from hosting.api.problems import invalid
 from hosting.queue import inputs
 from hosting.queue.inputs import SIZE, Fault, quote
@@ -14,6 +15,7 @@ from hosting.queue.inputs import SIZE, Fault, quote
 TEXTS = frozenset({"model", "prompt", "negative_prompt"})
 IMAGES = ("image", "image[]")
 FILES = frozenset({*IMAGES, "mask"})
+LISTS = frozenset({"loras", "lora"})
 RENAMED = {
     "num_images": "n",
     "num_inference_steps": "steps",
@@ -53,7 +55,8 @@ def read(fields: Sequence[tuple[str, Any]]) -> Asked:
     Raises:
         Problem: naming what can't be had, and what is not understood.
     """
-    given = {name: value for name, value in fields if value is not None}
+    present = [(name, value) for name, value in fields if value is not None]
+    given = merged(present, LISTS)
     faults = []
     if str(given.pop("stream", False)).lower() not in ("false", "0", ""):
         faults.append(

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict, TypeVar
 from hosting import published_models
 from hosting.api.model_entries import ModelEntry, entry
 from hosting.api.view import View
+from hosting.backends.description import Adapters
 from hosting.prediction import Prediction
 from hosting.published_models import RENAMED, PublishedModels, Version
 from hosting.queue.prediction_queue import Place
@@ -92,6 +93,8 @@ class ModelDocument(ModelEntry):
     cover_image_url: str | None
     default_example: None
     latest_version: VersionDocument
+    loras: list[dict[str, Any]]
+    embeddings: list[dict[str, Any]]
 
 
 class FoundModel(TypedDict):
@@ -261,8 +264,10 @@ async def shown(view: View, record: Prediction) -> PredictionDocument:
     )
 
 
-def model(newest: Version, base: str, schema: Mapping[str, Any], runs: int) -> ModelDocument:
-    """Return a model that runs here."""
+def model(
+    newest: Version, base: str, schema: Mapping[str, Any], runs: int, adapters: Adapters
+) -> ModelDocument:
+    """Return a model that runs here, with what is installed beside it that the client may use."""
     published = newest.model
     return {
         **entry(published.id),
@@ -278,6 +283,8 @@ def model(newest: Version, base: str, schema: Mapping[str, Any], runs: int) -> M
         "cover_image_url": None,
         "default_example": None,
         "latest_version": version(newest, schema),
+        "loras": [one.model_dump() for one in adapters.loras],
+        "embeddings": [one.model_dump(mode="json") for one in adapters.embeddings],
     }
 
 

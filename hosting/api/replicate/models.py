@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse
 
+from hosting.api import schemas
 from hosting.api.auth import Admitted, Caller
 from hosting.api.problems import Problem
 from hosting.api.replicate import documents
@@ -146,4 +147,6 @@ async def _shown(caller: Caller, model: Model) -> ModelDocument:
     services = caller.services
     newest, *_ = services.models.versions(model)
     runs = await services.queue.count_of_model(model.id)
-    return documents.model(newest, caller.view.base, running_schema(services, model), runs)
+    endpoint, schema = schemas.running(services, model)
+    adapters = endpoint.adapters.for_names(caller.loras)
+    return documents.model(newest, caller.view.base, schema, runs, adapters)

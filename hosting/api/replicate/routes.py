@@ -196,6 +196,7 @@ async def _create(
         inputs=asked.input,
         base=caller.view.base,
         hosts=caller.view.hosts,
+        installed=endpoint.installed,
         webhook=asked.webhook or asked.webhook_completed,
         webhook_events=events if asked.webhook else ["completed"],
         cancel_after=seconds_of(terms.cancel_after, asked.cancel_after),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hosting.api import nearest, picture_file
+from hosting.api.bodies import merged
 from hosting.api.problems import invalid
 from hosting.api.stability.prompts import joined
 from hosting.queue import inputs
@@ -37,7 +38,7 @@ OURS = (
     *("only_masked", "only_masked_padding", "keep_size", "resize_mode", "crop"),
     *("extend_left", "extend_top", "extend_right", "extend_bottom"),
     *("refine_scale", "refine_strength", "refine_steps", "upscaler", "tiling"),
-    *("spacing", "eta", "clip_skip", "result_size", "resample"),
+    *("spacing", "eta", "clip_skip", "result_size", "resample", "loras"),
 )
 """Inputs of ours that may be given besides, by our names."""
 
@@ -51,7 +52,8 @@ class Reader:
     """
 
     def __init__(self, fields: Sequence[tuple[str, Any]], schema: Mapping[str, Any]) -> None:
-        self._given = {name: value for name, value in fields if value is not None}
+        present = [(name, value) for name, value in fields if value is not None]
+        self._given = merged(present, inputs.list_inputs(schema))
         self._schema = schema
         self._takes = inputs.known_names(schema)
         self._faults: list[Fault] = []

@@ -62,6 +62,15 @@ def test_a_sampler_may_have_the_name_that_others_have_for_it(tmp_path: Path) -> 
     assert [line.partition(":")[0] for line in told.stderr.splitlines()] == ["eta", "spacing"]
 
 
+def test_what_is_a_list_comes_one_by_one_or_with_commas(tmp_path: Path) -> None:
+    lists = ("-i", "loras=nobody:0.7", "-i", "loras=no one, none:9", "-i", "loras=")
+    for beside in ((), ("--json", '{"loras": ["replaced"]}')):
+        told = predict(tmp_path, *inputs(prompt="a rose"), *beside, *lists)
+        assert told.returncode == 2
+        refused = [line.split('"')[:2] for line in told.stderr.splitlines()]
+        assert refused == [["loras: ", name] for name in ("nobody", "no one", "none:9")]
+
+
 def test_several_pictures_are_numbered(tmp_path: Path) -> None:
     told = predict(tmp_path, *inputs(prompt="a rose", num_images=2), *QUICK, "-o", "out.webp")
     assert told.stdout == "out.0.webp  seed 7\nout.1.webp  seed 8\n"

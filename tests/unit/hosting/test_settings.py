@@ -46,6 +46,7 @@ def test_without_variables_everything_is_as_documented() -> None:
         ("KEPT_MEGABYTES", "500", 500),
         ("LINK_HOURS", "1e2", 100.0),
         ("STOP_SECONDS", "0", 0.0),
+        ("TOKEN_LORAS", '{"ada": ["ink"]}', '{"ada": ["ink"]}'),
     ],
 )
 def test_each_variable_is_read(variable: str, text: str, value: Any) -> None:
@@ -173,3 +174,20 @@ def test_networks_are_read() -> None:
 )
 def test_a_port_is_taken_away_and_nothing_else(netloc: str, host: str) -> None:
     assert bare_host(netloc) == host
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ada=ink", "[]", '"ada"', '{"ada": "ink"}', '{"ada": [1]}', '{"ada": null}', "[" * 9999],
+)
+def test_loras_of_tokens_are_lists_of_names(text: str) -> None:
+    with pytest.raises(SettingsError, match=r'^TOKEN_LORAS must be JSON, .* give such as \{"ada"'):
+        read(TOKEN_LORAS=text)
+
+
+def test_a_token_without_an_entry_may_use_every_lora() -> None:
+    settings = read(TOKEN_LORAS='{"ada": ["ink", "ink"], "bob": []}')
+    assert settings.loras_of("ada") == frozenset({"ink"})
+    assert settings.loras_of("bob") == frozenset()
+    assert settings.loras_of("eve") is None
+    assert read().loras_of("ada") is None

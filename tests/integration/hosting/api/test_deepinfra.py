@@ -261,7 +261,13 @@ def test_a_model_that_is_not_there_is_not_found(one: Front) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("lora", "some/lora"), ("webhook", 3), ("webhook", "file:///etc/passwd")]
+    ("field", "value"),
+    [
+        ("lora", "some/lora"),
+        ("lora_scale", True),
+        ("webhook", 3),
+        ("webhook", "file:///etc/passwd"),
+    ],
 )
 def test_what_can_not_be_had_is_refused_and_not_ignored(
     one: Front, cog: CogServer, field: str, value: object

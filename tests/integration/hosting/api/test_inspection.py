@@ -51,7 +51,7 @@ def ours(folder: Path, mark: bytes, ending: str) -> bytes:
 def said(answer: httpx2.Response) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     document: dict[str, Any] = answer.json()
-    assert document.keys() == {"watermark", "made_from", "parameters", "fields"}
+    assert document.keys() == {"watermark", "made_from", "parameters", "fields", "loras"}
     return document
 
 
@@ -103,16 +103,18 @@ def test_a_picture_of_others_carries_what_its_maker_wrote(one: Front) -> None:
         "made_from": None,
         "parameters": None,
         "fields": {},
+        "loras": [],
     }
     assert said(one.client.post(URL, content=plain)) == nothing
     written = PngImagePlugin.PngInfo()
-    written.add_text("parameters", "dog\nSteps: 9, Sampler: Euler, Seed: 1")
+    written.add_text("parameters", "dog <lora:ink:0.7>\nSteps: 9, Sampler: Euler, Seed: 1")
     for odd in ("[1]", "{", '{"a": NaN}', '{"a": "\\ud800"}', '{"a": 1e999}', "[" * 100_000):
         written.add_text("Description", odd)
         theirs = file_of(Image.new("RGB", (8, 8)), pnginfo=written)
         carried = said(one.client.post(URL, content=theirs))
         assert carried["made_from"] is None
         assert carried["fields"]["Sampler"] == "Euler"
+        assert carried["loras"] == ["ink:0.7"]
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,24 @@ def test_a_prediction_makes_its_pictures(tmp_path: Path, cog: CogServer) -> None
         assert done.created_at <= done.started_at <= done.completed_at
 
 
+def test_what_a_worker_tells_of_its_adapters_is_the_fronts(tmp_path: Path, cog: CogServer) -> None:
+    cog.tell("bad", "fail")
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        new = {"name": "new", "hash": "0a" * 32, "trigger": None, "reason": None}
+        for prompt, loras in (("fox", [new]), ("bad", [])):
+            cog.adapters = {"loras": loras, "embeddings": []}
+            (done,) = await queue.over(await queue.ask(prompt))
+            assert "adapters" not in done.metrics
+            found = queue.endpoints[0].adapters.model_dump(mode="json")
+            assert found == cog.adapters
+        cog.adapters = "nonsense"
+        (done,) = await queue.over(await queue.ask("fox"))
+        assert done.status == "succeeded"
+        assert queue.endpoints[0].adapters.model_dump(mode="json")["loras"] == []
+
+
 def test_a_failed_prediction_says_why(tmp_path: Path, cog: CogServer) -> None:
     cog.tell("fox", "fail")
 

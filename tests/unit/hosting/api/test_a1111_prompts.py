@@ -92,7 +92,7 @@ def test_weights_are_read_as_there(text: str, parts: list[tuple[str, float]]) ->
         ("[[a:b:2]:c:3]", "a b c", "[a:b:0.5]"),
         ("a cat:1.2 AND a dog :0.5", "a cat and a dog", "AND"),
         ("a cat BREAK a dog", "a cat a dog", "BREAK"),
-        ("<lora:style:0.8>a cat", "a cat", "<lora:style:0.8>"),
+        ("<hypernet:style:0.8>a cat", "a cat", "<hypernet:style:0.8>"),
     ],
 )
 def test_what_is_not_done_keeps_its_words_and_is_said(text: str, plain: str, said: str) -> None:

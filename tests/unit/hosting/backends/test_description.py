@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hosting.backends.description import Description
+from hosting.backends.description import Description, adapters_of
 
 DOCUMENT: dict[str, Any] = {
     "model": "stable-diffusion-2-1",
@@ -22,6 +22,8 @@ DOCUMENT: dict[str, Any] = {
         "styles": [],
         "sizes": [128],
     },
+    "loras": [{"name": "ink", "hash": "1c" * 32, "trigger": "ink drawing", "reason": None}],
+    "embeddings": [{"name": "far", "tokens": ["far", "off"], "hash": "fa" * 32, "reason": "No"}],
 }
 LINE = f"model {json.dumps(DOCUMENT)}"
 
@@ -55,6 +57,34 @@ def test_a_model_without_a_vocabulary_may_leave_it_out() -> None:
         read = Description.read(f"model {json.dumps(document)}")
         assert read
         assert read.vocabulary is None
+
+
+def test_a_model_without_adapters_may_leave_them_out() -> None:
+    adapters = ("loras", "embeddings")
+    without = {name: value for name, value in DOCUMENT.items() if name not in adapters}
+    read = Description.read(f"model {json.dumps(without)}")
+    assert read
+    assert (read.loras, read.embeddings) == ((), ())
+
+
+def test_adapters_are_replaced_by_those_that_a_prediction_tells_of() -> None:
+    read = Description.read(LINE)
+    told = adapters_of({"loras": [{"name": "new", "hash": "0" * 64}], "embeddings": [], "x": 1})
+    assert read
+    assert told
+    changed = read.with_adapters(told)
+    assert changed.adapters == told
+    assert changed.with_adapters(read.adapters) == read
+    assert changed.adapters.for_names(None) == told
+    assert changed.adapters.for_names({"ink"}).loras == ()
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [None, [], "x", {"loras": [{}]}, {"embeddings": 1}, {"loras": [{"name": 1, "hash": "0"}]}],
+)
+def test_another_metric_tells_of_no_adapters(metric: object) -> None:
+    assert adapters_of(metric) is None
 
 
 @pytest.mark.parametrize(

@@ -382,6 +382,50 @@ def test_what_is_no_text_is_a_fault(value: Any) -> None:
     assert fault(prompt=value).description.endswith("is not allowed; give a text")
 
 
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        ([], []),
+        ("", []),
+        (["ink:0.7", "a b"], ["ink:0.7", "a b"]),
+        ("ink:0.7", ["ink:0.7"]),
+        (" ink:0.7 ,, a b,", ["ink:0.7", "a b"]),
+        (["a,b"], ["a,b"]),
+    ],
+)
+def test_a_list_of_texts_may_be_one_with_commas(value: Any, meant: list[str]) -> None:
+    assert read(loras=value) == {"loras": meant}
+    assert read(lora=value) == {"loras": meant}
+    assert read(defaults={"loras": value}) == {"loras": meant}
+
+
+@pytest.mark.parametrize(
+    ("value", "quoted"),
+    [
+        (5, "5"),
+        (True, "true"),
+        ({"ink": 1}, "an object"),
+        (["ink", 5], "5"),
+        ([["ink"]], "a list"),
+        ([{"path": "ink"}], "an object"),
+        ([None], "null"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_a_fault(value: Any, quoted: str) -> None:
+    only = fault(loras=value)
+    assert only.type == "invalid_type"
+    assert only.description == f"{quoted} is not allowed; give a list of texts"
+    assert fault(lora=value).field == "input.lora"
+
+
+def test_half_a_character_in_a_list_is_a_fault() -> None:
+    assert fault(loras=["a \ud83e"]).description.startswith('"a ?" is not allowed; give valid')
+
+
+def test_lora_and_loras_contradict_each_other() -> None:
+    assert fault(loras=["ink"], lora="ink").type == "conflict"
+
+
 def test_half_a_character_is_a_fault_that_can_be_sent() -> None:
     only = fault(prompt="a \ud83e fox")
     assert only.description == (
