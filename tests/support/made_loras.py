@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from stable_diffusion import lora_files
+from stable_diffusion.installed import Folder
 from stable_diffusion.lora_files import Lora, LoraLayer
+from stable_diffusion.models import Model
+from tests.support import lora_files as formats
 
 
 def lora(
@@ -27,7 +33,7 @@ def lora(
             out, *rest = layer.weight.shape
             down = torch.randn(rank, *rest, generator=generator)
             up = torch.randn(out, rank, generator=generator)
-            scale = size * float(layer.weight.std()) / rank**0.5
+            scale = size * float(layer.weight.detach().std()) / rank**0.5
             layers[path] = LoraLayer(down, up, scale)
     assert layers
     return Lora(layers, {})
@@ -42,3 +48,21 @@ def merged(unet: Any, combination: Sequence[tuple[Lora, float]]) -> Any:
             difference = (layer.up.double() @ layer.down.double().flatten(1)).view(matrix.shape)
             matrix.data += weight * layer.scale * difference.to(matrix)
     return unet
+
+
+def _kohya(lora: Lora) -> formats.Tensors:
+    """As kohya's scripts write it, with the scale as an alpha."""
+    tensors: formats.Tensors = {}
+    for path, layer in lora.unet.items():
+        name = "lora_unet_" + path.replace(".", "_")
+        up = layer.up[..., None, None] if layer.down.dim() == 4 else layer.up
+        tensors |= {f"{name}.lora_down.weight": layer.down, f"{name}.lora_up.weight": up}
+        tensors[f"{name}.alpha"] = torch.tensor(layer.scale * layer.rank)
+    return tensors
+
+
+def folder(model: Model, path: Path, loras: Mapping[str, Lora]) -> Folder:
+    """A folder of files of LoRAs, by their names."""
+    for name, lora in loras.items():
+        formats.write(path / f"{name}.safetensors", _kohya(lora))
+    return Folder(path, (".safetensors",), partial(lora_files.check, pipeline=model.pipeline))

@@ -13,10 +13,13 @@ from stable_diffusion.catalogue import TASKS, Weights
 from stable_diffusion.models import Model
 
 
-def make(task: str, demo: Model, folder: Path) -> Weights:
+def make(task: str, demo: Model, folder: Path, **changed: Any) -> Weights:
     """Writes one into `folder`: the demo model's text encoder and autoencoder, and a new UNet.
 
     The upscaler's autoencoder is new too, since it has a block less.
+
+    Args:
+        changed: of the UNet's configuration.
     """
     import diffusers
 
@@ -55,7 +58,7 @@ def make(task: str, demo: Model, folder: Path) -> Weights:
         parts["scheduler"] = diffusers.DDIMScheduler(
             **schedule, prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=False
         )
-    parts["unet"] = diffusers.UNet2DConditionModel(**unet)
+    parts["unet"] = diffusers.UNet2DConditionModel(**unet | changed)
     kind = getattr(diffusers, TASKS[task].pipeline)
     wanted = {name: parts.get(name) for name in kind._get_signature_keys(kind)[0]}
     safety = {} if task in ("depth", "upscale") else {"requires_safety_checker": False}

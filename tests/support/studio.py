@@ -15,6 +15,7 @@ from PIL import Image
 from stable_diffusion import catalogue, models
 from stable_diffusion.engine import Engine
 from stable_diffusion.events import Event, Picture, until_finished
+from stable_diffusion.installed import Folder
 from stable_diffusion.models import Model
 from stable_diffusion.pixel_upscalers import PixelUpscaler
 from stable_diffusion.request import Request
@@ -31,9 +32,11 @@ class Studio:
         rows: int | None = None,
         executor: str = "plain",
         upscalers: Mapping[str, PixelUpscaler] | None = None,
+        loras: Folder | None = None,
     ) -> None:
         self.model = model
-        self.engine = Engine(model, rows, executor=executor, upscalers=upscalers)
+        self.loras = loras
+        self.engine = Engine(model, rows, executor=executor, upscalers=upscalers, loras=loras)
 
     def close(self) -> None:
         self.engine.close()
@@ -46,8 +49,9 @@ class Studio:
             time.sleep(0.01)
 
     def request(self, **inputs: Any) -> Request:
-        """The same as `request`, which may name the engine's upscalers."""
-        return Request.of(SMALL | inputs, upscalers=self.engine.upscalers)
+        """The same as `request`, which may name the engine's upscalers and LoRAs."""
+        installed = self.loras.files() if self.loras else {}
+        return Request.of(SMALL | inputs, upscalers=self.engine.upscalers, loras=installed)
 
     def events(self, **inputs: Any) -> Iterator[Event]:
         """The events of one request, to the last."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from stable_diffusion import executors, images
+from stable_diffusion.adapters import Combination, layout_of, ranks_of
 from stable_diffusion.catalogue import SetupError
 from stable_diffusion.executors import cuda_graphs, proof
 from stable_diffusion.executors.cuda_graphs import CudaGraphExecutor
+from stable_diffusion.executors.plain import PlainExecutor
 from stable_diffusion.models import Model
 from stable_diffusion.request import SCHEDULERS
+from tests.support import made_loras
 from tests.support.pictures import EXAMPLES, half_mask, same
 from tests.support.studio import Studio
 
@@ -287,6 +292,84 @@ def test_fused_kernels_that_fail_cost_nothing_else(
     executor = warmed(made(demo, recorder, fuse=fuse))
     assert "Fused kernels are left out: No module named" in capsys.readouterr().err
     assert executor._backends
+
+
+def put(executor: PlainExecutor, combination: Combination) -> PlainExecutor:
+    """With a combination in the first slot of tables that have two."""
+    ranks = [ranks_of(combination), {"conv_in": 2}]
+    executor.adapters.move(layout_of(ranks, 3), {})
+    executor.adapters.fill(1, combination)
+    return executor
+
+
+def test_calls_with_adapters_have_graphs_of_their_own_which_follow_the_tables(
+    demo: Model, recorder: Recorder
+) -> None:
+    unet = demo.pipeline.unet
+    one, other = (
+        [(made_loras.lora(unet, seed, rank, ("attn", "resnets")), 1.0)]
+        for seed, rank in ((0, 4), (1, 3))
+    )
+    executor = put(made(demo, recorder), one)
+    bank, occupants = proof.trial(demo, images=2)
+    adapted = [replace(occupants[0], adapter=1), occupants[1]]
+    plainly = executor.step(bank, occupants, 99, 99)
+
+    def drawn(combination: Combination, asked: list[Any] = adapted) -> bool:
+        expected = put(PlainExecutor(demo), combination).step(bank, adapted, 99, 0)
+        found = executor.step(bank, asked, 99, 99)
+        assert proof.is_close(found[1], plainly[1], torch.float32)
+        assert not proof.is_close(found[0], plainly[0], torch.float32)
+        return proof.is_close(found, expected, torch.float32)
+
+    assert drawn(one)
+    first = executor.adapters.layout
+    assert [shape[1:] for shape in executor._graphs] == [(4, None), (4, first)]
+    recorded, replayed = recorder.recorded, recorder.replayed
+    assert drawn(one)
+    executor.adapters.fill(1, other)
+    assert drawn(other)
+    assert recorder.recorded == recorded
+    assert recorder.replayed == replayed + 2
+    executor.adapters.move(layout_of([ranks_of(other)], 4), {1: 2})
+    assert drawn(other, [replace(occupants[0], adapter=2), occupants[1]])
+    assert recorder.recorded == recorded + 1
+    assert [shape[1:] for shape in executor._graphs] == [(4, None), (4, executor.adapters.layout)]
+
+
+def test_a_graph_whose_tables_are_gone_is_not_replayed_for_equal_ones(
+    demo: Model, recorder: Recorder
+) -> None:
+    combination = [(made_loras.lora(demo.pipeline.unet, 0), 1.0)]
+    executor = put(made(demo, recorder), combination)
+    bank, occupants = proof.trial(demo)
+    adapted = [replace(occupants[0], adapter=1)]
+    before = executor.step(bank, adapted, 99, 99)
+    recorded = recorder.recorded
+    put(executor, combination)
+    after = executor.step(bank, adapted, 99, 99)
+    assert recorder.recorded == recorded + 1
+    assert proof.is_close(before, after, torch.float32)
+
+
+def test_requests_with_loras_draw_the_same_from_graphs(
+    demo: Model, recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loras = {f"lora {seed}": made_loras.lora(demo.pipeline.unet, seed, size=0.3) for seed in (1, 2)}
+    folder = made_loras.folder(demo, tmp_path, loras)
+    plain = Studio(demo, loras=folder)
+    monkeypatch.setattr(executors, "choose", lambda *_: made(demo, recorder))
+    drawing = Studio(demo, loras=folder)
+    asked = [
+        {"num_inference_steps": 12, "seed": seed, "loras": names}
+        for seed, names in enumerate(([], ["lora 1"], ["lora 2:0.5", "lora 1:-1"]))
+    ]
+    together = drawing.draw_together(asked)
+    assert any(shape[2] for shape in drawing.engine._executor._graphs)  # type: ignore[attr-defined]
+    for inputs, (ours,) in zip(asked, together, strict=True):
+        assert same(ours, plain.draw(**inputs)[0])
+    plain.close()
+    drawing.close()
 
 
 def test_an_executor_that_can_not_be_had_is_refused_in_words(demo: Model) -> None:

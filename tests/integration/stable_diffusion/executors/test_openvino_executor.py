@@ -15,7 +15,9 @@ from stable_diffusion.catalogue import SetupError
 from stable_diffusion.executors import openvino
 from stable_diffusion.executors.openvino import OpenVinoExecutor
 from stable_diffusion.executors.plain import PlainExecutor
+from stable_diffusion.installed import Folder
 from stable_diffusion.models import Model
+from tests.support import made_loras
 from tests.support.pictures import EXAMPLES, half_mask, same
 from tests.support.studio import Studio
 
@@ -58,12 +60,14 @@ class Parts:
         return self._plain.decode(latents)
 
 
-def studio_with(demo: Model, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> Studio:
+def studio_with(
+    demo: Model, parts: Parts, monkeypatch: pytest.MonkeyPatch, loras: Folder | None = None
+) -> Studio:
     def choose(_: object, model: Model, wake: Callable[[], None]) -> PlainExecutor:
         return OpenVinoExecutor(model, parts, wake)  # type: ignore[arg-type]
 
     monkeypatch.setattr(executors, "choose", choose)
-    return Studio(demo)
+    return Studio(demo, loras=loras)
 
 
 def test_the_plain_way_serves_until_it_is_compiled_and_proved(
@@ -98,6 +102,31 @@ def test_what_is_not_compiled_is_called_plainly(
     assert parts.calls == ["decode", "decode"]
     expected = studio.draw(num_images=2, num_inference_steps=2)
     assert all(same(*pair) for pair in zip(pictures, expected, strict=True))
+    compiled.close()
+
+
+def test_pictures_with_loras_have_plain_calls_of_their_own(
+    demo: Model, studio: Studio, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    loras = {f"lora {seed}": made_loras.lora(demo.pipeline.unet, seed, size=0.3) for seed in (1, 2)}
+    folder = made_loras.folder(demo, tmp_path, loras)
+    plain = Studio(demo, loras=folder)
+    parts = Parts(demo)
+    parts.may_be_ready.set()
+    compiled = studio_with(demo, parts, monkeypatch, folder)
+    compiled.wait_until_warm()
+    parts.calls.clear()
+    names: list[list[str]] = [[], ["lora 1"], [], ["lora 2:-0.5"]]
+    asked = [{"num_inference_steps": 3, "seed": 1, "loras": each} for each in names]
+    together = compiled.draw_together(asked)
+    assert 3 <= parts.calls.count("unet") <= 6
+    for inputs, (ours,) in zip(asked, together, strict=True):
+        assert same(ours, plain.draw(**inputs)[0])
+    parts.calls.clear()
+    compiled.draw(**asked[1])
+    assert parts.calls == ["decode"]
+    assert same(together[0][0], studio.draw(num_inference_steps=3, seed=1)[0])
+    plain.close()
     compiled.close()
 
 
