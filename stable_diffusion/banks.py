@@ -60,12 +60,14 @@ class Occupant:
     numbers: (NUMBERS,), float32, of this step; see `samplers.Table.numbers`.
     noise: (values,), float32, on the CPU; None where it takes none.
     is_guided: whether it has a row for the negative prompt too.
+    adapter: the slot of its LoRAs; 0 for none.
     """
 
     slot: int
     numbers: torch.Tensor
     noise: torch.Tensor | None
     is_guided: bool
+    adapter: int = 0
 
 
 class Bank:
@@ -138,12 +140,14 @@ class Bank:
         """
         image_of_row: list[int] = []
         text_of_row: list[int] = []
+        adapters: list[int] = []
         unconditional, conditional = [], []
         for index, occupant in enumerate(occupants):
             unconditional.append(len(image_of_row))
             for text in (0, 1) if occupant.is_guided else (1,):
                 image_of_row.append(index)
                 text_of_row.append(2 * occupant.slot + text)
+                adapters.append(occupant.adapter)
             conditional.append(len(image_of_row) - 1)
         slots = [occupant.slot for occupant in occupants]
         numbers = [occupant.numbers for occupant in occupants]
@@ -156,9 +160,12 @@ class Bank:
             lacking = rows - len(image_of_row)
             image_of_row += [len(occupants)] * lacking
             text_of_row += [PADDING] * lacking
-        lists = [slots, unconditional, conditional, image_of_row, text_of_row]
+            adapters += [0] * lacking
+        if not any(adapters):
+            adapters = []
+        lists = [slots, unconditional, conditional, image_of_row, text_of_row, adapters]
         places = self._sent(torch.tensor([place for each in lists for place in each]))
-        chosen, of_unconditional, of_conditional, row_images, row_texts = torch.split(
+        chosen, of_unconditional, of_conditional, row_images, row_texts, row_adapters = torch.split(
             places, [len(each) for each in lists]
         )
         return Batch(
@@ -172,6 +179,7 @@ class Bank:
             image_of_row=row_images,
             unconditional=of_unconditional,
             conditional=of_conditional,
+            adapters=row_adapters if adapters else None,
             size=self.kind.size,
         )
 

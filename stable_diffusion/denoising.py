@@ -9,7 +9,9 @@ from typing import Protocol
 
 import torch
 
+from stable_diffusion.adapters import NONE
 from stable_diffusion.banks import Bank, Kind, Newcomer, Occupant
+from stable_diffusion.loras import Place
 from stable_diffusion.samplers import Table, untouched
 from stable_diffusion.schedulers import Schedule
 
@@ -142,6 +144,7 @@ class Denoising:
     kind: of its bank.
     newcomer: what it brings there; None afterwards.
     latents: (1, 4, h, w), float32: the finished ones, when it has left its bank.
+    place: of its LoRAs; None without any.
     """
 
     kind: Kind
@@ -152,6 +155,7 @@ class Denoising:
     latents: torch.Tensor | None = None
     bank: Bank | None = None
     slot: int = 0
+    place: Place | None = None
 
     @property
     def is_done(self) -> bool:
@@ -162,6 +166,11 @@ class Denoising:
     def pixels(self) -> int:
         """The latent pixels of all its rows in a UNet call."""
         return (1 + self.is_guided) * self.kind.size[0] * self.kind.size[1]
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether its rows have LoRAs."""
+        return self.place is not None
 
     def join(self, bank: Bank) -> None:
         """Take a slot in a bank of its kind."""
@@ -178,7 +187,8 @@ class Denoising:
     def occupant(self) -> Occupant:
         """Return the occupant that its bank needs for the next step."""
         numbers, noise = self.sampler.numbers(self.step), self.sampler.noise(self.step)
-        return Occupant(self.slot, numbers, noise, self.is_guided)
+        adapter = self.place.slot if self.place else NONE
+        return Occupant(self.slot, numbers, noise, self.is_guided, adapter)
 
     def advance(self) -> None:
         """Complete and count the step that the bank has taken."""

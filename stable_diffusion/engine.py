@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 
 from stable_diffusion import executors, memory, policy
+from stable_diffusion.adapters import Combination
 from stable_diffusion.autoencoder import Autoencoder
 from stable_diffusion.banks import Bank, Kind
 from stable_diffusion.canvas import Canvas, notes_on
@@ -41,6 +42,8 @@ from stable_diffusion.events import (
     Resized,
     TooLarge,
 )
+from stable_diffusion.installed import Folder
+from stable_diffusion.loras import LoraFiles, Place, Places, budget_for, of_unet
 from stable_diffusion.models import Model
 from stable_diffusion.mosaic import Mosaic
 from stable_diffusion.passes import NextPiece, SecondPass
@@ -52,12 +55,15 @@ from stable_diffusion.safety import NsfwError, SafetyChecker
 from stable_diffusion.samplers import Table
 from stable_diffusion.side_thread import SideThread
 from stable_diffusion.tasks import TASKS, PreparedInputs
+from stable_diffusion.textual_inversion import Inversions
 
 NOTHING_DRAWN = "no picture came out: smaller weights or less guidance may help"
 DECODED_TOGETHER = 4
 """Pictures that the side thread decodes in one call."""
 BACKLOG = 4
 """Pieces of work waiting in the side thread from which on no further request is encoded."""
+MOST_OVERTAKING = 8
+"""Requests with LoRAs that may begin before one that waits for room for its own."""
 
 
 class Wake(Enum):
@@ -72,6 +78,9 @@ class Job:
     """A submitted request, whose events go to `listener`.
 
     table: of its sampler, as soon as it is read.
+    loras: with their weights, as soon as they are read; None without any, or when they are placed.
+    place: of its LoRAs on the device, from its first step to its last.
+    overtaken: by how many others, while it waits for a place.
     denoisings: its images, which take their steps together; none where no step is run.
     following: the pass that comes after this one, if any.
     beginning: what begins the next of its images, piece by piece.
@@ -85,6 +94,9 @@ class Job:
     request: Request
     listener: Callable[[Event], None]
     table: Future[Table | None]
+    loras: Future[Combination] | None = None
+    place: Place | None = None
+    overtaken: int = 0
     inputs: PreparedInputs | None = None
     denoisings: list[Denoising] = field(default_factory=list)
     following: SecondPass | NextPiece | None = None
@@ -143,6 +155,7 @@ class Engine:
         checker: flags pictures that are then left out; None lets all pass.
         executor: how steps are taken, of `executors.NAMES`; None takes what suits the device.
         upscalers: enlarge what was drawn before the second pass, by their names; on the device.
+        loras, embeddings: the folders of those that requests may use; None for none.
 
     Raises:
         SetupError: where the executor can't be used.
@@ -155,6 +168,8 @@ class Engine:
         checker: SafetyChecker | None = None,
         executor: str | None = None,
         upscalers: Mapping[str, PixelUpscaler] | None = None,
+        loras: Folder | None = None,
+        embeddings: Folder | None = None,
     ) -> None:
         self.model = model
         self.upscalers = dict(upscalers or {})
@@ -166,7 +181,13 @@ class Engine:
             model, self._executor.encode, self._executor.decode, self._executor.decode_tiles
         )
         self._task = TASKS[model.weights.task](model, self._autoencoder)
-        self._prompts = Prompts(model.pipeline)
+        inversions = Inversions(embeddings, model.pipeline) if embeddings else None
+        self._prompts = Prompts(model.pipeline, inversions)
+        self._loras = LoraFiles(loras, model.pipeline)
+        self._places = Places(self._executor.adapters, budget_for(model))
+        self._placed: set[Job] = set()
+        self._waiting: list[Job] = []
+        self._has_places_changed = False
         self._submitted: deque[Job] = deque()
         self._running: list[Job] = []
         self._finished: deque[Job] = deque()
@@ -198,8 +219,18 @@ class Engine:
         """
         course = self._task.course(request, self._task.strength(request))
         table = self._task.samplers.table(course)
-        job = Job(request, listener, table)
-        table.add_done_callback(lambda _: self._inbox.put(job))
+        loras = self._loras.read(request.loras) if request.loras else None
+        job = Job(request, listener, table, loras)
+        arriving = [job]
+
+        def arrive(_: Future[Table | None]) -> None:
+            # A table is kept, and what it calls when it is read with it: not the job.
+            self._inbox.put(arriving.pop())
+
+        if loras:
+            loras.add_done_callback(lambda _: table.add_done_callback(arrive))
+        else:
+            table.add_done_callback(arrive)
         return job
 
     def close(self) -> None:
@@ -218,6 +249,7 @@ class Engine:
                 self._work_beside_steps(self._side)
             else:
                 self._work_between_steps()
+            self._join_prepared()
             self._step()
             if self._executor.has_work:
                 self._executor.work()
@@ -225,6 +257,8 @@ class Engine:
     def _receive(self) -> bool:
         """Read the inbox, and wait for it where there is nothing to do; return False to close."""
         is_busy = self._running or self._finished or self._executor.has_work
+        is_busy = is_busy or any(job.is_over for job in self._placed)
+        is_busy = is_busy or (self._waiting and self._has_places_changed)
         if not self._side:
             is_busy = is_busy or self._submitted
         is_idle = not is_busy
@@ -242,6 +276,11 @@ class Engine:
         for job in self._running:
             if job.is_over:
                 self._leave(job)
+        for job in [job for job in self._placed if job.is_over]:
+            self._leave_place(job)
+        waiting = [job for job in self._waiting if not job.is_over]
+        if len(waiting) < len(self._waiting):  # others may have waited for it
+            self._waiting, self._has_places_changed = waiting, True
         self._submitted = deque(job for job in self._submitted if not job.is_over)
         self._running = [job for job in self._running if not job.is_over]
         self._finished = deque(job for job in self._finished if not job.is_over)
@@ -261,19 +300,15 @@ class Engine:
                 if job.is_beginning:  # the others' pictures don't wait for all of it
                     self._finished.append(job)
                 else:
-                    self._join(job)
+                    self._prepared.append(job)
         elif self._last is Between.ENCODE:
             job = self._submitted.popleft()
             with self._contained(job):
                 self._prepare(job)
-                self._join(job)
+                self._prepared.append(job)
 
     def _work_beside_steps(self, side: SideThread) -> None:
-        """Let the side thread encode and decode; join the requests that it has encoded."""
-        while self._prepared:
-            job = self._prepared.popleft()
-            with self._contained(job):
-                self._join(job)
+        """Let the side thread encode and decode."""
         ended = [job for job in self._finished if job.told_steps == job.steps]
         if ended:
             self._finished = deque(job for job in self._finished if job not in ended)
@@ -319,7 +354,11 @@ class Engine:
         # Nobody reads the negative prompt where guidance is off.
         negative_prompt = request.negative_prompt if request.guidance_scale > 1 else None
         embeddings = self._prompts.encode(
-            request.prompt, negative_prompt, request.use_compel, request.clip_skip
+            request.prompt,
+            negative_prompt,
+            request.use_compel,
+            request.clip_skip,
+            job.loras.result() if job.loras else (),
         )
         for name, part in embeddings.cut.items():
             self._emit(job, PromptTruncated(name, part))
@@ -413,6 +452,45 @@ class Engine:
         if largest and max(drawn_size) > largest:
             self._emit(job, TooLarge(name, drawn_size, largest))
 
+    def _join_prepared(self) -> None:
+        """Join the requests that are prepared; those whose LoRAs have no room now go on waiting."""
+        arrived: list[Job] = []
+        if self._has_places_changed:
+            arrived, self._waiting, self._has_places_changed = self._waiting, [], False
+        while self._prepared:
+            arrived.append(self._prepared.popleft())
+        for job in arrived:
+            with self._contained(job):
+                if self._has_place(job):
+                    self._join(job)
+                else:
+                    self._waiting.append(job)
+
+    def _has_place(self, job: Job) -> bool:
+        """Return whether a request's LoRAs have a place, or need none; take one for them."""
+        if job.is_over or job.place or not job.loras or not job.denoisings:
+            return True
+        combination = of_unet(job.loras.result())
+        if combination:
+            if self._waiting and self._waiting[0].overtaken >= MOST_OVERTAKING:
+                return False
+            job.place = self._places.take(combination)
+            if not job.place:
+                return False
+            self._placed.add(job)
+            self._has_places_changed = bool(self._waiting)
+            for other in self._waiting:
+                other.overtaken += 1
+        job.loras = None
+        return True
+
+    def _leave_place(self, job: Job) -> None:
+        """Let go of the place of a request's LoRAs, if it has one."""
+        if job.place:
+            self._places.leave(job.place)
+            self._placed.remove(job)
+            job.place, self._has_places_changed = None, True
+
     def _join(self, job: Job) -> None:
         """Put a request's images into banks; a request without steps is finished."""
         if not job.denoisings:
@@ -424,6 +502,7 @@ class Engine:
             if not bank:
                 bank = self._banks[denoising.kind] = Bank(denoising.kind, denoising.newcomer.texts)
             denoising.join(bank)
+            denoising.place = job.place
         self._running.append(job)
         job.began = time.monotonic()
 
@@ -503,7 +582,7 @@ class Engine:
         """Take one step with every running image."""
         self._room.turn()
         owners = {each: job for job in self._running for each in job.denoisings}
-        for batch in policy.divide(owners, self._room.now):
+        for batch in policy.divide(owners, self._room.now, self._executor.mixes_adapters):
             self._take_step(batch, owners)
         done = None
         with self._contained(*self._running):
@@ -515,6 +594,8 @@ class Engine:
                 self._running.remove(job)
                 self._finished.append(job)
                 self._leave(job)
+                if not job.following:
+                    self._leave_place(job)
         # The GPU goes on with the next turn while this thread prepares the one after it. Further
         # ahead, progress would be a lie, and whoever joins would wait for what is queued already.
         self._wait(turns=1 if done and self._running else 0)
@@ -551,7 +632,7 @@ class Engine:
                 f"memory is short: for now a UNet call has at most {self._room.now} latent pixels",
                 file=sys.stderr,
             )
-            for part in policy.divide(batch, self._room.now):
+            for part in policy.divide(batch, self._room.now, self._executor.mixes_adapters):
                 self._take_step(part, owners)
 
     def _wait(self, turns: int) -> None:

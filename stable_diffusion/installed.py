@@ -21,6 +21,12 @@ SETTLED_SECONDS = 2.0
 """How long a file must have been left alone until its time of change alone tells that it is the
 same: clocks of file systems are coarse, and a file may be in the middle of being written."""
 MOST_FILES = 10_000
+MOST_BYTES = 2**31
+"""Of a file that is read; what is larger is a whole model."""
+BAD_NAME = (
+    "its name must have 1 to 100 characters, begin with no dot and have none of "
+    '/ \\ : @ < > , | " in it'
+)
 
 Check = Callable[[Path], "str | tuple[str, ...] | None"]
 """Checks a file that was seen: returns the trigger word of a LoRA, or the tokens of an embedding.
@@ -87,28 +93,26 @@ class Folder:
 
     def _paths(self) -> dict[str, Path]:
         """Return the files that may be read, by name."""
-        paths, left_out = dict[str, Path](), set[str]()
-        for path in self._entries():
+        paths, left_out = dict[str, Path](), dict[str, str]()
+        for path, size in self._entries():
             name = path.stem
             if not NAME.fullmatch(name) or not name.isprintable():
-                left_out.add(path.name)
+                left_out[path.name] = BAD_NAME
+                continue
+            if size > MOST_BYTES:
+                left_out[path.name] = f"it has {size} bytes, and at most {MOST_BYTES} are allowed"
                 continue
             rank = self._suffixes.index(path.suffix.lower())
             if name in paths and self._suffixes.index(paths[name].suffix.lower()) <= rank:
                 continue
             paths[name] = path
-        for name in sorted(left_out - self._left_out):
-            print(
-                f"{name!a} in {self.path} is left out: its name can't be one of "
-                f"{self.path.name}, which have 1 to 100 characters, begin with no dot and have "
-                'none of / \\ : @ < > , | " in them',
-                file=sys.stderr,
-            )
+        for name in sorted(left_out.keys() - self._left_out):
+            print(f"{name!a} in {self.path} is left out: {left_out[name]}", file=sys.stderr)
         self._left_out = frozenset(left_out)
         return paths
 
-    def _entries(self) -> Iterator[Path]:
-        """Yield the regular files in the folder that have one of the suffixes."""
+    def _entries(self) -> Iterator[tuple[Path, int]]:
+        """Yield the regular files in the folder that have one of the suffixes, and their sizes."""
         try:
             root = self.path.resolve()
             with os.scandir(root) as entries:
@@ -123,7 +127,7 @@ class Folder:
                 inside = not path.is_symlink() or path.resolve().parent == root
                 if inside:
                     json_files.require_regular(path)
-                    yield path
+                    yield path, path.stat().st_size
             except (FileError, OSError, RuntimeError):
                 continue
 

@@ -409,7 +409,9 @@ def _tag_of_all_pictures(metadata: Mapping[str, str]) -> str | None:
     frequency, folders = (
         _parsed(metadata.get(key)) for key in ("ss_tag_frequency", "ss_dataset_dirs")
     )
-    pictures = [folder.get("img_count") for folder in folders.values() if isinstance(folder, dict)]
+    pictures: list[Any] = [
+        folder.get("img_count") for folder in folders.values() if isinstance(folder, dict)
+    ]
     if not pictures or not all(type(count) is int and count > 0 for count in pictures):
         return None
     counts = dict[str, int]()

@@ -16,6 +16,7 @@ class Member(Protocol):
 
     kind: of its tensors; images of one kind can share a call of the UNet.
     pixels: latent pixels that all of its rows take in a call.
+    is_adapted: whether its rows have an adapter.
     """
 
     @property
@@ -24,20 +25,26 @@ class Member(Protocol):
     @property
     def pixels(self) -> int: ...  # noqa: D102
 
+    @property
+    def is_adapted(self) -> bool: ...  # noqa: D102
+
 
 Image = TypeVar("Image", bound=Member)
 
 
-def divide(images: Iterable[Image], room: int) -> Iterator[list[Image]]:
+def divide(
+    images: Iterable[Image], room: int, mixes_adapters: bool = True
+) -> Iterator[list[Image]]:
     """Yield batches of images of one kind, the oldest first.
 
     Args:
         images: the oldest first.
         room: latent pixels in a batch at the most; one image always has room.
+        mixes_adapters: whether a batch may have images with adapters and without.
     """
     kinds = defaultdict[Hashable, list[Image]](list)
     for image in images:
-        kinds[image.kind].append(image)
+        kinds[image.kind, image.is_adapted and not mixes_adapters].append(image)
     for members in kinds.values():
         batch: list[Image] = []
         pixels = 0

@@ -56,3 +56,4 @@ class SideThread:
             while piece := self._work.get():
                 with CAPTURE:
                     piece()
+                del piece  # and whose work it was, while this waits for the next

@@ -24,6 +24,8 @@ class Unet(Protocol):
         timesteps: (rows,), float32.
         texts: (rows, tokens, features), in its precision.
         labels: (rows,), int64, for the upscaler; None for the others.
+        adapters: (rows,), int64, the slots of the rows' LoRAs (see `adapters`); None where no row
+            has any.
 
     Returns:
         (rows, 4, h, w).
@@ -35,6 +37,7 @@ class Unet(Protocol):
         timesteps: torch.Tensor,
         texts: torch.Tensor,
         labels: torch.Tensor | None,
+        adapters: torch.Tensor | None = None,
     ) -> torch.Tensor: ...
 
 
@@ -53,6 +56,7 @@ class Batch:
     image_of_row: (rows,), int64: whose latents the UNet sees in each row.
     unconditional, conditional: (images,), int64: in which row each image's outputs are; the same
         row where guidance is off.
+    adapters: (rows,), int64: the slots of their LoRAs; None where no row has any.
     size: height and width of the latents.
     """
 
@@ -66,6 +70,7 @@ class Batch:
     image_of_row: torch.Tensor
     unconditional: torch.Tensor
     conditional: torch.Tensor
+    adapters: torch.Tensor | None
     size: tuple[int, int]
 
     @property
@@ -110,7 +115,8 @@ def take(unet: Unet, batch: Batch, most_rows: int | None = None) -> torch.Tensor
     sample, labels = sample[rows].to(batch.texts.dtype), None
     if batch.labels is not None:
         labels = batch.labels[rows]
-    output = _called(unet, sample, timesteps[:, 0][rows], batch.texts, labels, most_rows)
+    inputs = sample, timesteps[:, 0][rows], batch.texts, labels, batch.adapters
+    output = _called(unet, most_rows, *inputs)
     output = output.float().flatten(1)[:, None]
     before = torch.cat(
         [batch.state, output[batch.unconditional], output[batch.conditional], batch.noise[:, None]],
@@ -124,19 +130,22 @@ def take(unet: Unet, batch: Batch, most_rows: int | None = None) -> torch.Tensor
 
 def _called(
     unet: Unet,
+    most_rows: int | None,
     sample: torch.Tensor,
     timesteps: torch.Tensor,
     texts: torch.Tensor,
-    labels: torch.Tensor | None,
-    most_rows: int | None,
+    *others: torch.Tensor | None,
 ) -> torch.Tensor:
     if most_rows is None or most_rows >= len(sample):
-        return unet(sample, timesteps, texts, labels)
+        return unet(sample, timesteps, texts, *others)
     parts = [slice(start, start + most_rows) for start in range(0, len(sample), most_rows)]
     return torch.cat(
         [
             unet(
-                sample[part], timesteps[part], texts[part], None if labels is None else labels[part]
+                sample[part],
+                timesteps[part],
+                texts[part],
+                *(None if each is None else each[part] for each in others),
             )
             for part in parts
         ]

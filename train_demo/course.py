@@ -10,7 +10,7 @@ import torch
 
 from train_demo.progress import Clock, Log, TrainingError, write
 from train_demo.state import State
-from train_demo.stopping import Stop, Stopped
+from train_demo.stopping import Stop
 
 STEPS_BETWEEN_COPIES = 100
 MOST_FAULTS = 3
@@ -84,16 +84,20 @@ class Course:
                 self._keep()
         if self.stop.number:
             self.save()
-            raise Stopped(self.stop.number)
         if self.step % self.steps_between_logs == 0:
             self._report()
 
     def save(self) -> None:
-        """Write the checkpoint, of the last good state where the present one is not finite."""
-        if not self.state.is_finite():
-            self._go_back("checkpoint")
-        self._write()
-        self.log(f"{self.file.stem}: saved step {self.step}, minute {self.clock.minutes:.1f}")
+        """Write the checkpoint, of the last good state where the present one is not finite.
+
+        Raises:
+            Stopped: a signal has come, before it or meanwhile.
+        """
+        with self.stop.after():
+            if not self.state.is_finite():
+                self._go_back("checkpoint")
+            self._write()
+            self.log(f"{self.file.stem}: saved step {self.step}, minute {self.clock.minutes:.1f}")
 
     def _write(self) -> None:
         state = {

@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 
@@ -18,10 +20,10 @@ class Stopped(KeyboardInterrupt):
 
 
 class Stop:
-    """What a signal does: it raises Stopped, at once or after the step that is being taken.
+    """What a signal does: it raises Stopped, at once or after what is being done.
 
-    `is_awaited` says whether a step is being taken, `number` is that of the signal that came
-    meanwhile, 0 for none. A second signal doesn't wait.
+    `is_awaited` says whether a step is being taken or a checkpoint written, `number` is that of the
+    signal that came meanwhile, 0 for none. A second signal doesn't wait.
     """
 
     def __init__(self) -> None:
@@ -35,6 +37,17 @@ class Stop:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._hear)
         os.register_at_fork(after_in_child=_leave_to_the_parent)
+
+    @contextmanager
+    def after(self) -> Iterator[None]:
+        """Do a block, and raise Stopped after it if a signal has come."""
+        self.is_awaited = True
+        try:
+            yield
+        finally:
+            self.is_awaited = False
+        if self.number:
+            raise Stopped(self.number)
 
     def _hear(self, number: int, _: FrameType | None) -> None:
         waits = self.is_awaited and not self.number

@@ -129,7 +129,9 @@ for (const [number, picture] of pictures.entries()) {
 /** @param {Request} request */
 function cog({ inputs, files }) {
   const flags = [
-    ...Object.entries(inputs).map(([name, value]) => `-i ${name}=${quoted(value)}`),
+    ...Object.entries(inputs).flatMap(([name, value]) =>
+      [value].flat().map((one) => `-i ${name}=${quoted(one)}`),
+    ),
     ...Object.entries(files).map(([name, file]) => `-i ${name}=@${quoted(file)}`),
   ];
   return `cog predict stable-diffusion \\\n  ${flags.join(" \\\n  ")}\n\n# Without a container, in the project's folder:\nscripts/predict \\\n  ${flags.join(" \\\n  ")}\n`;

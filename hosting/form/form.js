@@ -5,10 +5,12 @@ import { byId, h, say } from "./dom.js";
 import { makeField } from "./fields.js";
 import { frameOf } from "./frame.js";
 import { draft, keepDraft, keepFile, files as keptFiles } from "./kept.js";
+import { makeLoraField } from "./loras.js";
 import { readPicture } from "./picture.js";
 import { makePictureField } from "./picture-field.js";
 import { grouped, inputsOf } from "./schema.js";
 import { vocabularyList } from "./vocabulary.js";
+import { wordList, write } from "./words.js";
 
 /** What is of no use without an image. */
 const ON_IMAGES = [
@@ -49,7 +51,14 @@ const ON_OTHERS = {
  * @property {string} status
  * @property {Description?} description  what its worker says of it.
  */
-/** @typedef {{native_size: number, upscalers: string[], vocabulary: Vocabulary?}} Description */
+/**
+ * @typedef {object} Description
+ * @property {number} native_size
+ * @property {string[]} upscalers
+ * @property {Vocabulary?} vocabulary
+ * @property {import("./loras.js").Lora[]} loras
+ * @property {import("./words.js").Embedding[]} embeddings
+ */
 /** @typedef {import("./vocabulary.js").Vocabulary} Vocabulary */
 /** @typedef {import("./fields.js").Field} Field */
 /** @typedef {import("./picture.js").Picture} Picture */
@@ -73,6 +82,8 @@ let inputs = [];
  * @type {Record<string, Field>}
  */
 let plainFields = {};
+/** @type {import("./loras.js").LoraField | undefined} */
+let loraField;
 /** @type {Record<string, PictureField>} */
 let pictureFields = {};
 /** The pictures that were chosen, by the names of the inputs: for models that have those too. */
@@ -112,8 +123,10 @@ export async function draw(chosen) {
   inputs = inputsOf(document, upscalersOf(chosen));
   plainFields = {};
   pictureFields = {};
+  loraField = undefined;
   for (const input of inputs)
     if (input.isFile) pictureFields[input.name] = makePicture(input);
+    else if (input.name === "loras") loraField = plainFields.loras = makeLoras(input);
     else plainFields[input.name] = makeField(input, changed);
   /** @param {Input[]} some */
   const elements = (some) => some.map(({ name }) => anyField(name).element);
@@ -126,6 +139,7 @@ export async function draw(chosen) {
     ),
   );
   showVocabulary();
+  showAdapters();
   const values = draft();
   for (const [name, field] of Object.entries(plainFields))
     if (name in values) field.set(values[name]);
@@ -145,6 +159,7 @@ export async function renew(newer) {
   model = newer;
   if (String(upscalersOf(newer)) !== String(before)) return draw(newer);
   showVocabulary();
+  showAdapters();
   changed();
 }
 
@@ -159,6 +174,33 @@ function showVocabulary() {
   if (!vocabulary) shown?.remove();
   else if (!shown) element.append(vocabularyList(vocabulary));
 }
+
+/** Offers the LoRAs of the model, and below each prompt its words. */
+function showAdapters() {
+  loraField?.offer(model?.description?.loras ?? null);
+  for (const name of ["prompt", "negative_prompt"]) {
+    const area = textOf(name);
+    if (!area) continue;
+    const list = wordList(model?.description?.embeddings ?? [], area);
+    const shown = area.parentElement?.querySelector(".words");
+    if (shown?.textContent === list?.textContent) continue; // the focus may be in it
+    shown?.remove();
+    if (list) area.after(list);
+  }
+}
+
+/** @param {Input} input */
+const makeLoras = (input) =>
+  makeLoraField(input, changed, (trigger) => {
+    const prompt = textOf("prompt");
+    if (prompt) write(prompt, trigger);
+  });
+
+/**
+ * @param {string} name: of an input.
+ * @returns {HTMLTextAreaElement | null | undefined}
+ */
+const textOf = (name) => plainFields[name]?.element.querySelector("textarea");
 
 /** The model that the form is for; null before there is one. */
 export const modelOf = () => (inputs.length ? model : null);

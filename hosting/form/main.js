@@ -47,12 +47,15 @@ const LOOK = 2000;
 
 /** @type {Model[]} */
 let models = [];
+let looking = 0;
 
+/** Looks which models there are, and what they have now. */
 async function loadModels() {
+  clearTimeout(looking);
   const before = JSON.stringify(models);
   models = await askJson("/form/models");
   if (!models.length || models.some(({ status }) => status !== "READY"))
-    setTimeout(acting(loadModels), LOOK);
+    looking = setTimeout(acting(loadModels), LOOK);
   if (JSON.stringify(models) === before) return; // a list that is open must not close
   const select = byId("model");
   const chosen = select.value || localStorage.getItem("model");
@@ -138,6 +141,7 @@ async function run() {
  */
 async function showNew(prediction, version) {
   const { error, failure } = await history.add(prediction, actions, true);
+  acting(loadModels)(); // by now it may have other LoRAs and words
   if (failure !== "inputs" || !error || form.version() !== version) return;
   for (const line of error.split("\n")) {
     const [name, ...words] = line.split(": ");
@@ -282,7 +286,10 @@ function listen() {
     "click",
     acting(() => history.showMore(actions)),
   );
-  document.addEventListener("visibilitychange", () => history.refresh());
+  document.addEventListener("visibilitychange", () => {
+    history.refresh();
+    if (!document.hidden) acting(loadModels)();
+  });
   for (const [name, other] of [
     ["inputs", "code"],
     ["code", "inputs"],

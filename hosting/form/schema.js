@@ -4,7 +4,7 @@
 const AUTOMATIC_SIDES = [128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024];
 
 /** Shown above "Advanced", in this order, where the model has them; so is what it requires. */
-const FIRST = ["prompt", "image", "mask", "strength", "num_images"];
+const FIRST = ["prompt", "loras", "image", "mask", "strength", "num_images"];
 
 /** What stands below "Advanced" under a heading of its own, in this order; the rest is before it. */
 const GROUPS = {
@@ -21,7 +21,7 @@ const GROUPS = {
 
 /**
  * What an input holds that is no file; null is the model's own choice.
- * @typedef {string | number | boolean | null} Value
+ * @typedef {string | number | boolean | string[] | null} Value
  */
 
 /**
@@ -99,6 +99,7 @@ const placeOf = ({ name, isFirst }) =>
 
 /** @param {string} name */
 const labelOf = (name) => {
+  if (name === "loras") return "LoRAs";
   const words = name.replace(/^num_/, "number_of_").replaceAll("_", " ");
   return words[0].toUpperCase() + words.slice(1);
 };

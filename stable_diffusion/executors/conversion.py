@@ -25,6 +25,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from stable_diffusion import adapters
+
 LIBRARIES = ("openvino", "torch", "diffusers")
 """The libraries that a converted model depends on, beside the weights."""
 CONTENTS = "contents.json"
@@ -120,7 +122,8 @@ def _convert(part: Part) -> Any:
     tensors = itertools.chain(part.module.parameters(), part.module.buffers())
     # In float32 the copy shares the weights.
     shared = {id(tensor): _in_float32(tensor) for tensor in tensors}
-    module = copy.deepcopy(part.module, shared)
+    with adapters.AT_WORK:
+        module = copy.deepcopy(part.module, shared)
     # Tracing warns of sizes that it fixes; none of ours is. For good, since other threads may warn.
     warnings.filterwarnings("ignore", category=torch.jit._trace.TracerWarning)
     with torch.no_grad():

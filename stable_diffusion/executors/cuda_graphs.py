@@ -3,7 +3,8 @@
 A graph is captured by hand for a kind of image and a number of rows, when the calls ahead pay for
 it. Its inputs are tensors of its own, into which a batch is copied; images that a batch lacks are
 nobody's. Graphs share one memory pool. They hold the addresses of the model's weights: whoever
-moves these calls `release` before.
+moves these calls `release` before. Calls in which a row has an adapter have graphs of their own,
+which hold the addresses of the adapters' tables, too, and are dropped when these have moved.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 import torch
 
 from stable_diffusion import steps
+from stable_diffusion.adapters import Layout
 from stable_diffusion.banks import Bank, Kind, Occupant
 from stable_diffusion.executors import proof
 from stable_diffusion.executors.plain import PlainExecutor
@@ -49,8 +51,9 @@ RUNS = 2
 
 Result = TypeVar("Result")
 
-Shape = tuple[Kind, int]
-"""The shape of a call: the kind of its images, and the number of its rows."""
+Shape = tuple[Kind, int, Layout | None]
+"""The shape of a call: the kind of its images, the number of its rows, and that of the adapters'
+tables; None where no row has an adapter."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +142,12 @@ class CudaGraphExecutor(PlainExecutor):
         memory_limit: int,
         fuse: Callable[[], Callable[[], None]] | None = None,
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, by_index=True)
         self._recorder = recorder
         self._memory_limit = memory_limit
         self._fuse = fuse
         self._graphs: OrderedDict[Shape, Captured] = OrderedDict()
+        self._layout = self.adapters.layout
         self._calls: defaultdict[Shape, int] = defaultdict(int)
         self._plain_milliseconds: dict[Shape, float] = {}
         self._refused: set[Shape] = set()
@@ -173,7 +177,8 @@ class CudaGraphExecutor(PlainExecutor):
         rows = sum(1 + occupant.is_guided for occupant in occupants)
         if self._is_left_out or rows > most_rows:
             return super().step(bank, occupants, most_rows, calls_ahead)
-        shape = (bank.kind, rows)
+        self._drop_what_moved()
+        shape = self._shape(bank, occupants, rows)
         captured = self._graph_for(shape)
         if captured:
             captured.inputs.copy_(bank.gather(occupants, captured.rows))
@@ -190,22 +195,40 @@ class CudaGraphExecutor(PlainExecutor):
         self._graphs.clear()
         self._calls.clear()
 
+    def _shape(self, bank: Bank, occupants: list[Occupant], rows: int) -> Shape:
+        is_adapted = any(occupant.adapter for occupant in occupants)
+        return bank.kind, rows, self.adapters.layout if is_adapted else None
+
+    def _drop_what_moved(self) -> None:
+        """Drop the graphs of calls with adapters whose tables are elsewhere now."""
+        if self._layout is self.adapters.layout:
+            return
+        self._layout = self.adapters.layout
+        for shape in list(self._graphs):
+            if shape[2] is not None:
+                del self._graphs[shape]
+        for measured in (self._calls, self._plain_milliseconds):
+            for shape in list(measured):
+                if shape[2] not in (None, self._layout):
+                    del measured[shape]
+        self._refused = {shape for shape in self._refused if shape[2] in (None, self._layout)}
+
     def _graph_for(self, shape: Shape) -> Captured | None:
         """Return the graph of a call, or a larger one that takes less time than a plain call."""
         if shape in self._graphs:
             self._graphs.move_to_end(shape)
             return self._graphs[shape]
-        kind, rows = shape
+        kind, rows, layout = shape
         # A plain call takes at least as long as one of fewer rows.
         plain = [
             milliseconds
-            for (other, fewer), milliseconds in self._plain_milliseconds.items()
-            if other == kind and fewer <= rows
+            for (other, fewer, tables), milliseconds in self._plain_milliseconds.items()
+            if (other, tables) == (kind, layout) and fewer <= rows
         ]
         larger = [
             (captured.rows, captured)
-            for (other, more), captured in self._graphs.items()
-            if other == kind
+            for (other, more, tables), captured in self._graphs.items()
+            if (other, tables) == (kind, layout)
             and rows < more <= MOST_PADDING * rows
             and captured.milliseconds < max(plain, default=0)
         ]
@@ -213,25 +236,25 @@ class CudaGraphExecutor(PlainExecutor):
 
     def _may_gain(self, shape: Shape) -> bool:
         """Return whether a graph may still save time, judging by calls of fewer rows."""
-        kind, rows = shape
+        kind, rows, layout = shape
         known = [
             (captured.rows, captured.milliseconds)
-            for (other, fewer), captured in self._graphs.items()
-            if other == kind and fewer < rows
+            for (other, fewer, tables), captured in self._graphs.items()
+            if (other, tables) == (kind, layout) and fewer < rows
         ]
         if not known:
             return True
         fewer, milliseconds = max(known)
         plain = max(
             taken
-            for (other, fewer), taken in self._plain_milliseconds.items()
-            if other == kind and fewer < rows
+            for (other, fewer, tables), taken in self._plain_milliseconds.items()
+            if (other, tables) == (kind, layout) and fewer < rows
         )
         return milliseconds * rows / fewer < EXPECTED_GAIN * plain
 
     def _capture(self, bank: Bank, occupants: list[Occupant], rows: int) -> torch.Tensor:
         """Take a step plainly, and capture a graph for the next ones."""
-        shape = (bank.kind, rows)
+        shape = self._shape(bank, occupants, rows)
         batch = bank.gather(occupants, rows)
         taken, after = self._timed(lambda: steps.take(self.unet, batch))
         self._plain_milliseconds[shape] = taken

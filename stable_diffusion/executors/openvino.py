@@ -26,9 +26,13 @@ On a CPU a step of larger ones takes seconds, in which no other request is serve
 class OpenVinoExecutor(PlainExecutor):
     """An executor that calls UNet and VAE as compiled by OpenVINO, where that can serve.
 
+    Its compiled UNet has the weights in it: images with adapters have plain calls of their own.
+
     Args:
         wake: called when they are compiled, from a thread that then ends.
     """
+
+    mixes_adapters = False
 
     def __init__(self, model: Model, parts: OpenVinoParts, wake: Callable[[], None]) -> None:
         super().__init__(model)
@@ -69,7 +73,7 @@ class OpenVinoExecutor(PlainExecutor):
         Its helpers would still spin when OpenVINO's threads want the cores: a default prediction
         of the demo model took 0.40 s with them, and 0.36 s without.
         """
-        if "unet" not in self._serving:
+        if "unet" not in self._serving or any(occupant.adapter for occupant in occupants):
             return super().step(bank, occupants, most_rows, calls_ahead)
         torch.set_num_threads(1)
         try:
@@ -83,14 +87,15 @@ class OpenVinoExecutor(PlainExecutor):
         timesteps: torch.Tensor,
         texts: torch.Tensor,
         labels: torch.Tensor | None,
+        adapters: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Call the UNet (see `steps.Unet`)."""
-        if "unet" in self._serving:
+        if "unet" in self._serving and adapters is None:
             output = self._parts.unet(sample, timesteps, texts, labels)
             if output is not None:
                 return output
             torch.set_num_threads(self._torch_threads)
-        return super().unet(sample, timesteps, texts, labels)
+        return super().unet(sample, timesteps, texts, labels, adapters)
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the posterior's mean, (n, 4, h, w), of (n, 3, height, width) pixels."""

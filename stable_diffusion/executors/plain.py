@@ -7,6 +7,7 @@ from functools import partial
 import torch
 
 from stable_diffusion import steps, tiling
+from stable_diffusion.adapters import Adapters
 from stable_diffusion.banks import Bank, Occupant
 from stable_diffusion.models import LARGEST_LATENTS_SIDE, Model
 
@@ -15,10 +16,19 @@ class PlainExecutor:
     """The executor that takes the steps of banks, and runs the VAE, in plain torch.
 
     Others inherit from it what they don't do in another way.
+
+    Args:
+        by_index: see `adapters.Adapters`; None where nothing computes on a CPU.
     """
 
-    def __init__(self, model: Model) -> None:
+    mixes_adapters = True
+    """Whether images with adapters and without share calls at no cost to the latter."""
+
+    def __init__(self, model: Model, by_index: bool | None = None) -> None:
         self.model = model
+        if by_index is None:
+            by_index = model.device.type != "cpu"
+        self.adapters = Adapters(model.pipeline.unet, by_index)
 
     @property
     def is_warming(self) -> bool:
@@ -72,8 +82,12 @@ class PlainExecutor:
         timesteps: torch.Tensor,
         texts: torch.Tensor,
         labels: torch.Tensor | None,
+        adapters: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Call the UNet (see `steps.Unet`)."""
+        if adapters is not None:
+            with self.adapters.at_work(adapters):
+                return PlainExecutor.unet(self, sample, timesteps, texts, labels)
         output: torch.Tensor = self.model.pipeline.unet(
             sample,
             timesteps,

@@ -137,6 +137,26 @@ def test_a_signal_in_a_step_ends_it_after_the_step_with_a_checkpoint(training: T
     assert not training.stop.is_awaited, "a second signal ends it at once"
 
 
+def test_a_signal_waits_for_the_line_of_a_checkpoint_that_is_being_written(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training.step()
+    to_save = training.state.to_save
+
+    def signalled() -> object:
+        training.stop._hear(15, None)
+        return to_save()
+
+    monkeypatch.setattr(training.state, "to_save", signalled)
+    with pytest.raises(Stopped) as stopped:
+        training.course.save()
+    assert stopped.value.number == 15
+    assert torch.load(training.course.file)["step"] == 1
+    assert "net: saved step 1," in training.log.path.read_text()
+    with pytest.raises(Stopped):  # a second signal doesn't wait
+        training.stop._hear(15, None)
+
+
 def test_it_ends_when_its_minutes_are_spent(tmp_path: Path) -> None:
     training = Training(tmp_path, steps=3)
     for _ in range(3):

@@ -43,6 +43,7 @@ def unet(
     timesteps: torch.Tensor,
     texts: torch.Tensor,
     labels: torch.Tensor | None,
+    adapters: torch.Tensor | None = None,
 ) -> torch.Tensor:
     return torch.tanh(sample)
 
@@ -99,6 +100,7 @@ def test_a_call_in_parts_gives_what_the_whole_gives(most_rows: int) -> None:
         timesteps: torch.Tensor,
         texts: torch.Tensor,
         labels: torch.Tensor | None,
+        adapters: torch.Tensor | None = None,
     ) -> torch.Tensor:
         rows.append(len(sample))
         return unet(sample, timesteps, texts, labels)

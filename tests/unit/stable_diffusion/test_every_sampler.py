@@ -84,6 +84,7 @@ def unet(
     timesteps: torch.Tensor,
     texts: torch.Tensor,
     labels: torch.Tensor | None,
+    adapters: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """A stand-in: not linear, and other for each timestep and text."""
     by_row = timesteps / 1000 + texts.mean(dim=(1, 2))

@@ -18,6 +18,7 @@ class Image:
     name: int
     kind: str = "small"
     pixels: int = 2
+    is_adapted: bool = False
 
 
 def test_a_batch_has_images_of_one_kind_the_oldest_first() -> None:

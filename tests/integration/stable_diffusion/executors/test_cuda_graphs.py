@@ -177,15 +177,18 @@ def test_a_call_without_a_graph_takes_a_larger_one_that_is_faster_than_a_plain_c
     kind = bank.kind
     expected = [executor.step(bank, occupants[:count], 99, 0) for count in (1, 2, 3)]
     executor._capture(bank, occupants, rows=6)
-    captured = executor._graphs[kind, 6]
-    executor._plain_milliseconds = {(kind, 2): captured.milliseconds + 1}
+    captured = executor._graphs[kind, 6, None]
+    executor._plain_milliseconds = {(kind, 2, None): captured.milliseconds + 1}
     for count, replays in ((1, 0), (2, 1), (3, 1)):
         replayed = recorder.replayed
         after = executor.step(bank, occupants[:count], 99, 0)[:count]
         assert recorder.replayed == replayed + replays
         assert proof.is_close(after, expected[count - 1], torch.float32)
-    executor._plain_milliseconds = {(kind, 2): captured.milliseconds - 1, (kind, 6): 10**6}
-    assert executor._graph_for((kind, 4)) is None
+    executor._plain_milliseconds = {
+        (kind, 2, None): captured.milliseconds - 1,
+        (kind, 6, None): 10**6,
+    }
+    assert executor._graph_for((kind, 4, None)) is None
 
 
 def test_padding_reads_and_writes_nobodys_slot(demo: Model, recorder: Recorder) -> None:
@@ -207,10 +210,10 @@ def test_graphs_over_the_limits_are_dropped_the_least_recently_used_first(
         executor._capture(bank, occupants[:count], rows=2 * count)
     executor.step(bank, occupants[:1], 99, 0)
     executor._capture(bank, occupants[:3], rows=6)
-    assert [rows for _, rows in executor._graphs] == [2, 6]
+    assert [rows for _, rows, _ in executor._graphs] == [2, 6]
     executor._memory_limit = 1
     executor._capture(bank, occupants[:4], rows=8)
-    assert [rows for _, rows in executor._graphs] == [8]
+    assert [rows for _, rows, _ in executor._graphs] == [8]
     executor.release()
     assert not executor._graphs
 
@@ -238,7 +241,7 @@ def test_a_graph_that_will_save_nothing_by_what_fewer_rows_have_shown_is_not_tri
     bank, occupants = proof.trial(demo, images=4)
     executor._capture(bank, occupants[:1], rows=2)
     captured = executor._graphs[bank.kind, 2]
-    executor._plain_milliseconds[bank.kind, 2] = 2.5 * captured.milliseconds
+    executor._plain_milliseconds[bank.kind, 2, None] = 2.5 * captured.milliseconds
     recorded = recorder.recorded
     executor.step(bank, occupants[:3], 99, 99)
     assert recorder.recorded == recorded
