@@ -21,8 +21,11 @@ export function write(area, word) {
   const end = /^($|[\s,.;:)])/.test(area.value.slice(at)) ? "" : " ";
   area.setRangeText(space + word + end, at, at, "end");
   area.dispatchEvent(new Event("input", { bubbles: true }));
-  announce(`${word} is in the ${area.labels[0].textContent?.toLowerCase()}`);
+  announce(`${word} is in the ${nameOf(area)}`);
 }
+
+/** @param {HTMLTextAreaElement} area */
+const nameOf = (area) => area.labels[0].textContent?.toLowerCase();
 
 /**
  * The words for a text; null where there are none.
@@ -32,11 +35,10 @@ export function write(area, word) {
 export function wordList(embeddings, area) {
   const words = embeddings.filter(({ reason }) => reason === null).map(({ tokens }) => tokens[0]);
   if (!words.length) return null;
-  const title = "Words of this model:";
   return h(
     "div",
-    { class: "words chips", role: "group", "aria-label": title },
-    h("span", { class: "hint" }, title),
+    { class: "words chips", role: "group", "aria-label": `Words for the ${nameOf(area)}` },
+    h("span", { class: "hint" }, "Words of this model:"),
     ...words.map((word) => button(word, () => write(area, word), { dir: "auto" })),
   );
 }

@@ -25,10 +25,10 @@ def test_it_is_drawn_from_the_schema_and_a_new_input_appears_by_itself(
     with front(tmp_path, cog) as one:
         visitor = visit(one.url)
         expect(visitor.field("Prompt")).to_be_visible()
-        assert shown(visitor) == ["Prompt", "Image", "Number of images"]
+        assert shown(visitor) == ["Prompt", "LoRAs", "Image", "Number of images"]
         visitor.more()
         expect(visitor.page.get_by_text("how sharp")).to_be_visible()
-        assert shown(visitor)[3:] == [
+        assert shown(visitor)[4:] == [
             *("Negative prompt", "Number of inference steps", "Guidance scale", "Width", "Height"),
             *("Seed", "Use compel", "Sharpness", "Refine scale"),
             *("Scheduler", "Spacing", "Eta", "Clip skip"),

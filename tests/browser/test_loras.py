@@ -57,7 +57,8 @@ def posted(visitor: Visitor) -> Any:
     with visitor.page.expect_request(lambda request: request.method == "POST") as made:
         visitor.run()
     visitor.card()
-    return made.value.post_data_json["input"]
+    document: Any = made.value.post_data_json
+    return document["input"]
 
 
 def test_those_that_are_chosen_are_sent_with_their_weights(visitor: Visitor) -> None:
