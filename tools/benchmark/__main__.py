@@ -15,7 +15,10 @@ from stable_diffusion import catalogue
 from stable_diffusion.catalogue import Weights, WeightsError
 from stable_diffusion.models import DTYPES
 
-PARTS = ("latency", "calls", "growth", "equality", "cold_start", "overhead", "load", "cluster")
+PARTS = (
+    *("latency", "calls", "adapters", "growth", "equality"),
+    *("cold_start", "overhead", "load", "cluster"),
+)
 BENCHMARKS = ROOT / "benchmarks"
 RANDOM = ("stable-diffusion-2-1",)
 QUICK_SIZES = (768, 512)
@@ -70,7 +73,7 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
     """Measure a part; return its results."""
     import torch
 
-    from tools.benchmark import calls, equality, growth, latency, load, machine, service
+    from tools.benchmark import adapters, calls, equality, growth, latency, load, machine, service
     from tools.benchmark.process import alone
     from tools.benchmark.server import serving
 
@@ -91,6 +94,8 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
                     "threads": alone(calls.by_threads, weights, rounds),
                 }
             )
+        case "adapters":
+            return alone(adapters.measure, weights, rounds)
         case "growth":
             return alone(growth.measure, weights, options.steps, max(1, rounds // 2))
         case "equality":

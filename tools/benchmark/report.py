@@ -15,6 +15,8 @@ def table(results: dict[str, Any]) -> Iterator[str]:
         yield from latency(result)
     if "calls" in results:
         yield from calls(results["calls"])
+    if "adapters" in results:
+        yield from adapters(results["adapters"])
     if "growth" in results:
         yield "\nOne prediction, text to image"
         for name, seconds in results["growth"].items():
@@ -88,6 +90,14 @@ def calls(result: dict[str, Any]) -> Iterator[str]:
         yield f"  {name}: {span(seconds)} s, {span(seconds['ratio'])} of float32"
     for name, seconds in result.get("threads", {}).items():
         yield f"  in a thread, {name}: {span(seconds)} s"
+
+
+def adapters(result: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines about a call whose rows have LoRAs."""
+    rows, rank = result["rows"], result["rank"]
+    yield f"\nOne call of the UNet with {rows} rows, by their different LoRAs, of rank {rank}"
+    for name, seconds in result["calls"].items():
+        yield f"  {name}: {span(seconds)} s, {span(seconds['ratio'])} of none"
 
 
 def load(result: dict[str, Any]) -> Iterator[str]:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from cog_schema.schema import ROOT
-from stable_diffusion import catalogue
-from tools.benchmark import calls, service
+from stable_diffusion import catalogue, models
+from tools.benchmark import adapters, calls, report, service
 
 
 def benchmark(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -80,6 +81,35 @@ def test_calls_are_measured_by_rows_and_by_threads() -> None:
     weights = catalogue.find("demo")
     assert set(calls.by_rows(weights, 1)) == {"1", "2", "4", "8", "16"}
     assert set(calls.by_threads(weights, 1)) == {"alone", "a second has computed"}
+
+
+def test_calls_with_loras_are_measured_by_their_number_and_layers() -> None:
+    result = adapters.measure(catalogue.find("demo"), 1)
+    by_loras = [f"{count}, {layers}" for layers in adapters.LAYERS for count in (1, 4, 8)]
+    assert list(result["calls"]) == ["none", *by_loras]
+    _, heading, none, *others = "\n".join(report.adapters(result)).splitlines()
+    assert heading.endswith("with 8 rows, by their different LoRAs, of rank 16")
+    assert none.endswith("1 (1 to 1) of none")
+    assert len(others) == len(by_loras)
+
+
+def test_the_loras_of_a_measured_call_change_what_it_gives() -> None:
+    unet = models.load(catalogue.find("demo")).pipeline.unet
+    latents, texts = torch.ones(2, 4, 8, 8), torch.ones(2, 4, unet.config.cross_attention_dim)
+
+    def given() -> torch.Tensor:
+        with torch.inference_mode():
+            output: torch.Tensor = unet(latents, 500, encoder_hidden_states=texts).sample
+        return output
+
+    plain = given()
+    for pattern in adapters.LAYERS.values():
+        lora = adapters.random_lora(unet, pattern)
+        with adapters.with_slots(unet, lora).at_work(torch.tensor([0, 8])):
+            adapted = given()
+        assert torch.equal(adapted[0], plain[0])
+        assert not torch.equal(adapted[1], plain[1])
+    assert torch.equal(given(), plain)
 
 
 def test_a_quick_run_has_its_parts_and_goes_on_where_it_was(tmp_path: Path) -> None:
