@@ -90,7 +90,10 @@ def _run(arguments: argparse.Namespace, document: dict[str, Any], name: str) -> 
             faults.append(f"--output: {str(output)!r} contradicts output_format")
     properties = document["components"]["schemas"]["Input"]["properties"].items()
     defaults = {name: entry["default"] for name, entry in properties if entry.get("default")}
-    request = predictor.read(defaults | inputs, faults, upscalers=catalogue.upscalers())
+    loras = catalogue.loras(lambda _: None).files()  # the engine checks what is used
+    request = predictor.read(
+        defaults | inputs, faults, upscalers=catalogue.upscalers(), loras=loras
+    )
     for note in request.notes:
         print(note, file=sys.stderr)
     asyncio.run(_predict(predictor, request, output))

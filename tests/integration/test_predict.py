@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import inspect
 import os
+import shutil
 import tempfile
 import time
 from contextlib import closing
@@ -28,7 +30,7 @@ from stable_diffusion.engine import Engine
 from stable_diffusion.models import Model
 from stable_diffusion.request import InputError, Request
 from stable_diffusion.safety import NsfwError
-from tests.support import random_checker, rrdb
+from tests.support import lora_files, random_checker, rrdb
 from tests.support.pictures import EXAMPLES, difference, half_mask, opened, picture_of
 from tests.support.studio import Studio
 
@@ -144,6 +146,70 @@ def test_the_setup_finds_upscalers_and_leaves_out_what_it_cant_read(
         assert caught.value.faults[1] == ('upscaler: "broken" is not allowed; give one of 4x_Good')
         run(predictor, **{**alone, "upscaler": "4x_Good", "refine_scale": 1.0})
         assert "upscaler: has no effect without a refine_scale above" in capsys.readouterr().out
+
+
+def test_loras_and_embeddings_come_and_go_while_the_model_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    for name in ("demo", "manifest.json"):
+        (weights / name).symlink_to(catalogue.WEIGHTS / name)
+    monkeypatch.setattr(catalogue, "WEIGHTS", weights)
+    monkeypatch.setenv("MODEL", "demo")
+    monkeypatch.setenv("EXECUTOR", "plain")
+    predictor = predict.Predictor()
+    predictor.setup()
+    metrics: dict[str, Any] = {}
+    monkeypatch.setattr(
+        predictor, "record_metric", lambda name, value: metrics.update({name: value})
+    )
+    few = {"prompt": "a cat", "seed": 0, "num_inference_steps": 3}
+    with closing(predictor.engine):
+        found = Description.read(capsys.readouterr().out)
+        assert found
+        assert found.loras == found.embeddings == ()
+        (plain,) = run(predictor, **few)
+        assert "adapters" not in metrics
+
+        pipeline = predictor.engine.model.pipeline
+        layers = lora_files.layers_of(pipeline, lora_files.in_attention)
+        (weights / "loras").mkdir()
+        path = lora_files.write(
+            weights / "loras" / "ink.safetensors", lora_files.kohya(layers), trigger="in ink"
+        )
+        width = pipeline.text_encoder.config.hidden_size
+        (weights / "embeddings").mkdir()
+        lora_files.write(
+            weights / "embeddings" / "moody.safetensors", {"<gloom>": torch.ones(2, width)}
+        )
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        (drawn,) = run(predictor, **few, loras=["ink:0.5"])
+        assert difference(opened(drawn), opened(plain))[0] > 20
+        assert images.read_metadata(drawn)["loras"] == [f"ink@{digest[:12]}:0.5"]
+        (lora,), (embedding,) = metrics["adapters"]["loras"], metrics["adapters"]["embeddings"]
+        assert lora == {"name": "ink", "hash": digest, "trigger": "in ink", "reason": None}
+        assert embedding["tokens"] == ["moody", "<gloom>"]
+        prompts = ["a cat <gloom>", "a cat moody", "a cat with"]
+        by_token, by_name, by_word = (
+            opened(run(predictor, **{**few, "prompt": prompt})[0]) for prompt in prompts
+        )
+        assert difference(by_token, by_name) == (0, 0)
+        assert difference(by_token, by_word)[0] > 2
+
+        lora_files.write(path, lora_files.peft(layers))
+        with pytest.raises(InputError, match="the file of that name is another one now"):
+            run(predictor, **few, loras=[f"ink@{digest[:12]}"])
+        assert metrics["adapters"]["loras"][0]["hash"] != digest
+        (again,) = run(predictor, **few, loras=["ink:1"])
+        assert difference(opened(again), opened(plain))[0] > 20
+
+        shutil.rmtree(weights / "loras")
+        shutil.rmtree(weights / "embeddings")
+        with pytest.raises(InputError, match="no LoRA for this model is installed"):
+            run(predictor, **few, loras=["ink"])
+        assert metrics["adapters"] == {"loras": [], "embeddings": []}
+        assert difference(opened(run(predictor, **few)[0]), opened(plain)) == (0, 0)
 
 
 def test_the_checker_is_on_where_it_is_unless_it_is_turned_off(
