@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,12 +230,28 @@ def upscalers() -> dict[str, Path]:
 
 def loras(check: Check) -> Folder:
     """Return the folder of LoRAs, of which each is checked when it is seen."""
-    return Folder(WEIGHTS / LORAS, LORA_SUFFIXES, check)
+    return Folder(adapter_folder(LORAS), LORA_SUFFIXES, check)
 
 
 def embeddings(check: Check) -> Folder:
     """Return the folder of textual inversions, of which each is checked when it is seen."""
-    return Folder(WEIGHTS / EMBEDDINGS, EMBEDDING_SUFFIXES, check)
+    return Folder(adapter_folder(EMBEDDINGS), EMBEDDING_SUFFIXES, check)
+
+
+def adapter_folder(name: str) -> Path:
+    """Return where LoRAs or embeddings lie: where the environment says, else in `WEIGHTS`.
+
+    Args:
+        name: `LORAS` or `EMBEDDINGS`, whose upper case is the setting.
+
+    Raises:
+        SetupError: when the environment names no folder.
+    """
+    given = os.environ.get(name.upper())
+    folder = Path(given).expanduser() if given else WEIGHTS / name
+    if given and not folder.is_dir():
+        raise SetupError(f"{name.upper()} is {given!r}, which is no folder")
+    return folder
 
 
 def _whole(name: str) -> Path:

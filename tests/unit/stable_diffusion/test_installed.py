@@ -205,3 +205,14 @@ def test_the_folders_lie_beside_the_models(
         (tmp_path / kind / "b.pt").touch()
     assert list(catalogue.loras(checks).files()) == ["a"]
     assert list(catalogue.embeddings(checks).files()) == ["a", "b"]
+
+
+def test_the_environment_names_other_folders(
+    tmp_path: Path, checks: Checks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.safetensors").touch()
+    monkeypatch.setenv("LORAS", str(tmp_path))
+    assert list(catalogue.loras(checks).files()) == ["a"]
+    monkeypatch.setenv("LORAS", str(tmp_path / "none"))
+    with pytest.raises(catalogue.SetupError, match="^LORAS is '.*none', which is no folder$"):
+        catalogue.loras(checks)
