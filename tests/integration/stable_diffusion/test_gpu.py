@@ -70,8 +70,8 @@ def test_nothing_was_left_out_and_the_native_size_has_a_graph(
 ) -> None:
     executor = executor_of(fast)
     print({str(kind): backend for kind, backend in executor._backends.items()})
-    print({rows: graph.milliseconds for (_, rows), graph in executor._graphs.items()})
-    print({rows: taken for (_, rows), taken in executor._plain_milliseconds.items()})
+    print({rows: graph.milliseconds for (_, rows, _), graph in executor._graphs.items()})
+    print({rows: taken for (_, rows, _), taken in executor._plain_milliseconds.items()})
     assert not executor._is_left_out
     assert executor._graphs
     assert "forward" in vars(fast.model.pipeline.unet.conv_norm_out)  # the fused kernel
@@ -113,7 +113,7 @@ def test_graphs_are_captured_while_another_thread_decodes(fast: Studio) -> None:
         pictures += isinstance(event, Picture)
         assert getattr(event, "error", None) is None
     assert not executor._is_left_out
-    assert len({kind for kind, _ in executor._graphs}) >= 4
+    assert len({kind for kind, *_ in executor._graphs}) >= 4
 
 
 def test_weights_that_move_are_followed_after_a_release(fast: Studio) -> None:

@@ -12,6 +12,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from stable_diffusion import engine, images, lora_files, models
@@ -118,6 +119,14 @@ def budget_of(model: Model, lora: Lora, places: int) -> int:
     return Adapters(model.pipeline.unet, by_index=False).size(layout_of([ranks], 1 + places))
 
 
+def read_all(studio: Studio) -> None:
+    """Have files and tables read, so that requests begin in the order in which they are made."""
+    assert studio.loras
+    for name in studio.loras.files():
+        for steps in (3, 8, 12):
+            studio.draw(loras=[name], num_inference_steps=steps, guidance_scale=1, width=64)
+
+
 def test_those_for_whose_loras_there_is_no_room_wait_and_hold_up_nobody(
     demo: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +135,7 @@ def test_those_for_whose_loras_there_is_no_room_wait_and_hold_up_nobody(
     folder = made_loras.folder(demo, tmp_path, some)
     monkeypatch.setattr(engine, "budget_for", lambda _: budget_of(demo, loras["lora 4"], 1))
     short = Studio(demo, loras=folder)
+    read_all(short)
     over: SimpleQueue[tuple[str, Event]] = SimpleQueue()
     steps = {"first": 12, "second": 3, "third": 3, "without": 3}
     asked = {"first": ["lora 4"], "second": ["lora 0"], "third": ["lora 4:0.5"], "without": []}
@@ -159,6 +169,7 @@ def test_one_that_waits_is_not_overtaken_for_ever(
     folder = made_loras.folder(demo, tmp_path, {name: loras[name] for name in ("lora 0", "lora 4")})
     monkeypatch.setattr(engine, "budget_for", lambda _: budget_of(demo, loras["lora 4"], 1))
     short = Studio(demo, loras=folder)
+    read_all(short)
     over: SimpleQueue[str] = SimpleQueue()
     for number, name in enumerate(["lora 4", "lora 0", *["lora 4"] * 5]):
         request = short.request(loras=[name], num_inference_steps=8, guidance_scale=1, width=64)
@@ -234,6 +245,7 @@ def test_a_request_that_is_over_is_forgotten_with_its_picture(studio: Studio) ->
     assert seen() is None
 
 
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning")
 @pytest.mark.parametrize("write", ["kohya", "diffusers", "diffusers_old", "peft"])
 @pytest.mark.parametrize("linear", [False, True])
 def test_the_library_gives_the_same(demo: Model, tmp_path: Path, write: str, linear: bool) -> None:
@@ -246,7 +258,9 @@ def test_the_library_gives_the_same(demo: Model, tmp_path: Path, write: str, lin
         def wanted(part: str, path: str) -> bool:
             return part == "unet" and formats.in_attention(part, path)
 
-        layers = formats.layers_of(pipeline, wanted, rank=2 + 3 * seed, seed=seed)
+        drawn = formats.layers_of(pipeline, wanted, rank=2 + 3 * seed, seed=seed)
+        # Attention that is sharp makes much of the smallest differences.
+        layers = {layer: (down, 0.1 * up) for layer, (down, up) in drawn.items()}
         formats.write(tmp_path / f"{name}.safetensors", getattr(formats, write)(layers))
     read = [lora_files.load(tmp_path / f"{name}.safetensors", pipeline) for name in names]
     combination = list(zip(read, weights, strict=True))
@@ -261,8 +275,11 @@ def test_the_library_gives_the_same(demo: Model, tmp_path: Path, write: str, lin
         ours = pipeline.unet(*given).sample
     plain = pipeline.unet(*given).sample
     for name in names:
-        pipeline.load_lora_weights(tmp_path, weight_name=f"{name}.safetensors", adapter_name=name)
-    pipeline.set_adapters(names, weights)
+        tensors = safetensors.torch.load_file(tmp_path / f"{name}.safetensors")
+        # The library wants to be told which model a file of PEFT's is for.
+        told = {key.replace("base_model.model.", "unet."): value for key, value in tensors.items()}
+        pipeline.load_lora_weights(told, adapter_name=name)
+    pipeline.set_adapters(list(names), list(weights))
     theirs = pipeline.unet(*given).sample
     assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max()
     assert (ours - plain).abs().max() > 1e-2 * theirs.abs().max()
