@@ -40,7 +40,6 @@ IGNORED = (
     "numpy.dtype",
     "_codecs.encode",
     "__builtin__.set",
-    "builtins.set",
 )
 """What is in files beside the weights: the training state in CompVis's, and torch's modules."""
 NUMBER_TYPES = ("float8_e4m3fn", "float8_e5m2", *dict.fromkeys(DTYPES.values()))

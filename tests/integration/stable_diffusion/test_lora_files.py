@@ -49,7 +49,7 @@ def test_settings_of_peft_count_as_by_the_library(demo: Model, tmp_path: Path) -
         "unet.r": 4,
         "unet.lora_alpha": 8,
         "unet.target_modules": list(files.ATTENTION),
-        "unet.alpha_pattern": {"attn1.to_q": 1, "mid_block.attentions.0.proj_in": 2},
+        "unet.alpha_pattern": {"attn1.to_q": 1, "attn2.to_out.0": 2},
         "text_encoder.r": 4,
         "text_encoder.lora_alpha": 3,
         "text_encoder.use_rslora": True,
