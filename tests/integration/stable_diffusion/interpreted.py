@@ -15,7 +15,9 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stable_diffusion import channels_last, group_norm
+from stable_diffusion.adapters import Adapters, layout_of, ranks_of
 from stable_diffusion.channels_last import Unsupported, keep_channels_last, probe
+from tests.support import made_loras
 
 assert os.environ["TRITON_INTERPRET"] == "1"
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in exp:RuntimeWarning")
@@ -328,6 +330,25 @@ def add_of_torch(
     for tensor in (x, y):
         assert tensor.movedim(1, -1).is_contiguous(), "the kernel would convert this"
     return x + y + (bias if y_bias is None else bias + y_bias)[:, None, None]
+
+
+@pytest.mark.parametrize("by_index", [False, True])
+@pytest.mark.parametrize("variant", ["SD 1", "SD 2"])
+def test_rows_with_adapters_compute_what_merged_weights_do(variant: str, by_index: bool) -> None:
+    unet = small_unet(**VARIANTS[variant])
+    combination = [(made_loras.lora(unet, 0, 2, ("",), size=0.2), 0.7)]
+    merged = made_loras.merged(unet, combination)
+    at_hand = Adapters(unet, by_index)
+    at_hand.move(layout_of([ranks_of(combination)], 2), {})
+    at_hand.fill(1, combination)
+    expected = calls(merged, 2, 8, 8)["noise"]
+    with keep_channels_last(unet):
+        plain = calls(unet, 2, 8, 8)["noise"]
+        with at_hand.at_work(torch.tensor([1, 0])):
+            found = calls(unet, 2, 8, 8)["noise"]
+    assert (found - expected)[0].abs().max() < 1e-4 * expected.abs().max()
+    assert torch.equal(found[1], plain[1])
+    assert (plain - expected)[0].abs().max() > 1e-2 * expected.abs().max()
 
 
 def test_the_trial_passes() -> None:

@@ -245,7 +245,7 @@ def test_a_graph_that_will_save_nothing_by_what_fewer_rows_have_shown_is_not_tri
     executor = made(demo, recorder)
     bank, occupants = proof.trial(demo, images=4)
     executor._capture(bank, occupants[:1], rows=2)
-    captured = executor._graphs[bank.kind, 2]
+    captured = executor._graphs[bank.kind, 2, None]
     executor._plain_milliseconds[bank.kind, 2, None] = 2.5 * captured.milliseconds
     recorded = recorder.recorded
     executor.step(bank, occupants[:3], 99, 99)
