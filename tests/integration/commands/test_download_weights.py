@@ -24,8 +24,9 @@ import pytest
 from huggingface_hub import constants, file_download
 
 from cog_schema.schema import ROOT
-from commands import download_weights
-from commands.download_weights import WEIGHTS, DownloadError, main, wanted
+from commands import hub as hub_files
+from commands.download_weights import WEIGHTS, main, wanted
+from commands.hub import DownloadError
 from stable_diffusion import catalogue
 from tests.support.hub import (
     CONFIGURATIONS,
@@ -680,7 +681,7 @@ def test_https_is_not_left_for_http(
     def client() -> httpx2.Client:
         return httpx2.Client(transport=httpx2.MockTransport(answer), follow_redirects=True)
 
-    monkeypatch.setattr(download_weights, "default_client_factory", client)
+    monkeypatch.setattr(hub_files, "default_client_factory", client)
     monkeypatch.setattr(constants, "ENDPOINT", "https://hub.test")
     template = "https://hub.test/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
