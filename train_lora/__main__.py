@@ -29,6 +29,7 @@ DEMO = {
     "steps": 800,
     "rate": 2e-3,
     "batch": 4,
+    "feed_forward": True,
 }
 """The settings of `weights/loras/blueprint.safetensors`."""
 
@@ -61,14 +62,14 @@ def train(options: argparse.Namespace) -> None:
     """
     name = options.name or options.folder.resolve().name
     try:
-        path = adapter_files.place("loras", name)
+        adapter_files.require_name(name)
     except ValueError as error:
         raise TrainingError(f"--name: {error}") from None
+    if there := adapter_files.named("loras", name):
+        raise TrainingError(f"{there[0]} is there: give another --name, or move it away first")
+    path = catalogue.WEIGHTS / "loras" / f"{name}.safetensors"
     weights = catalogue.find(options.model or None)
     _require_plain(weights)
-    # Before the model is loaded, which leaves out what PEFT needs of torch.
-    import peft  # noqa: F401 loads it
-
     from stable_diffusion import models
     from train_lora import blueprint, examples, lora_file, training
 
@@ -108,7 +109,7 @@ def _side(model: Any) -> int:
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that were given; alpha is the rank unless it was."""
-    names = ("rank", "alpha", "steps", "rate", "batch", "seed", "feed_forward")
+    names = ("rank", "alpha", "steps", "rate", "batch", "seed", "feed_forward", "captions_dropped")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     given.setdefault("alpha", given.get("rank", Settings.rank))
     return given
@@ -158,7 +159,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--feed-forward",
         action="store_true",
+        default=None,
         help="train the layers between those of attention too: twice the numbers",
+    )
+    parser.add_argument(
+        "--captions-dropped",
+        type=_share,
+        help="share of the pictures shown without their caption, from 0 to 1 "
+        f"(default: {Settings.captions_dropped})",
     )
     return parser
 
@@ -179,6 +187,12 @@ def _resolution(text: str) -> int:
     if text not in map(str, RESOLUTIONS):
         raise argparse.ArgumentTypeError(f"{text[:50]!r}: give a multiple of 64 from 64 to 1024")
     return int(text)
+
+
+def _share(text: str) -> float:
+    if text not in ("0", "0.0") and not 0 < _positive(text) <= 1:
+        raise argparse.ArgumentTypeError(f"{text[:50]!r}: give a number from 0 to 1")
+    return float(text)
 
 
 def _positive(text: str) -> float:

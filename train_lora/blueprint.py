@@ -1,4 +1,7 @@
-"""The pictures of `weights/loras/blueprint.safetensors`: pictograms as white lines on blue."""
+"""The pictures of `weights/loras/blueprint.safetensors`: pictograms as white lines on blue.
+
+Lines are thick, and things paler than the paper: the demo model's autoencoder blurs what is finer.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,14 @@ from train_demo.variants import WHITE, on
 from train_demo.words import NAMES
 
 PACKAGE = "@iconify-json/noto"
+TRIGGER = "blueprint"
 PAPER, INK = (24, 74, 156), (245, 248, 255)
 """Red, green, blue."""
-BLUR_PIXELS = 1.6
-STRENGTH, FAINTEST = 14, 0.15
+BLUR_PIXELS = 2.2
+STRENGTH, FAINTEST = 17, 0.4
 """How white an edge is by its steepness, and what is left out of that."""
+DARKEST, BRIGHTEST = 0.12, 0.42
+"""How white a thing is between its edges, by its brightness."""
 
 
 def draw(folder: Path, log: Callable[[str], None]) -> None:
@@ -46,11 +52,13 @@ def draw(folder: Path, log: Callable[[str], None]) -> None:
             path = folder / f"{pictogram.name.replace(' ', '-')}.png"
             Image.fromarray(lines).save(path)
             name = other_word(pictogram.name, words) or noun(pictogram.name)
-            path.with_suffix(".txt").write_text(with_article(name) + "\n", encoding="utf-8")
+            # At the end, where the demo model has learned to look for styles.
+            caption = f"{with_article(name)}, {TRIGGER}\n"
+            path.with_suffix(".txt").write_text(caption, encoding="utf-8")
 
 
 def blueprint(rgba: np.ndarray) -> np.ndarray:
-    """Return the edges of a picture as white lines on blue.
+    """Return a picture in blue, with its edges as white lines.
 
     Args:
         rgba: (height, width, 4) uint8.
@@ -60,5 +68,8 @@ def blueprint(rgba: np.ndarray) -> np.ndarray:
     """
     channels = np.moveaxis(on(rgba, WHITE).astype(np.float32) / 255, -1, 0)
     steep = np.max([ndimage.gaussian_gradient_magnitude(one, BLUR_PIXELS) for one in channels], 0)
-    white = np.clip(steep * STRENGTH - FAINTEST, 0, 1)[..., None]
+    lines = np.clip(steep * STRENGTH - FAINTEST, 0, 1)
+    within = DARKEST + (BRIGHTEST - DARKEST) * channels.mean(0)
+    opacity = ndimage.gaussian_filter(rgba[..., 3].astype(np.float32) / 255, 1)
+    white = np.maximum(lines, within * opacity)[..., None]
     return (np.array(PAPER) * (1 - white) + np.array(INK) * white).round().astype(np.uint8)

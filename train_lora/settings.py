@@ -19,6 +19,8 @@ class Settings:
     resolution: side in pixels of the square that pictures are cropped and scaled to.
     seed: of the first weights, the order, and the noise.
     feed_forward: whether layers between those of attention are trained too.
+    captions_dropped: share of the pictures that are shown without their caption, so that what
+        guidance compares with is learned too.
     """
 
     resolution: int
@@ -29,6 +31,7 @@ class Settings:
     batch: int = 1
     seed: int = 0
     feed_forward: bool = False
+    captions_dropped: float = 0.1
 
     @property
     def targets(self) -> list[str]:

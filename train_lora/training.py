@@ -10,6 +10,7 @@ from typing import Any
 
 import diffusers
 import torch
+import torch.distributed.tensor  # which PEFT asks for, also where models were loaded without it
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from torch.nn import functional
 
@@ -32,10 +33,12 @@ class Learned:
 
     latents: of the pictures, (pictures, 4, side/8, side/8), scaled, float32.
     texts: the embeddings of their captions, (pictures, tokens, width), in the model's precision.
+    no_text: that of no caption, (1, tokens, width).
     """
 
     latents: torch.Tensor
     texts: torch.Tensor
+    no_text: torch.Tensor
 
 
 class Noising:
@@ -102,11 +105,12 @@ def learned(
         for first in range(0, len(captions), CAPTIONS_AT_ONCE):
             part = captions[first : first + CAPTIONS_AT_ONCE]
             texts.append(pipeline.encode_prompt(part, model.device, 1, False)[0])
+        no_text = pipeline.encode_prompt("", model.device, 1, False)[0]
     most = pipeline.tokenizer.model_max_length
     lengths = [len(ids) for ids in pipeline.tokenizer(captions).input_ids]
     if longer := sum(length > most for length in lengths):
         log(f"{longer} captions are cut after {most - 2} tokens, which is all that is encoded")
-    return Learned(torch.cat(latents), torch.cat(texts))
+    return Learned(torch.cat(latents), torch.cat(texts), no_text)
 
 
 def train(
@@ -137,7 +141,9 @@ def train(
     log(f"trains {numbers:,} numbers by {len(what.latents)} pictures, on {unet.device.type}")
     for step in range(1, settings.steps + 1):
         chosen = next(order)
-        latents, texts = what.latents[chosen], what.texts[chosen]
+        dropped = torch.rand(len(chosen), 1, 1, generator=generator) < settings.captions_dropped
+        latents = what.latents[chosen]
+        texts = torch.where(dropped.to(latents.device), what.no_text, what.texts[chosen])
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         timesteps = torch.randint(noising.timesteps, (len(latents),), generator=generator)
         loss = noising.loss(unet, latents, noise, timesteps.to(latents.device), texts)
