@@ -26,7 +26,7 @@ DEMO = {
     "model": catalogue.DEMO,
     "trigger": "blueprint",
     "rank": 8,
-    "steps": 800,
+    "steps": 1000,
     "rate": 2e-3,
     "batch": 4,
     "feed_forward": True,

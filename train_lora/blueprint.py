@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from train_demo import pictograms
-from train_demo.captions import noun, other_word, with_article
+from train_demo.captions import COLOURS, noun, other_word, plain, with_article
 from train_demo.progress import write
 from train_demo.variants import WHITE, on
 from train_demo.words import NAMES
@@ -27,6 +27,8 @@ PAPER, INK = (24, 74, 156), (245, 248, 255)
 BLUR_PIXELS = 2.2
 STRENGTH, FAINTEST = 17, 0.4
 """How white an edge is by its steepness, and what is left out of that."""
+COLOURED = 0.3
+"""The share of captions with a colour, so that a prompt's makes no picture of another one."""
 DARKEST, BRIGHTEST = 0.12, 0.42
 """How white a thing is between its edges, by its brightness."""
 
@@ -51,7 +53,9 @@ def draw(folder: Path, log: Callable[[str], None]) -> None:
                 lines = blueprint(np.asarray(rendered.convert("RGBA")))
             path = folder / f"{pictogram.name.replace(' ', '-')}.png"
             Image.fromarray(lines).save(path)
-            name = other_word(pictogram.name, words) or noun(pictogram.name)
+            name = other_word(pictogram.name, words) or plain(pictogram.name)
+            if words.random() < COLOURED:
+                name = f"{words.choice(COLOURS)} {noun(name)}"
             # At the end, where the demo model has learned to look for styles.
             caption = f"{with_article(name)}, {TRIGGER}\n"
             path.with_suffix(".txt").write_text(caption, encoding="utf-8")
@@ -72,4 +76,5 @@ def blueprint(rgba: np.ndarray) -> np.ndarray:
     within = DARKEST + (BRIGHTEST - DARKEST) * channels.mean(0)
     opacity = ndimage.gaussian_filter(rgba[..., 3].astype(np.float32) / 255, 1)
     white = np.maximum(lines, within * opacity)[..., None]
-    return (np.array(PAPER) * (1 - white) + np.array(INK) * white).round().astype(np.uint8)
+    drawn = np.array(PAPER) * (1 - white) + np.array(INK) * white
+    return np.asarray(drawn.round(), np.uint8)

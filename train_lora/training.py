@@ -147,7 +147,7 @@ def train(
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         timesteps = torch.randint(noising.timesteps, (len(latents),), generator=generator)
         loss = noising.loss(unet, latents, noise, timesteps.to(latents.device), texts)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(weights, LARGEST_NORM)
         optimizer.step()
         pace.step()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ def model(tiny: Weights) -> Model:
 
 
 @pytest.fixture
-def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder of weights with the project's manifest."""
     (tmp_path / "manifest.json").write_bytes((catalogue.WEIGHTS / "manifest.json").read_bytes())
     monkeypatch.setattr(catalogue, "WEIGHTS", tmp_path)
@@ -123,6 +122,21 @@ def test_nothing_is_random_but_by_the_seed(tiny: Weights, pictures: Path, tmp_pa
         files.append((tmp_path / "x.safetensors").read_bytes())
     assert files[0] == files[1]
     assert files[0] != files[2]
+
+
+@pytest.mark.parametrize(("share", "is_seen"), [(0.0, True), (1.0, False)])
+def test_dropped_captions_are_not_seen(
+    share: float, is_seen: bool, tiny: Weights, pictures: Path
+) -> None:
+    settings = Settings(resolution=64, rank=2, steps=2, batch=2, captions_dropped=share)
+    trained = []
+    for factor in (1, 2):
+        model = models.load(tiny)
+        what = learned(model, in_folder(pictures), 64, quiet)
+        other = Learned(what.latents, what.texts * factor, what.no_text)
+        trained.append(train(model, other, settings, quiet))
+    alike = [torch.equal(trained[0][name], trained[1][name]) for name in trained[0]]
+    assert all(alike) is not is_seen
 
 
 def test_a_loss_that_is_no_number_ends_the_training(model: Model, pictures: Path) -> None:
