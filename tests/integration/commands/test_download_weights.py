@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import termios
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
@@ -19,13 +18,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx2
-import huggingface_hub
 import pytest
-from huggingface_hub import constants, file_download
+from huggingface_hub import constants
 
 from cog_schema.schema import ROOT
-from commands import download_weights
-from commands.download_weights import WEIGHTS, DownloadError, main, wanted
+from commands import hub as hub_files
+from commands.download_weights import WEIGHTS, main, wanted
+from commands.hub import DownloadError
 from stable_diffusion import catalogue
 from tests.support.hub import (
     CONFIGURATIONS,
@@ -78,28 +77,6 @@ class Outcome:
 
 
 Download = Callable[..., Outcome]
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    hub = Hub()
-    threading.Thread(target=hub.serve_forever, args=[0.01], daemon=True).start()
-    # What the library makes of its environment when it is imported.
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "harnesses.json"))
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    # It writes pieces of 10 MB, and waits between its tries.
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 500)
-    monkeypatch.setattr(file_download, "time", SimpleNamespace(sleep=lambda _: None))
-    huggingface_hub.close_session()
-    yield hub
-    huggingface_hub.close_session()
-    hub.stop()
 
 
 @pytest.fixture
@@ -680,7 +657,7 @@ def test_https_is_not_left_for_http(
     def client() -> httpx2.Client:
         return httpx2.Client(transport=httpx2.MockTransport(answer), follow_redirects=True)
 
-    monkeypatch.setattr(download_weights, "default_client_factory", client)
+    monkeypatch.setattr(hub_files, "default_client_factory", client)
     monkeypatch.setattr(constants, "ENDPOINT", "https://hub.test")
     template = "https://hub.test/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)

@@ -1,0 +1,36 @@
+"""The places of LoRAs and embeddings in `weights/`, by their names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from stable_diffusion import catalogue
+
+SUFFIXES = {"loras": (".safetensors",), "embeddings": (".safetensors", ".pt", ".bin")}
+"""Of the files that are taken, by the folder in `weights/` that they lie in."""
+NAME = re.compile(r'(?!\.)[^/\\:@<>,|"\x00-\x1f]{1,100}')
+"""The names that they may have: those that can stand in an input, and in a prompt."""
+
+
+def require_name(name: str) -> None:
+    """Check that an adapter can have this name.
+
+    Raises:
+        ValueError: when it can't.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"{name[:200]!r} can't be its name: give 1 to 100 characters, without a dot at the "
+            'beginning and without / \\ : @ < > , | "'
+        )
+
+
+def named(folder: str, name: str) -> list[Path]:
+    """Return the files of a name that are there, whatever their suffix; also broken links.
+
+    Args:
+        folder: a key of `SUFFIXES`.
+    """
+    paths = [catalogue.WEIGHTS / folder / f"{name}{suffix}" for suffix in SUFFIXES[folder]]
+    return [path for path in paths if path.exists() or path.is_symlink()]
