@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from stable_diffusion import catalogue
+from stable_diffusion.installed import NAME
 
-SUFFIXES = {"loras": (".safetensors",), "embeddings": (".safetensors", ".pt", ".bin")}
+SUFFIXES = {
+    catalogue.LORAS: catalogue.LORA_SUFFIXES,
+    catalogue.EMBEDDINGS: catalogue.EMBEDDING_SUFFIXES,
+}
 """Of the files that are taken, by the folder in `weights/` that they lie in."""
-NAME = re.compile(r'(?!\.)[^/\\:@<>,|"\x00-\x1f]{1,100}')
-"""The names that they may have: those that can stand in an input, and in a prompt."""
 
 
 def require_name(name: str) -> None:

@@ -16,6 +16,8 @@ GAP_PIXELS = 8
 HEIGHT_PIXELS = 192
 """Of the pictures in a row."""
 QUALITY = 90
+DRAWN_AS_BLUEPRINTS = (("a cat face", 1), ("a house", 1), ("a castle", 2))
+"""Prompts and seeds of the pictures with and without a LoRA."""
 
 
 def main() -> int:
@@ -30,6 +32,7 @@ def main() -> int:
         ("tiling.jpg", _tiling(artist)),
     ):
         _row(pictures).save(DOCS / name, quality=QUALITY)
+    _stacked(_with_a_lora(artist)).save(DOCS / "lora.jpg", quality=QUALITY)
     artist.close()
     return 0
 
@@ -80,6 +83,24 @@ def _tiling(artist: Artist) -> list[Image.Image]:
     asked = {"prompt": "green leaves", "seed": 1}
     texture, plain = artist.draw([{**asked, "tiling": True}, asked])
     return [texture, _fourfold(texture), _fourfold(plain)]
+
+
+def _with_a_lora(artist: Artist) -> list[Image.Image]:
+    """Return things in rows: without the LoRA blueprint, with half of it, and with all."""
+    asked = [{"prompt": prompt, "seed": seed} for prompt, seed in DRAWN_AS_BLUEPRINTS]
+    weights: tuple[list[str], ...] = ([], ["blueprint:0.5"], ["blueprint"])
+    return [
+        _row(artist.draw([{**inputs, "loras": loras} for inputs in asked])) for loras in weights
+    ]
+
+
+def _stacked(rows: Sequence[Image.Image]) -> Image.Image:
+    """Return a picture of rows of one size, each below the one before."""
+    width, height = rows[0].size
+    sheet = Image.new("RGB", (width, len(rows) * (height + GAP_PIXELS) - GAP_PIXELS), "white")
+    for number, row in enumerate(rows):
+        sheet.paste(row, (0, number * (height + GAP_PIXELS)))
+    return sheet
 
 
 def _fourfold(picture: Image.Image) -> Image.Image:

@@ -1,13 +1,14 @@
 """Pictures of a trained pipeline, by the project's own engine, and grids of them."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from PIL import Image, ImageDraw
 
-from stable_diffusion import models
+from stable_diffusion import catalogue, lora_files, models
 from stable_diffusion.catalogue import Weights
 from stable_diffusion.engine import Engine
 from stable_diffusion.events import Event, Picture, until_finished
@@ -19,8 +20,9 @@ class Artist:
 
     def __init__(self, folder: Path) -> None:
         model = models.load(Weights(folder.name, folder, 128))
+        self.loras = catalogue.loras(partial(lora_files.check, pipeline=model.pipeline))
         # It draws a few pictures of weights that are new each time: to compile them takes longer.
-        self.engine = Engine(model, executor="plain")
+        self.engine = Engine(model, executor="plain", loras=self.loras)
 
     def close(self) -> None:
         """End the engine."""
@@ -29,9 +31,10 @@ class Artist:
     def draw(self, asked: Sequence[Mapping[str, Any]]) -> list[Image.Image]:
         """Draw one picture for each set of inputs, named as in the API; black where none came."""
         queues: list[SimpleQueue[Event]] = []
+        loras = self.loras.files()
         for inputs in asked:
             queues.append(SimpleQueue())
-            self.engine.submit(Request.of(inputs), queues[-1].put)
+            self.engine.submit(Request.of(inputs, installed_loras=loras), queues[-1].put)
         return [_picture(queue) or Image.new("RGB", (128, 128)) for queue in queues]
 
 

@@ -127,11 +127,12 @@ def test_inputs_has_every_input_with_its_default_and_description() -> None:
     expected = []
     for name, entry in inputs.items():
         kind = "file" if entry.get("format") == "uri" else (entry | schemas.get(name, {}))["type"]
+        kind = "list of texts" if kind == "array" else kind
         default = entry.get("default")
         shown = default if default and isinstance(default, str) else json.dumps(default)
         if name in schemas["Input"]["required"]:
             shown = "required"
-        elif default in ("", None):
+        elif default in ("", None, []):
             shown = {"negative_prompt": "empty", "seed": "random"}.get(name, "none")
         expected.append([name, kind, shown, entry["description"]])
     rows = [
