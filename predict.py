@@ -23,6 +23,7 @@ from stable_diffusion.request import InputError, InstalledLora, Request
 
 if TYPE_CHECKING:
     from stable_diffusion.events import Event
+    from stable_diffusion.installed import Installed
     from stable_diffusion.safety import SafetyChecker
 
 SIZES = [64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024]
@@ -245,8 +246,8 @@ class Predictor(BasePredictor):
 
         self.decoders = DecoderProcesses(most=8)
         self.load()
-        self.described, self.has_changed = self.adapters(), False
-        print("model", json.dumps(self.description() | self.described), flush=True)
+        adapters = self.adapters(self.loras.files(), self.embeddings.files())
+        print("model", json.dumps(self.description() | adapters), flush=True)
         time.sleep(LOG_SECONDS)
 
     def load(self) -> None:
@@ -311,13 +312,15 @@ class Predictor(BasePredictor):
             },
         }
 
-    def adapters(self) -> dict[str, list[dict[str, Any]]]:
-        """Return which LoRAs and embeddings are installed now, as the description has them."""
-        loras, embeddings = self.loras.files().values(), self.embeddings.files().values()
+    @staticmethod
+    def adapters(
+        loras: Mapping[str, "Installed"], embeddings: Mapping[str, "Installed"]
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Return which LoRAs and embeddings are installed, as the description has them."""
         return {
             "loras": [
                 {"name": one.name, "hash": one.hash, "trigger": one.trigger, "reason": one.reason}
-                for one in loras
+                for one in loras.values()
             ],
             "embeddings": [
                 {
@@ -326,7 +329,7 @@ class Predictor(BasePredictor):
                     "tokens": list(one.tokens),
                     "reason": one.reason,
                 }
-                for one in embeddings
+                for one in embeddings.values()
             ],
         }
 
@@ -445,15 +448,11 @@ class Predictor(BasePredictor):
             raise
 
     async def look(self) -> Mapping[str, InstalledLora]:
-        """Look what is installed; record it as a metric, if that has ever changed since the setup.
-
-        It is told with each prediction from then on: fronts come and go, and each hears of its own.
-        """
-        installed = await asyncio.to_thread(self.adapters)
-        self.has_changed = self.has_changed or installed != self.described
-        if self.has_changed:
-            self.record_metric("adapters", installed)
-        return await asyncio.to_thread(self.loras.files)
+        """Look which LoRAs and embeddings are installed now; record them for whoever serves it."""
+        loras = await asyncio.to_thread(self.loras.files)
+        embeddings = await asyncio.to_thread(self.embeddings.files)
+        self.record_metric("adapters", self.adapters(loras, embeddings))
+        return loras
 
     async def draw(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
         """Yield the output files, and show the client the progress."""

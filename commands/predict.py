@@ -90,7 +90,8 @@ def _run(arguments: argparse.Namespace, document: dict[str, Any], name: str) -> 
             faults.append(f"--output: {str(output)!r} contradicts output_format")
     properties = document["components"]["schemas"]["Input"]["properties"].items()
     defaults = {name: entry["default"] for name, entry in properties if entry.get("default")}
-    loras = catalogue.loras(lambda _: None).files()  # the engine checks what is used
+    # The engine checks what is used; to look takes long where there are many.
+    loras = catalogue.loras(lambda _: None).files() if inputs.get("loras") else {}
     request = predictor.read(
         defaults | inputs, faults, upscalers=catalogue.upscalers(), loras=loras
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stable_diffusion import checkpoints, json_files
+from stable_diffusion import checkpoints, json_files, textual_inversion
 from stable_diffusion.installed import Check, Folder
 from stable_diffusion.json_files import FileError
 
@@ -235,7 +235,9 @@ def loras(check: Check) -> Folder:
 
 def embeddings(check: Check) -> Folder:
     """Return the folder of textual inversions, of which each is checked when it is seen."""
-    return Folder(adapter_folder(EMBEDDINGS), EMBEDDING_SUFFIXES, check)
+    return Folder(
+        adapter_folder(EMBEDDINGS), EMBEDDING_SUFFIXES, check, textual_inversion.MOST_BYTES
+    )
 
 
 def adapter_folder(name: str) -> Path:

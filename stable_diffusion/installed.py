@@ -66,12 +66,16 @@ class Folder:
         path: may be missing; it may come later.
         suffixes: in lower case with their dots; of two files of one name, the first counts.
         check: what a file is checked by.
+        most_bytes: of a file; larger ones are not read.
     """
 
-    def __init__(self, path: Path, suffixes: tuple[str, ...], check: Check) -> None:
+    def __init__(
+        self, path: Path, suffixes: tuple[str, ...], check: Check, most_bytes: int = MOST_BYTES
+    ) -> None:
         self.path = path
         self._suffixes = suffixes
         self._check = check
+        self._most_bytes = most_bytes
         self._lock = threading.Lock()
         self._known: dict[Path, tuple[_Identity, Installed]] = {}
         self._left_out: frozenset[str] = frozenset()
@@ -99,8 +103,9 @@ class Folder:
             if not NAME.fullmatch(name) or not name.isprintable():
                 left_out[path.name] = BAD_NAME
                 continue
-            if size > MOST_BYTES:
-                left_out[path.name] = f"it has {size} bytes, and at most {MOST_BYTES} are allowed"
+            if size > self._most_bytes:
+                limit = f"at most {self._most_bytes} are allowed"
+                left_out[path.name] = f"it has {size} bytes, and {limit}"
                 continue
             rank = self._suffixes.index(path.suffix.lower())
             if name in paths and self._suffixes.index(paths[name].suffix.lower()) <= rank:

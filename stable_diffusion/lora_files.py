@@ -33,6 +33,8 @@ LARGEST_SCALE = 1e6
 """Of alpha, and of alpha divided by the rank, which mostly is 1 or less."""
 LONGEST_TRIGGER_CHARACTERS = 100
 QUOTED_CHARACTERS = 100
+LONGEST_NAME_CHARACTERS = 400
+"""Of a tensor's name, as far as it is looked at."""
 
 OTHER_METHODS = (
     (r"\.dora_scale$|lora_magnitude_vector", "a DoRA"),
@@ -248,7 +250,7 @@ def _require_method_and_base(path: Path, table: Table, pipeline: Any) -> None:
 
 def _first(pattern: str, names: Iterable[str]) -> str | None:
     expression = re.compile(pattern)
-    return next((name for name in names if expression.search(name[:1000])), None)
+    return next((name for name in names if expression.search(name[:LONGEST_NAME_CHARACTERS])), None)
 
 
 def _require_width(
@@ -331,11 +333,11 @@ def _quote(name: str) -> str:
 
 
 class _Alphas:
-    """The alphas that PEFT and diffusers write beside the tensors.
+    """The alphas that a file has in its metadata.
 
-    diffusers has PEFT's configuration in the file's metadata, each setting with "unet." or
-    "text_encoder." before it. PEFT has it in `adapter_config.json`, which is looked for under the
-    LoRA's own name (NAME.json), and under that name where the file still has PEFT's own.
+    diffusers writes PEFT's configuration there, each setting with "unet." or "text_encoder." before
+    it. PEFT itself has it in a second file, which is not read, as diffusers doesn't: the hash would
+    not cover it. Such a LoRA has its alpha by its weight.
     """
 
     def __init__(self, path: Path, metadata: Mapping[str, str]) -> None:
@@ -387,12 +389,6 @@ class _Alphas:
                 return json_files.parse(text.encode())
             except ValueError as error:
                 raise FileError(f"{self._path} has broken metadata: {error}") from error
-        beside = [self._path.with_suffix(".json")]
-        if self._path.name == "adapter_model.safetensors":
-            beside.append(self._path.with_name("adapter_config.json"))
-        for configuration in beside:
-            if configuration.exists():
-                return json_files.read(configuration)
         return {}
 
 

@@ -19,7 +19,7 @@ from stable_diffusion import text_adapters
 from stable_diffusion.json_files import FileError
 from stable_diffusion.lora_files import Lora
 from stable_diffusion.request import InputError, quote
-from stable_diffusion.textual_inversion import FIRST_PLACEHOLDER, Found, Inversions
+from stable_diffusion.textual_inversion import FIRST_PLACEHOLDER, PLACEHOLDER, Found, Inversions
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +100,8 @@ class Prompts:
         texts = {"prompt": prompt}
         if negative_prompt is not None:
             texts["negative_prompt"] = negative_prompt
-        found = self._find(texts)
+        longest: int = self.pipeline.tokenizer.model_max_length
+        found = self._find(texts, MOST_PASSES * longest if use_compel else longest)
         loras = [(lora, weight) for lora, weight in loras if lora.text_encoder and weight]
         with text_adapters.with_loras(self.pipeline.text_encoder, loras):
             adapted = _Encoder(self.pipeline) if loras else self._plain
@@ -115,15 +116,15 @@ class Prompts:
             cut = {name: part for name, part in parts.items() if part}
         return Embeddings(encoded[0], encoded[1] if len(encoded) == 2 else None, cut)
 
-    def _find(self, texts: Mapping[str, str]) -> dict[str, Found]:
-        """Look for textual inversions in texts by their names."""
+    def _find(self, texts: Mapping[str, str], most: int) -> dict[str, Found]:
+        """Look for textual inversions in texts by their names, as far as they may have a place."""
         if not self._inversions:
             return {name: Found(text, text) for name, text in texts.items()}
         finder = self._inversions.finder()
         found = dict[str, Found]()
         for name, text in texts.items():
             try:
-                found[name] = finder.find(text)
+                found[name] = finder.find(text, most)
             except FileError as error:
                 raise InputError(f"{name}: an embedding can't be used: {error}") from None
         return found
@@ -279,9 +280,9 @@ def parse(name: str, text: str) -> Any:
         # It is one fragment, as compel would find out word by word.
         fragment = re.sub(r",(\S)", r", \1", text)
         return grammar.Conjunction([grammar.FlattenedPrompt([(fragment, 1.0)])])
-    if len(text) > LONGEST_WEIGHTED_CHARACTERS:
+    if (length := len(PLACEHOLDER.sub("", text))) > LONGEST_WEIGHTED_CHARACTERS:
         raise InputError(
-            f"{name}: {len(text)} characters are too many for a text with weights; "
+            f"{name}: {length} characters are too many for a text with weights; "
             f"give at most {LONGEST_WEIGHTED_CHARACTERS}"
         )
     try:

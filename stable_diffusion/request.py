@@ -382,6 +382,8 @@ class _Reader:
         except loras.LoraError as error:
             return self._fault(name, value, str(error))
         lora = installed.get(asked.name)
+        if not lora and asked.hash:  # it was there; which others are is not for everyone
+            return self._fault(name, asked.name, "its file is not there any more")
         if not lora:
             usable = [each for each, other in installed.items() if not other.reason]
             if not usable:
@@ -390,7 +392,7 @@ class _Reader:
             return self._fault(name, asked.name, f"give {_nearest(asked.name, usable)}")
         if not lora.hash.startswith((asked.hash or "").lower()):
             return self._fault(
-                name, value, "the file of that name is another one now; ask for it without the hash"
+                name, value, "its file has become another one; ask again for the one that is there"
             )
         if lora.reason:
             return self._fault(name, asked.name, lora.reason)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from stable_diffusion.lora_files import Lora, LoraLayer
@@ -77,15 +78,18 @@ def _adding(
     """Return a hook that adds low-rank terms to what a linear layer gives, in full precision."""
     from torch.nn import functional
 
-    placed = [
-        (layer.down.to(device).float(), layer.up.to(device).float(), layer.scale * weight)
-        for layer, weight in terms
-    ]
+    @cache
+    def placed() -> list[tuple[torch.Tensor, torch.Tensor, float]]:
+        """Return the terms on the device, where anything is encoded at all."""
+        return [
+            (layer.down.to(device).float(), layer.up.to(device).float(), layer.scale * weight)
+            for layer, weight in terms
+        ]
 
     def add(_module: Any, arguments: tuple[torch.Tensor], given: torch.Tensor) -> torch.Tensor:
         seen = arguments[0].float()
         changed = given.float()
-        for down, up, scale in placed:
+        for down, up, scale in placed():
             changed = changed + functional.linear(functional.linear(seen, down), up) * scale
         return changed.to(given.dtype)
 

@@ -137,11 +137,13 @@ class Finder:
             for embedding in installed:
                 for token in embedding.tokens[part]:
                     self._by_token.setdefault(token.casefold(), embedding)
-        tokens = sorted(self._by_token, key=lambda token: (-len(token), token))
-        self._expression = re.compile("|".join(map(_whole, tokens)), re.IGNORECASE)
+        self._tokens = sorted(self._by_token, key=lambda token: (-len(token), token))
 
-    def find(self, text: str) -> Found:
+    def find(self, text: str, most: int = MOST_PLACEHOLDERS) -> Found:
         """Look for tokens in a text, the longest first.
+
+        Args:
+            most: vectors, of all tokens together, after which none is looked for.
 
         Raises:
             FileError: when one that was found can't be read.
@@ -149,12 +151,18 @@ class Finder:
         parts, spans = list[str](), list[Span]()
         embeddings, first = list[Embedding](), dict[str, int]()
         used = placed = end = 0
-        for match in self._expression.finditer(text) if self._by_token else ():
+        folded, total = text.casefold(), 0
+        there = [token for token in self._tokens if token in folded]  # mostly none or few
+        expression = re.compile("|".join(map(_whole, there)), re.IGNORECASE)
+        for match in expression.finditer(text) if there else ():
             installed = self._by_token.get(match[0].casefold())
             if not installed:  # letters that are alike in one way, and not in the other
                 continue
             embedding = self._read(installed)
             count = len(embedding.vectors)
+            if total > most:
+                break
+            total += count
             if embedding.hash not in first:
                 if used + count > MOST_PLACEHOLDERS:
                     break

@@ -47,7 +47,6 @@ def predictor(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     predictor.engine, predictor.decoders = studio.engine, DECODERS
     predictor.loras = catalogue.loras(lambda _: None)
     predictor.embeddings = catalogue.embeddings(lambda _: None)
-    predictor.described, predictor.has_changed = predictor.adapters(), False
     predictor.metrics = {}
     monkeypatch.setattr(
         predictor, "record_metric", lambda name, value: predictor.metrics.update({name: value})
@@ -168,9 +167,10 @@ def test_loras_and_embeddings_come_and_go_while_the_model_is_served(
     with closing(predictor.engine):
         found = Description.read(capsys.readouterr().out)
         assert found
-        assert found.loras == found.embeddings == ()
+        assert not found.loras
+        assert not found.embeddings
         (plain,) = run(predictor, **few)
-        assert "adapters" not in metrics
+        assert metrics["adapters"] == {"loras": [], "embeddings": []}
 
         pipeline = predictor.engine.model.pipeline
         layers = lora_files.layers_of(pipeline, lora_files.in_attention)
@@ -198,7 +198,7 @@ def test_loras_and_embeddings_come_and_go_while_the_model_is_served(
         assert difference(by_token, by_word)[0] > 2
 
         lora_files.write(path, lora_files.peft(layers))
-        with pytest.raises(InputError, match="the file of that name is another one now"):
+        with pytest.raises(InputError, match="its file has become another one"):
             run(predictor, **few, loras=[f"ink@{digest[:12]}"])
         assert metrics["adapters"]["loras"][0]["hash"] != digest
         (again,) = run(predictor, **few, loras=["ink:1"])
@@ -509,6 +509,7 @@ def test_a_prediction_yields_files_with_their_metadata_and_tells_the_metrics(
         }
     memory = predictor.metrics.pop("device_memory")
     assert 100 * 2**20 < memory < psutil.virtual_memory().total
+    assert {one["name"] for one in predictor.metrics.pop("adapters")["loras"]} >= {"blueprint"}
     assert predictor.metrics == {
         "warming": False,
         "progress": {"step": 4, "steps": 4, "seconds_left": 0},

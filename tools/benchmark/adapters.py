@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from stable_diffusion import models
-from stable_diffusion.adapters import Adapters, layout_of
+from stable_diffusion.adapters import Adapters, layout_of, ranks_of
 from stable_diffusion.catalogue import Weights
 from stable_diffusion.lora_files import Lora, LoraLayer
 from tools.benchmark.calls import call
@@ -67,7 +67,7 @@ def _layers(unet: nn.Module, pattern: re.Pattern[str]) -> Iterator[tuple[str, Lo
 def with_slots(unet: nn.Module, lora: Lora) -> Adapters:
     """Return tables with a slot for each row, which all have the same values."""
     adapters = Adapters(unet, by_index=next(unet.parameters()).device.type != "cpu")
-    adapters.move(layout_of([[(lora, 1.0)]], 1 + ROWS), {})
+    adapters.move(layout_of([ranks_of([(lora, 1.0)])], 1 + ROWS), {})
     for row in range(ROWS):
         adapters.fill(1 + row, [(lora, 1.0)])
     return adapters

@@ -197,12 +197,11 @@ def test_nothing_of_the_model_is_changed(demo: Model, loras: dict[str, Path]) ->
     assert hooks() == before
 
 
-def test_peft_and_its_settings_count_as_in_the_library(demo: Model, tmp_path: Path) -> None:
+def test_a_file_of_pefts_own_counts_as_merged(demo: Model, tmp_path: Path) -> None:
     layers = files.layers_of(demo.pipeline, lambda part, _path: part == "text_encoder")
     path = files.write(tmp_path / "a.safetensors", files.peft(layers))
-    (tmp_path / "a.json").write_text('{"lora_alpha": 6, "r": 4}')
     pipeline = of_its_own(demo)
-    files.merged(pipeline, layers, 0.5 * 6 / 4)
+    files.merged(pipeline, layers, 0.5)
     lora = lora_files.load(path, demo.pipeline)
     encoded = Prompts(demo.pipeline).encode("a red fox", None, loras=[(lora, 0.5)]).positive
     assert torch.allclose(encoded, expected(pipeline, "a red fox"), atol=2e-5)

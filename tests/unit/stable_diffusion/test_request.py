@@ -533,6 +533,8 @@ def test_a_lora_that_is_none_is_refused_with_what_is_allowed(value: Any) -> None
 def test_an_unknown_lora_is_refused_with_the_nearest_that_the_model_can_use() -> None:
     assert loras_fault("in:1") == 'loras: "in" is not allowed; give one of ink, Film grain v1.2'
     assert "give name or name:weight, such as" in loras_fault("../ink")
+    gone = loras_fault("gone@0123456789ac")
+    assert gone == 'loras: "gone" is not allowed; its file is not there any more'
     assert loras_fault("of-xl") == 'loras: "of-xl" is not allowed; it is for Stable Diffusion XL'
     assert faults(loras=["ink"])[0].endswith(
         "no LoRA for this model is installed; put one into weights/loras"
@@ -541,8 +543,8 @@ def test_an_unknown_lora_is_refused_with_the_nearest_that_the_model_can_use() ->
 
 def test_a_lora_whose_file_is_another_one_now_is_refused_by_name() -> None:
     assert loras_fault("ink@0123456789ac") == (
-        'loras: "ink@0123456789ac" is not allowed; the file of that name is another one now; '
-        "ask for it without the hash"
+        'loras: "ink@0123456789ac" is not allowed; its file has become another one; '
+        "ask again for the one that is there"
     )
 
 

@@ -283,3 +283,9 @@ def test_a_file_that_changes_after_it_was_seen_is_refused(tmp_path: Path) -> Non
     kept({"emb_params": VECTORS + 1})(tmp_path / "fox.safetensors")
     with pytest.raises(FileError, match="another file than it was"):
         find("a fox")
+
+
+def test_no_more_tokens_are_looked_for_than_have_a_place() -> None:
+    found = finder(fox=50).find("fox " * 25_000, most=77)
+    assert len(found.spans) == 2
+    assert found.text.endswith(" fox fox ")
