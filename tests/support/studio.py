@@ -51,7 +51,9 @@ class Studio:
     def request(self, **inputs: Any) -> Request:
         """The same as `request`, which may name the engine's upscalers and LoRAs."""
         installed = self.loras.files() if self.loras else {}
-        return Request.of(SMALL | inputs, upscalers=self.engine.upscalers, loras=installed)
+        return Request.of(
+            SMALL | inputs, upscalers=self.engine.upscalers, installed_loras=installed
+        )
 
     def events(self, **inputs: Any) -> Iterator[Event]:
         """The events of one request, to the last."""
