@@ -3,7 +3,8 @@
 The LoRAs that one request uses, with their weights, are a combination, and a combination has a
 slot in tables on the device: for each layer that any of them touches, `down` and `up`, the ranks of
 its LoRAs one after the other. A row's term is `up[slot] @ (down[slot] @ x)`; slot 0 is nobody's and
-adds nothing. Ranks are padded, so that a call has one shape whoever is in it, and can be replayed.
+adds nothing: it is in the tables only where it is read. Ranks are padded, so that a call has one
+shape whoever is in it, and can be replayed.
 
 Layers are changed for the time of a call with adapters, and no other call knows of them.
 """
@@ -52,8 +53,8 @@ class Layout:
 class Table:
     """The terms of one layer, in its precision and on its device.
 
-    down: (slots, rank, in), of a convolution (slots, rank, in, height, width).
-    up: (slots, out, rank), with the LoRAs' scales and weights in it.
+    down: (indices, rank, in), of a convolution (indices, rank, in, height, width).
+    up: (indices, out, rank), with the LoRAs' scales and weights in it.
     """
 
     layer: nn.Linear | nn.Conv2d
@@ -89,6 +90,8 @@ class Adapters:
     def __init__(self, unet: nn.Module, by_index: bool) -> None:
         self._unet = unet
         self._by_index = by_index
+        self._first = NONE if by_index else NONE + 1
+        """The slot at index 0 of the tables: nobody's takes memory only where it is read."""
         self._tables: dict[str, Table] = {}
         self._ranks: dict[int, dict[str, int]] = {}
         self.layout = Layout(1, ())
@@ -100,7 +103,7 @@ class Adapters:
         for path, rank in layout.ranks:
             weight = self._layer(path).weight
             values += rank * (weight[0].numel() + len(weight)) * weight.element_size()
-        return layout.slots * values
+        return (layout.slots - self._first) * values
 
     def move(self, layout: Layout, slots: Mapping[int, int]) -> None:
         """Make tables in another layout; the present ones stay where there is no memory for them.
@@ -112,23 +115,25 @@ class Adapters:
         for path, table in tables.items():
             for before, after in slots.items():
                 if rank := self._ranks[before].get(path, 0):
-                    table.down[after, :rank] = self._tables[path].down[before, :rank]
-                    table.up[after, :, :rank] = self._tables[path].up[before, :, :rank]
+                    source, target = before - self._first, after - self._first
+                    table.down[target, :rank] = self._tables[path].down[source, :rank]
+                    table.up[target, :, :rank] = self._tables[path].up[source, :, :rank]
         self._ranks = {after: self._ranks[before] for before, after in slots.items()}
         self._tables, self.layout = tables, layout
 
     def fill(self, slot: int, combination: Combination) -> None:
         """Put a combination, for which there is room, into a slot; drop what was there."""
         self._ranks[slot] = ranks_of(combination)
+        index = slot - self._first
         for path, table in self._tables.items():
-            table.down[slot], table.up[slot] = 0, 0
+            table.down[index], table.up[index] = 0, 0
             used = 0
             for lora, weight in combination:
                 if layer := lora.unet.get(path):
                     place = slice(used, used := used + layer.rank)
                     up = layer.up.to(table.up.device, torch.float32)
-                    table.down[slot, place] = layer.down.to(table.down.device)
-                    table.up[slot, :, place] = up * (layer.scale * weight)
+                    table.down[index, place] = layer.down.to(table.down.device)
+                    table.up[index, :, place] = up * (layer.scale * weight)
 
     @contextmanager
     def at_work(self, rows: torch.Tensor) -> Iterator[None]:
@@ -161,7 +166,9 @@ class Adapters:
         runs = list(_runs(rows.tolist()))
         for path, table in self._tables.items():
             touching = [
-                (slot, rank, some) for slot, some in runs if (rank := self._ranks[slot].get(path))
+                (slot - self._first, rank, some)
+                for slot, some in runs
+                if (rank := self._ranks[slot].get(path))
             ]
             if touching:
                 yield table.layer, partial(_add_by_runs, table, touching)
@@ -170,8 +177,8 @@ class Adapters:
         layer = self._layer(path)
         out, *rest = layer.weight.shape
         down, up = (
-            layer.weight.new_zeros(slots, rank, *rest),
-            layer.weight.new_zeros(slots, out, rank),
+            layer.weight.new_zeros(slots - self._first, rank, *rest),
+            layer.weight.new_zeros(slots - self._first, out, rank),
         )
         return Table(layer, down, up)
 
@@ -209,20 +216,20 @@ def _add_by_runs(
     """Add the terms of some rows, each run by itself, in the rank that it has.
 
     Args:
-        runs: slot, rank and rows of each.
+        runs: index in the table, rank and rows of each.
         x, y: (rows, …): what the layer was given, and what it gave.
     """
     if isinstance(table.layer, nn.Linear):
-        for slot, rank, rows in runs:
-            inner = functional.linear(x[rows], table.down[slot, :rank])
-            y[rows] += functional.linear(inner, table.up[slot, :, :rank])
+        for index, rank, rows in runs:
+            inner = functional.linear(x[rows], table.down[index, :rank])
+            y[rows] += functional.linear(inner, table.up[index, :, :rank])
         return
     x, padding = _padded(table.layer, x)
-    for slot, rank, rows in runs:
+    for index, rank, rows in runs:
         inner = functional.conv2d(
-            x[rows], table.down[slot, :rank], None, table.layer.stride, padding
+            x[rows], table.down[index, :rank], None, table.layer.stride, padding
         )
-        y[rows] += functional.conv2d(inner, table.up[slot, :, :rank, None, None])
+        y[rows] += functional.conv2d(inner, table.up[index, :, :rank, None, None])
 
 
 def _add_by_index(table: Table, rows: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> None:

@@ -474,7 +474,7 @@ class Engine:
         if combination:
             if self._waiting and self._waiting[0].overtaken >= MOST_OVERTAKING:
                 return False
-            job.place = self._places.take(combination)
+            job.place = self._take_place(combination)
             if not job.place:
                 return False
             self._placed.add(job)
@@ -483,6 +483,26 @@ class Engine:
                 other.overtaken += 1
         job.loras = None
         return True
+
+    def _take_place(self, combination: Combination) -> Place | None:
+        """Take a place as `Places.take` does; where memory is short, free some and try once more.
+
+        Raises:
+            InputError: where there could never be room.
+            MemoryError: where the device has no memory for it all the same.
+        """
+        try:
+            return self._places.take(combination)
+        except torch.OutOfMemoryError:
+            pass  # what the attempt held is free only when the error is gone
+        self._executor.release()
+        torch.cuda.empty_cache()
+        try:
+            return self._places.take(combination)
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(
+                "loras: there is not enough memory for them now; use fewer, or smaller ones"
+            ) from error
 
     def _leave_place(self, job: Job) -> None:
         """Let go of the place of a request's LoRAs, if it has one."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -160,13 +160,9 @@ class Places:
 
     def _make(self, combination: Combination) -> Place | None:
         ranks = ranks_of(combination)
-        idle = [key for key, place in self._places.items() if not place.users]
-        for count in range(len(idle) + 1):
-            kept = [place for key, place in self._places.items() if key not in idle[:count]]
-            layout = self._layout(kept, ranks)
-            if layout:
-                break
-        else:
+        rooms = self._rooms(ranks)
+        found = next((one for one in rooms if self._adapters.size(one[0]) <= self._budget), None)
+        if not found:
             needed = self._adapters.size(layout_of([ranks], 2))
             if needed > self._budget:
                 raise InputError(
@@ -174,34 +170,49 @@ class Places:
                     f"{self._budget // MEGABYTE} MB are set aside for them"
                 )
             return None
-        for key in idle[:count]:
-            del self._places[key]
+        layout, kept = found
         if layout is not self._adapters.layout:
-            slots = {place.slot: slot for slot, place in enumerate(kept, 1)}
+            slots = {place.slot: slot for slot, place in enumerate(kept.values(), 1)}
             self._adapters.move(layout, slots)
-            for place in kept:
+            for place in kept.values():
                 place.slot = slots[place.slot]
-        taken = {place.slot for place in kept}
+        self._places = kept
+        taken = {place.slot for place in kept.values()}
         slot = next(slot for slot in range(1, layout.slots) if slot not in taken)
         self._adapters.fill(slot, combination)
         return Place(slot, ranks)
 
-    def _layout(self, kept: Sequence[Place], ranks: dict[str, int]) -> Layout | None:
-        """Return the layout for some places and one more; None where it would be too large.
+    def _rooms(self, ranks: dict[str, int]) -> Iterator[tuple[Layout, OrderedDict[Key, Place]]]:
+        """Yield layouts with room for one more place, and the places that stay, the best first.
 
-        It is the present one where that has room, and else has some to spare, if it may.
+        Tables that move cost the graphs that read them. So they only grow while all places can
+        stay; then idle places leave, the fewest, for whom the present tables do; and only then
+        are there others, which don't become lower in rank without need.
         """
-        places, present = len(kept) + 1, self._adapters.layout
+        present = self._adapters.layout
+        idle = [key for key, place in self._places.items() if not place.users]
+        choices = [
+            OrderedDict((key, place) for key, place in self._places.items() if key not in gone)
+            for gone in (idle[:count] for count in range(len(idle) + 1))
+        ]
         room = dict(present.ranks)
-        if places < present.slots and all(
-            rank <= room.get(path, 0) for path, rank in ranks.items()
-        ):
-            return present
-        for slots in (1 + (1 << (places - 1).bit_length()), 1 + places):
-            layout = layout_of([*(place.ranks for place in kept), ranks], slots)
-            if self._adapters.size(layout) <= self._budget:
-                return layout
-        return None
+        has_ranks = all(rank <= room.get(path, 0) for path, rank in ranks.items())
+        fitting = [kept for kept in choices if has_ranks and len(kept) + 1 < present.slots]
+        if len(fitting) < len(choices):  # not all can stay in these tables
+            for slots in _slots(1 + len(self._places)):
+                yield layout_of([room, ranks], max(slots, present.slots)), choices[0]
+        for kept in fitting:
+            yield present, kept
+        for kept in choices:
+            needed = [ranks, *(place.ranks for place in kept.values())]
+            for least in ([room], []):
+                for slots in _slots(1 + len(kept)):
+                    yield layout_of([*least, *needed], slots), kept
+
+
+def _slots(places: int) -> tuple[int, int]:
+    """Return the slots of tables for some places: with some to spare, and without."""
+    return 1 + (1 << (places - 1).bit_length()), 1 + places
 
 
 def _bytes(lora: Lora) -> int:

@@ -263,7 +263,10 @@ class CudaGraphExecutor(PlainExecutor):
                 captured = self._fastest(bank.kind, batch.clone())
                 captured.replay()
             if not proof.is_close(captured.output, after, self.model.dtype):
-                self._leave_out("a captured step gave other numbers than a plain one")
+                if shape[2] is None:
+                    self._leave_out("a captured step gave other numbers than a plain one")
+                else:  # a client's LoRA may make the most of half precision's errors
+                    self._refused.add(shape)
             elif captured.milliseconds > (1 - SMALLEST_GAIN) * self._plain_milliseconds[shape]:
                 self._refused.add(shape)
             else:

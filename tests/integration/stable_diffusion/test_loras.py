@@ -196,6 +196,32 @@ def test_loras_that_never_have_room_are_refused(
     short.close()
 
 
+def test_memory_that_is_short_for_loras_is_freed_once_and_then_said_to_be(
+    demo: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = made_loras.folder(demo, tmp_path, {"large": eight(demo)["lora 4"]})
+    short = Studio(demo, loras=folder)
+    take, released = short.engine._places.take, list[int]()
+    monkeypatch.setattr(short.engine._executor, "release", lambda: released.append(1))
+    failures = iter([True, False])
+
+    def take_again(combination: Any) -> Any:
+        if next(failures, False):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return take(combination)
+
+    monkeypatch.setattr(short.engine._places, "take", take_again)
+    assert len(short.draw(loras=["large"], num_inference_steps=1)) == 1
+    assert released == [1]
+    failures = iter([True, True])
+    with pytest.raises(MemoryError, match="loras: there is not enough memory for them now; use"):
+        short.draw(loras=["large"], num_inference_steps=1)
+    assert released == [1, 1]
+    assert not short.engine._placed
+    assert len(short.draw(loras=["large"], num_inference_steps=1)) == 1
+    short.close()
+
+
 def test_a_lora_that_is_gone_before_it_is_read_is_refused_by_name(
     demo: Model, tmp_path: Path
 ) -> None:

@@ -40,9 +40,9 @@ def lora(seed: int, rank: int = 1) -> Lora:
 
 
 def places(slots: int, rank: int = 1) -> tuple[Places, Adapters]:
-    """With room for so many, beside nobody's."""
+    """With room for so many."""
     adapters = Adapters(two_layers(), by_index=False)
-    return Places(adapters, (1 + slots) * rank * SLOT), adapters
+    return Places(adapters, slots * rank * SLOT), adapters
 
 
 def has(adapters: Adapters, place: Place | None, combination: Sequence[tuple[Lora, float]]) -> bool:
@@ -110,9 +110,83 @@ def test_what_could_never_have_room_is_refused_in_words(monkeypatch: pytest.Monk
     monkeypatch.setattr(loras, "MEGABYTE", 1)
     made, _ = places(1)
     assert made.take([(lora(1), 1)])
-    expected = rf"loras: they need {4 * SLOT} MB on the device, and {2 * SLOT} MB are set aside"
+    expected = rf"loras: they need {2 * SLOT} MB on the device, and {SLOT} MB are set aside"
     with pytest.raises(InputError, match=expected):
         made.take([(lora(2, rank=2), 1)])
+
+
+@pytest.mark.parametrize("by_index", [False, True])
+def test_nobodys_slot_takes_room_only_where_it_is_read(by_index: bool) -> None:
+    adapters = Adapters(two_layers(), by_index)
+    made = Places(adapters, (1 + by_index) * SLOT)
+    place = made.take([(lora(1), 1)])
+    assert has(adapters, place, [(lora(1), 1)])
+    assert adapters.size(adapters.layout) == made._budget
+    made = Places(Adapters(two_layers(), by_index), (1 + by_index) * SLOT - 1)
+    with pytest.raises(InputError, match="loras: they need"):
+        made.take([(lora(1), 1)])
+
+
+def used_and_left(made: Places, *combinations: Sequence[tuple[Lora, float]]) -> list[Place]:
+    taken = [made.take(combination) for combination in combinations]
+    left = [place for place in taken if place]
+    assert len(left) == len(combinations)
+    for place in left:
+        made.leave(place)
+    return left
+
+
+def test_tables_stay_where_they_are_while_idle_places_can_leave_them() -> None:
+    made, adapters = places(3, rank=4)
+    used_and_left(made, *([(lora(seed, rank=4), 1.0)] for seed in range(3)))
+    layout = adapters.layout
+    # As soon as the first three have left, tables of rank 1 would have room for more.
+    for seed in range(3, 9):
+        combination = [(lora(seed, rank=1), 1.0)]
+        (place,) = used_and_left(made, combination)
+        assert adapters.layout is layout
+        assert has(adapters, place, combination)
+    assert [key[0][0] for key in made._places] == ["006-1", "007-1", "008-1"]
+
+
+def test_the_fewest_leave_and_the_tables_keep_their_ranks_while_they_can() -> None:
+    made, adapters = places(4, rank=4)
+    used_and_left(made, *([(lora(seed, rank=2), 1.0)] for seed in range(5)))
+    assert adapters.layout.slots == 1 + 8
+    used_and_left(made, [(lora(5, rank=4), 1.0)])
+    assert adapters.layout == layout_of([{"first": 4, "second": 4}], 1 + 4)
+    assert [key[0][0] for key in made._places] == ["002-2", "003-2", "004-2", "005-4"]
+    # More are in use at once than there is room for in tables of these ranks.
+    taken = [made.take([(lora(seed, rank=1), 1.0)]) for seed in range(5)]
+    assert all(taken)
+    assert dict(adapters.layout.ranks) == {"first": 1, "second": 1}
+    assert all(has(adapters, place, [(lora(seed), 1.0)]) for seed, place in enumerate(taken))
+
+
+def test_tables_grow_while_all_can_stay_and_are_not_made_lower_by_it() -> None:
+    made, adapters = places(8, rank=4)
+    used_and_left(made, [(lora(0, rank=4), 1.0)], [(lora(1), 1.0)], [(lora(2), 1.0)])
+    assert len(made._places) == 3
+    assert adapters.layout == layout_of([{"first": 4, "second": 4}], 1 + 4)
+
+
+@pytest.mark.parametrize("method", ["move", "fill"])
+def test_memory_that_is_short_costs_no_place_that_is_in_use(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    made, adapters = places(4)
+    first = made.take([(lora(1), 1.0)])
+
+    def short(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(adapters, method, short)
+        with pytest.raises(torch.OutOfMemoryError):
+            made.take([(lora(2), 1.0)])
+    assert has(adapters, made.take([(lora(2), 1.0)]), [(lora(2), 1.0)])
+    assert made.take([(lora(1), 1.0)]) is first
+    assert has(adapters, first, [(lora(1), 1.0)])
 
 
 def test_tables_grow_and_keep_what_is_there() -> None:

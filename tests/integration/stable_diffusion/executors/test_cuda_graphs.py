@@ -352,6 +352,25 @@ def test_a_graph_whose_tables_are_gone_is_not_replayed_for_equal_ones(
     assert proof.is_close(before, after, torch.float32)
 
 
+def test_a_lora_whose_captured_step_differs_costs_its_own_graph_only(
+    demo: Model, recorder: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    executor = put(made(demo, recorder), [(made_loras.lora(demo.pipeline.unet, 0), 2.0)])
+    bank, occupants = proof.trial(demo)
+    adapted = [replace(occupants[0], adapter=1)]
+    executor.step(bank, occupants, 99, 99)
+    recorder.spoil = lambda output: output * 1.1
+    executor.step(bank, adapted, 99, 99)
+    assert [shape[1:] for shape in executor._graphs] == [(2, None)]
+    recorder.spoil = lambda output: output
+    recorded, replayed = recorder.recorded, recorder.replayed
+    executor.step(bank, adapted, 99, 99)
+    assert (recorder.recorded, recorder.replayed) == (recorded, replayed)
+    executor.step(bank, occupants, 99, 99)
+    assert recorder.replayed == replayed + 1
+    assert capsys.readouterr().err == ""
+
+
 def test_requests_with_loras_draw_the_same_from_graphs(
     demo: Model, recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
