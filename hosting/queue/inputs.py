@@ -12,6 +12,7 @@ from typing import Any
 
 from hosting.published_models import RENAMED, RENAMED_VALUES
 from infotext import samplers
+from infotext.loras import LONGEST_CHARACTERS, split
 
 SIZE_NAMES = ("size", "image_dimensions")
 SEEDS = 2**53
@@ -357,7 +358,10 @@ def _boolean(value: object) -> bool | None:
 
 def _texts(value: object) -> list[str] | None:
     if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
+        parts = split(value)
+        if parts is None:
+            raise _refused("too_long", value, f"give at most {LONGEST_CHARACTERS} characters")
+        return _texts(parts)
     if not isinstance(value, list):
         return None
     texts = []
