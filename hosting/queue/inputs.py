@@ -261,7 +261,9 @@ def _sampler(name: object, properties: Mapping[str, Mapping[str, Any]]) -> dict[
 def _without_what_is_lacking(defaults: Mapping[str, Any], scheduler: object) -> dict[str, Any]:
     """Return defaults without those for which a sampler has no use."""
     lacking = {"eta"} if scheduler != "DDIM" else set()
-    if scheduler in samplers.EVEN_SCHEDULERS and defaults.get("spacing") in samplers.SPACINGS:
+    if scheduler in samplers.EVEN_SCHEDULERS and defaults.get("spacing") in tuple(
+        samplers.SPACINGS
+    ):
         lacking.add("spacing")
     most = samplers.MOST_STEPS.get(str(scheduler), math.inf)
     lacking |= {name for name in STEPS if (_number(defaults.get(name)) or 0) > most}

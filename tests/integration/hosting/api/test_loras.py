@@ -321,6 +321,44 @@ def test_a_token_uses_and_sees_its_own_only(tmp_path: Path, cog: CogServer) -> N
         assert one.client.post("/predictions", json=body, headers=eve).status_code == 200
 
 
+@pytest.mark.parametrize("default", ['"ink:0.5,blueprint"', '["ink:0.5", "blueprint"]'])
+def test_a_default_is_left_out_for_who_may_not_use_it(
+    tmp_path: Path, cog: CogServer, default: str
+) -> None:
+    (tmp_path / "models.yaml").write_text(
+        f"- {{name: me/drawn, task: img2img, defaults: {{loras: {default}}}}}\n"
+    )
+    limits = json.dumps({"ada": ["ink", "gone"], "bob": []})
+    all_of_it = ["ink:0.5", "blueprint"]
+    with front(tmp_path, cog, token_loras=limits) as one:
+        ada, bob, eve = map(one.token, ("ada", "bob", "eve"))
+        for headers, shown, expected in (
+            (ada, ["ink:0.5"], [f"{INK}:0.5"]),
+            (bob, [], []),
+            (eve, all_of_it, [f"{INK}:0.5", BLUEPRINT]),
+        ):
+            model = one.client.get("/v1/models/me/drawn", headers=headers).json()
+            version = model["latest_version"]
+            link = f"/v1/models/me/drawn/versions/{version['id']}"
+            for document in (
+                version["openapi_schema"],
+                one.client.get(link, headers=headers).json()["openapi_schema"],
+                one.client.get("/openapi.json?model=me/drawn", headers=headers).json(),
+            ):
+                inputs = document["components"]["schemas"]["Input"]["properties"]
+                assert inputs["loras"]["default"] == shown
+            body: dict[str, Any] = {"input": {"prompt": "fox"}}
+            path = "/v1/models/me/drawn/predictions"
+            wait = {**headers, "prefer": "wait"}
+            assert one.client.post(path, json=body, headers=wait).status_code == 201
+            assert sent(cog) == expected
+        document = one.client.get("/openapi.json?model=me/drawn").json()
+        assert document["components"]["schemas"]["Input"]["properties"]["loras"]["default"] == []
+        body = {"input": {"prompt": "fox", "loras": None, "lora": "blueprint"}}
+        answer = one.client.post(path, json=body, headers=bob)
+        assert [fault["field"] for fault in answer.json()["invalid_fields"]] == ["input.lora"]
+
+
 def test_health_names_no_files(one: Front) -> None:
     (endpoint,) = one.client.get("/health").json()["endpoints"]
     assert not {"loras", "embeddings"} & endpoint["description"].keys()
