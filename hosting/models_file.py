@@ -63,7 +63,7 @@ _KEYS = (
     "a version id, source, inputs, defaults, output and black_repainted, "
     "an input type, minimum, maximum, choices, default and required"
 )
-_BRANCHES = ("bool", "int", "float", "str")
+_BRANCHES = ("bool", "int", "float", "str", "list[str]")
 """What pydantic adds to the place of a fault in a value that may have several types."""
 _Name = Annotated[str, Field(pattern=_NAME)]
 
@@ -75,7 +75,7 @@ class _VersionEntry:
     id: Annotated[str, Field(pattern=_ID)]
     source: str = ""
     inputs: dict[str, Input] | None = None
-    defaults: dict[str, Scalar] | None = None
+    defaults: dict[str, Scalar | list[str]] | None = None
     output: OutputForm | None = None
     black_repainted: bool = False
 
@@ -89,7 +89,7 @@ class _ModelEntry:
     description: str = ""
     aliases: list[_Name] = field(default_factory=list)
     inputs: dict[str, Input] = field(default_factory=dict)
-    defaults: dict[str, Scalar] = field(default_factory=dict)
+    defaults: dict[str, Scalar | list[str]] = field(default_factory=dict)
     output: OutputForm = "list"
     versions: list[_VersionEntry] = field(default_factory=list)
 

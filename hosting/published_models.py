@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from infotext.loras import LoraError, read, split
 
 RENAMED = {
     "num_outputs": "num_images",
@@ -106,6 +108,19 @@ class Version:
         }
         return {**published, **self.defaults}
 
+    def for_loras(self, names: Set[str] | None) -> Version:
+        """Return it with these LoRAs only among its defaults; None is all."""
+        default = self.all_defaults.get("loras")
+        if names is None or default is None:
+            return self
+        entries = split(default) if isinstance(default, str) else default
+        usable = [entry for entry in entries or () if _asks_for_one_of(names, entry)]
+        inputs = {
+            name: replace(one, default=None) if RENAMED.get(name, name) == "loras" else one
+            for name, one in self.inputs.items()
+        }
+        return replace(self, inputs=inputs, defaults={**self.defaults, "loras": usable})
+
 
 class PublishedModels:
     """All models that the front offers by name.
@@ -184,6 +199,13 @@ def own_id(model: Model) -> str:
     return hashlib.sha256(model.id.encode()).hexdigest()
 
 
+def _asks_for_one_of(names: Set[str], entry: str) -> bool:
+    try:
+        return read(entry).name in names
+    except LoraError:
+        return False
+
+
 def taken_schema(version: Version, schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return an endpoint's OpenAPI document that allows what the version took, too.
 
@@ -204,7 +226,9 @@ def taken_schema(version: Version, schema: Mapping[str, Any]) -> dict[str, Any]:
             _widen(entry, name, published)
     defaults = version.all_defaults
     for name in defaults.keys() & inputs["properties"].keys():
-        inputs["properties"][name]["default"] = defaults[name]
+        entry, default = inputs["properties"][name], defaults[name]
+        is_text_of_list = entry.get("type") == "array" and isinstance(default, str)
+        entry["default"] = split(default) if is_text_of_list else default
     inputs["required"] = [name for name in inputs.get("required", ()) if name not in defaults]
     return document
 

@@ -17,10 +17,13 @@ MOST = 8
 WEIGHTS = (-2.0, 2.0)
 PINNED_DIGITS = 12
 """Of a hash, where a file is pinned by it."""
+LONGEST_CHARACTERS = 2000
+"""Of entries in one text, with commas: of more than there can be."""
 NAME = re.compile(r'[^/\\:@<>,|"\x00-\x1f.][^/\\:@<>,|"\x00-\x1f]{0,99}')
 """A file's name without its ending."""
 HASH = re.compile(r"[0-9a-fA-F]{12,64}", re.ASCII)
-NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:\.\d{0,6})?|\.\d{1,6})", re.ASCII)
+NUMBER = re.compile(r"[+-]?(?:\d{1,6}(?:\.\d{0,20})?|\.\d{1,20})", re.ASCII)
+"""As floats are written, but for those with exponents."""
 TAG = re.compile(r"<(?:lora|lyco):([^<>]{1,300})>")
 
 
@@ -65,6 +68,11 @@ class Tag:
     weights: tuple[float, float] | None
 
 
+def is_name(text: str) -> bool:
+    """Return whether a LoRA may be called so: as `NAME` says, and of printable characters."""
+    return NAME.fullmatch(text) is not None and text.isprintable()
+
+
 def read(entry: str) -> Lora:
     """Return the LoRA that an entry asks for.
 
@@ -73,7 +81,8 @@ def read(entry: str) -> Lora:
     """
     rest, colon, weight = entry.strip().partition(":")
     name, at, digits = rest.partition("@")
-    if not NAME.fullmatch(name):
+    name, digits, weight = name.strip(), digits.strip(), weight.strip()
+    if not is_name(name):
         raise LoraError("give name or name:weight, such as blueprint:0.7")
     if at and not HASH.fullmatch(digits):
         raise LoraError("after @ give 12 to 64 digits of the file's SHA-256")
@@ -82,6 +91,13 @@ def read(entry: str) -> Lora:
         if not NUMBER.fullmatch(weight) or not least <= float(weight) <= most:
             raise LoraError(f"give a weight from {least:g} to {most:g}, such as blueprint:0.7")
     return Lora(name, digits if at else None, weight if colon else None)
+
+
+def split(text: str) -> list[str] | None:
+    """Return the entries of a text that has them with commas; None where it is too long."""
+    if len(text) > LONGEST_CHARACTERS:
+        return None
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def with_tags(text: str, entries: Iterable[str]) -> str:
@@ -102,7 +118,7 @@ def entries(text: str) -> list[str]:
     """
     found: dict[str, str] = {}
     for tag in without_tags(text)[1]:
-        if tag.weights is None or not NAME.fullmatch(tag.name) or len(found) == MOST:
+        if tag.weights is None or not is_name(tag.name) or len(found) == MOST:
             continue
         weight = min(max(tag.weights[0], WEIGHTS[0]), WEIGHTS[1])
         found.setdefault(tag.name, Lora(tag.name, weight=number(weight)).entry)
@@ -111,7 +127,7 @@ def entries(text: str) -> list[str]:
 
 def number(weight: float) -> str:
     """Return a weight as an entry and a tag have it."""
-    return f"{weight:.6f}".rstrip("0").rstrip(".")
+    return f"{round(weight, 6) + 0.0:.6f}".rstrip("0").rstrip(".")  # and no -0
 
 
 def _tag(match: re.Match[str]) -> Tag:

@@ -78,6 +78,13 @@ async def caller_of(request: Request, _: _Bearer = None) -> Caller:
     return Caller(view_of(request), token)
 
 
+async def loras_of(request: Request) -> frozenset[str] | None:
+    """Return the names of the LoRAs that who asks may use; None is all. Without a token, none."""
+    services = services_of(request)
+    token = await services.store.tokens.find(token_in(request.headers.get("authorization")))
+    return frozenset() if token is None else services.settings.loras_of(token.name)
+
+
 def token_in(authorization: str | None) -> str | None:
     """Return the token in an Authorization header; None if it has none.
 

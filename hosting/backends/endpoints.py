@@ -99,7 +99,10 @@ class Endpoint:
         return {one.name: one.hash for one in self.description.loras}
 
     def learn(self, metric: object) -> None:
-        """Replace what is known of its adapters by what a prediction's metric says of them."""
+        """Replace what is known of its adapters by what a prediction's metric says of them.
+
+        It may have run at another endpoint of the model.
+        """
         adapters = adapters_of(metric)
         if adapters is not None and self.description is not None:
             self.description = self.description.with_adapters(adapters)

@@ -207,6 +207,7 @@ class Dispatcher:
         endpoint.occupy(prediction.id, isolated=prediction.crashes > 0)
         run = Run(
             endpoint,
+            self.endpoints,
             prediction,
             self._store,
             self._files,

@@ -12,6 +12,7 @@ from typing import Any
 
 from hosting.published_models import RENAMED, RENAMED_VALUES
 from infotext import samplers
+from infotext.loras import LONGEST_CHARACTERS, split
 
 SIZE_NAMES = ("size", "image_dimensions")
 SEEDS = 2**53
@@ -260,7 +261,9 @@ def _sampler(name: object, properties: Mapping[str, Mapping[str, Any]]) -> dict[
 def _without_what_is_lacking(defaults: Mapping[str, Any], scheduler: object) -> dict[str, Any]:
     """Return defaults without those for which a sampler has no use."""
     lacking = {"eta"} if scheduler != "DDIM" else set()
-    if scheduler in samplers.EVEN_SCHEDULERS and defaults.get("spacing") in samplers.SPACINGS:
+    if scheduler in samplers.EVEN_SCHEDULERS and defaults.get("spacing") in tuple(
+        samplers.SPACINGS
+    ):
         lacking.add("spacing")
     most = samplers.MOST_STEPS.get(str(scheduler), math.inf)
     lacking |= {name for name in STEPS if (_number(defaults.get(name)) or 0) > most}
@@ -357,7 +360,10 @@ def _boolean(value: object) -> bool | None:
 
 def _texts(value: object) -> list[str] | None:
     if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
+        parts = split(value)
+        if parts is None:
+            raise _refused("too_long", value, f"give at most {LONGEST_CHARACTERS} characters")
+        return _texts(parts)
     if not isinstance(value, list):
         return None
     texts = []

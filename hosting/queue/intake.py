@@ -99,13 +99,18 @@ class Intake:
             QuotaExceeded: when it would keep too many bytes of files.
         """
         faults = [*_faults_around(new)]
+        allowed = self._settings.loras_of(new.token.name)
+        usable = allowed
+        if allowed is not None and new.installed is not None:
+            usable = allowed & new.installed.keys()
+        version = new.version.for_loras(usable)
         try:
-            values = version_inputs.read(new.version, new.inputs, new.schema, new.native_size)
+            values = version_inputs.read(version, new.inputs, new.schema, new.native_size)
         except InvalidInputs as error:
             values, faults = dict(error.values), [*error.faults, *faults]
         if asked := values.get("loras"):
-            allowed = self._settings.loras_of(new.token.name)
-            named = f"input.{'loras' if 'loras' in new.inputs else 'lora'}"
+            is_renamed = new.inputs.get("loras") is None and new.inputs.get("lora") is not None
+            named = "input.lora" if is_renamed else "input.loras"
             try:
                 values["loras"] = loras.pinned(asked, new.installed, allowed, named)
             except InvalidInputs as error:

@@ -12,7 +12,7 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -44,12 +44,14 @@ class Run:
 
     Args:
         endpoint: which has it.
+        others: all that this front has, it too: some may serve the same model.
         prediction: is kept up to date here, and newer than its row.
     """
 
     def __init__(
         self,
         endpoint: Endpoint,
+        others: Iterable[Endpoint],
         prediction: Prediction,
         store: Store,
         files: Files,
@@ -58,6 +60,7 @@ class Run:
         timings: Timings,
     ) -> None:
         self.endpoint = endpoint
+        self._others = others
         self.prediction = prediction
         self._store = store
         self._files = files
@@ -164,7 +167,7 @@ class Run:
                         notes = [*before.metrics.get("notes", []), *data["value"]]
                         self._set_metrics(notes=list(dict.fromkeys(notes)))
                     case "metric" if data["name"] == ADAPTERS:
-                        self.endpoint.learn(data["value"])
+                        self._learn(data["value"])
                     case "metric":
                         if data["name"] == "warming":
                             self.endpoint.is_warming = data["value"] is True
@@ -185,6 +188,12 @@ class Run:
                     if await self._save():
                         await self.cancel()
         raise Died("it ended without a result")
+
+    def _learn(self, metric: object) -> None:
+        """Tell what is installed to all that serve the model: requests are read by the first."""
+        for one in self._others:
+            if (one.task, one.model) == (self.endpoint.task, self.endpoint.model):
+                one.learn(metric)
 
     def _change(self, **fields: Any) -> None:
         self.prediction = replace(self.prediction, **fields)

@@ -10,7 +10,9 @@ from tests.support.properties import given
 from tests.support.properties import strategies as st
 
 DIGITS = "0123456789ab"
-NAMES = st.from_regex(loras.NAME, fullmatch=True).filter(lambda name: name == name.strip())
+NAMES = st.from_regex(loras.NAME, fullmatch=True).filter(
+    lambda name: loras.is_name(name) and name == name.strip()
+)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,39 @@ def test_what_is_no_entry_is_refused(entry: str, advice: str) -> None:
         loras.read(entry)
 
 
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("ink : 0.7", Lora("ink", weight="0.7")),
+        (f"ink @ {DIGITS} : 1", Lora("ink", DIGITS, "1")),
+        ("ink:0.7000000000000001", Lora("ink", weight="0.7000000000000001")),
+    ],
+)
+def test_spaces_around_its_parts_and_many_decimals_are_allowed(entry: str, expected: Lora) -> None:
+    assert loras.read(entry) == expected
+
+
+@pytest.mark.parametrize("name", ["a\x7fb", "a\u200bb", "\u202eink"])
+def test_a_name_is_printable(name: str) -> None:
+    with pytest.raises(LoraError, match="give name"):
+        loras.read(name)
+    assert loras.entries(f"<lora:{name}:1>") == []
+
+
+def test_a_text_with_commas_is_entries_up_to_a_length() -> None:
+    assert loras.split(" ink:1 ,, wide ") == ["ink:1", "wide"]
+    assert loras.split("," * 2000) == []
+    assert loras.split("," * 2001) is None
+
+
+@pytest.mark.parametrize(
+    ("weight", "expected"),
+    [(0.7000000000000001, "0.7"), (-0.0000001, "0"), (100, "100"), (0.1234567, "0.123457")],
+)
+def test_a_weight_is_written_with_six_decimals(weight: float, expected: str) -> None:
+    assert loras.number(weight) == expected
+
+
 def test_an_infotext_has_loras_as_tags_in_its_prompt() -> None:
     inputs = {"prompt": "a fox", "num_inference_steps": 20, "loras": [f"ink@{DIGITS}:0.7", "wide"]}
     text = infotext.write(inputs, (512, 512), 5, "demo")
@@ -72,6 +107,8 @@ def test_what_was_used_is_read_again(used: list[tuple[str, float]]) -> None:
         ("<lyco:ink:0.5:0.25>", (0.5, 0.25)),
         ("<lora:ink:te=0.5:unet=0.25>", (0.5, 0.25)),
         ("<lora:ink:0.5:unet=0.25:dyn=4>", (0.5, 0.25)),
+        ("<lora:ink:0.7000000000000001>", (0.7000000000000001, 0.7000000000000001)),
+        ("<lora:ink:1000>", (1000, 1000)),
         ("<lora:ink:much>", None),
         ("<lora:ink:>", None),
     ],

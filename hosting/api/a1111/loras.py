@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from infotext.loras import MOST, NAME, WEIGHTS, Lora, Tag, number
+from infotext.loras import MOST, WEIGHTS, Lora, Tag, is_name, number
 
 
 def read(
@@ -48,7 +48,7 @@ def _fault(tag: Tag, known: Mapping[str, str | None] | None) -> str | None:
     """Return why a tag's LoRA can't be had, if it can't."""
     if tag.weights is None:
         return "its weight must be a number"
-    if not NAME.fullmatch(tag.name) or (known is not None and tag.name not in known):
+    if not is_name(tag.name) or (known is not None and tag.name not in known):
         return "there is no LoRA of this name"
     reason = known[tag.name] if known is not None else None
     return None if reason is None else f"it can't be used: {reason}"

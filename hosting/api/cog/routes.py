@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hosting import published_models
 from hosting.api import event_stream, preferences
-from hosting.api.auth import Admitted, Caller
+from hosting.api.auth import Admitted, Caller, loras_of
 from hosting.api.cog import documents, stream
 from hosting.api.context import Services, services_of
 from hosting.api.deadlines import CancelAfter, CancelAfterField, seconds_of
@@ -93,7 +93,7 @@ async def schema(request: Request, model: str | None = None) -> Response:
     """Return the OpenAPI document of Cog's model here, or of one of `/v1/models`.
 
     It has our names only, and is for whoever fills in a form: a prompt is theirs to give, although
-    a version has its own, and a seed has bounds.
+    a version has its own, and a seed has bounds. Of its LoRAs it has those that the token may use.
     """
     services = services_of(request)
     found = _main(services) if model is None else services.models.find(model)
@@ -102,7 +102,8 @@ async def schema(request: Request, model: str | None = None) -> Response:
     inputs = {name: one for name, one in found.inputs.items() if name not in ("prompt", "seed")}
     document = running_schema(services, found.model)
     if model is not None:
-        document = published_models.taken_schema(replace(found, inputs=inputs), document)
+        version = replace(found, inputs=inputs).for_loras(await loras_of(request))
+        document = published_models.taken_schema(version, document)
     paths = {path: what for path, what in document["paths"].items() if path != "/shutdown"}
     return JSONResponse({**document, "paths": paths})
 

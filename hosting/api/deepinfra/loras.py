@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from hosting.queue.inputs import Fault, quote
-from infotext.loras import NUMBER, number
+from infotext.loras import NUMBER, WEIGHTS, number, split
 
 SCALE = "lora_scale"
 
@@ -21,22 +21,29 @@ def scale(inputs: dict[str, Any]) -> list[Fault]:
     Args:
         inputs: as they were sent; changed.
     """
+    if inputs.get("lora") == "":  # which is none there
+        del inputs["lora"]
     given = inputs.pop(SCALE, None)
     if given is None or given == "":
         return []
-    text = given.strip() if isinstance(given, str) else ""
-    if isinstance(given, int | float) and not isinstance(given, bool) and abs(given) < 1000:
-        text = number(given)
-    if not NUMBER.fullmatch(text):
-        sentence = f"{quote(given)} is not allowed; give a number from -2 to 2"
+    least, most = WEIGHTS
+    weight = _number(given)
+    if weight is None or not least <= weight <= most:
+        sentence = f"{quote(given)} is not allowed; give a number from {least:g} to {most:g}"
         return [Fault("invalid_type", f"input.{SCALE}", sentence)]
     for name in ("lora", "loras"):
         entries = inputs.get(name)
         if isinstance(entries, str):
-            entries = [part for part in entries.split(",") if part.strip()]
+            entries = split(entries)
         if isinstance(entries, list):
-            inputs[name] = [_weighted(one, text) for one in entries]
+            inputs[name] = [_weighted(one, number(weight)) for one in entries]
     return []
+
+
+def _number(given: object) -> float | None:
+    if isinstance(given, str):
+        return float(given) if NUMBER.fullmatch(given.strip()) else None
+    return given if isinstance(given, int | float) and not isinstance(given, bool) else None
 
 
 def _weighted(entry: object, weight: str) -> object:

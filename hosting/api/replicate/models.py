@@ -99,7 +99,9 @@ async def list_versions(owner: str, name: str, caller: Admitted) -> Page[Version
     model = named(services.models, f"{owner}/{name}").model
     schema = running_schema(services, model)
     versions = services.models.versions(model)
-    return documents.page([documents.version(one, schema) for one in versions])
+    return documents.page(
+        [documents.version(one.for_loras(caller.loras), schema) for one in versions]
+    )
 
 
 @routes.get("/{owner}/{name}/versions/{version_id}")
@@ -109,7 +111,8 @@ async def get_version(owner: str, name: str, version_id: str, caller: Admitted) 
     found = services.models.find(f"{owner}/{name}:{version_id}")
     if found is None:
         raise Problem(404, f"{owner}/{name} has no version {version_id[:100]}")
-    return documents.version(found, running_schema(services, found.model))
+    schema = running_schema(services, found.model)
+    return documents.version(found.for_loras(caller.loras), schema)
 
 
 def named(models: PublishedModels, reference: str) -> Version:
@@ -149,4 +152,5 @@ async def _shown(caller: Caller, model: Model) -> ModelDocument:
     runs = await services.queue.count_of_model(model.id)
     endpoint, schema = schemas.running(services, model)
     adapters = endpoint.adapters.for_names(caller.loras)
+    newest = newest.for_loras(caller.loras)
     return documents.model(newest, caller.view.base, schema, runs, adapters)

@@ -38,7 +38,7 @@ OURS = (
     *("only_masked", "only_masked_padding", "keep_size", "resize_mode", "crop"),
     *("extend_left", "extend_top", "extend_right", "extend_bottom"),
     *("refine_scale", "refine_strength", "refine_steps", "upscaler", "tiling"),
-    *("spacing", "eta", "clip_skip", "result_size", "resample", "loras"),
+    *("spacing", "eta", "clip_skip", "result_size", "resample", "loras", "lora"),
 )
 """Inputs of ours that may be given besides, by our names."""
 

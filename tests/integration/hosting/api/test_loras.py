@@ -96,6 +96,7 @@ def test_each_api_takes_a_list_and_pins_what_is_known(
         (["ink:9"], "give a weight from -2 to 2"),
         (["ink", "ink"], "is given twice"),
         (list(map(str, range(100))), "100 LoRAs were given; give at most 8"),
+        (",ink" * 501, "give at most 2000 characters"),
     ],
 )
 def test_each_api_refuses_what_is_none_in_its_form(
@@ -157,6 +158,8 @@ def test_in_a_form_a_list_is_a_field_that_comes_repeatedly(
         ({"loras": ["ink"], "lora_scale": 2}, [f"{INK}:2"]),
         ({"lora": "ink", "lora_scale": ""}, [INK]),
         ({"lora_scale": 0.7}, None),
+        ({"lora": "ink", "lora_scale": 0.7000000000000001}, [f"{INK}:0.7"]),
+        ({"lora": "", "loras": ["ink"], "lora_scale": 2}, [f"{INK}:2"]),
     ],
 )
 def test_deepinfras_scale_is_the_weight(
@@ -165,6 +168,22 @@ def test_deepinfras_scale_is_the_weight(
     answer = one.client.post(DEEPINFRA, json={"prompt": "fox", **fields})
     assert answer.status_code == 200, answer.text
     assert sent(cog) == expected
+
+
+def test_a_scale_out_of_range_is_blamed_on_the_scale(one: Front) -> None:
+    for scale in (5, "-2.1", 1e300):
+        body = {"prompt": "fox", "lora": "ink", "lora_scale": scale}
+        answer = one.client.post(DEEPINFRA, json=body)
+        assert answer.status_code == 422
+        (fault,) = answer.json()["detail"]
+        assert fault["loc"][-1] == "lora_scale"
+        assert "give a number from -2 to 2" in fault["msg"]
+
+
+def test_stability_takes_the_name_of_the_original(one: Front, cog: CogServer) -> None:
+    body = {"text_prompts": [{"text": "fox"}], "lora": "ink:0.7"}
+    assert one.client.post(f"{STABILITY}/text-to-image", json=body).is_success
+    assert sent(cog) == [f"{INK}:0.7"]
 
 
 # AUTOMATIC1111's
@@ -236,6 +255,24 @@ def test_what_comes_and_goes_is_told_from_the_next_prediction_on(tmp_path: Path)
         assert sent(cog) == [f"new@{'0a' * 6}", "ink"]
 
 
+def test_all_endpoints_of_a_model_learn_what_one_tells(tmp_path: Path) -> None:
+    new = {"name": "new", "hash": "0a" * 32, "trigger": None, "reason": None}
+    told_of = {"loras": [new], "embeddings": []}
+    first, second = CogServer(slots=1), CogServer(slots=1)
+    first.tell("first", "hold")
+    with first.served(), second.served(), front(tmp_path, first, second) as one:
+        path = f"/v1/models/{NAME}/predictions"
+        one.client.post(path, json={"input": {"prompt": "first"}})
+        wait_until(lambda: first.runs or second.runs)
+        other = second if first.runs else first
+        other.adapters = told_of
+        assert cog_api(one, ["new"]).json()["status"] == "succeeded"
+        assert other.runs
+        for endpoint in one.services.endpoints:
+            assert [lora.name for lora in endpoint.adapters.loras] == ["new"]
+        first.let_go("first")
+
+
 def test_a_prediction_that_waits_keeps_its_file(tmp_path: Path) -> None:
     other = [{"name": "ink", "hash": "ff" * 32, "trigger": None, "reason": None}]
     cog = CogServer(slots=1)
@@ -282,6 +319,44 @@ def test_a_token_uses_and_sees_its_own_only(tmp_path: Path, cog: CogServer) -> N
             }
         body = {"input": {"prompt": "fox", "loras": ["ink", "blueprint"]}}
         assert one.client.post("/predictions", json=body, headers=eve).status_code == 200
+
+
+@pytest.mark.parametrize("default", ['"ink:0.5,blueprint"', '["ink:0.5", "blueprint"]'])
+def test_a_default_is_left_out_for_who_may_not_use_it(
+    tmp_path: Path, cog: CogServer, default: str
+) -> None:
+    (tmp_path / "models.yaml").write_text(
+        f"- {{name: me/drawn, task: img2img, defaults: {{loras: {default}}}}}\n"
+    )
+    limits = json.dumps({"ada": ["ink", "gone"], "bob": []})
+    all_of_it = ["ink:0.5", "blueprint"]
+    with front(tmp_path, cog, token_loras=limits) as one:
+        ada, bob, eve = map(one.token, ("ada", "bob", "eve"))
+        for headers, shown, expected in (
+            (ada, ["ink:0.5"], [f"{INK}:0.5"]),
+            (bob, [], []),
+            (eve, all_of_it, [f"{INK}:0.5", BLUEPRINT]),
+        ):
+            model = one.client.get("/v1/models/me/drawn", headers=headers).json()
+            version = model["latest_version"]
+            link = f"/v1/models/me/drawn/versions/{version['id']}"
+            for document in (
+                version["openapi_schema"],
+                one.client.get(link, headers=headers).json()["openapi_schema"],
+                one.client.get("/openapi.json?model=me/drawn", headers=headers).json(),
+            ):
+                inputs = document["components"]["schemas"]["Input"]["properties"]
+                assert inputs["loras"]["default"] == shown
+            body: dict[str, Any] = {"input": {"prompt": "fox"}}
+            path = "/v1/models/me/drawn/predictions"
+            wait = {**headers, "prefer": "wait"}
+            assert one.client.post(path, json=body, headers=wait).status_code == 201
+            assert sent(cog) == expected
+        document = one.client.get("/openapi.json?model=me/drawn").json()
+        assert document["components"]["schemas"]["Input"]["properties"]["loras"]["default"] == []
+        body = {"input": {"prompt": "fox", "loras": None, "lora": "blueprint"}}
+        answer = one.client.post(path, json=body, headers=bob)
+        assert [fault["field"] for fault in answer.json()["invalid_fields"]] == ["input.lora"]
 
 
 def test_health_names_no_files(one: Front) -> None:
