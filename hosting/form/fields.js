@@ -14,6 +14,8 @@ const LONGEST_SLIDER = 1000;
  * @typedef {object} Field
  * @property {HTMLElement} element
  * @property {() => Value} get  null for what is left empty; throws a sentence for what is wrong.
+ * @property {() => Value} [kept]  what the browser keeps of it, also of what is wrong, for `set`;
+ *   where there is none, what `get` returns.
  * @property {(value: Value | undefined) => void} set
  * @property {(text: string) => void} say  shows a fault, or takes it away.
  * @property {() => void} focus

@@ -286,9 +286,11 @@ function changed() {
   showWhatIsOfUse();
   const { plain } = contents(tryGet);
   const values = draft();
-  for (const name of Object.keys(plainFields))
-    if (name in plain) values[name] = plain[name];
-    else delete values[name];
+  for (const [name, field] of Object.entries(plainFields)) {
+    const kept = field.kept?.() ?? plain[name];
+    if (kept == null) delete values[name];
+    else values[name] = kept;
+  }
   keepDraft(values);
   const image = pictureIn("image");
   if (image && isSized(image)) pictureFields.image.crop(frame(image));

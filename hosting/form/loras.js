@@ -13,6 +13,7 @@ const MANY = 12;
  * A LoRA of a model.
  * @typedef {object} Lora
  * @property {string} name
+ * @property {string} hash  of its file.
  * @property {string?} trigger  the word that it listens to; null where nobody knows one.
  * @property {string?} reason  why it can't be used with the model; null where it can.
  */
@@ -21,6 +22,7 @@ const MANY = 12;
  * @typedef {object} Row
  * @property {HTMLElement} element
  * @property {() => string} get  as the model takes it; throws a sentence for what is wrong.
+ * @property {() => string} kept  as it stands there, for `set`.
  * @property {() => void} show  what is known of the LoRA now.
  */
 /**
@@ -105,9 +107,11 @@ export function makeLoraField({ name, label }, changed, write) {
   /**
    * @param {string} lora
    * @param {string} weight
+   * @param {string} hash: the first digits of that of its file then; empty where nobody knows.
    */
-  function put(lora, weight = "1") {
-    const row = makeRow(lora, weight, {
+  function put(lora, weight = "1", hash = "") {
+    const row = makeRow(lora, weight, hash, {
+      faultId: fault.id,
       offered: () => offered,
       changed() {
         field.say("");
@@ -139,14 +143,15 @@ export function makeLoraField({ name, label }, changed, write) {
       const chosen = [...rows.values()].map((row) => row.get());
       return chosen.length ? chosen : null;
     },
+    kept: () => (rows.size ? [...rows.values()].map((row) => row.kept()) : null),
     set(value) {
       rows.clear();
       list.replaceChildren();
       // A picture's file may have anything here.
       for (const text of Array.isArray(value) ? value : []) {
         if (typeof text !== "string") continue;
-        const [, lora = "", weight] = /^([^@:]*)(?:@[^:]*)?(?::(.*))?$/s.exec(text) ?? [];
-        if (lora && !rows.has(lora) && rows.size < MOST) put(lora, weight);
+        const [, lora = "", hash, weight] = /^([^@:]*)(?:@([^:]*))?(?::(.*))?$/s.exec(text) ?? [];
+        if (lora && !rows.has(lora) && rows.size < MOST) put(lora, weight, hash);
       }
       field.say("");
       show();
@@ -192,10 +197,15 @@ const offerOf = ({ name, reason }, toggle) =>
 /** @param {string} text: as it was written. */
 const numberIn = (text) => Number(text.trim().replace(",", ".") || Number.NaN);
 
+/** Rows that were made: each has an id. */
+let made = 0;
+
 /**
  * @param {string} name
  * @param {string} weight: as it was written.
+ * @param {string} hash: as of `put`.
  * @param {object} field
+ * @param {string} field.faultId: of what is said of a weight.
  * @param {() => Lora[]?} field.offered
  * @param {() => void} field.changed
  * @param {() => void} field.check
@@ -203,7 +213,8 @@ const numberIn = (text) => Number(text.trim().replace(",", ".") || Number.NaN);
  * @param {() => void} field.remove
  * @returns {Row}
  */
-function makeRow(name, weight, { offered, changed, check, write, remove }) {
+function makeRow(name, weight, hash, { faultId, offered, changed, check, write, remove }) {
+  const state = h("p", { class: "fault", id: `lora-${++made}-state` });
   const number = h("input", {
     class: "number",
     autocomplete: "off",
@@ -217,21 +228,26 @@ function makeRow(name, weight, { offered, changed, check, write, remove }) {
     tabindex: -1, // the number beside it is the keyboard's way
     "aria-label": `Weight of ${name}, slider`,
   });
+  /** @param {boolean} isRight: what is written. */
+  const mark = (isRight) => {
+    number.setAttribute("aria-invalid", String(!isRight));
+    number.setAttribute("aria-describedby", isRight ? state.id : `${state.id} ${faultId}`);
+  };
+  mark(true);
   number.value = slider.value = weight;
   number.addEventListener("input", () => {
     slider.value = String(numberIn(number.value));
-    number.removeAttribute("aria-invalid");
+    mark(true);
     changed();
   });
   number.addEventListener("change", check);
   slider.addEventListener("input", () => {
     number.value = slider.value;
-    number.removeAttribute("aria-invalid");
+    mark(true);
     changed();
   });
   const trigger = button("", () => write(trigger.value), { dir: "auto" });
   const word = h("div", { class: "chips" }, h("span", { class: "hint" }, "Trigger:"), trigger);
-  const state = h("p", { class: "fault" });
   return {
     element: h(
       "li",
@@ -245,21 +261,22 @@ function makeRow(name, weight, { offered, changed, check, write, remove }) {
     get() {
       const value = numberIn(number.value);
       const isRight = Math.abs(value) <= LARGEST;
-      number.setAttribute("aria-invalid", String(!isRight));
+      mark(isRight);
       if (!isRight) throw new Error(`Give ${name} a weight from -${LARGEST} to ${LARGEST}.`);
       const plain = Number(value.toFixed(6)); // without an exponent
       return plain === 1 ? name : `${name}:${plain}`;
     },
+    kept: () => `${name}${hash && `@${hash}`}:${number.value}`,
     show() {
       const lora = offered()?.find((one) => one.name === name);
       trigger.value = lora?.trigger ?? "";
       trigger.textContent = trigger.value;
       word.hidden = !trigger.value;
-      state.textContent = lora?.reason
-        ? `It can't be used: ${lora.reason}`
-        : offered() && !lora
-          ? "This model has no LoRA of this name."
-          : "";
+      if (lora?.reason) state.textContent = `It can't be used: ${lora.reason}`;
+      else if (offered() && !lora) state.textContent = "This model has no LoRA of this name.";
+      else if (lora && !lora.hash.startsWith(hash.toLowerCase()))
+        state.textContent = "The file of this name is another one now than then.";
+      else state.textContent = "";
     },
   };
 }

@@ -99,10 +99,27 @@ def test_a_weight_that_is_none_is_said_and_not_sent(visitor: Visitor, weight: st
     expect(rows(visitor).last.locator(fault(visitor))).to_be_visible()
     expect(visitor.field("Weight of blueprint")).to_be_focused()
     expect(visitor.field("Weight of blueprint")).to_have_attribute("aria-invalid", "true")
+    expect(visitor.field("Weight of blueprint")).to_have_accessible_description(
+        "Give blueprint a weight from -2 to 2."
+    )
+    expect(visitor.field("Weight of ink")).to_have_accessible_description("")
     expect(visitor.cards).to_have_count(0)
     visitor.field("Weight of blueprint").fill("0.0000001")
     expect(fault(visitor)).to_have_text("")
     assert posted(visitor)["loras"] == ["ink", "blueprint:0"]
+
+
+def test_a_weight_that_is_none_is_kept_with_the_others(visitor: Visitor) -> None:
+    for name, weight in (("ink", "0.5"), ("blueprint", "much")):
+        offer(visitor, name).click()
+        visitor.field(f"Weight of {name}").fill(weight)
+    visitor.page.reload()
+    expect(visitor.field("Weight of ink")).to_have_value("0.5")
+    expect(visitor.field("Weight of blueprint")).to_have_value("much")
+    visitor.field("Weight of blueprint").fill("")
+    visitor.page.reload()
+    expect(visitor.field("Weight of ink")).to_have_value("0.5")
+    expect(visitor.field("Weight of blueprint")).to_have_value("")
 
 
 def test_a_trigger_word_is_written_where_the_cursor_is(visitor: Visitor) -> None:
@@ -171,6 +188,24 @@ def test_what_comes_and_goes_is_offered_once_the_page_is_seen_and_a_prediction_i
     expect(offer(visitor, "ink")).to_have_attribute("aria-pressed", "true")
     expect(rows(visitor).locator(".fault")).to_have_text("")
     expect(words(visitor, "prompt")).to_have_text(["pencil"])
+
+
+def test_a_file_that_is_another_than_then_is_said(visitor: Visitor, cog: CogServer) -> None:
+    says = "The file of this name is another one now than then."
+    visitor.field("Prompt").fill("a bus")
+    offer(visitor, "blueprint").click()
+    visitor.run()
+    card = visitor.card()
+    other = {**LORAS[0], "hash": "ff" * 32}
+    assert other["name"] == "blueprint"
+    cog.adapters = {"loras": [other, *LORAS[1:]], "embeddings": EMBEDDINGS}
+    assert posted(visitor)["loras"] == ["blueprint"]
+    expect(rows(visitor).locator(".fault")).to_have_text([""])
+    card.get_by_role("button", name="Use these settings").click()
+    expect(rows(visitor).locator(".fault").first).to_have_text(says)
+    expect(visitor.field("Weight of blueprint")).to_have_accessible_description(says)
+    visitor.page.reload()
+    expect(rows(visitor).locator(".fault").first).to_have_text(says)
 
 
 def test_settings_that_are_restored_have_them_without_a_hash(visitor: Visitor) -> None:
