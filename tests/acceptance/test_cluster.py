@@ -147,8 +147,8 @@ def test_events_come_when_they_happen_and_a_cancelled_prediction_says_so(whole: 
         assert answer.headers["content-type"] == "text/event-stream"
         lines = answer.iter_lines()
         kinds = [line for line in (next(lines) for _ in range(12)) if line.startswith("event")]
-        assert kinds[:2] == ["event: start", "event: log"]
-        assert "event: metric" in kinds
+        assert kinds[0] == "event: start"
+        assert {"event: log", "event: metric"} <= set(kinds)
         assert whole.ask("POST", f"{path}/cancel").status_code == 200
         *_, kind, data, _ = lines
     assert kind == "event: completed"
