@@ -26,6 +26,8 @@ from stable_diffusion.request import InputError, UsedLora
 
 MEMORY_SHARE = 0.1
 """Share of the memory free at the start that LoRAs may take: of the device's, and of the CPU's."""
+MOST_PLACES = 64
+"""Combinations on the device, whatever memory there is."""
 MEGABYTE = 10**6
 
 Key = tuple[tuple[str, float], ...]
@@ -191,23 +193,26 @@ class Places:
         """
         present = self._adapters.layout
         idle = [key for key, place in self._places.items() if not place.users]
+        least = max(0, len(self._places) + 1 - MOST_PLACES)
         choices = [
             OrderedDict((key, place) for key, place in self._places.items() if key not in gone)
-            for gone in (idle[:count] for count in range(len(idle) + 1))
+            for gone in (idle[:count] for count in range(least, len(idle) + 1))
         ]
+        if not choices:
+            return
         room = dict(present.ranks)
         has_ranks = all(rank <= room.get(path, 0) for path, rank in ranks.items())
         fitting = [kept for kept in choices if has_ranks and len(kept) + 1 < present.slots]
         if len(fitting) < len(choices):  # not all can stay in these tables
-            for slots in _slots(1 + len(self._places)):
+            for slots in _slots(1 + len(choices[0])):
                 yield layout_of([room, ranks], max(slots, present.slots)), choices[0]
         for kept in fitting:
             yield present, kept
         for kept in choices:
             needed = [ranks, *(place.ranks for place in kept.values())]
-            for least in ([room], []):
+            for lowest in ([room], []):
                 for slots in _slots(1 + len(kept)):
-                    yield layout_of([*least, *needed], slots), kept
+                    yield layout_of([*lowest, *needed], slots), kept
 
 
 def _slots(places: int) -> tuple[int, int]:

@@ -106,6 +106,21 @@ def test_what_is_in_use_stays_and_others_wait() -> None:
     assert has(adapters, third, [(lora(3), 1)])
 
 
+def test_there_are_no_more_places_than_that_however_much_memory_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loras, "MOST_PLACES", 3)
+    made, adapters = places(1000)
+    first, second, third = (made.take([(lora(number), 1)]) for number in range(3))
+    assert first
+    assert made.take([(lora(4), 1)]) is None
+    made.leave(first)
+    assert has(adapters, made.take([(lora(4), 1)]), [(lora(4), 1)])
+    assert has(adapters, second, [(lora(1), 1)])
+    assert has(adapters, third, [(lora(2), 1)])
+    assert adapters.layout.slots <= 5
+
+
 def test_what_could_never_have_room_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loras, "MEGABYTE", 1)
     made, _ = places(1)
