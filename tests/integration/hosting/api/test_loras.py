@@ -278,10 +278,10 @@ def test_a_prediction_that_waits_keeps_its_file(tmp_path: Path) -> None:
     cog = CogServer(slots=1)
     cog.tell("first", "hold")
     with cog.served(), front(tmp_path, cog) as one:
-        cog.adapters = {"loras": other, "embeddings": []}
         path = f"/v1/models/{NAME}/predictions"
         one.client.post(path, json={"input": {"prompt": "first"}})
         document = one.client.post(path, json={"input": {"prompt": "fox", "loras": "ink"}}).json()
+        cog.adapters = {"loras": other, "embeddings": []}
         cog.let_go("first")
         link = document["urls"]["get"]
         wait_until(lambda: one.client.get(link).json()["status"] == "succeeded")
