@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from infotext.loras import is_name
 from stable_diffusion import catalogue
-from stable_diffusion.installed import NAME
 
 SUFFIXES = {
     catalogue.LORAS: catalogue.LORA_SUFFIXES,
@@ -20,7 +20,7 @@ def require_name(name: str) -> None:
     Raises:
         ValueError: when it can't.
     """
-    if not NAME.fullmatch(name):
+    if not is_name(name):
         raise ValueError(
             f"{name[:200]!r} can't be its name: give 1 to 100 characters, without a dot at the "
             'beginning and without / \\ : @ < > , | "'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import sys
 import threading
 import time
@@ -12,11 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from infotext.loras import is_name
 from stable_diffusion import json_files
 from stable_diffusion.json_files import FileError
 
-NAME = re.compile(r'(?!\.)[^/\\:@<>,|"\x00-\x1f]{1,100}')
-"""What a LoRA or an embedding can be called: its file's name without the suffix."""
 SETTLED_SECONDS = 2.0
 """How long a file must have been left alone until its time of change alone tells that it is the
 same: clocks of file systems are coarse, and a file may be in the middle of being written."""
@@ -100,7 +98,7 @@ class Folder:
         paths, left_out = dict[str, Path](), dict[str, str]()
         for path, size in self._entries():
             name = path.stem
-            if not NAME.fullmatch(name) or not name.isprintable():
+            if not is_name(name):
                 left_out[path.name] = BAD_NAME
                 continue
             if size > self._most_bytes:

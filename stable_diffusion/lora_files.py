@@ -6,7 +6,6 @@ diffusers and of PEFT differ in names only, which `lora_layers` knows, and in wh
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import uuid
@@ -151,12 +150,7 @@ def load(path: Path, pipeline: Any, expected_hash: str | None = None) -> Lora:
         pairs = _pairs(path, pipeline)
         alphas = _Alphas(path, weight_files.read_texts(path))
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if expected_hash and not digest.startswith(expected_hash):
-                raise FileError(
-                    f"{path} is another file than it was: its SHA-256 begins with {digest[:12]} "
-                    f"and not with {expected_hash[:12]}"
-                )
+            digest = weight_files.require_hash(path, file, expected_hash)
             for pair in pairs:
                 parts[pair.place.part][pair.place.path] = _read(path, file, pair, alphas)
     except OSError as error:

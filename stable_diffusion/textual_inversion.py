@@ -6,7 +6,6 @@ of diffusers (the token itself is the tensor's name). Pickles are read as inert 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -242,12 +241,7 @@ def load(path: Path, pipeline: Any, expected_hash: str | None = None) -> Embeddi
     try:
         tokens, stored = _examine(path, pipeline)
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if expected_hash and not digest.startswith(expected_hash):
-                raise FileError(
-                    f"{path} is another file than it was: its SHA-256 begins with {digest[:12]} "
-                    f"and not with {expected_hash[:12]}"
-                )
+            digest = weight_files.require_hash(path, file, expected_hash)
             vectors = weight_files.read_tensor(path, file, stored).float()
     except OSError as error:
         raise weight_files.unreadable(path, json_files.error_text(error)) from error

@@ -6,6 +6,7 @@ bounded; the tensors are then mapped from the disk.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import mmap
@@ -199,6 +200,24 @@ def load(path: Path, table: Mapping[str, StoredTensor]) -> dict[str, torch.Tenso
         numbers = torch.frombuffer(memory, dtype=dtype, count=stored.span, offset=stored.position)
         tensors[name] = numbers.as_strided(stored.shape, stored.stride)
     return tensors
+
+
+def require_hash(path: Path, file: io.BufferedReader, expected: str | None) -> str:
+    """Return the SHA-256 of an open file, which is read from its beginning, in lower hex.
+
+    Args:
+        expected: what it must begin with; None takes any.
+
+    Raises:
+        FileError: when it is another.
+    """
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if expected and not digest.startswith(expected):
+        raise FileError(
+            f"{path} is another file than it was: its SHA-256 begins with {digest[:12]} "
+            f"and not with {expected[:12]}"
+        )
+    return digest
 
 
 def unreadable(path: Path, reason: str) -> FileError:
