@@ -129,7 +129,7 @@ def assert_refused(outcome: Outcome, *told: str) -> None:
 
 def start(hub: Hub, folder: Path, **streams: Any) -> subprocess.Popen[bytes]:
     """Runs the script as a process of its own, on a project that is in `folder`."""
-    for package in ("commands", "stable_diffusion"):
+    for package in ("commands", "infotext", "stable_diffusion"):
         (folder / package).symlink_to(ROOT / package)
     environment = {
         "PYTHONPATH": str(folder),
