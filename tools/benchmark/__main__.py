@@ -78,9 +78,10 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
     from tools.benchmark.server import serving
 
     model, native, rounds = str(weights.path), weights.native_size, options.rounds
+    sizes = options.size or [native]
     match part:
         case "latency":
-            rate, sizes = alone(machine.matrix_rate), options.size or [native]
+            rate = alone(machine.matrix_rate)
             return [
                 latency.measure(weights, size, options.steps, rounds, rate, options.apart)
                 for size in sizes
@@ -95,7 +96,7 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
                 }
             )
         case "adapters":
-            return alone(adapters.measure, weights, rounds)
+            return [alone(adapters.measure, weights, size, rounds) for size in sizes]
         case "growth":
             return alone(growth.measure, weights, options.steps, max(1, rounds // 2))
         case "equality":
@@ -149,7 +150,11 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts alone")
     parser.add_argument(
-        "--size", type=int, nargs="+", metavar="PIXELS", help="of latency (default: native)"
+        "--size",
+        type=int,
+        nargs="+",
+        metavar="PIXELS",
+        help="of latency and adapters (default: native)",
     )
     parser.add_argument(
         "--apart", action="store_true", help="of latency: one contender in memory at a time"

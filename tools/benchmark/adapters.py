@@ -28,10 +28,10 @@ LAYERS = {
 a LoCon: all linear layers and convolutions of the blocks."""
 
 
-def measure(weights: Weights, rounds: int) -> dict[str, Any]:
-    """Return the seconds of a call by its LoRAs, at native size and serving precision."""
+def measure(weights: Weights, size: int, rounds: int) -> dict[str, Any]:
+    """Return the seconds of a call by its LoRAs, at a size in pixels and serving precision."""
     unet = models.load(weights, precision()).pipeline.unet
-    plain = call(unet, weights, ROWS)
+    plain = call(unet, size, ROWS)
     calls = {"none": plain}
     for layers, pattern in LAYERS.items():
         adapters = with_slots(unet, random_lora(unet, pattern))
@@ -42,6 +42,7 @@ def measure(weights: Weights, rounds: int) -> dict[str, Any]:
             calls[f"{count}, {layers}"] = adapted
     seconds = interleaved(rounds, **calls)
     return {
+        "size": size,
         "rows": ROWS,
         "rank": RANK,
         "calls": {

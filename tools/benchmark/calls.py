@@ -20,7 +20,7 @@ ROWS = (1, 2, 4, 8, 16)
 def by_rows(weights: Weights, rounds: int) -> dict[str, Any]:
     """Return the seconds of a call by number of rows, at native size and serving precision."""
     unet = models.load(weights, precision()).pipeline.unet
-    calls = {str(rows): call(unet, weights, rows) for rows in ROWS}
+    calls = {str(rows): call(unet, weights.native_size, rows) for rows in ROWS}
     seconds = interleaved(rounds, **calls)
     return {
         rows: {**spread(each), "seconds_a_row": spread(each)["median"] / int(rows)}
@@ -42,17 +42,17 @@ def by_way(weights: Weights, rounds: int) -> dict[str, Any]:
         finally:
             torch.set_num_threads(threads)
 
-    plain = call(unet("float32"), weights, 2)
+    plain = call(unet("float32"), weights.native_size, 2)
     ways: dict[str, Callable[[], float]] = {
         "float32": plain,
         "one thread": on_one_thread,
-        "channels last": call(channels_last(unet("float32")), weights, 2),
-        "bfloat16": call(unet("bfloat16"), weights, 2),
-        "bfloat16, channels last": call(channels_last(unet("bfloat16")), weights, 2),
+        "channels last": call(channels_last(unet("float32")), weights.native_size, 2),
+        "bfloat16": call(unet("bfloat16"), weights.native_size, 2),
+        "bfloat16, channels last": call(channels_last(unet("bfloat16")), weights.native_size, 2),
     }
     if which("g++"):
         start = time.perf_counter()
-        ready = call(compiled(unet("float32")), weights, 2)
+        ready = call(compiled(unet("float32")), weights.native_size, 2)
         ways[f"compiled, in {time.perf_counter() - start:.0f} s"] = ready
     seconds = interleaved(rounds, **ways)
     return {
@@ -68,7 +68,7 @@ def by_threads(weights: Weights, rounds: int) -> dict[str, Any]:
     """
     unet = models.load(weights, "float32").pipeline.unet
     with ThreadPoolExecutor(1) as thread:
-        two_rows = thread.submit(call, unet, weights, 2).result()
+        two_rows = thread.submit(call, unet, weights.native_size, 2).result()
         before = [thread.submit(two_rows).result() for _ in range(rounds)]
         two_rows()
         after = [thread.submit(two_rows).result() for _ in range(rounds)]
@@ -88,9 +88,13 @@ def compiled(unet: Any) -> Any:
     return torch.compile(unet)
 
 
-def call(unet: Any, weights: Weights, rows: int) -> Callable[[], float]:
-    """Call the UNet once to warm it up; return a function that times another call, in seconds."""
-    side = weights.native_size // 8
+def call(unet: Any, size: int, rows: int) -> Callable[[], float]:
+    """Call the UNet once to warm it up; return a function that times another call, in seconds.
+
+    Args:
+        size: of the rows, which are squares, in pixels.
+    """
+    side = size // 8
     kind = {"device": unet.device, "dtype": unet.dtype}
     latents = torch.randn(rows, 4, side, side, **kind)
     texts = torch.randn(rows, 77, unet.config.cross_attention_dim, **kind)

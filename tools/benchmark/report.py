@@ -15,8 +15,8 @@ def table(results: dict[str, Any]) -> Iterator[str]:
         yield from latency(result)
     if "calls" in results:
         yield from calls(results["calls"])
-    if "adapters" in results:
-        yield from adapters(results["adapters"])
+    for result in results.get("adapters", []):
+        yield from adapters(result)
     if "growth" in results:
         yield "\nOne prediction, text to image"
         for name, seconds in results["growth"].items():
@@ -94,8 +94,10 @@ def calls(result: dict[str, Any]) -> Iterator[str]:
 
 def adapters(result: dict[str, Any]) -> Iterator[str]:
     """Yield the lines about a call whose rows have LoRAs."""
-    rows, rank = result["rows"], result["rank"]
-    yield f"\nOne call of the UNet with {rows} rows, by their different LoRAs, of rank {rank}"
+    yield (
+        f"\nOne call of the UNet with {result['rows']} rows of {result['size']} px, "
+        f"by their different LoRAs, of rank {result['rank']}"
+    )
     for name, seconds in result["calls"].items():
         yield f"  {name}: {span(seconds)} s, {span(seconds['ratio'])} of none"
 

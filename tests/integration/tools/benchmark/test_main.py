@@ -84,11 +84,11 @@ def test_calls_are_measured_by_rows_and_by_threads() -> None:
 
 
 def test_calls_with_loras_are_measured_by_their_number_and_layers() -> None:
-    result = adapters.measure(catalogue.find("demo"), 1)
+    result = adapters.measure(catalogue.find("demo"), 64, 1)
     by_loras = [f"{count}, {layers}" for layers in adapters.LAYERS for count in (1, 4, 8)]
     assert list(result["calls"]) == ["none", *by_loras]
     _, heading, none, *others = "\n".join(report.adapters(result)).splitlines()
-    assert heading.endswith("with 8 rows, by their different LoRAs, of rank 16")
+    assert heading.endswith("with 8 rows of 64 px, by their different LoRAs, of rank 16")
     assert none.endswith("1 (1 to 1) of none")
     assert len(others) == len(by_loras)
 
