@@ -1,0 +1,108 @@
+// Settings that come back into the form: a prediction's, a picture's, a shared prediction's.
+
+import { askJson, here } from "./api.js";
+import { announce } from "./dom.js";
+import * as form from "./form.js";
+import { chooseModel, modelFor } from "./models.js";
+import { nameFor } from "./picture.js";
+
+/** @typedef {import("./predictions.js").Drawn} Drawn */
+/** @typedef {import("./predictions.js").Prediction} Prediction */
+/** @typedef {import("./schema.js").Value} Value */
+
+/**
+ * What a prediction was made with.
+ * @typedef {object} MadeWith
+ * @property {Record<string, Value>} input  as its client sent it.
+ * @property {Record<string, any>} settings  by the names of the model's inputs.
+ * @property {string} task
+ */
+
+/** Where settings wait while the page changes from a shared prediction to the form. */
+const HANDED_ON = "settings";
+
+/**
+ * The settings that a prediction was made with, whatever the client called them, and its task.
+ * @param {Prediction} prediction
+ * @returns {Promise<MadeWith>}
+ */
+const madeWith = ({ urls }) => askJson(here(urls.web));
+
+/**
+ * Where the image is that a prediction was made from; null if there is none.
+ * @param {Prediction} prediction
+ */
+export async function inputOf(prediction) {
+  const { settings } = await madeWith(prediction);
+  return settings.image ? here(settings.image) : null;
+}
+
+/**
+ * A prediction's settings in the form, with the seed of one of its pictures; whether all came.
+ * @param {Prediction} prediction
+ * @param {Drawn?} picture
+ */
+export async function reuse(prediction, picture = null) {
+  return takeOver(await madeWith(prediction), picture);
+}
+
+/**
+ * @param {MadeWith} made
+ * @param {Drawn?} picture
+ */
+async function takeOver({ input, settings, task }, picture) {
+  const model = modelFor(task);
+  if (model && form.modelOf()?.task !== task) await chooseModel(model.id);
+  // A seed that nobody chose would draw the same pictures once more.
+  const alone =
+    picture === null || picture.seed === null
+      ? { seed: input.seed }
+      : { seed: picture.seed, num_images: 1 };
+  form.fill({ ...settings, ...alone });
+  const missing = model ? [] : ["model"];
+  for (const { name, isFile } of form.all()) {
+    if (!isFile || !settings[name]) continue;
+    try {
+      const file = await fetch(here(settings[name]));
+      if (!file.ok) throw new Error(String(file.status));
+      const blob = await file.blob();
+      await form.pictureField(name)?.take(blob, await nameFor(blob, name));
+    } catch {
+      missing.push(name);
+    }
+  }
+  announce("Its settings are in the form");
+  form.lead(missing.length ? `The ${missing.join(" and the ")} could not be loaded again.` : "");
+  return missing.length === 0;
+}
+
+/**
+ * The settings that a picture carries, instead of the picture.
+ * @param {import("./picture.js").Picture} picture
+ */
+export function restore({ making, width, height }) {
+  const sides = form.all().find(({ name }) => name === "width")?.choices ?? [];
+  const isOffered = [width, height].every((side) => side !== null && sides.includes(side));
+  const size = isOffered ? { width, height } : {};
+  form.fill({ ...size, ...making });
+  announce("Its settings are in the form");
+  form.lead("The settings are back. If it was made from an image, choose that image too.");
+}
+
+/**
+ * Leaves settings for the page that has the form, and goes there.
+ * @param {MadeWith & {picture: Drawn?}} made
+ */
+export function handOn(made) {
+  sessionStorage.setItem(HANDED_ON, JSON.stringify(made));
+  location.assign("/");
+}
+
+/** Takes settings that another page has left. */
+export async function takeHandedOn() {
+  const handedOn = sessionStorage.getItem(HANDED_ON);
+  if (!handedOn) return;
+  sessionStorage.removeItem(HANDED_ON);
+  const { picture, ...made } = JSON.parse(handedOn);
+  await takeOver(made, picture);
+}
