@@ -1,4 +1,4 @@
-"""The places of LoRAs and embeddings in `weights/`, by their names."""
+"""The files of LoRAs and embeddings where the server looks for them, by their names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SUFFIXES = {
     catalogue.LORAS: catalogue.LORA_SUFFIXES,
     catalogue.EMBEDDINGS: catalogue.EMBEDDING_SUFFIXES,
 }
-"""Of the files that are taken, by the folder in `weights/` that they lie in."""
+"""Of the files that are taken, by what they are."""
 
 
 def require_name(name: str) -> None:
@@ -32,6 +32,9 @@ def named(folder: str, name: str) -> list[Path]:
 
     Args:
         folder: a key of `SUFFIXES`.
+
+    Raises:
+        SetupError: when the environment names no folder for them.
     """
-    paths = [catalogue.WEIGHTS / folder / f"{name}{suffix}" for suffix in SUFFIXES[folder]]
+    paths = [catalogue.adapter_folder(folder) / f"{name}{suffix}" for suffix in SUFFIXES[folder]]
     return [path for path in paths if path.exists() or path.is_symlink()]

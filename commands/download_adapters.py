@@ -37,7 +37,7 @@ MOST_NAMED = 8
 class Wanted:
     """A file to be downloaded.
 
-    folder: in `weights/`: loras or embeddings.
+    folder: loras or embeddings.
     repository: of the hub.
     file: in it; "" where it is to have but one.
     name: that it is to have here; "" where its own will do.
@@ -62,7 +62,7 @@ class Wanted:
         if not found or not FILES.fullmatch(found[2] or "one"):
             raise ValueError(
                 f"{text[:200]!r} is no file of the hub: give OWNER/NAME or OWNER/NAME/FILE; what "
-                f"is from elsewhere is put into weights/{folder} by hand"
+                f"is from elsewhere is put into the folder of {folder} by hand"
             )
         if name is not None:
             adapter_files.require_name(name)
@@ -74,6 +74,7 @@ def download(wanted: Wanted) -> Path:
 
     Raises:
         DownloadError: saying what to do about it.
+        SetupError: when the environment names no folder for it.
         WeightsError: when the lock can't be read.
     """
     repository = wanted.repository
@@ -81,7 +82,7 @@ def download(wanted: Wanted) -> Path:
         commit, on_hub = hub.listing(repository, "main", FILES)
         file = _file(wanted, on_hub)
         name, suffix = wanted.name or _name(repository, file), PurePosixPath(file).suffix.lower()
-        path = catalogue.WEIGHTS / wanted.folder / f"{name}{suffix}"
+        path = catalogue.adapter_folder(wanted.folder) / f"{name}{suffix}"
         key = f"{wanted.folder}/{path.name}"
         record = catalogue.locked().get(key, {})
         if record.get("repository") == repository and file in record.get("files", {}):
@@ -89,7 +90,7 @@ def download(wanted: Wanted) -> Path:
             known = {**on_hub.get(file, NOTHING), **record["files"][file]}
         else:
             known = on_hub[file]
-        _require_free(path, known)
+        _require_free(wanted.folder, path, known)
         print(f"{name}: {file} of {repository} at {commit[:12]}; its licence is on the hub's page")
         part = path.with_name(f"{path.name}.part")
         if known["sha256"] is None:
@@ -133,9 +134,9 @@ def _name(repository: str, file: str) -> str:
     return name
 
 
-def _require_free(path: Path, known: Mapping[str, Any]) -> None:
+def _require_free(folder: str, path: Path, known: Mapping[str, Any]) -> None:
     """Check that a name is free, or has the very file."""
-    for there in adapter_files.named(path.parent.name, path.stem):
+    for there in adapter_files.named(folder, path.stem):
         if there != path or there.is_symlink() or known["sha256"] != hub.measure(there)["sha256"]:
             raise DownloadError(
                 f"{there} is there and is another file: give --as another name, or move it away"

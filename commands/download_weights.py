@@ -61,7 +61,7 @@ def main() -> int:
             action="append",
             default=[],
             metavar="OWNER/NAME[/FILE]",
-            help=f"one file of a repository of the hub, into weights/{folder}",
+            help=f"one file of a repository of the hub, into weights/{folder} or {folder.upper()}",
         )
     parser.add_argument("--as", dest="name", help="the name of the one LoRA or embedding")
     options = parser.parse_args()
@@ -86,7 +86,7 @@ def main() -> int:
     for name, fetch in downloads:
         try:
             fetch()
-        except (DownloadError, catalogue.WeightsError) as error:
+        except (DownloadError, catalogue.SetupError) as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:

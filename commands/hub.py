@@ -156,6 +156,7 @@ def download_file(
         if not difference_of(found, known):
             return found
         path.unlink()
+    shown = path.relative_to(catalogue.WEIGHTS) if path.is_relative_to(catalogue.WEIGHTS) else path
     part = path.with_name(path.name + ".part")
     part.parent.mkdir(parents=True, exist_ok=True)
     with part.open("ab") as file:
@@ -165,13 +166,13 @@ def download_file(
                 file,
                 resume_size=file.tell(),
                 headers=build_hf_headers(),
-                displayed_filename=str(path.relative_to(catalogue.WEIGHTS)),
+                displayed_filename=str(shown),
             )
     found = measure(part)
     if difference := difference_of(found, known):
         part.unlink()
         raise DownloadError(
-            f"{path.relative_to(catalogue.WEIGHTS)} is not the file on record: {difference}. It "
+            f"{shown} is not the file on record: {difference}. It "
             "was removed; run this again, and if this happens again, don't trust the source"
         )
     try:

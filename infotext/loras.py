@@ -114,14 +114,15 @@ def without_tags(text: str) -> tuple[str, list[Tag]]:
 def entries(text: str) -> list[str]:
     """Return the entries that a prompt's tags ask for, as far as there can be such entries.
 
-    Of a name that is there twice, and of two weights, the first counts.
+    Of a name that is there twice the last counts, of two weights the first.
     """
     found: dict[str, str] = {}
     for tag in without_tags(text)[1]:
-        if tag.weights is None or not is_name(tag.name) or len(found) == MOST:
+        is_full = tag.name not in found and len(found) == MOST
+        if tag.weights is None or not is_name(tag.name) or is_full:
             continue
         weight = min(max(tag.weights[0], WEIGHTS[0]), WEIGHTS[1])
-        found.setdefault(tag.name, Lora(tag.name, weight=number(weight)).entry)
+        found[tag.name] = Lora(tag.name, weight=number(weight)).entry
     return list(found.values())
 
 

@@ -127,7 +127,7 @@ def test_what_is_no_tag_stays(text: str) -> None:
 
 
 def test_of_tags_only_what_can_be_an_entry_is_one() -> None:
-    text = "<lora:ink:9><lora:ink:1><lora:../x:1><lora:wide:x>" + "".join(
+    text = "<lora:ink:1><lora:ink:9><lora:../x:1><lora:wide:x>" + "".join(
         f"<lora:{number}>" for number in range(20)
     )
     assert loras.entries(text) == ["ink:2", *(f"{number}:1" for number in range(7))]

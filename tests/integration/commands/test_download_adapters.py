@@ -71,6 +71,22 @@ def test_a_lora_is_fetched_under_its_repositorys_name_where_its_own_says_nothing
     assert hub.sent == [(FILE, None)]
 
 
+def test_it_goes_where_the_server_looks_for_it(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, download: Download
+) -> None:
+    elsewhere = tmp_path / "Lora"
+    monkeypatch.setenv("LORAS", str(elsewhere))
+    status, said = download("--lora", REPOSITORY)
+    assert status == 1
+    assert "which is no folder" in said
+    elsewhere.mkdir()
+    assert download("--lora", REPOSITORY) == (0, "")
+    assert [path.name for path in elsewhere.iterdir()] == ["Ink-Style.safetensors"]
+    assert adapters(weights) == {}
+    (elsewhere / "Ink-Style.safetensors").write_bytes(tensors(2))
+    assert "is there and is another file" in download("--lora", REPOSITORY)[1]
+
+
 def test_the_lock_says_where_it_is_from_and_what_it_is(weights: Path, download: Download) -> None:
     (weights / "lock.json").write_text('{"another": {"revision": "main"}}')
     download("--lora", REPOSITORY)

@@ -218,18 +218,23 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     return main()
 
 
+@pytest.mark.parametrize("folder", ["loras", "elsewhere"])
 def test_the_command_writes_a_file_and_never_another_over_it(
+    folder: str,
     tiny: Weights,
     pictures: Path,
     weights: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    if folder == "elsewhere":
+        (weights / folder).mkdir()
+        monkeypatch.setenv("LORAS", str(weights / folder))
     flags = ("--name", "paper", "--model", tiny.path, "--trigger", "papery", "--rank", 2)
     flags += ("--steps", 3, "--resolution", 64)  # type: ignore[assignment]
     assert command(monkeypatch, pictures, *flags) == 0
     assert "step 3 of 3: loss " in capsys.readouterr().out
-    path = weights / "loras" / "paper.safetensors"
+    path = weights / folder / "paper.safetensors"
     with safe_open(path, "pt") as file:
         metadata, names = file.metadata(), set(file.keys())
     assert metadata["modelspec.trigger_phrase"] == "papery"
