@@ -26,8 +26,8 @@ from hosting.queue.inputs import Fault
 from hosting.storage import mime
 from hosting.storage.files import InputFile, folder_of_prediction, link_path
 
-FORM = Path(__file__).parents[1] / "form"
-EXAMPLES = Path(__file__).parents[2] / "examples"
+FORM = Path(__file__).parents[2] / "form"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
