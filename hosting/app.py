@@ -37,7 +37,7 @@ from hosting.api.deepinfra import routes as deepinfra_routes
 from hosting.api.form import routes as form_routes
 from hosting.api.http_defaults import HttpDefaults
 from hosting.api.huggingface import routes as huggingface_routes
-from hosting.api.limits import Limits
+from hosting.api.limits import Limits, OpenStreams
 from hosting.api.openai import routes as openai_routes
 from hosting.api.origin_guard import OriginGuard
 from hosting.api.replicate import routes as replicate_routes
@@ -215,6 +215,7 @@ def create(
         models=models,
         metrics=dispatcher.metrics,
         inspector=Inspector(),
+        streams=OpenStreams(),
     )
     application.state.failed = False
     application.state.stop = lambda: None
