@@ -33,16 +33,7 @@ async def copies(paths: Sequence[str]) -> AsyncGenerator[bytes | None, None]:
     Raises:
         OSError: when the machine fails it.
     """
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", __name__, *paths),
-        cwd=ROOT,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each thread would take memory
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        limit=LARGEST_LINE_BYTES,
-        start_new_session=True,
-    )
+    process = await _started(paths)
     assert process.stdout is not None
     assert process.stderr is not None
     faults = asyncio.create_task(process.stderr.read())
@@ -57,13 +48,41 @@ async def copies(paths: Sequence[str]) -> AsyncGenerator[bytes | None, None]:
         if await process.wait():
             log.warning("small copies failed", status=process.returncode, reason=fault[-1000:])
     except BaseException:  # nobody waits for them any more
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill(process)
         raise
     finally:
         await process.stdout.read()  # to the end, or the pipes stay open
         await faults
         await process.wait()
+
+
+async def _started(paths: Sequence[str]) -> asyncio.subprocess.Process:
+    """Start the command. Whoever is cancelled meanwhile leaves no process."""
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", __name__, *paths),
+            cwd=ROOT,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each thread would take memory
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=LARGEST_LINE_BYTES,
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        process = await starting
+        _kill(process)
+        await process.communicate()
+        raise
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """Kill the command, and what it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

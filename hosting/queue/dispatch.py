@@ -17,6 +17,7 @@ from hosting.queue import sweep
 from hosting.queue.changes import Changes, within
 from hosting.queue.downloads import Downloads
 from hosting.queue.metrics import Metrics
+from hosting.queue.previews import Previews
 from hosting.queue.removals import Removals
 from hosting.queue.runs import Run
 from hosting.queue.thumbnails import Thumbnails
@@ -48,6 +49,7 @@ class Dispatcher:
         self.endpoints = endpoints
         self.front_id = new_id()
         self.changes = Changes()
+        self.previews = Previews(self.changes)
         self.metrics = Metrics()
         self.downloads = Downloads(settings, store, files, self.wake, self.front_id, timings)
         self._settings = settings
@@ -255,6 +257,7 @@ class Dispatcher:
             self._store,
             self._files,
             self.changes,
+            self.previews,
             self._webhooks,
             self._timings,
         )
@@ -273,6 +276,7 @@ class Dispatcher:
             # Before it is written: from then on, another endpoint may have the prediction.
             run.endpoint.vacate(prediction_id)
             del self._runs[prediction_id]
+            self.previews.forget(prediction_id)
         if not run.is_lost:
             self._ended[prediction_id] = run.prediction
         # What a dead worker had run goes before what came later, so that has to be written first.

@@ -12,6 +12,7 @@ from hosting.queue.changes import within
 from hosting.queue.dispatch import Dispatcher
 from hosting.queue.feed import Changed
 from hosting.queue.intake import Intake, NewPrediction
+from hosting.queue.previews import Preview
 from hosting.queue.waits import Place, Waits
 from hosting.states import Status
 from hosting.storage.pages import Page
@@ -124,6 +125,10 @@ class PredictionQueue:
             elif time.monotonic() - yielded_at > PING_SECONDS:
                 yielded_at = time.monotonic()
                 yield None
+
+    def preview(self, prediction_id: str) -> Preview | None:
+        """Return the last preview of a prediction that runs here; `follow` yields at each."""
+        return self._dispatcher.previews.of(prediction_id)
 
     async def finished(self, prediction: Prediction, seconds: float) -> Prediction:
         """Return a prediction when it is over, or as it is after some seconds."""

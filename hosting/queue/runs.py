@@ -23,6 +23,7 @@ from hosting.backends.endpoints import Endpoint
 from hosting.prediction import Crashed, Ended, Outcome, Prediction, Requeued
 from hosting.queue import parts
 from hosting.queue.changes import Changes, to_its_end
+from hosting.queue.previews import PREVIEW, Previews
 from hosting.queue.progress import WORKERS_LINE, Progress
 from hosting.queue.webhooks import Webhooks
 from hosting.states import FailureKind, Status
@@ -56,6 +57,7 @@ class Run:
         store: Store,
         files: Files,
         changes: Changes,
+        previews: Previews,
         webhooks: Webhooks,
         timings: Timings,
     ) -> None:
@@ -65,6 +67,7 @@ class Run:
         self._store = store
         self._files = files
         self._changes = changes
+        self._previews = previews
         self._webhooks = webhooks
         self._timings = timings
         self.is_lost = False
@@ -160,10 +163,15 @@ class Run:
                         metric, line = progress.over_all(number, data["value"])
                         self._set_metrics(progress=metric)
                         self._change(logs=f"{self.prediction.logs}{line}\n")
+                    case "metric" if data["name"] == PREVIEW:
+                        first_index = number * parts.IMAGES
+                        self._previews.take(before.id, data["value"], first_index, before.token_id)
+                        continue  # nothing of it is to be written
                     case "metric" if data["name"] == "images":
                         earlier = before.metrics.get("images", [])
                         later = _images(data["value"], before, number * parts.IMAGES)
                         self._set_metrics(images=[*earlier, *later])
+                        self._previews.forget(before.id)
                     case "metric" if data["name"] == "notes":
                         # Of another part they are the same again.
                         notes = [*before.metrics.get("notes", []), *data["value"]]
@@ -178,7 +186,8 @@ class Run:
                         await self._store_output(str(data["chunk"]))
                     case "completed":
                         totals = dict(data.get("metrics", {}))
-                        totals.pop(ADAPTERS, None)
+                        for name in (ADAPTERS, PREVIEW):
+                            totals.pop(name, None)
                         seconds = [one.get("predict_time", 0) for one in (before.metrics, totals)]
                         # What came while it ran is over all parts already.
                         metrics = {**totals, **self.prediction.metrics}

@@ -238,6 +238,25 @@ def test_what_is_done_by_another_front_is_told_too(tmp_path: Path) -> None:
             heard.wait(lambda heard: another.running == [])
 
 
+def test_previews_of_what_runs_here_are_told_once_and_stored_nowhere(
+    one: Front, cog: CogServer
+) -> None:
+    cog.tell("fox", "hold")
+    fox = begun(one, "fox")
+    wait_until(lambda: cog.running)
+    previews = one.application.state.dispatcher.previews
+    urls = [f"data:image/webp;base64,{name}" for name in ("AAAA", "BBBB")]
+    with listening(one) as heard:
+        for number, url in enumerate(urls, 1):
+            previews.take(fox, {"index": 1, "url": url}, 4)
+            wait_until(lambda: len(heard.of("preview")) == number)  # noqa: B023
+            assert heard.of("preview")[-1] == {"id": fox, "index": 5, "url": url}
+        drawn(one, "a cat")
+        heard.wait(lambda heard: heard.of("prediction")[-1]["status"] == "succeeded")
+        assert [one_["url"] for one_ in heard.of("preview")] == urls
+        cog.let_go("fox")
+
+
 def test_who_looks_at_a_picture_has_a_small_copy_made_of_it(one: Front) -> None:
     with listening(one) as heard:
         made = drawn(one, "a fox", num_outputs=2)

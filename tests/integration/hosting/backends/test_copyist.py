@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,25 @@ def test_where_the_command_fails_there_is_none(
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
     with pytest.raises(OSError, match="none"):
         copied(good)
+
+
+def test_who_is_cancelled_leaves_no_process(tmp_path: Path) -> None:
+    good = saved(tmp_path / "good.png", (64, 64))
+
+    async def cancelled(turns: int) -> None:
+        copying = asyncio.create_task(anext(copyist.copies([str(good)])))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        copying.cancel()
+        with suppress(asyncio.CancelledError):
+            await copying
+
+    async def several() -> None:
+        for turns in range(12):
+            await cancelled(turns)
+
+    asyncio.run(several())  # a warning of what is left fails the test
+    children = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
+    running = " ".join(children).split()
+    names = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in running]
+    assert [name for name in names if b"copyist" in name] == []
