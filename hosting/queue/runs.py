@@ -164,8 +164,13 @@ class Run:
                         self._set_metrics(progress=metric)
                         self._change(logs=f"{self.prediction.logs}{line}\n")
                     case "metric" if data["name"] == PREVIEW:
-                        first_index = number * parts.IMAGES
-                        self._previews.take(before.id, data["value"], first_index, before.token_id)
+                        if self.prediction.metrics.get("images") == before.metrics.get("images"):
+                            self._previews.take(
+                                before.id,
+                                data["value"],
+                                number * parts.IMAGES,
+                                before.token_id,
+                            )
                         continue  # nothing of it is to be written
                     case "metric" if data["name"] == "images":
                         earlier = before.metrics.get("images", [])

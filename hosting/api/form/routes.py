@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
+from hosting.api import token_counts
 from hosting.api.auth import Admitted
 from hosting.api.context import services_of
 from hosting.api.form import gallery, models
@@ -45,6 +46,7 @@ def include(application: FastAPI) -> None:
     """Add the page to the application."""
     application.include_router(routes)
     application.include_router(gallery.routes)
+    application.include_router(token_counts.routes)
     application.mount("/form/examples", _Static(directory=EXAMPLES))
     # Compressed: nothing in these files is secret.
     application.mount("/form", GZipMiddleware(_Static(directory=FORM)))
