@@ -12,6 +12,8 @@ import { chooseModel, loadModels } from "./models.js";
 import { actions, run } from "./runs.js";
 import { restore, takeHandedOn } from "./settings.js";
 import { showShared } from "./shared.js";
+import { listenToShelf, showCounts } from "./shelf.js";
+import * as stream from "./stream.js";
 
 function showCode() {
   const model = form.modelOf();
@@ -47,11 +49,14 @@ function listen() {
   );
   byId("more").addEventListener(
     "click",
-    acting(() => history.showMore(actions)),
+    acting(() => history.showMore()),
   );
   document.addEventListener("visibilitychange", () => {
-    history.refresh();
     if (!document.hidden) acting(loadModels)();
+  });
+  addEventListener("storage", ({ key, oldValue, newValue }) => {
+    // Another tab has signed in or out: what is here is not theirs whose token it is now.
+    if (key === null || (key === "token" && oldValue !== newValue)) location.reload();
   });
   for (const [name, other] of [
     ["inputs", "code"],
@@ -77,7 +82,15 @@ async function start() {
   listen();
   byId("welcome").querySelector("ul")?.replaceWith(exampleList("Try"));
   await form.begin({ changed: showCode, restore, examples: () => exampleList("Take") });
-  await Promise.all([loadModels(), acting(() => history.showMore(actions))()]);
+  stream.begin({
+    prediction: history.take,
+    deleted: history.drop,
+    preview: history.preview,
+    models: acting(loadModels),
+    reconnected: acting(() => history.refresh()),
+  });
+  listenToShelf();
+  await Promise.all([loadModels(), acting(() => history.begin(actions, showCounts))()]);
   await takeHandedOn();
 }
 
