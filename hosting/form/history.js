@@ -4,7 +4,6 @@ import { askJson, here } from "./api.js";
 import { arrange, isFolded, sorted } from "./arrangement.js";
 import { tellEnd, tellProgress } from "./attention.js";
 import { makeCard } from "./card.js";
-import { deleteSoon } from "./deletions.js";
 import { announce, byId } from "./dom.js";
 import { favoured, forgetFavourites, onFavourites } from "./favourites.js";
 import { endOf } from "./prediction-words.js";
@@ -18,6 +17,8 @@ const AGE = 20 * 1000;
 /** Pages that are loaded in one go where all that they have is folded away. */
 const PAGES = 4;
 const LIST = "/form/predictions";
+/** In the browser's store, whether the person wants all of them large. */
+const LARGE = "large";
 /** What no date comes after: the list has not come to any prediction yet. */
 const BEFORE_ALL = "~";
 
@@ -43,7 +44,12 @@ const strips = [];
 /** @type {Actions} */
 let actions;
 /** @type {View} */
-let view = { search: "", isFavourites: false, isLarge: false, hasEnded: false };
+let view = {
+  search: "",
+  isFavourites: false,
+  isLarge: localStorage.getItem(LARGE) === "yes",
+  hasEnded: false,
+};
 /** Where the next page is, and how far the list has come. */
 const whole = { next: /** @type {string?} */ (LIST), oldest: BEFORE_ALL };
 /** The same of what is searched for. */
@@ -131,6 +137,9 @@ export function reveal(id) {
   requestAnimationFrame(() => element.classList.add("flash"));
 }
 
+/** What the person wishes to see now. */
+export const shown = () => view;
+
 /** Those that the page has, the newest first. */
 export const all = () => sorted([...entries.values()]).map(({ prediction }) => prediction);
 
@@ -138,7 +147,8 @@ export const all = () => sorted([...entries.values()]).map(({ prediction }) => p
  * Deletes a prediction, which can be taken back for a while.
  * @param {Prediction} prediction
  */
-export function remove({ id }) {
+export async function remove({ id }) {
+  const { deleteSoon } = await import("./deletions.js");
   const entry = entries.get(id);
   if (!entry) return;
   const { element } = entry.card ?? {};
@@ -243,6 +253,7 @@ export async function refresh(isAll = false) {
 export async function show(wish) {
   const isSearch = wish.search !== undefined && wish.search !== view.search;
   view = { ...view, ...wish };
+  if ("isLarge" in wish) localStorage.setItem(LARGE, view.isLarge ? "yes" : "");
   if (isSearch) found = { next: `${LIST}?search=${encodeURIComponent(view.search)}` };
   draw();
   if (isSearch && view.search) await showMore();

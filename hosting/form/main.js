@@ -12,7 +12,6 @@ import { chooseModel, loadModels } from "./models.js";
 import { actions, run } from "./runs.js";
 import { restore, takeHandedOn } from "./settings.js";
 import { showShared } from "./shared.js";
-import { listenToShelf, showCounts } from "./shelf.js";
 import * as stream from "./stream.js";
 
 function showCode() {
@@ -77,6 +76,14 @@ function listen() {
   listenForPictures();
 }
 
+/**
+ * Shows what can be chosen of the pictures, once there are any.
+ * @param {import("./history.js").Counts} counts
+ */
+async function showShelf(counts) {
+  if (counts.all || !byId("shelf").hidden) (await import("./shelf.js")).showCounts(counts);
+}
+
 async function start() {
   if (location.pathname.startsWith("/p/")) return showShared();
   listen();
@@ -89,8 +96,7 @@ async function start() {
     models: acting(loadModels),
     reconnected: acting(() => history.refresh()),
   });
-  listenToShelf();
-  await Promise.all([loadModels(), acting(() => history.begin(actions, showCounts))()]);
+  await Promise.all([loadModels(), acting(() => history.begin(actions, showShelf))()]);
   await takeHandedOn();
 }
 

@@ -9,7 +9,6 @@ import { dataUrl } from "./picture.js";
 import { download, stop, thereOf } from "./predictions.js";
 import { inputOf, reuse } from "./settings.js";
 import { pass } from "./stream.js";
-import { toast } from "./toast.js";
 import { view } from "./viewer.js";
 
 /** @typedef {import("./predictions.js").Drawn} Drawn */
@@ -86,6 +85,7 @@ export const actions = {
 /** @param {Prediction} prediction */
 async function copyLink({ urls }) {
   await navigator.clipboard.writeText(location.origin + here(urls.web));
+  const { toast } = await import("./toast.js");
   toast("The link is copied");
 }
 

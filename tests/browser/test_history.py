@@ -189,6 +189,8 @@ def test_a_prediction_has_one_card_though_the_history_comes_late(visitor: Visito
     visitor.page.reload()
     ask(visitor, "a bus")
     visitor.card()
-    caught(visitor, held).continue_()
-    visitor.page.wait_for_load_state("networkidle")
+    route = caught(visitor, held)
+    with visitor.page.expect_response("**/form/predictions") as listed:
+        route.continue_()
+    assert [made["input"]["prompt"] for made in listed.value.json()["results"]] == ["a bus"]
     expect(visitor.cards).to_have_count(1)

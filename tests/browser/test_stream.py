@@ -73,10 +73,11 @@ def test_a_stream_that_breaks_is_asked_for_anew_and_what_was_missed_is_there(
     visitor: Visitor, one: Front
 ) -> None:
     held: list[Route] = []
+    visitor.page.goto("about:blank")
     visitor.page.route(
         "**/form/events", lambda route: route.fallback() if held else held.append(route)
     )
-    visitor.page.reload()
+    visitor.page.goto(one.url)
     expect(visitor.page.locator("#welcome")).to_be_visible()
     make(one, "a fox")
     expect(visitor.cards).to_have_count(0)
