@@ -12,6 +12,7 @@ import { chooseModel, loadModels } from "./models.js";
 import { actions, run } from "./runs.js";
 import { restore, takeHandedOn } from "./settings.js";
 import { showShared } from "./shared.js";
+import * as stream from "./stream.js";
 
 function showCode() {
   const model = form.modelOf();
@@ -47,11 +48,14 @@ function listen() {
   );
   byId("more").addEventListener(
     "click",
-    acting(() => history.showMore(actions)),
+    acting(() => history.showMore()),
   );
   document.addEventListener("visibilitychange", () => {
-    history.refresh();
     if (!document.hidden) acting(loadModels)();
+  });
+  addEventListener("storage", ({ key, oldValue, newValue }) => {
+    // Another tab has signed in or out: what is here is not theirs whose token it is now.
+    if (key === null || (key === "token" && oldValue !== newValue)) location.reload();
   });
   for (const [name, other] of [
     ["inputs", "code"],
@@ -72,12 +76,27 @@ function listen() {
   listenForPictures();
 }
 
+/**
+ * Shows what can be chosen of the pictures, once there are any.
+ * @param {import("./history.js").Counts} counts
+ */
+async function showShelf(counts) {
+  if (counts.all || !byId("shelf").hidden) (await import("./shelf.js")).showCounts(counts);
+}
+
 async function start() {
   if (location.pathname.startsWith("/p/")) return showShared();
   listen();
   byId("welcome").querySelector("ul")?.replaceWith(exampleList("Try"));
   await form.begin({ changed: showCode, restore, examples: () => exampleList("Take") });
-  await Promise.all([loadModels(), acting(() => history.showMore(actions))()]);
+  stream.begin({
+    prediction: history.take,
+    deleted: history.drop,
+    preview: history.preview,
+    models: acting(loadModels),
+    reconnected: acting(() => history.refresh()),
+  });
+  await Promise.all([loadModels(), acting(() => history.begin(actions, showShelf))()]);
   await takeHandedOn();
 }
 

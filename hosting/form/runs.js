@@ -1,12 +1,14 @@
 // Asking for a prediction, and what can be done with one that was asked for.
 
-import { askJson, Problem } from "./api.js";
+import { askJson, here, Problem } from "./api.js";
 import { acting, announce, byId, say } from "./dom.js";
 import * as form from "./form.js";
 import * as history from "./history.js";
 import { loadModels } from "./models.js";
 import { dataUrl } from "./picture.js";
+import { download, stop, thereOf } from "./predictions.js";
 import { inputOf, reuse } from "./settings.js";
+import { pass } from "./stream.js";
 import { view } from "./viewer.js";
 
 /** @typedef {import("./predictions.js").Drawn} Drawn */
@@ -48,7 +50,8 @@ export async function run() {
  * @param {number} version: of the form that it was asked for with.
  */
 async function showNew(prediction, version) {
-  const { error, failure } = await history.add(prediction, actions, true);
+  history.add(prediction);
+  const { error, failure } = await history.ended(prediction.id);
   acting(loadModels)(); // by now it may have other LoRAs and words
   if (failure !== "inputs" || !error || form.version() !== version) return;
   for (const line of error.split("\n")) {
@@ -68,7 +71,23 @@ export const actions = {
   reuse,
   view: (prediction, index) =>
     view(prediction, index, { reuse, vary, useAsInput }, inputOf(prediction)),
+  stop: async (prediction) => pass(await stop(prediction)),
+  async tryAgain(prediction) {
+    if (await reuse(prediction)) await run();
+  },
+  remove: history.remove,
+  share: (prediction) => copyLink(prediction),
+  saveAll: (prediction) => Promise.all(thereOf(prediction).map(download)),
+  vary,
+  useAsInput,
 };
+
+/** @param {Prediction} prediction */
+async function copyLink({ urls }) {
+  await navigator.clipboard.writeText(location.origin + here(urls.web));
+  const { toast } = await import("./toast.js");
+  toast("The link is copied");
+}
 
 /**
  * More of a picture's kind, as many as go at once, by the seeds that follow its own.
