@@ -31,11 +31,13 @@ export async function runEach(files) {
     rows: [],
   });
   /** @param {typeof named[number]} one */
-  const input = ({ blob, name }) => async () => {
-    const picture = await readPicture(blob, name);
-    URL.revokeObjectURL(picture.url);
-    return { ...shared, image: await dataUrl(picture) };
-  };
+  const input =
+    ({ blob, name }) =>
+    async () => {
+      const picture = await readPicture(blob, name);
+      URL.revokeObjectURL(picture.url);
+      return { ...shared, image: await dataUrl(picture) };
+    };
   await strip.send(named.map(input), model);
 }
 

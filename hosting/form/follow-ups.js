@@ -46,8 +46,9 @@ export async function vary(prediction, drawn, strength) {
   const again = { ...same, num_images: MOST };
   if (task !== "img2img" || settings.mask) return follow(again, serving(task));
   const { image, width, height } = await pictureAt(drawn.url);
-  const size = isDrawn(width, height) ? { width, height } : { keep_size: true };
-  const input = { ...mannerOf(settings), image, strength, ...size, num_images: MOST };
+  /** @type {Inputs} */
+  const input = { ...mannerOf(settings), image, strength, num_images: MOST };
+  Object.assign(input, isDrawn(width, height) ? { width, height } : { keep_size: true });
   return follow(input, serving(task));
 }
 
@@ -72,7 +73,8 @@ export async function enlarge(prediction, drawn) {
   const [network] = model.description?.upscalers ?? [];
   /** @type {Inputs} */
   const input = { ...manner, image, strength: 0, refine_scale: scale, refine_strength: 0 };
-  if (isDrawn(width, height)) Object.assign(input, { width, height, refine_strength: REFINE_STRENGTH });
+  if (isDrawn(width, height))
+    Object.assign(input, { width, height, refine_strength: REFINE_STRENGTH });
   if (tiling && input.width) input.tiling = tiling;
   if (network) input.upscaler = network;
   return follow(input, model);
@@ -109,7 +111,9 @@ function serving(task) {
 /** @param {Record<string, Value>} settings */
 const mannerOf = (settings) =>
   /** @type {Inputs} */ (
-    Object.fromEntries(MANNER.filter((name) => name in settings).map((name) => [name, settings[name]]))
+    Object.fromEntries(
+      MANNER.filter((name) => name in settings).map((name) => [name, settings[name]]),
+    )
   );
 
 /**

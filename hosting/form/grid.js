@@ -117,7 +117,7 @@ export function ask() {
     ),
   );
 
-  /** @returns {[Axis, Axis?]} throws a sentence for what is wrong. */
+  /** @returns {[Axis, Axis | null]} throws a sentence for what is wrong. */
   function axes() {
     const [x, y] = [across.get(), down.get()];
     if (!x) throw new Error("Choose a setting to compare.");
@@ -210,7 +210,12 @@ function valueFields(input, axis) {
         "div",
         { class: "choices", role: "group", "aria-label": name },
         ...choices.map((value, place) =>
-          h("label", {}, h("input", { type: "checkbox", value: place, checked: place < 3 }), ` ${value}`),
+          h(
+            "label",
+            {},
+            h("input", { type: "checkbox", value: place, checked: place < 3 }),
+            ` ${value}`,
+          ),
         ),
       ),
     ];
@@ -244,7 +249,9 @@ function valuesOf(input, fields) {
   /** @type {Value[]} */
   let values;
   if (choices) {
-    const checked = [.../** @type {NodeListOf<HTMLInputElement>} */ (fields.querySelectorAll(":checked"))];
+    const checked = [
+      .../** @type {NodeListOf<HTMLInputElement>} */ (fields.querySelectorAll(":checked")),
+    ];
     const places = checked.map(({ value }) => Number(value));
     values = places.map((place) => (input.choices ? input.choices[place] : place === 1));
   } else if (input.type === "string") {

@@ -4,14 +4,16 @@ import { token } from "./api.js";
 import { codePanel } from "./code.js";
 import { acting, announce, byId, say } from "./dom.js";
 import { listenForPictures } from "./drops.js";
-import { exampleList } from "./examples.js";
+import { exampleList, offerExamples } from "./examples.js";
 import * as form from "./form.js";
 import * as history from "./history.js";
 import { forgetAll } from "./kept.js";
 import { chooseModel, loadModels } from "./models.js";
-import { actions, run } from "./runs.js";
+import { actions, run, showStrips, tryGrid } from "./runs.js";
 import { restore, takeHandedOn } from "./settings.js";
 import { showShared } from "./shared.js";
+import { listenToShelf, showCounts } from "./shelf.js";
+import * as stream from "./stream.js";
 
 function showCode() {
   const model = form.modelOf();
@@ -28,6 +30,12 @@ function showCode() {
   );
 }
 
+/** Something in the form is another. */
+function changed() {
+  offerExamples();
+  showCode();
+}
+
 function listen() {
   byId("form").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -41,17 +49,21 @@ function listen() {
     say("");
     announce("The form is as it was at first");
   });
+  byId("grid").addEventListener("click", acting(tryGrid));
   byId("model").addEventListener(
     "change",
     acting(() => chooseModel(byId("model").value)),
   );
   byId("more").addEventListener(
     "click",
-    acting(() => history.showMore(actions)),
+    acting(() => history.showMore()),
   );
   document.addEventListener("visibilitychange", () => {
-    history.refresh();
     if (!document.hidden) acting(loadModels)();
+  });
+  addEventListener("storage", ({ key, oldValue, newValue }) => {
+    // Another tab has signed in or out: what is here is not theirs whose token it is now.
+    if (key === null || (key === "token" && oldValue !== newValue)) location.reload();
   });
   for (const [name, other] of [
     ["inputs", "code"],
@@ -75,9 +87,18 @@ function listen() {
 async function start() {
   if (location.pathname.startsWith("/p/")) return showShared();
   listen();
-  byId("welcome").querySelector("ul")?.replaceWith(exampleList("Try"));
-  await form.begin({ changed: showCode, restore, examples: () => exampleList("Take") });
-  await Promise.all([loadModels(), acting(() => history.showMore(actions))()]);
+  byId("welcome").querySelector("ul")?.replaceWith(exampleList("Try", run));
+  await form.begin({ changed, restore, examples: () => exampleList("Take") });
+  stream.begin({
+    prediction: history.take,
+    deleted: history.drop,
+    preview: history.preview,
+    models: acting(loadModels),
+    reconnected: acting(() => history.refresh()),
+  });
+  listenToShelf();
+  await showStrips();
+  await Promise.all([loadModels(), acting(() => history.begin(actions, showCounts))()]);
   await takeHandedOn();
 }
 

@@ -1,13 +1,15 @@
 // Asking for predictions, and what can be done with those that were asked for.
 
-import { ask, askJson, Problem } from "./api.js";
+import { ask, askJson, here, Problem } from "./api.js";
 import { acting, announce, button, byId, contextOf, h, say } from "./dom.js";
 import * as form from "./form.js";
 import * as history from "./history.js";
 import { chooseModel, loadModels, modelFor } from "./models.js";
 import { dataUrl } from "./picture.js";
+import { download, stop, thereOf } from "./predictions.js";
 import { note, repeated } from "./repeats.js";
-import { reuse } from "./settings.js";
+import { inputOf, reuse } from "./settings.js";
+import { pass } from "./stream.js";
 import { toast } from "./toast.js";
 import { view } from "./viewer.js";
 
@@ -160,17 +162,38 @@ export async function showStrips() {
  */
 export const actions = {
   reuse,
-  view: (prediction, index) => view(prediction, index, actions),
+  view: (prediction, index) =>
+    view(prediction, index, { reuse, vary, useAsInput }, inputOf(prediction)),
+  stop: async (prediction) => pass(await stop(prediction)),
+  tryAgain: async (prediction) => (await import("./follow-ups.js")).tryAgain(prediction),
   remove: history.remove,
+  share: (prediction) => copyLink(prediction),
+  saveAll: (prediction) => Promise.all(thereOf(prediction).map(download)),
   useAsInput,
   paintOn,
   extend,
+  enlarge: async (prediction, drawn) =>
+    (await import("./follow-ups.js")).enlarge(prediction, drawn),
+  vary,
   copyPicture,
-  enlarge: async (prediction, drawn) => (await import("./follow-ups.js")).enlarge(prediction, drawn),
-  vary: async (prediction, drawn, strength) =>
-    (await import("./follow-ups.js")).vary(prediction, drawn, strength),
-  tryAgain: async (prediction) => (await import("./follow-ups.js")).tryAgain(prediction),
 };
+
+/** @param {Prediction} prediction */
+async function copyLink({ urls }) {
+  await navigator.clipboard.writeText(location.origin + here(urls.web));
+  toast("The link is copied");
+}
+
+/**
+ * Draws more that are like a picture.
+ * @param {Prediction} prediction
+ * @param {ThereDrawn} drawn
+ * @param {number} strength
+ */
+async function vary(prediction, drawn, strength = 0.5) {
+  const followUps = await import("./follow-ups.js");
+  await followUps.vary(prediction, drawn, strength);
+}
 
 /**
  * Takes a picture for the input.
@@ -190,7 +213,7 @@ async function paintOn(drawn) {
   await choose("mask");
   form.pictureField("mask")?.set(null);
   await useAsInput(drawn);
-  await form.pictureField("mask")?.paint?.();
+  await form.pictureField("mask")?.paint();
 }
 
 /**

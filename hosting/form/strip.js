@@ -1,12 +1,13 @@
 // Several predictions that belong together, side by side: the cells of a grid, or the pictures that
 // the form was run on. They are kept in this browser, and are there after a reload.
 
-import { askJson, here, Problem } from "./api.js";
-import { acting, announce, button, h, pause } from "./dom.js";
+import { askJson, Problem } from "./api.js";
+import { acting, announce, h, pause } from "./dom.js";
 import * as history from "./history.js";
-import { isOver, isThere, picturesOf, sourcesOf, stop } from "./predictions.js";
-import { actions, post } from "./runs.js";
+import { isOver, stop } from "./predictions.js";
+import { post } from "./runs.js";
 import { watch } from "./stream.js";
+import { makeCell, makeView } from "./strip-view.js";
 
 /** @typedef {import("./form.js").Model} Model */
 /** @typedef {import("./predictions.js").Prediction} Prediction */
@@ -27,13 +28,6 @@ import { watch } from "./stream.js";
  * @property {(inputs: ((first: Prediction?) => Promise<Record<string, Value>>)[], model: Model) => Promise<void>} send
  *   asks for the predictions of its cells, one after the other, unless it is stopped; each is told
  *   the first, whose files it may use.
- */
-/**
- * @typedef {object} Cell
- * @property {HTMLElement} element
- * @property {Prediction?} prediction  as it is now.
- * @property {(text: string) => void} say
- * @property {(prediction: Prediction) => void} update
  */
 
 const STORE = "strips";
@@ -96,7 +90,7 @@ const styled = () =>
  */
 function make(kept) {
   const cells = kept.ids.map((_, place) => makeCell(nameOf(kept, place)));
-  const view = drawn(kept, cells, { stop: stopAll, takeApart });
+  const view = makeView(kept, cells, { stop: stopAll, takeApart });
   const shown = { element: view.element, ids: kept.ids.filter((id) => id !== null) };
   /** @type {(() => void)[]} */
   const watching = [];
@@ -182,57 +176,6 @@ const known = async (id) =>
   history.all().find((one) => one.id === id) ?? (await askJson(`/v1/predictions/${id}`));
 
 /**
- * The element of a strip.
- * @param {Kept} kept
- * @param {Cell[]} cells
- * @param {{stop: () => Promise<void>, takeApart: () => void}} ways
- */
-function drawn(kept, cells, { stop, takeApart }) {
-  const status = h("p", { class: "status" });
-  const bar = h("progress", { "aria-label": "Progress", max: cells.length, value: 0 });
-  const stopping = button("Stop all", stop);
-  const closing = button("Take apart", takeApart, { class: "quiet" });
-  const title = h("h3", { tabindex: -1, dir: "auto" }, kept.title);
-  const fault = h("p", { class: "fault" });
-  const element = h(
-    "li",
-    { class: "card strip" },
-    title,
-    h("p", { class: "hint" }, kept.about),
-    status,
-    bar,
-    kept.rows.length ? tableOf(kept, cells) : rowOf(cells),
-    fault,
-    h("div", { class: "ways" }, stopping, closing),
-  );
-  return {
-    element,
-    /** @param {string} text */
-    say(text) {
-      fault.textContent = text;
-      announce(text);
-    },
-    /**
-     * Shows how many are over.
-     * @param {boolean} isSending: whether more will be asked for.
-     */
-    count(isSending) {
-      const asked = cells.map(({ prediction }) => prediction).filter((one) => one !== null);
-      const over = asked.filter(isOver).length;
-      const isAllOver = !isSending && over === asked.length;
-      const text = `${over} of ${cells.length} done`;
-      if (isAllOver && !bar.hidden && over) announce(`${kept.title}: ${text}`);
-      if (isAllOver && document.activeElement === stopping) title.focus();
-      bar.value = over;
-      bar.hidden = stopping.hidden = isAllOver;
-      closing.hidden = !isAllOver;
-      status.textContent = text;
-      status.hidden = isAllOver && over === cells.length;
-    },
-  };
-}
-
-/**
  * Asks for a prediction once the queue has room for it; null where it is stopped before.
  * @param {Record<string, Value>} input
  * @param {Model} model
@@ -256,94 +199,4 @@ async function sendOne(input, model, isStopped) {
 function nameOf({ columns, rows }, place) {
   const row = rows[Math.floor(place / columns.length)];
   return [columns[place % columns.length], row].filter(Boolean).join(", ");
-}
-
-/** @param {Cell[]} cells */
-const rowOf = (cells) => h("ul", { class: "grid" }, ...cells.map(({ element }) => h("li", {}, element)));
-
-/**
- * @param {Kept} kept
- * @param {Cell[]} cells
- */
-function tableOf({ title, columns, rows }, cells) {
-  const head = columns.map((text) => h("th", { scope: "col" }, text));
-  const table = h(
-    "table",
-    {},
-    h("thead", {}, h("tr", {}, h("td"), ...head)),
-    h(
-      "tbody",
-      {},
-      ...rows.map((text, row) => {
-        const some = cells.slice(row * columns.length, (row + 1) * columns.length);
-        return h(
-          "tr",
-          {},
-          h("th", { scope: "row" }, text),
-          ...some.map(({ element }) => h("td", {}, element)),
-        );
-      }),
-    ),
-  );
-  return h("div", { class: "scroller", tabindex: 0, role: "region", "aria-label": title }, table);
-}
-
-/**
- * @param {string} name
- * @returns {Cell}
- */
-function makeCell(name) {
-  const content = h("div", { class: "cell" });
-  const element = h("figure", {}, content, h("figcaption", { class: "hint" }, name));
-  /** @type {Cell} */
-  const cell = {
-    element,
-    prediction: null,
-    say(text) {
-      const box = content.querySelector(".coming") ?? h("div", { class: "coming" });
-      box.textContent = text;
-      if (!box.parentElement) content.replaceChildren(box);
-    },
-    update(now) {
-      const wasOver = cell.prediction !== null && isOver(cell.prediction);
-      cell.prediction = now;
-      if (!isOver(now)) cell.say(statusOf(now));
-      else if (!wasOver) content.replaceChildren(...resultOf(cell, now, name));
-    },
-  };
-  cell.say("Waiting");
-  return cell;
-}
-
-/** @param {Prediction} prediction */
-function statusOf({ status, metrics }) {
-  const progress = status === "processing" && metrics?.progress;
-  return progress ? `Step ${progress.step} of ${progress.steps}` : "Waiting";
-}
-
-/**
- * What has become of a prediction.
- * @param {Cell} cell
- * @param {Prediction} prediction
- * @param {string} name
- */
-function resultOf(cell, prediction, name) {
-  const { status, error } = prediction;
-  if (status !== "succeeded")
-    return [h("div", { class: "left-out" }, status === "failed" ? (error ?? "Failed") : "Stopped")];
-  return picturesOf(prediction).flatMap((drawn) => {
-    if (!isThere(drawn))
-      return h("div", { class: "left-out" }, "Left out: the NSFW checker flagged it");
-    const newest = () => cell.prediction ?? prediction;
-    const look = button("", () => actions.view(newest(), drawn.index), {
-      class: "picture",
-      "aria-label": `${name}: look closer`,
-    });
-    look.append(h("img", { ...sourcesOf(drawn), sizes: "auto, 13rem", alt: name, loading: "lazy" }));
-    const take = button("Use its settings", () => actions.reuse(newest(), drawn), {
-      class: "quiet",
-      "aria-label": `Use the settings of ${name}`,
-    });
-    return [look, take];
-  });
 }
