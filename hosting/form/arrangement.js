@@ -91,7 +91,8 @@ export function arrange(list, entries, strips, view, oldest) {
     if (!card || !isShown(entry)) continue;
     const isNewest = !hasNewest && prediction.status === "succeeded";
     hasNewest ||= isNewest;
-    const isLarge = view.isLarge || isNewest || !isOver(prediction);
+    const hasToBeRead = prediction.status === "failed" && entry.isFresh;
+    const isLarge = view.isLarge || isNewest || hasToBeRead || !isOver(prediction);
     keepFocus(card.element, () => card.element.classList.toggle("large", isLarge));
     elements.push(card.element);
   }

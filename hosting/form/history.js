@@ -82,7 +82,10 @@ export async function begin(what, arranged) {
 export function add(prediction, { isNew = true } = {}) {
   if (!entries.has(prediction.id)) put(prediction, true);
   draw();
-  if (isNew) entries.get(prediction.id)?.card?.element.scrollIntoView({ block: "nearest" });
+  const entry = entries.get(prediction.id);
+  if (!isNew || !entry) return;
+  entry.card?.element.scrollIntoView({ block: "nearest" });
+  if (isOver(entry.prediction)) announce(endOf(entry.prediction)); // it was faster than the answer
 }
 
 /**
@@ -170,19 +173,17 @@ export function remove({ id }) {
 /** Takes a newer state of a prediction, or a new one. @param {Prediction} prediction */
 export function take(prediction) {
   const entry = entries.get(prediction.id);
-  if (gone.has(prediction.id)) return;
-  if (!entry) {
-    put(prediction, true);
-    draw();
-    return;
+  if (!entry) put(prediction, true);
+  else {
+    const before = entry.prediction;
+    if (isOver(before) && !isOver(prediction)) return; // an answer that was overtaken
+    entry.prediction = { ...before, ...prediction };
+    entry.changed = ++changes;
+    entry.card?.update(entry.prediction);
+    if (before.status === prediction.status) return tellProgress(all());
   }
-  const before = entry.prediction;
-  entry.prediction = { ...before, ...prediction };
-  entry.changed = ++changes;
-  entry.card?.update(entry.prediction);
-  tellProgress(all());
-  if (before.status !== prediction.status) draw();
-  if (isOver(before) || !isOver(prediction)) return;
+  draw();
+  if (!isOver(prediction) || gone.has(prediction.id)) return;
   announce(endOf(prediction));
   tellEnd(prediction, () => reveal(prediction.id));
 }
