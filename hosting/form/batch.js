@@ -24,12 +24,6 @@ export async function runEach(files) {
   const collected = await form.collect();
   if (!collected) return;
   const { image, crop, ...shared } = await inputFrom(collected); // the crop was of one picture
-  const strip = await begin({
-    title: `${files.length} pictures: ${shared.prompt || "no prompt"}`,
-    about: "",
-    columns: names,
-    rows: [],
-  });
   /** @param {typeof named[number]} one */
   const input =
     ({ blob, name }) =>
@@ -38,7 +32,8 @@ export async function runEach(files) {
       URL.revokeObjectURL(picture.url);
       return { ...shared, image: await dataUrl(picture) };
     };
-  await strip.send(named.map(input), model);
+  const title = `${files.length} pictures: ${shared.prompt || "no prompt"}`;
+  await begin({ title, about: "", columns: names, rows: [] }, named.map(input), model);
 }
 
 /**

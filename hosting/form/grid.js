@@ -59,12 +59,6 @@ async function draw(across, down) {
   const files = Object.keys(collected.files);
   const isSeedFixed = [across, down].every((axis) => axis?.input.name !== "seed");
   const axes = [across, down].filter((axis) => axis !== null);
-  const strip = await begin({
-    title: `${axes.map((axis) => axis.input.label).join(" × ")}: ${input.prompt || "no prompt"}`,
-    about: isSeedFixed ? `All with seed ${input.seed}` : "",
-    columns: across.values.map((value) => worded(across.input, value)),
-    rows: down ? down.values.map((value) => worded(down.input, value)) : [],
-  });
   const cells = (down?.values ?? [null]).flatMap((low) =>
     across.values.map((value) => ({
       ...input,
@@ -78,7 +72,13 @@ async function draw(across, down) {
     const links = files.map((name) => [name, first ? first.input[name] : cell[name]]);
     return { ...cell, ...Object.fromEntries(links) };
   };
-  await strip.send(cells.map(asked), model);
+  const about = {
+    title: `${axes.map((axis) => axis.input.label).join(" × ")}: ${input.prompt || "no prompt"}`,
+    about: isSeedFixed ? `All with seed ${input.seed}` : "",
+    columns: across.values.map((value) => worded(across.input, value)),
+    rows: down ? down.values.map((value) => worded(down.input, value)) : [],
+  };
+  await begin(about, cells.map(asked), model);
 }
 
 /**

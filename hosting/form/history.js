@@ -160,15 +160,23 @@ export function remove({ id }) {
   const hadFocus = element?.contains(document.activeElement);
   gone.add(id);
   entries.delete(id);
+  tellStrip(id, true);
   draw();
   const focus = next?.querySelector("button") ?? byId("results");
   if (hadFocus || document.activeElement === document.body) focus.focus({ preventScroll: true });
   deleteSoon(entry.prediction, () => {
     gone.delete(id);
     entries.set(id, entry);
+    tellStrip(id, false);
     draw();
   });
 }
+
+/**
+ * @param {string} id
+ * @param {boolean} isGone
+ */
+const tellStrip = (id, isGone) => strips.find(({ ids }) => ids.includes(id))?.gone(id, isGone);
 
 /** Takes a newer state of a prediction, or a new one. @param {Prediction} prediction */
 export function take(prediction) {
@@ -192,6 +200,7 @@ export function take(prediction) {
 export function drop(id) {
   gone.add(id);
   forgetFavourites(id);
+  tellStrip(id, true);
   if (entries.delete(id)) draw();
 }
 

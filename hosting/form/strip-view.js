@@ -11,8 +11,9 @@ import { actions } from "./runs.js";
  * @typedef {object} Cell
  * @property {HTMLElement} element
  * @property {Prediction?} prediction  as it is now.
- * @property {(text: string) => void} say
+ * @property {(text: string) => void} say  says what there is instead of a picture.
  * @property {(prediction: Prediction) => void} update
+ * @property {(isGone: boolean) => void} hide  takes away what was deleted, or shows it again.
  */
 
 /**
@@ -41,6 +42,11 @@ export function makeView(kept, cells, { stop, takeApart }) {
   );
   return {
     element,
+    /** Leads to it. */
+    lead() {
+      element.scrollIntoView({ block: "nearest" });
+      title.focus({ preventScroll: true });
+    },
     /** @param {string} text */
     say(text) {
       fault.textContent = text;
@@ -117,7 +123,12 @@ export function makeCell(name) {
       const wasOver = cell.prediction !== null && isOver(cell.prediction);
       cell.prediction = now;
       if (!isOver(now)) cell.say(statusOf(now));
-      else if (!wasOver) content.replaceChildren(...resultOf(cell, now, name));
+      else if (!wasOver || content.querySelector(".coming"))
+        content.replaceChildren(...resultOf(cell, now, name));
+    },
+    hide(isGone) {
+      if (isGone) cell.say("Deleted");
+      else if (cell.prediction) cell.update(cell.prediction);
     },
   };
   cell.say("Waiting");

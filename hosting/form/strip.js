@@ -2,11 +2,11 @@
 // the form was run on. They are kept in this browser, and are there after a reload.
 
 import { askJson, Problem } from "./api.js";
-import { acting, announce, h, pause } from "./dom.js";
+import { acting, announce, byId, h, pause } from "./dom.js";
 import * as history from "./history.js";
 import { isOver, stop } from "./predictions.js";
 import { post } from "./runs.js";
-import { watch } from "./stream.js";
+import { pass, watch } from "./stream.js";
 import { makeCell, makeView } from "./strip-view.js";
 
 /** @typedef {import("./form.js").Model} Model */
@@ -16,6 +16,7 @@ import { makeCell, makeView } from "./strip-view.js";
 /**
  * What is kept of a strip.
  * @typedef {object} Kept
+ * @property {number} begun  when, in milliseconds; no two have begun at the same time.
  * @property {string} title
  * @property {string} about
  * @property {string[]} columns
@@ -23,12 +24,10 @@ import { makeCell, makeView } from "./strip-view.js";
  * @property {(string | null)[]} ids  of the predictions, row by row; null for what was not asked for.
  */
 /**
- * @typedef {object} Strip
- * @property {HTMLElement} element
- * @property {(inputs: ((first: Prediction?) => Promise<Record<string, Value>>)[], model: Model) => Promise<void>} send
- *   asks for the predictions of its cells, one after the other, unless it is stopped; each is told
- *   the first, whose files it may use.
+ * Makes the inputs of a cell. It is told the first prediction, whose files it may use.
+ * @typedef {(first: Prediction?) => Promise<Record<string, Value>>} Making
  */
+/** @typedef {{send: (inputs: Making[], model: Model) => Promise<void>, follow: () => Promise<void>}} Strip */
 
 const STORE = "strips";
 /** Strips that are kept. */
@@ -36,10 +35,7 @@ const MOST = 6;
 /** Milliseconds until what the queue had no room for is asked for again. */
 const FULL = 2000;
 
-/** @type {Kept[]} */
-let strips = read();
-
-/** @returns {Kept[]} */
+/** @returns {Kept[]} the newest first. */
 function read() {
   try {
     const kept = JSON.parse(localStorage.getItem(STORE) ?? "[]");
@@ -49,29 +45,33 @@ function read() {
   }
 }
 
-const keep = () => localStorage.setItem(STORE, JSON.stringify(strips.slice(0, MOST)));
+/**
+ * Keeps a strip as it is now, or forgets it. Other tabs have kept others.
+ * @param {Kept} strip
+ * @param {boolean} isKept
+ */
+function keep(strip, isKept = true) {
+  const others = read().filter(({ begun }) => begun !== strip.begun);
+  const all = isKept ? [strip, ...others].sort((one, other) => other.begun - one.begun) : others;
+  localStorage.setItem(STORE, JSON.stringify(all.slice(0, MOST)));
+}
 
 /** Shows the strips that were kept. */
 export async function showKept() {
   await styled();
-  for (const kept of [...strips].reverse()) make(kept).follow();
+  for (const kept of read().reverse()) acting(make(kept).follow)();
 }
 
 /**
- * Shows a new strip, of which nothing was asked for yet.
- * @param {Omit<Kept, "ids">} about
- * @returns {Promise<Strip>}
+ * Shows a new strip, and asks for its predictions one after the other, unless it is stopped.
+ * @param {Pick<Kept, "title" | "about" | "columns" | "rows">} about
+ * @param {Making[]} inputs: of its cells, row by row.
+ * @param {Model} model
  */
-export async function begin(about) {
+export async function begin(about, inputs, model) {
   await styled();
-  const count = about.columns.length * (about.rows.length || 1);
-  const kept = { ...about, ids: Array(count).fill(null) };
-  strips = [kept, ...strips];
-  keep();
-  const strip = make(kept);
-  strip.element.scrollIntoView({ block: "nearest" });
-  strip.element.querySelector("h3")?.focus();
-  return strip;
+  const kept = { ...about, begun: Date.now(), ids: Array(inputs.length).fill(null) };
+  await make(kept).send(inputs, model);
 }
 
 /** @type {Promise<void>?} */
@@ -85,33 +85,41 @@ const styled = () =>
   }));
 
 /**
+ * Shows a strip.
  * @param {Kept} kept
- * @returns {Strip & {follow: () => void}}
+ * @returns {Strip}
  */
 function make(kept) {
   const cells = kept.ids.map((_, place) => makeCell(nameOf(kept, place)));
   const view = makeView(kept, cells, { stop: stopAll, takeApart });
-  const shown = { element: view.element, ids: kept.ids.filter((id) => id !== null) };
-  /** @type {(() => void)[]} */
-  const watching = [];
+  const watching = /** @type {Map<string, () => void>} */ (new Map());
+  const shown = { element: view.element, ids: kept.ids.filter((id) => id !== null), gone };
   let isStopped = false;
   let isSending = false;
   const count = () => view.count(isSending);
 
   async function stopAll() {
     isStopped = true;
-    for (const { prediction, update } of cells)
-      if (prediction && !isOver(prediction)) update(await stop(prediction));
-    count();
+    for (const { prediction } of cells)
+      if (prediction && !isOver(prediction)) pass(await stop(prediction));
   }
 
   /** Its predictions get cards of their own. */
   function takeApart() {
-    strips = strips.filter((one) => one !== kept);
-    keep();
-    for (const end of watching) end();
+    for (const end of watching.values()) end();
+    keep(kept, false);
     history.removeStrip(shown);
+    byId("results").focus({ preventScroll: true });
     announce("Each has a card of its own now");
+  }
+
+  /**
+   * @param {string} id: of a prediction that was deleted.
+   * @param {boolean} isGone: false where that was taken back.
+   */
+  function gone(id, isGone) {
+    cells[kept.ids.indexOf(id)]?.hide(isGone);
+    count();
   }
 
   /**
@@ -119,77 +127,92 @@ function make(kept) {
    * @param {Prediction} prediction
    */
   function show(place, prediction) {
-    const { update } = cells[place];
-    history.addStrip(shown); // it has one more
+    const { id } = prediction;
+    /** @param {Prediction} now */
+    const update = (now) => {
+      cells[place].update(now);
+      count();
+    };
+    history.addStrip(shown); // it may have one more
     history.add(prediction, { isNew: false });
-    watching.push(
-      watch(prediction.id, (now) => {
-        update(now);
-        count();
-      }),
-    );
-    update(prediction);
-    count();
+    watching.set(id, watch(id, update));
+    update(history.all().find((one) => one.id === id) ?? prediction);
   }
 
   history.addStrip(shown);
-  count();
   return {
-    element: view.element,
     async send(inputs, model) {
       isSending = true;
       count();
-      /** @type {Prediction?} */
-      let first = null;
+      view.lead();
       try {
-        for (const [place, input] of inputs.entries()) {
-          const prediction = await sendOne(await input(first), model, () => isStopped);
-          if (!prediction) break;
-          first ??= prediction;
+        for await (const [place, prediction] of sent(inputs, model, () => isStopped)) {
           kept.ids[place] = prediction.id;
-          keep();
+          keep(kept);
           shown.ids.push(prediction.id);
           show(place, prediction);
         }
       } catch (error) {
         view.say(error.message);
-      } finally {
-        isSending = false;
-        for (const cell of cells) if (!cell.prediction) cell.say("Not asked for");
-        count();
       }
+      isSending = false;
+      for (const cell of cells) if (!cell.prediction) cell.say("Not asked for");
+      count();
     },
-    follow() {
-      for (const [place, id] of kept.ids.entries())
-        if (id) acting(async () => show(place, await known(id)))();
-        else cells[place].say("Not asked for");
+    async follow() {
+      for (const [place, id] of kept.ids.entries()) {
+        const prediction = id && (await find(id));
+        if (prediction) show(place, prediction);
+        else cells[place].say(id ? "Deleted" : "Not asked for");
+      }
+      if (watching.size) return count();
+      keep(kept, false); // nothing of it is left
+      history.removeStrip(shown);
     },
   };
 }
 
 /**
- * A prediction that was asked for before.
+ * The prediction of an id; null where it was deleted.
  * @param {string} id
- * @returns {Promise<Prediction>}
+ * @returns {Promise<Prediction?>}
  */
-const known = async (id) =>
-  history.all().find((one) => one.id === id) ?? (await askJson(`/v1/predictions/${id}`));
+async function find(id) {
+  const known = history.all().find((one) => one.id === id);
+  if (known) return known;
+  try {
+    return await askJson(`/v1/predictions/${id}`);
+  } catch (error) {
+    if (error instanceof Problem && error.status === 404) return null;
+    throw error;
+  }
+}
 
 /**
- * Asks for a prediction once the queue has room for it; null where it is stopped before.
- * @param {Record<string, Value>} input
+ * Asks for predictions, one after the other; where the queue is full, once it has room.
+ * @param {Making[]} inputs
  * @param {Model} model
  * @param {() => boolean} isStopped
+ * @returns {AsyncGenerator<[number, Prediction]>} each with its place.
  */
-async function sendOne(input, model, isStopped) {
-  while (!isStopped())
-    try {
-      return await post(input, model);
-    } catch (error) {
-      if (!(error instanceof Problem) || error.status !== 429) throw error;
-      await pause(FULL);
+async function* sent(inputs, model, isStopped) {
+  /** @type {Prediction?} */
+  let first = null;
+  for (const [place, making] of inputs.entries()) {
+    const input = await making(first);
+    for (;;) {
+      if (isStopped()) return;
+      try {
+        const prediction = await post(input, model);
+        first ??= prediction;
+        yield [place, prediction];
+        break;
+      } catch (error) {
+        if (!(error instanceof Problem) || error.status !== 429) throw error;
+        await pause(FULL);
+      }
     }
-  return null;
+  }
 }
 
 /**
