@@ -182,7 +182,7 @@ function axisField(title, inputs, proposed, mayLack) {
     const input = chosen();
     values.replaceChildren(...(input ? valueFields(input, title) : []));
   };
-  setting.addEventListener("change", offer);
+  setting.addEventListener("input", offer);
   offer();
   return {
     element: h("div", { class: "axis" }, h("label", { for: id }, title), setting, values),

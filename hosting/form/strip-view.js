@@ -3,6 +3,7 @@
 import { announce, button, h } from "./dom.js";
 import { isOver, isThere, picturesOf, sourcesOf } from "./predictions.js";
 import { actions } from "./runs.js";
+import { setRatio } from "./tile.js";
 
 /** @typedef {import("./predictions.js").Drawn} Drawn */
 /** @typedef {import("./predictions.js").Prediction} Prediction */
@@ -20,18 +21,18 @@ import { actions } from "./runs.js";
  * The element of a strip.
  * @param {Kept} kept
  * @param {Cell[]} cells
- * @param {{stop: () => Promise<void>, takeApart: () => void}} ways
+ * @param {{stop: () => Promise<void>, ungroup: () => void}} ways
  */
-export function makeView(kept, cells, { stop, takeApart }) {
+export function makeView(kept, cells, { stop, ungroup }) {
   const status = h("p", { class: "status" });
   const bar = h("progress", { "aria-label": "Progress", max: cells.length, value: 0 });
   const stopping = button("Stop all", stop);
-  const closing = button("Take apart", takeApart, { class: "quiet" });
+  const closing = button("Ungroup", ungroup, { class: "quiet" });
   const title = h("h3", { tabindex: -1, dir: "auto" }, kept.title);
   const fault = h("p", { class: "fault" });
   const element = h(
     "li",
-    { class: "card strip" },
+    { class: "card large strip" },
     title,
     h("p", { class: "hint" }, kept.about),
     status,
@@ -74,7 +75,7 @@ export function makeView(kept, cells, { stop, takeApart }) {
 
 /** @param {Cell[]} cells */
 const rowOf = (cells) =>
-  h("ul", { class: "grid" }, ...cells.map(({ element }) => h("li", {}, element)));
+  h("ul", { class: "cells" }, ...cells.map(({ element }) => h("li", {}, element)));
 
 /**
  * @param {Kept} kept
@@ -168,7 +169,11 @@ function pictureOf(cell, drawn, name) {
     class: "picture",
     "aria-label": `${name}: look closer`,
   });
-  look.append(h("img", { ...sourcesOf(drawn), sizes: "auto, 13rem", alt: name, loading: "lazy" }));
+  const image = h("img", { ...sourcesOf(drawn), sizes: "auto, 13rem", alt: name, loading: "lazy" });
+  if (drawn.size) setRatio(look, drawn.size[0] / drawn.size[1]);
+  else
+    image.addEventListener("load", () => setRatio(look, image.naturalWidth / image.naturalHeight));
+  look.append(image);
   const take = button(
     "Use its settings",
     () => cell.prediction && actions.reuse(cell.prediction, drawn),

@@ -91,7 +91,7 @@ const styled = () =>
  */
 function make(kept) {
   const cells = kept.ids.map((_, place) => makeCell(nameOf(kept, place)));
-  const view = makeView(kept, cells, { stop: stopAll, takeApart });
+  const view = makeView(kept, cells, { stop: stopAll, ungroup });
   const watching = /** @type {Map<string, () => void>} */ (new Map());
   const shown = { element: view.element, ids: kept.ids.filter((id) => id !== null), gone };
   let isStopped = false;
@@ -100,12 +100,13 @@ function make(kept) {
 
   async function stopAll() {
     isStopped = true;
-    for (const { prediction } of cells)
+    // The last first: else one that waits would begin as soon as one before it has ended.
+    for (const { prediction } of cells.toReversed())
       if (prediction && !isOver(prediction)) pass(await stop(prediction));
   }
 
   /** Its predictions get cards of their own. */
-  function takeApart() {
+  function ungroup() {
     for (const end of watching.values()) end();
     keep(kept, false);
     history.removeStrip(shown);
