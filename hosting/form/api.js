@@ -1,6 +1,6 @@
 // The client of the server that gave this page: its token, its errors, its absence.
 
-import { byId, pause } from "./dom.js";
+import { byId, pause, say } from "./dom.js";
 
 /** What the server refuses; `faults` are by the names of the inputs. */
 export class Problem extends Error {
@@ -15,6 +15,9 @@ export class Problem extends Error {
     this.faults = faults;
   }
 }
+
+/** Said where something was sent, and nobody knows whether it came. */
+const AWAY = "The server does not answer. Try again when it is back.";
 
 /** The token that was given, or none. */
 export const token = () => localStorage.getItem("token");
@@ -42,7 +45,7 @@ export async function ask(path, { body, method = body ? "POST" : "GET" } = {}) {
       if (method === "POST") {
         // Nobody knows whether it was taken: to ask twice may be to draw twice.
         reconnect();
-        throw new Problem(0, "The server does not answer. Try again when it is back.");
+        throw new Problem(0, AWAY);
       }
       await reconnect();
       continue;
@@ -112,7 +115,9 @@ function reconnect() {
         // Not yet.
       }
     }
-    shown.textContent = "The server is back.";
+    const isUnsent = byId("fault").textContent === AWAY;
+    if (isUnsent) say("");
+    shown.textContent = `The server is back.${isUnsent ? " Run once more what is not among your pictures." : ""}`;
     setTimeout(() => {
       shown.textContent = "";
     }, 4000);
