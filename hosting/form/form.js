@@ -1,7 +1,7 @@
 // The form of the chosen model: its fields, what is in them, and what of it is sent.
 
 import { askJson } from "./api.js";
-import { announce, byId, h, say } from "./dom.js";
+import { announce, button, byId, h, say } from "./dom.js";
 import { makeField } from "./fields.js";
 import {
   anyField,
@@ -46,11 +46,13 @@ export { chooseTab };
  * @property {number} native_size
  * @property {boolean} checker
  * @property {string[]} upscalers
+ * @property {number?} [token_limit]  of a prompt; null where nobody can count them.
  * @property {Vocabulary?} vocabulary
  * @property {import("./loras.js").Lora[]} loras
  * @property {import("./words.js").Embedding[]} embeddings
  */
 /** @typedef {import("./vocabulary.js").Vocabulary} Vocabulary */
+/** @typedef {import("./fieldset.js").Contents} Contents */
 /** @typedef {import("./fields.js").Field} Field */
 /** @typedef {import("./picture.js").Picture} Picture */
 /** @typedef {import("./picture-field.js").PictureField} PictureField */
@@ -71,6 +73,8 @@ let changes = 0;
 let onChange = () => {};
 /** @type {{examples: () => HTMLElement, restore: (picture: Picture) => void}} */
 let pictureActions;
+/** @type {import("./dom.js").Listener} */
+let strengthsTried = () => {};
 
 /**
  * Begins with what the browser has kept of the form.
@@ -78,9 +82,11 @@ let pictureActions;
  * @param {() => void} listeners.changed: something in the form is another.
  * @param {() => HTMLElement} listeners.examples: as of `makePictureField`.
  * @param {(picture: Picture) => void} listeners.restore: likewise.
+ * @param {import("./dom.js").Listener} listeners.tryStrengths: draws by several strengths.
  */
-export async function begin({ changed, ...rest }) {
+export async function begin({ changed, tryStrengths, ...rest }) {
   onChange = changed;
+  strengthsTried = tryStrengths;
   pictureActions = rest;
   for (const [name, { blob, name: known }] of await keptFiles())
     try {
@@ -149,6 +155,8 @@ function placeFields() {
   byId("first").replaceChildren(...elements(first));
   if (shapes)
     (plainFields.num_images?.element ?? byId("first").lastElementChild)?.before(shapes.element);
+  const label = plainFields.strength?.element.querySelector("label");
+  label?.after(button("Try strengths", strengthsTried, { class: "quiet after-label" }));
   byId("rest").replaceChildren(
     ...grouped(rest).flatMap(([title, some]) =>
       title
@@ -245,7 +253,7 @@ function changed() {
   const image = pictureIn("image");
   if (image && isSized(image)) pictureFields.image.crop(frame(image));
   shapes?.show(model?.description?.native_size ?? null, Boolean(image));
-  if (model) prompts?.count(model);
+  if (model) prompts?.count(model, inputValue("use_compel") === true);
   onChange();
 }
 

@@ -13,7 +13,8 @@ import { wordList } from "./words.js";
  * The prompts of a form.
  * @typedef {object} Prompts
  * @property {(model: Model) => void} show  what is known of the model now.
- * @property {(model: Model) => void} count  counts what is in them.
+ * @property {(model: Model, isWeighted: boolean) => void} count  counts what is in them, where
+ *   weights are no words of theirs.
  */
 
 /**
@@ -62,6 +63,9 @@ export function furnishPrompts(prompt, negative) {
       if (known !== shown) about.replaceChildren(...aboutModel(model, prompt));
       shown = known;
     },
-    count: (model) => countTokens(model.id, counts),
+    count(model, isWeighted) {
+      if (model.description?.token_limit) countTokens(model.id, isWeighted, counts);
+      else for (const { element } of counts) element.textContent = "";
+    },
   };
 }

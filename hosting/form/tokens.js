@@ -26,11 +26,12 @@ let newest = "";
 /**
  * Counts the tokens of texts once they rest; of a model that does not say how, nothing is shown.
  * @param {string} model: owner/name.
+ * @param {boolean} isWeighted: whether their weights are no words.
  * @param {Count[]} counts
  */
-export function countTokens(model, counts) {
+export function countTokens(model, isWeighted, counts) {
   const texts = counts.map(({ area }) => area.value);
-  const body = { model, texts };
+  const body = { model, texts, use_compel: isWeighted };
   const asked = JSON.stringify(body);
   if (asked === newest) return;
   newest = asked;
@@ -41,7 +42,7 @@ export function countTokens(model, counts) {
     const answer = await askJson("/form/tokens", { body }).catch(failed);
     if (asked !== newest) return; // the texts are others by now
     for (const [place, count] of counts.entries())
-      say(count, answer?.counts[place] ?? null, answer?.limit ?? 0);
+      say(count, answer?.counts[place] ?? null, answer?.limit ?? Infinity);
   }, REST);
 }
 
