@@ -1,5 +1,6 @@
 // The form run on several pictures, one prediction each.
 
+import { openDialog } from "./dialogs.js";
 import { button, h } from "./dom.js";
 import * as form from "./form.js";
 import { dataUrl, readPicture } from "./picture.js";
@@ -47,11 +48,9 @@ function isWanted(names) {
       decide(isWanted);
       dialog.close();
     };
-    /** @type {HTMLDialogElement} */
-    const dialog = h(
-      "dialog",
-      { class: "asking", "aria-labelledby": "batch-title" },
-      h("h2", { id: "batch-title" }, `Run the form on ${names.length} pictures?`),
+    const dialog = openDialog(
+      "asking",
+      `Run the form on ${names.length} pictures?`,
       h("p", {}, "Each becomes a prediction of its own, by the settings that the form holds now."),
       h("ul", { class: "names" }, ...names.map((name) => h("li", { dir: "auto" }, name))),
       h(
@@ -61,11 +60,6 @@ function isWanted(names) {
         button("Run", answer(true), { class: "primary" }),
       ),
     );
-    dialog.addEventListener("close", () => {
-      decide(false);
-      dialog.remove();
-    });
-    document.body.append(dialog);
-    dialog.showModal();
+    dialog.addEventListener("close", () => decide(false));
   });
 }

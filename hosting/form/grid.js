@@ -1,5 +1,6 @@
 // A grid: the same picture by several values of one setting or of two, side by side.
 
+import { openDialog } from "./dialogs.js";
 import { button, h } from "./dom.js";
 import * as form from "./form.js";
 import { inputFrom } from "./runs.js";
@@ -100,11 +101,9 @@ export function ask() {
   const down = axisField("Down", inputs, isImage ? "guidance_scale" : "num_inference_steps", true);
   const fault = h("p", { class: "fault", role: "alert" });
   const draws = button("", drawn, { class: "primary" });
-  /** @type {HTMLDialogElement} */
-  const dialog = h(
-    "dialog",
-    { class: "asking", "aria-labelledby": "grid-title" },
-    h("h2", { id: "grid-title" }, "Compare settings"),
+  const dialog = openDialog(
+    "asking",
+    "Compare settings",
     h("p", { class: "hint" }, "What the form holds is drawn with each value, side by side."),
     across.element,
     down.element,
@@ -151,9 +150,6 @@ export function ask() {
   }
 
   dialog.addEventListener("input", show);
-  dialog.addEventListener("close", () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
   show();
 }
 

@@ -152,6 +152,7 @@ function make(kept) {
           keep(kept);
           shown.ids.push(prediction.id);
           show(place, prediction);
+          if (isStopped) await stopAll(); // it was on its way
         }
       } catch (error) {
         view.say(error.message);

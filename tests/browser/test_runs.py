@@ -90,7 +90,7 @@ def test_a_picture_is_enlarged_by_the_upscaler_where_one_runs(
     with CogServer("upscale").served() as upscale, front(tmp_path, cog, upscale) as one:
         visitor = visit(one.url)
         visitor.more()
-        visitor.field("Number of inference steps").fill("7")
+        visitor.page.locator("#input-num_inference_steps").fill("7")
         ask(visitor, "a bus")
         visitor.card()
         drawn = cog.runs[-1].input["seed"]
@@ -201,7 +201,7 @@ def test_the_same_settings_and_seed_are_not_drawn_twice(visitor: Visitor, cog: C
 def test_a_picture_of_a_random_seed_is_not_drawn_again_by_its_seed(
     visitor: Visitor, cog: CogServer
 ) -> None:
-    visitor.field("Number of images").fill("3")
+    visitor.page.locator("#input-num_images").fill("3")
     ask(visitor, "a bus")
     visitor.run()  # with another seed
     expect(visitor.cards).to_have_count(2)
