@@ -1,10 +1,8 @@
-// What tells a person who is elsewhere how far it is: the tab's title, and notifications.
+// What tells a person who is elsewhere how far it is: the tab's title, and a notification.
 
 import { isOver } from "./predictions.js";
 
 const TITLE = document.title;
-/** In the browser's store, where the person wants notifications. */
-const WANTED = "notify";
 /** Milliseconds in which a tab that is seen can say that no notification is needed. */
 const SEEN = 700;
 /** Letters of a prompt in a title. */
@@ -26,7 +24,7 @@ document.addEventListener("visibilitychange", () => {
 });
 
 /** @param {Prediction} prediction */
-const nameOf = ({ input }) => String(input.prompt || "a picture").slice(0, LONGEST);
+export const nameOf = ({ input }) => String(input.prompt || "a picture").slice(0, LONGEST);
 
 /**
  * Says in the tab's title how far the newest of those that run is.
@@ -51,39 +49,9 @@ export function tellEnd(prediction, open) {
     return;
   }
   if (prediction.status === "succeeded") finished = prediction;
-  if (wantsNotifications()) setTimeout(() => notify(prediction, open), SEEN);
-}
-
-/**
- * @param {Prediction} prediction
- * @param {() => void} open
- */
-function notify(prediction, open) {
-  if (seen.has(prediction.id)) return;
-  const how = prediction.status === "succeeded" ? "Done" : "Failed";
-  // Tabs give it one name, so that several of them show one.
-  const note = new Notification(`${how}: ${nameOf(prediction)}`, { tag: prediction.id });
-  note.onclick = () => {
-    window.focus();
-    note.close();
-    open();
-  };
-}
-
-/** Whether this browser can notify anyone of anything: not by plain HTTP from elsewhere. */
-export const canNotify = () => "Notification" in window && isSecureContext;
-
-/** Whether the person wants to be notified, and the browser lets the page. */
-export const wantsNotifications = () =>
-  canNotify() && localStorage.getItem(WANTED) === "yes" && Notification.permission === "granted";
-
-/**
- * Switches notifications on, for which the browser may ask the person, or off.
- * @throws {Error} where the browser does not let the page.
- */
-export async function toggleNotifications() {
-  if (wantsNotifications()) return localStorage.removeItem(WANTED);
-  if ((await Notification.requestPermission()) !== "granted")
-    throw new Error("The browser does not let this page notify you: its settings say so.");
-  return localStorage.setItem(WANTED, "yes");
+  setTimeout(async () => {
+    if (seen.has(prediction.id)) return;
+    const { notify } = await import("./notifications.js");
+    notify(prediction, open);
+  }, SEEN);
 }

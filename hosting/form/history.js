@@ -4,7 +4,6 @@ import { askJson, here } from "./api.js";
 import { arrange, isFolded, sorted } from "./arrangement.js";
 import { tellEnd, tellProgress } from "./attention.js";
 import { makeCard } from "./card.js";
-import { deleteSoon } from "./deletions.js";
 import { announce, byId } from "./dom.js";
 import { favoured, forgetFavourites, onFavourites } from "./favourites.js";
 import { endOf } from "./prediction-words.js";
@@ -18,6 +17,8 @@ const AGE = 20 * 1000;
 /** Pages that are loaded in one go where all that they have is folded away. */
 const PAGES = 4;
 const LIST = "/form/predictions";
+/** In the browser's store, whether the person wants all of them large. */
+const LARGE = "large";
 /** What no date comes after: the list has not come to any prediction yet. */
 const BEFORE_ALL = "~";
 
@@ -43,7 +44,12 @@ const strips = [];
 /** @type {Actions} */
 let actions;
 /** @type {View} */
-let view = { search: "", isFavourites: false, isLarge: false, hasEnded: false };
+let view = {
+  search: "",
+  isFavourites: false,
+  isLarge: localStorage.getItem(LARGE) === "yes",
+  hasEnded: false,
+};
 /** Where the next page is, and how far the list has come. */
 const whole = { next: /** @type {string?} */ (LIST), oldest: BEFORE_ALL };
 /** The same of what is searched for. */
@@ -145,6 +151,9 @@ export function reveal(id) {
   requestAnimationFrame(() => element.classList.add("flash"));
 }
 
+/** What the person wishes to see now. */
+export const shown = () => view;
+
 /** Those that the page has, the newest first. */
 export const all = () => sorted([...entries.values()]).map(({ prediction }) => prediction);
 
@@ -152,7 +161,8 @@ export const all = () => sorted([...entries.values()]).map(({ prediction }) => p
  * Deletes a prediction, which can be taken back for a while.
  * @param {Prediction} prediction
  */
-export function remove({ id }) {
+export async function remove({ id }) {
+  const { deleteSoon } = await import("./deletions.js");
   const entry = entries.get(id);
   if (!entry) return;
   const { element } = entry.card ?? {};
@@ -180,6 +190,7 @@ const tellStrip = (id, isGone) => strips.find(({ ids }) => ids.includes(id))?.go
 
 /** Takes a newer state of a prediction, or a new one. @param {Prediction} prediction */
 export function take(prediction) {
+  if (gone.has(prediction.id)) return;
   const entry = entries.get(prediction.id);
   if (!entry) put(prediction, true);
   else {
@@ -188,12 +199,16 @@ export function take(prediction) {
     entry.prediction = { ...before, ...prediction };
     entry.changed = ++changes;
     entry.card?.update(entry.prediction);
-    if (before.status === prediction.status) return tellProgress(all());
+    if (before.status === prediction.status) {
+      tellProgress(all());
+      return;
+    }
+  }
+  if (isOver(prediction)) {
+    announce(endOf(prediction));
+    tellEnd(prediction, () => reveal(prediction.id));
   }
   draw();
-  if (!isOver(prediction) || gone.has(prediction.id)) return;
-  announce(endOf(prediction));
-  tellEnd(prediction, () => reveal(prediction.id));
 }
 
 /** Forgets a prediction that was deleted. @param {string} id */
@@ -261,6 +276,7 @@ export async function refresh(isAll = false) {
 export async function show(wish) {
   const isSearch = wish.search !== undefined && wish.search !== view.search;
   view = { ...view, ...wish };
+  if ("isLarge" in wish) localStorage.setItem(LARGE, view.isLarge ? "yes" : "");
   if (isSearch) found = { next: `${LIST}?search=${encodeURIComponent(view.search)}` };
   draw();
   if (isSearch && view.search) await showMore();

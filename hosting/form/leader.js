@@ -1,11 +1,7 @@
 // Of all tabs of a browser, the one that does what must be done once.
 
-import { pause } from "./dom.js";
-
 /** Milliseconds after which a leader that says nothing is taken for asleep: it speaks every 15 s. */
 const SILENT = 40000;
-/** Milliseconds that a tab waits for a leader's answer, where the browser has no locks. */
-const ANSWER = 400;
 
 /**
  * What a tab says of itself.
@@ -24,7 +20,8 @@ export function elect(name, work) {
   let heard = Date.now();
   /** @type {AbortController | null} */
   let leading = null;
-  const speak = () => channel.postMessage("here");
+  const me = Math.random();
+  const speak = () => channel.postMessage(me);
   const lead = async () => {
     const reign = new AbortController();
     leading?.abort();
@@ -37,12 +34,16 @@ export function elect(name, work) {
     leading = null;
     heard = Date.now();
   };
-  const claim = navigator.locks ? byLock(name, lead, abdicate) : byAsking(channel, lead);
+  const claims = navigator.locks
+    ? Promise.resolve(byLock(name, lead, abdicate))
+    : import("./leader-by-asking.js").then(({ byAsking }) => byAsking(channel, lead));
+  /** @param {boolean} steal: from a leader that sleeps. */
+  const claim = async (steal) => (await claims)(steal);
   channel.addEventListener("message", ({ data }) => {
     heard = Date.now();
     if (data === "who?" && leading) speak();
-    // Without locks two may have begun at once: the one that hears the other leaves it to it.
-    if (data === "here" && leading && !navigator.locks) abdicate();
+    // Without locks two may have begun at once: one of them leaves it to the other.
+    if (data < me && leading && !navigator.locks) abdicate();
   });
   addEventListener("pagehide", () => leading && channel.postMessage("gone"));
   setInterval(() => {
@@ -73,31 +74,5 @@ function byLock(name, lead, abdicate) {
       claim(false);
     }
   };
-  return claim;
-}
-
-/**
- * Leadership where there are no locks, as by plain HTTP from another machine: who asks for the
- * leader and hears nothing becomes it.
- * @param {BroadcastChannel} channel
- * @param {() => Promise<void>} lead
- */
-function byAsking(channel, lead) {
-  let isAsking = false;
-  const claim = async () => {
-    if (isAsking) return;
-    isAsking = true;
-    let isAnswered = false;
-    const listen = () => {
-      isAnswered = true;
-    };
-    channel.addEventListener("message", listen);
-    channel.postMessage("who?");
-    await pause(ANSWER * (1 + Math.random()));
-    channel.removeEventListener("message", listen);
-    isAsking = false;
-    if (!isAnswered) await lead();
-  };
-  channel.addEventListener("message", ({ data }) => data === "gone" && claim());
   return claim;
 }

@@ -14,7 +14,6 @@ import { listenForReset } from "./reset.js";
 import { actions, run, showStrips, tryGrid, tryStrengths } from "./runs.js";
 import { restore, takeHandedOn } from "./settings.js";
 import { showShared } from "./shared.js";
-import { listenToShelf, showCounts } from "./shelf.js";
 import * as stream from "./stream.js";
 import { listenToTabs } from "./tabs.js";
 
@@ -64,6 +63,14 @@ function listen() {
   listenForPictures();
 }
 
+/**
+ * Shows what can be chosen of the pictures, once there are any.
+ * @param {import("./history.js").Counts} counts
+ */
+async function showShelf(counts) {
+  if (counts.all || !byId("shelf").hidden) (await import("./shelf.js")).showCounts(counts);
+}
+
 async function start() {
   if (location.pathname.startsWith("/p/")) return showShared();
   listen();
@@ -76,9 +83,8 @@ async function start() {
     models: acting(loadModels),
     reconnected: acting(() => history.refresh()),
   });
-  listenToShelf();
   await showStrips();
-  await Promise.all([loadModels(), acting(() => history.begin(actions, showCounts))()]);
+  await Promise.all([loadModels(), acting(() => history.begin(actions, showShelf))()]);
   await takeHandedOn();
 }
 

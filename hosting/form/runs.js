@@ -10,7 +10,6 @@ import { download, stop, thereOf } from "./predictions.js";
 import { note, repeated } from "./repeats.js";
 import { inputOf, reuse } from "./settings.js";
 import { pass } from "./stream.js";
-import { toast } from "./toast.js";
 import { view } from "./viewer.js";
 
 /** @typedef {import("./form.js").Model} Model */
@@ -181,6 +180,7 @@ export const actions = {
 /** @param {Prediction} prediction */
 async function copyLink({ urls }) {
   await navigator.clipboard.writeText(location.origin + here(urls.web));
+  const { toast } = await import("./toast.js");
   toast("The link is copied");
 }
 
@@ -247,6 +247,7 @@ async function copyPicture({ url }) {
     throw new Error("The browser does not let this page copy pictures: it must come by https.");
   // Not waited for before: Safari lets a page write only in answer to the person.
   await navigator.clipboard.write([new ClipboardItem({ "image/png": pngOf(url) })]);
+  const { toast } = await import("./toast.js");
   toast("The picture is copied");
 }
 

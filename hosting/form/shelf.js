@@ -1,11 +1,9 @@
 // The controls above the pictures: search, favourites, how large, what is folded away.
 
-import { canNotify, toggleNotifications, wantsNotifications } from "./attention.js";
 import { acting, byId } from "./dom.js";
 import * as history from "./history.js";
+import { canNotify, toggleNotifications, wantsNotifications } from "./notifications.js";
 
-/** In the browser's store, where the person wants all of them large. */
-const LARGE = "large";
 /** Milliseconds without a key after which is searched. */
 const TYPED = 250;
 
@@ -34,7 +32,7 @@ function onToggle(id, change) {
 }
 
 /** Begins to listen. */
-export function listenToShelf() {
+function listen() {
   const search = byId("search");
   let typed = 0;
   search.addEventListener("input", () => {
@@ -44,15 +42,10 @@ export function listenToShelf() {
       TYPED,
     );
   });
+  press("large", history.shown().isLarge);
   onToggle("favourites", (isFavourites) => history.show({ isFavourites }));
   onToggle("ended", (hasEnded) => history.show({ hasEnded }));
-  onToggle("large", (isLarge) => {
-    localStorage.setItem(LARGE, isLarge ? "yes" : "");
-    return history.show({ isLarge });
-  });
-  const isLarge = localStorage.getItem(LARGE) === "yes";
-  press("large", isLarge);
-  history.show({ isLarge });
+  onToggle("large", (isLarge) => history.show({ isLarge }));
   listenToNotify();
 }
 
@@ -81,7 +74,10 @@ export function showCounts({ all, shown, folded }) {
 }
 
 function nothingOf() {
-  if (byId("search").value) return "No prompt has these words.";
-  if (isPressed("favourites")) return "No favourites yet: the star on a picture makes it one.";
+  const { search, isFavourites } = history.shown();
+  if (search) return "No prompt has these words.";
+  if (isFavourites) return "No favourites yet: the star on a picture makes it one.";
   return "Nothing but what was stopped or has failed.";
 }
+
+listen();

@@ -14,9 +14,11 @@ from hosting.storage import (
     heartbeats,
     predictions,
     quota,
+    removals,
     search,
     tokens,
     uploads,
+    waits,
 )
 from hosting.storage.database import Database, Work
 from hosting.storage.pages import Page
@@ -40,6 +42,7 @@ class Store:
         self.tokens = Tokens(database)
         self.heartbeats = Heartbeats(database)
         self.deliveries = Deliveries(database)
+        self.removals = Removals(database)
 
     @property
     def is_damaged(self) -> bool:
@@ -68,8 +71,7 @@ class Predictions:
         self.running = _reading(database, predictions.running)
         self.cancel = _writing(database, _frozen(predictions.cancel))
         self.overdue = _reading(database, predictions.overdue)
-        self.position = _reading(database, predictions.position)
-        self.typical_seconds = _reading(database, predictions.typical_seconds)
+        self.load = _reading(database, waits.load)
         self.unfinished = _reading(database, predictions.unfinished)
         self.count_of_model = _reading(database, predictions.count_of_model)
         self.failed_with_inputs = _reading(database, predictions.failed_with_inputs)
@@ -105,6 +107,16 @@ class Heartbeats:
         self.register = _writing(database, heartbeats.register)
         self.beat = _writing(database, heartbeats.beat)
         self.unregister = _writing(database, heartbeats.unregister)
+
+
+class Removals:
+    """Transactions on the removals of predictions."""
+
+    def __init__(self, database: Database) -> None:
+        self.remove = _writing(database, removals.remove)
+        self.due = _reading(database, removals.due)
+        self.finish = _writing(database, removals.finish)
+        self.forget = _writing(database, removals.forget)
 
 
 class Deliveries:

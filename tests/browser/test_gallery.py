@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.support.asking import ask
 from tests.support.browser import Visitor, violations
 from tests.support.front import Front
-from tools.fake_cog import CogServer
+from tools.fake_cog import CogServer, data_url
 
 MODEL = "/v1/models/stability-ai/stable-diffusion-img2img/predictions"
 
@@ -231,6 +234,33 @@ def test_a_picture_that_is_drawn_has_the_shape_that_was_asked_for(
     visitor.card()
 
 
+def test_how_it_looks_so_far_is_seen_in_its_shape(visitor: Visitor, cog: CogServer) -> None:
+    cog.tell("slow", "hold")
+    ask(visitor, "slow")
+    made = visitor.card("processing").get_attribute("data-id")
+    file = io.BytesIO()
+    Image.new("RGB", (60, 40), "red").save(file, "WEBP")
+    news = {"id": made, "index": 0, "url": data_url(file.getvalue(), "image/webp")}
+    visitor.page.route(
+        "**/form/events",
+        lambda route: route.fulfill(
+            content_type="text/event-stream", body=f"event: preview\ndata: {json.dumps(news)}\n\n"
+        ),
+    )
+    visitor.page.reload()
+    preview = visitor.page.get_by_role("img", name="How it looks so far")
+    expect(preview).to_be_visible()
+    box, bar = preview.bounding_box(), visitor.cards.locator("progress").bounding_box()
+    assert box
+    assert bar
+    assert box["width"] / box["height"] == pytest.approx(1.5, abs=0.02)
+    assert box["y"] > bar["y"] or box["x"] < bar["x"]  # below it, or beside it
+    colour = "one => [...one.getContext('2d').getImageData(9, 9, 1, 1).data.slice(0, 3)]"
+    red, green, blue = preview.evaluate(colour)
+    assert red > 200
+    assert max(green, blue) < 50
+
+
 def test_nothing_jumps_when_a_picture_is_loaded(visitor: Visitor, one: Front) -> None:
     make(one, "a fox")
     visitor.page.reload()
@@ -250,11 +280,10 @@ def test_the_tabs_title_says_how_far_it_is(visitor: Visitor, cog: CogServer) -> 
 
 
 STAND_IN = """
-    window.told = [];
     window.Notification = class {
         static permission = "default";
         static requestPermission = async () => (Notification.permission = "granted");
-        constructor(title, { tag }) { told.push([title, tag]); }
+        constructor(title) { document.body.dataset.told = title; }
         close() {}
     };
     Object.defineProperty(document, "hidden", { get: () => window.away ?? false });
@@ -275,9 +304,7 @@ def test_who_is_elsewhere_is_told_when_it_is_done(visitor: Visitor, cog: CogServ
     page.evaluate("window.away = true")
     cog.let_go("slow")
     expect(page).to_have_title("✓ slow")
-    page.wait_for_function("told.length")
-    ((title, _),) = page.evaluate("told")
-    assert title == "Done: slow"
+    expect(page.locator("body")).to_have_attribute("data-told", "Done: slow")
     page.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
     expect(page).to_have_title("Stable Diffusion")
 

@@ -27,7 +27,13 @@ PAGES: dict[str, Any] = {
     "/docs/start.js": {"get": {}},
     "/docs/swagger-ui-bundle.js": {"get": {}},
     "/docs/swagger-ui.css": {"get": {}},
+    "/form/events": {"get": {}},
     "/form/models": {"get": {}},
+    "/form/predictions": {
+        "get": {
+            "parameters": [{"name": "cursor", "in": "query"}, {"name": "search", "in": "query"}]
+        }
+    },
     "/p/{prediction_id}": {"get": {"parameters": [{"name": "prediction_id", "in": "path"}]}},
     "/form/{path}": {"get": {"parameters": [{"name": "path", "in": "path"}]}},
     "/form/examples/{path}": {"get": {"parameters": [{"name": "path", "in": "path"}]}},
