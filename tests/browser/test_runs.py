@@ -102,7 +102,6 @@ def test_a_picture_is_enlarged_by_the_upscaler_where_one_runs(
         expect(visitor.page.get_by_label("Model")).to_have_value(
             "stability-ai/stable-diffusion-2-1"
         )
-    visitor.expect_refusals()
 
 
 def test_without_an_upscaler_a_second_pass_enlarges_it(
@@ -120,7 +119,6 @@ def test_without_an_upscaler_a_second_pass_enlarges_it(
         assert {**second, "upscaler": "4x_Foolhardy", "prompt": "a bus"}.items() <= sent(
             cog
         ).items()
-    visitor.expect_refusals()
 
 
 def test_what_failed_is_tried_again_as_it_was(visitor: Visitor, cog: CogServer) -> None:
@@ -277,7 +275,6 @@ def test_the_inpainting_model_has_an_example_with_a_mask(tmp_path: Path, visit: 
         mask = base64.b64decode(sent(inpainting)["mask"].partition(",")[2])
         assert mask == (EXAMPLES / "flower-mask.png").read_bytes()
         assert sent(inpainting)["prompt"] == "a red rose"
-    visitor.expect_refusals()
 
 
 def test_a_dropped_picture_brings_the_image_that_it_was_made_from(
