@@ -1,9 +1,10 @@
 // The form of the chosen model: its fields, what is in them, and what of it is sent.
 
 import { askJson } from "./api.js";
-import { byId, h, say } from "./dom.js";
+import { isSized } from "./chosen.js";
+import { acting, byId, h, say } from "./dom.js";
 import { makeField } from "./fields.js";
-import { frameOf } from "./frame.js";
+import { EXTENSIONS, frameOf } from "./frame.js";
 import { draft, keepDraft, keepFile, files as keptFiles } from "./kept.js";
 import { makeLoraField } from "./loras.js";
 import { readPicture } from "./picture.js";
@@ -13,17 +14,7 @@ import { vocabularyList } from "./vocabulary.js";
 import { wordList, write } from "./words.js";
 
 /** What is of no use without an image. */
-const ON_IMAGES = [
-  "mask",
-  "strength",
-  "extend_left",
-  "extend_top",
-  "extend_right",
-  "extend_bottom",
-  "keep_size",
-  "resize_mode",
-  "crop",
-];
+const ON_IMAGES = ["mask", "strength", ...EXTENSIONS, "keep_size", "resize_mode", "crop"];
 /** What is of no use without a mask. */
 const ON_MASKS = [
   "mask_source",
@@ -88,9 +79,11 @@ let loraField;
 let pictureFields = {};
 /** The pictures that were chosen, by the names of the inputs: for models that have those too. */
 const pictures = /** @type {Map<string, Picture>} */ (new Map());
+/** The image that the mask was made for; null if nobody knows. */
+let ground = /** @type {Picture?} */ (null);
 let changes = 0;
 let onChange = () => {};
-/** @type {{examples: () => HTMLElement, restore: (picture: Picture) => void}} */
+/** @type {{examples: () => HTMLElement, restore: (picture: Picture) => unknown}} */
 let pictureActions;
 
 /**
@@ -98,7 +91,7 @@ let pictureActions;
  * @param {object} listeners
  * @param {() => void} listeners.changed: something in the form is another.
  * @param {() => HTMLElement} listeners.examples: as of `makePictureField`.
- * @param {(picture: Picture) => void} listeners.restore: likewise.
+ * @param {(picture: Picture) => unknown} listeners.restore: likewise.
  */
 export async function begin({ changed, ...rest }) {
   onChange = changed;
@@ -235,27 +228,47 @@ export const version = () => changes;
 function makePicture(input) {
   const chosen = () => {
     const picture = pictureIn(input.name);
-    if (picture !== (pictures.get(input.name) ?? null)) keepFile(input.name, picture);
+    const isOther = picture !== (pictures.get(input.name) ?? null);
+    if (isOther) keepFile(input.name, picture);
     if (picture) pictures.set(input.name, picture);
     else pictures.delete(input.name);
+    if (input.name === "mask" && isOther) ground = pictureIn("image");
     if (input.name === "image") pictureFields.mask?.show(); // it lies on the picture
     changed();
   };
-  if (input.name !== "mask") {
-    const { restore, examples } = pictureActions;
-    return makePictureField(input, chosen, { restore, examples: examples() });
-  }
-  return makePictureField(input, chosen, {
-    under: () => pictureIn("image"),
-    async paint(mask) {
-      const image = pictureIn("image");
-      if (!image || !isSized(image))
-        throw new Error("Choose an image first: the mask is painted on it.");
-      // Few people paint: the others don't wait for it.
-      const { paintMask } = await import("./mask-editor.js");
-      return paintMask(image, mask);
-    },
+  if (input.name === "mask")
+    return makePictureField(input, chosen, { under: () => pictureIn("image"), paint: paintMask });
+  const { restore, examples } = pictureActions;
+  const fit = inputs.some(({ name }) => name === "crop") ? add : undefined;
+  return makePictureField(input, chosen, { restore, examples: examples(), fit });
+}
+
+/**
+ * Has the person paint a mask on the image.
+ * @param {Picture?} before: the mask that there is.
+ */
+async function paintMask(before) {
+  const image = pictureIn("image");
+  if (!image) throw new Error("Choose an image first: the mask is painted on it.");
+  if (!isSized(image))
+    throw new Error("This browser can't show the image, so nothing can be painted on it.");
+  const blur = tryGet(plainFields.mask_blur);
+  // Few people paint: the others don't wait for it.
+  const editor = await import("./mask-editor.js");
+  const painted = await editor.paintMask(image, isForeign() ? null : before, {
+    box: frame(image)?.box,
+    blur: plainFields.mask_blur ? Number(blur) : null,
   });
+  if (painted?.blur != null) plainFields.mask_blur.set(painted.blur);
+  return painted?.mask ?? null;
+}
+
+/** Whether the mask was made for another image than the one there is. */
+function isForeign() {
+  const image = pictureIn("image");
+  if (!image || !ground || !pictureIn("mask")) return false;
+  const { name, blob } = ground;
+  return name !== image.name || blob.size !== image.blob.size;
 }
 
 /**
@@ -274,12 +287,6 @@ function tryGet(field) {
 /** @param {string} name */
 const pictureIn = (name) => tryGet(pictureFields[name]);
 
-/**
- * @param {Picture} picture
- * @returns {picture is import("./picture.js").SizedPicture}
- */
-const isSized = (picture) => Boolean(picture.width && picture.height);
-
 /** Something in the form is another. */
 function changed() {
   changes++;
@@ -292,10 +299,39 @@ function changed() {
     else values[name] = kept;
   }
   keepDraft(values);
-  const image = pictureIn("image");
-  if (image && isSized(image)) pictureFields.image.crop(frame(image));
+  showPictures();
   onChange();
 }
+
+/** Shows what of the image is used, and what is to be said of the mask on it. */
+function showPictures() {
+  const image = pictureIn("image");
+  const shown = image && isSized(image) ? frame(image) : null;
+  if (image) pictureFields.image.crop(shown);
+  if (pictureIn("mask") && image) noteOnMask();
+}
+
+/** Says at the mask what is to be known of it. */
+const noteOnMask = acting(async () => {
+  const { showNotes } = await import("./mask-notes.js");
+  const [mask, image] = [pictureIn("mask"), pictureIn("image")];
+  if (!mask || !image) return;
+  await showNotes({
+    field: pictureFields.mask,
+    mask,
+    frame: isSized(image) ? frame(image) : null,
+    image,
+    isForeign: isForeign(),
+    get: (name) => tryGet(plainFields[name]),
+    strength: inputs.find(({ name }) => name === "strength")?.fallback ?? null,
+    keep() {
+      ground = image;
+      changed();
+    },
+    add,
+    moveTo: pictureFields.image.moveTo,
+  });
+});
 
 /** Hides what is of no use with what the form holds. */
 function showWhatIsOfUse() {
@@ -386,6 +422,8 @@ export async function collect() {
   });
   if (collected.files.mask && !collected.files.image && pictureFields.image)
     faults.image ??= "A mask needs an image to be laid on.";
+  if (collected.files.mask && isForeign())
+    faults.mask ??= "It was made for another picture: keep it, or remove it.";
   return blame(faults) ? null : collected;
 }
 
