@@ -1,6 +1,6 @@
 // The hand that paints a mask: by mouse, pen, finger or keyboard.
 
-import { announce, contextOf } from "./dom.js";
+import { announce } from "./dom.js";
 
 /** @typedef {import("./mask-layer.js").Point} Point */
 /** @typedef {import("./mask-layer.js").Layer} Layer */
@@ -49,7 +49,6 @@ export function listenToHand(dialog, layer, stage, tools) {
  * @param {Tools} tools
  */
 function makeGesture(layer, stage, tools) {
-  const context = contextOf(stage.outline);
   /** @type {{kind: string, points: Point[], size: number, isErasing: boolean} | null} */
   let now = null;
 
@@ -62,22 +61,8 @@ function makeGesture(layer, stage, tools) {
     return { corners, isErasing };
   };
   const showOutline = () => {
-    const { width, height } = stage.outline;
-    context.clearRect(0, 0, width, height);
     const area = deed();
-    if (!area || typeof area === "string" || !("corners" in area)) return;
-    for (const [colour, dashes] of /** @type {[string, number[]][]} */ ([
-      ["#000", []],
-      ["#fff", [4, 4]],
-    ])) {
-      context.strokeStyle = colour;
-      context.lineWidth = 1.5 / stage.scale();
-      context.setLineDash(dashes.map((length) => length / stage.scale()));
-      context.beginPath();
-      for (const corner of area.corners) context.lineTo(...corner);
-      context.closePath();
-      context.stroke();
-    }
+    stage.mark(area && typeof area === "object" && "corners" in area ? area.corners : []);
   };
   const end = () => {
     now = null;

@@ -3,6 +3,7 @@
 import { h } from "./dom.js";
 
 const CLOSEST = 8;
+const SVG = "http://www.w3.org/2000/svg";
 
 /** @typedef {import("./mask-layer.js").Point} Point */
 /** @typedef {ReturnType<typeof makeStage>} Stage */
@@ -16,7 +17,9 @@ const CLOSEST = 8;
  */
 export function makeStage({ url, width, height }, canvas, box, changed) {
   const cursor = h("div", { class: "brush" });
-  const outline = h("canvas", { class: "outline", width, height });
+  const [outline, area] = ["svg", "polygon"].map((tag) => document.createElementNS(SVG, tag));
+  outline.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  outline.append(area);
   const cut = h("div", { class: "cut" });
   const [left, top, wide, high] = box.map((share) => `${100 * share}%`);
   Object.assign(cut.style, { left, top, width: wide, height: high });
@@ -52,7 +55,6 @@ export function makeStage({ url, width, height }, canvas, box, changed) {
 
   return {
     element,
-    outline,
     scale,
     zoomTo,
     zoom: () => zoom,
@@ -82,6 +84,8 @@ export function makeStage({ url, width, height }, canvas, box, changed) {
       cursor.style.width = `${(100 * size) / width}%`;
       cursor.classList.toggle("cross", !size);
     },
+    /** Shows the outline of what is being marked. @param {Point[]} corners */
+    mark: (corners) => area.setAttribute("points", corners.join(" ")),
     /** Shows the cursor where only the keyboard moves it. @param {boolean} isByKeys */
     showCursor(isByKeys) {
       cursor.classList.toggle("by-keys", isByKeys);

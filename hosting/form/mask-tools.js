@@ -140,7 +140,7 @@ function named(name, choose) {
  */
 function sliderOf(text, label, min, max, value, told) {
   const range = h("input", { type: "range", min, max, value, "aria-label": label });
-  const output = h("output", { class: "hint" });
+  const output = h("span", { class: "hint", "aria-hidden": "true" });
   const tell = () => {
     output.textContent = told(Number(range.value));
     range.setAttribute("aria-valuetext", output.textContent);

@@ -39,7 +39,7 @@ def places(size: tuple[int, int]) -> Image.Image:
 
 
 def shown(visitor: Visitor) -> list[float]:
-    """What the frame leaves of the picture as one sees both: its edges, in shares of the picture."""
+    """The edges of what the frame leaves of the picture as one sees both, in shares of it."""
     found: list[float] = visitor.page.evaluate(
         """() => {
             const image = document.querySelector(".preview img").getBoundingClientRect();
@@ -129,6 +129,7 @@ def test_a_photo_that_lies_on_its_side_is_framed_as_one_sees_it(
 
 def drag(visitor: Visitor, right: float, down: float) -> None:
     """Drags the frame by so many pixels of the window."""
+    visitor.page.locator(".preview").scroll_into_view_if_needed()
     box = visitor.page.locator(".crop").bounding_box()
     assert box
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
