@@ -1,7 +1,6 @@
 // A picture that was chosen: how it looks, what becomes of it, and what can be done with it.
 
-import { makeCrop } from "./crop.js";
-import { button, h, save } from "./dom.js";
+import { acting, button, h, save } from "./dom.js";
 
 /** @typedef {import("./picture.js").Picture} Picture */
 /** @typedef {import("./picture.js").SizedPicture} SizedPicture */
@@ -36,6 +35,10 @@ export function makeChosen(id, title, { paint, under, restore, fit, replace, rem
   const becomes = h("span", { class: "hint result" });
   /** @type {import("./crop.js").Crop?} */
   let crop = null;
+  /** @type {import("./frame.js").Frame?} */
+  let frame = null;
+  /** @type {Picture?} */
+  let picture = null;
 
   /** @param {Picture} chosen */
   const imageOf = (chosen) =>
@@ -44,16 +47,22 @@ export function makeChosen(id, title, { paint, under, restore, fit, replace, rem
   /** @param {SizedPicture} chosen */
   function preview(chosen) {
     const image = imageOf(chosen);
-    if (fit) {
-      crop = makeCrop(chosen, image, fit);
-      return crop.preview;
-    }
     const ground = under?.();
     const isOver = ground && ground.width === chosen.width && ground.height === chosen.height;
     if (!isOver) return h("div", { class: "preview" }, image);
     image.classList.add("over");
     return h("div", { class: "preview" }, h("img", { src: ground.url, alt: "" }), image);
   }
+
+  /** Lays a frame on the picture that is shown. Until there is one, nobody waits for its module. */
+  const frameIt = acting(async (/** @type {SizedPicture} */ chosen) => {
+    const { makeCrop } = await import("./crop.js");
+    const shown = element.querySelector(".preview");
+    if (!fit || picture !== chosen || !(shown instanceof HTMLElement)) return;
+    crop = makeCrop(chosen, shown, fit);
+    element.querySelector(".ways")?.after(crop.tools);
+    crop.show(frame);
+  });
 
   /** @param {Picture} chosen */
   function buttons(chosen) {
@@ -69,27 +78,21 @@ export function makeChosen(id, title, { paint, under, restore, fit, replace, rem
     );
   }
 
+  /** @param {Picture} chosen */
+  function noticeOf(chosen) {
+    if (!chosen.making || !restore) return [];
+    const restoring = button("Use its settings", () => restore(chosen));
+    return [h("p", { class: "notice" }, "This picture was made here. ", restoring)];
+  }
+
   return {
     element,
     show(chosen) {
+      picture = chosen;
+      crop = frame = null;
       element.hidden = chosen === null;
-      crop = null;
       becomes.textContent = "";
       if (chosen === null) return element.replaceChildren();
-      const shown = isSized(chosen) ? [preview(chosen)] : [];
-      const tools = /** @type {import("./crop.js").Crop?} */ (crop)?.tools;
-      const made = "This picture was made here. ";
-      const notice =
-        chosen.making && restore
-          ? [
-              h(
-                "p",
-                { class: "notice" },
-                made,
-                button("Use its settings", () => restore(chosen)),
-              ),
-            ]
-          : [];
       const caption = h(
         "figcaption",
         {},
@@ -97,15 +100,12 @@ export function makeChosen(id, title, { paint, under, restore, fit, replace, rem
         h("span", { class: "hint" }, sizeOf(chosen)),
         becomes,
       );
-      element.replaceChildren(
-        ...shown,
-        caption,
-        buttons(chosen),
-        ...(tools ? [tools] : []),
-        ...notice,
-      );
+      const shown = isSized(chosen) ? [preview(chosen)] : [];
+      element.replaceChildren(...shown, caption, buttons(chosen), ...noticeOf(chosen));
+      if (fit && isSized(chosen)) frameIt(chosen);
     },
-    crop(frame) {
+    crop(newer) {
+      frame = newer;
       becomes.textContent = frame?.size ? `becomes ${frame.size[0]} × ${frame.size[1]} px` : "";
       crop?.show(frame);
     },

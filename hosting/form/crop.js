@@ -38,7 +38,6 @@ const SIDES = ["left", "top", "right", "bottom"];
 
 /**
  * @typedef {object} Crop
- * @property {HTMLElement} preview  the picture with its frame.
  * @property {HTMLElement} tools
  * @property {(frame: Frame?) => void} show
  * @property {(x: number, y: number) => void} moveTo  puts the frame's middle at a place, in shares
@@ -46,15 +45,15 @@ const SIDES = ["left", "top", "right", "bottom"];
  */
 
 /**
- * A picture with its frame.
+ * Lays a frame on a picture.
  * @param {SizedPicture} picture
- * @param {HTMLElement} image: shows it.
+ * @param {HTMLElement} preview: shows it.
  * @param {(values: Values) => void} change: takes inputs.
  * @returns {Crop}
  */
-export function makeCrop(picture, image, change) {
+export function makeCrop(picture, preview, change) {
   const box = h("div", { class: "crop" });
-  const preview = h("div", { class: "preview" }, image, box);
+  preview.append(box);
   /** @type {Frame?} */
   let frame = null;
   /** What the person has asked for here, the input that this has become, and the shape it had. */
@@ -132,7 +131,6 @@ export function makeCrop(picture, image, change) {
 
   const { tools, update } = makeTools(change, zoomBy);
   return {
-    preview,
     tools,
     moveTo: (x, y) => put({ ...place(), x: x * picture.width, y: y * picture.height }),
     show(newer) {

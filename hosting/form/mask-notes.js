@@ -28,6 +28,8 @@ const LITTLE = 0.02;
 /** @typedef {{share: number, x: number, y: number}} Reach  how much of a mask is used, and where its middle is. */
 
 let newest = 0;
+/** What was looked at last: a frame that is dragged asks for it again and again. */
+let looked = { key: "", pixels: new Uint8ClampedArray() };
 
 /**
  * Shows what is to be said, and takes away what no longer is.
@@ -71,8 +73,7 @@ async function reachOf({ mask, image, frame, get }) {
   if (frame.margins.some(Boolean)) return null; // what is added is repainted anyway
   const scale = Math.min(1, LOOKED_AT / Math.max(image.width, image.height));
   const [width, height] = [image.width, image.height].map((side) => Math.ceil(side * scale));
-  const { pixels } = await fitted(mask, width, height);
-  const isWhite = reading(pixels.data, get);
+  const isWhite = reading(await pixelsOf(mask, width, height), get);
   const grown = Math.max(0, Number(get("mask_grow") ?? 0));
   const [across, down] = [grown / image.width, grown / image.height];
   const [left, top, wide, high] = frame.box;
@@ -88,6 +89,17 @@ async function reachOf({ mask, image, frame, get }) {
       if (Math.abs(y - top - high / 2) < high / 2 + down) used++;
   }
   return all ? { share: used / all, x: sumX / all, y: sumY / all } : null;
+}
+
+/**
+ * @param {Picture} mask
+ * @param {number} width
+ * @param {number} height
+ */
+async function pixelsOf(mask, width, height) {
+  const key = `${mask.url} ${width} ${height}`;
+  if (looked.key !== key) looked = { key, pixels: (await fitted(mask, width, height)).pixels.data };
+  return looked.pixels;
 }
 
 /**

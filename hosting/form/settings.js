@@ -20,9 +20,6 @@ import { nameFor } from "./picture.js";
 
 /** Where settings wait while the page changes from a shared prediction to the form. */
 const HANDED_ON = "settings";
-/** Characters of a prompt by which a prediction is searched for, and pages that are looked at. */
-const LONGEST_SEARCH = 300;
-const MOST_PAGES = 4;
 
 /**
  * The settings that a prediction was made with, whatever the client called them, and its task.
@@ -85,6 +82,7 @@ async function takeOver({ input, settings, task }, picture) {
  * @param {import("./picture.js").Picture} picture
  */
 export async function restore({ making, width, height }) {
+  const { originOf } = await import("./origin.js");
   const found = making && (await originOf(making));
   if (found) {
     await reuse(found, { seed: Number(making.seed), index: 0, url: null, name: "" });
@@ -98,39 +96,6 @@ export async function restore({ making, width, height }) {
   form.lead();
   const text = "The settings are in the form. If it was made from an image, choose that image too.";
   form.pictureField("image")?.note("restored", text);
-}
-
-/**
- * The prediction that a picture is of; null where there is none that is known.
- * @param {import("./making.js").Making} making
- * @returns {Promise<Prediction?>}
- */
-async function originOf(making) {
-  const words = String(making.prompt).slice(0, LONGEST_SEARCH);
-  let next = `/form/predictions?${new URLSearchParams({ search: words })}`;
-  for (let page = 0; next && page < MOST_PAGES; page++) {
-    /** @type {{results: Prediction[], next: string?}} */
-    const found = await askJson(next).catch(() => ({ results: [], next: null }));
-    const origin = found.results.find((one) => isOrigin(one, making));
-    if (origin) return origin;
-    next = found.next ? here(found.next) : "";
-  }
-  return null;
-}
-
-/**
- * Whether a prediction has made a picture that carries settings.
- * @param {Prediction} prediction
- * @param {import("./making.js").Making} making
- */
-function isOrigin({ input, metrics }, making) {
-  if (input.prompt !== making.prompt) return false;
-  if (!metrics?.images?.some(({ seed, file }) => file && seed === making.seed)) return false;
-  // A seed is another for each of several pictures, and LoRAs are called by more than was asked for.
-  return Object.entries(input).every(
-    ([name, value]) =>
-      !(name in making) || ["seed", "loras"].includes(name) || making[name] === value,
-  );
 }
 
 /**

@@ -40,6 +40,7 @@ def places(size: tuple[int, int]) -> Image.Image:
 
 def shown(visitor: Visitor) -> list[float]:
     """The edges of what the frame leaves of the picture as one sees both, in shares of it."""
+    expect(visitor.page.locator(".crop")).to_be_visible()
     found: list[float] = visitor.page.evaluate(
         """() => {
             const image = document.querySelector(".preview img").getBoundingClientRect();
