@@ -1,13 +1,17 @@
 // The page of a prediction that someone has shared.
 
 import { askJson, here } from "./api.js";
-import { byId, h } from "./dom.js";
-import { follow, makeCard } from "./predictions.js";
+import { makeCard } from "./card.js";
+import { byId, h, pause } from "./dom.js";
+import { isOver } from "./predictions.js";
 import { handOn } from "./settings.js";
 import { view } from "./viewer.js";
 
 /** @typedef {import("./predictions.js").Drawn} Drawn */
 /** @typedef {import("./predictions.js").Prediction} Prediction */
+
+/** Milliseconds between two looks at one that is not over. */
+const LOOK = 1000;
 
 /** A prediction that someone has shared: it alone, and a way to go on from it. */
 export async function showShared() {
@@ -31,7 +35,11 @@ export async function showShared() {
       view: (now, index) => view(now, index, { reuse }, input),
     });
     byId("predictions").append(card.element);
-    await follow(prediction, path, card.update);
+    card.element.classList.add("large");
+    for (let now = prediction; !isOver(now); card.update(now)) {
+      await pause(LOOK);
+      now = await askJson(path());
+    }
   } catch (error) {
     const own = h("p", {}, h("a", { href: "/" }, "Make a picture of your own"));
     byId("predictions").replaceWith(h("p", { class: "fault", role: "alert" }, error.message), own);
