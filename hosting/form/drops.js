@@ -2,6 +2,7 @@
 
 import { acting, h } from "./dom.js";
 import * as form from "./form.js";
+import { runEach } from "./runs.js";
 
 /** Pictures may be dropped and pasted anywhere; text only where it belongs. */
 export function listenForPictures() {
@@ -49,15 +50,6 @@ const take = (name, files, url) =>
     else if (files.length) await field.take(files[0]);
     else if (url) await field.takeFrom(url);
   })();
-
-/**
- * Runs the form on each of several pictures.
- * @param {File[]} files
- */
-async function runEach(files) {
-  const runs = /** @type {any} */ (await import("./runs.js"));
-  await runs.runEach(files);
-}
 
 /** @param {Event} event */
 const isText = ({ target }) => target instanceof Element && target.matches("textarea, input");
