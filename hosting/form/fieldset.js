@@ -1,6 +1,7 @@
 // The fields of the form, and what they hold.
 
 import { keepPrompt } from "./earlier.js";
+import { isForeign } from "./mask.js";
 import { chooseTab } from "./tabs.js";
 
 /** @typedef {import("./fields.js").Field} Field */
@@ -148,6 +149,8 @@ export async function collect() {
   });
   if (collected.files.mask && !collected.files.image && pictureFields.image)
     faults.image ??= "A mask needs an image to be laid on.";
+  if (collected.files.mask && isForeign(collected.files.image ?? null))
+    faults.mask ??= "It was made for another picture: keep it, or remove it.";
   if (blame(faults)) return null;
   if (collected.plain.prompt) keepPrompt(String(collected.plain.prompt));
   return collected;

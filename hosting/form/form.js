@@ -1,7 +1,8 @@
 // The form of the chosen model: its fields, what is in them, and what of it is sent.
 
 import { askJson } from "./api.js";
-import { announce, button, byId, h, say } from "./dom.js";
+import { isSized } from "./chosen.js";
+import { acting, announce, button, byId, h, say } from "./dom.js";
 import { makeField } from "./fields.js";
 import {
   anyField,
@@ -19,6 +20,7 @@ import {
 import { frameOf } from "./frame.js";
 import { draft, keepDraft, keepFile, files as keptFiles } from "./kept.js";
 import { makeLoraField } from "./loras.js";
+import { isForeign, layOn } from "./mask.js";
 import { readPicture } from "./picture.js";
 import { makePictureField } from "./picture-field.js";
 import { furnishPrompts } from "./prompt.js";
@@ -71,7 +73,7 @@ let shapes;
 const pictures = /** @type {Map<string, Picture>} */ (new Map());
 let changes = 0;
 let onChange = () => {};
-/** @type {{examples: () => HTMLElement, restore: (picture: Picture) => void}} */
+/** @type {{examples: () => HTMLElement, restore: (picture: Picture) => unknown}} */
 let pictureActions;
 /** @type {import("./dom.js").Listener} */
 let strengthsTried = () => {};
@@ -81,7 +83,7 @@ let strengthsTried = () => {};
  * @param {object} listeners
  * @param {() => void} listeners.changed: something in the form is another.
  * @param {() => HTMLElement} listeners.examples: as of `makePictureField`.
- * @param {(picture: Picture) => void} listeners.restore: likewise.
+ * @param {(picture: Picture) => unknown} listeners.restore: likewise.
  * @param {import("./dom.js").Listener} listeners.tryStrengths: draws by several strengths.
  */
 export async function begin({ changed, tryStrengths, ...rest }) {
@@ -214,34 +216,62 @@ export const version = () => changes;
 function makePicture(input) {
   const chosen = () => {
     const picture = pictureIn(input.name);
-    if (picture !== (pictures.get(input.name) ?? null)) keepFile(input.name, picture);
+    const isOther = picture !== (pictures.get(input.name) ?? null);
+    if (isOther) keepFile(input.name, picture);
     if (picture) pictures.set(input.name, picture);
     else pictures.delete(input.name);
+    if (input.name === "mask" && isOther) layOn(pictureIn("image"));
     if (input.name === "image") pictureFields.mask?.show(); // it lies on the picture
     changed();
   };
-  if (input.name !== "mask") {
-    const { restore, examples } = pictureActions;
-    return makePictureField(input, chosen, { restore, examples: examples() });
-  }
-  return makePictureField(input, chosen, {
-    under: () => pictureIn("image"),
-    async paint(mask) {
-      const image = pictureIn("image");
-      if (!image || !isSized(image))
-        throw new Error("Choose an image first: the mask is painted on it.");
-      // Few people paint: the others don't wait for it.
-      const { paintMask } = await import("./mask-editor.js");
-      return paintMask(image, mask);
-    },
-  });
+  if (input.name === "mask")
+    return makePictureField(input, chosen, { under: () => pictureIn("image"), paint: paintMask });
+  const { restore, examples } = pictureActions;
+  const fit = inputs.some(({ name }) => name === "crop") ? add : undefined;
+  return makePictureField(input, chosen, { restore, examples: examples(), fit });
 }
 
 /**
- * @param {Picture} picture
- * @returns {picture is import("./picture.js").SizedPicture}
+ * Has the person paint a mask on the image.
+ * @param {Picture?} before: the mask that there is.
  */
-const isSized = (picture) => Boolean(picture.width && picture.height);
+async function paintMask(before) {
+  const image = pictureIn("image");
+  if (!image) throw new Error("Choose an image first: the mask is painted on it.");
+  if (!isSized(image))
+    throw new Error("This browser can't show the image, so nothing can be painted on it.");
+  const blur = plainFields.mask_blur ? Number(tryGet(plainFields.mask_blur)) : null;
+  // Few people paint: the others don't wait for it.
+  const editor = await import("./mask-editor.js");
+  const painted = await editor.paintMask(image, isForeign(image) ? null : before, {
+    box: frame(image)?.box,
+    blur,
+  });
+  if (painted?.blur != null) plainFields.mask_blur.set(painted.blur);
+  return painted?.mask ?? null;
+}
+
+/** Says at the mask what is to be known of it. */
+const noteOnMask = acting(async () => {
+  const { showNotes } = await import("./mask-notes.js");
+  const [mask, image] = [pictureIn("mask"), pictureIn("image")];
+  if (!mask || !image) return;
+  await showNotes({
+    field: pictureFields.mask,
+    mask,
+    image,
+    frame: isSized(image) ? frame(image) : null,
+    isForeign: isForeign(image),
+    get: (name) => tryGet(plainFields[name]),
+    strength: inputs.find(({ name }) => name === "strength")?.fallback ?? null,
+    keep() {
+      layOn(image);
+      changed();
+    },
+    add,
+    moveTo: pictureFields.image.moveTo,
+  });
+});
 
 /** Something in the form is another. */
 function changed() {
@@ -251,7 +281,8 @@ function changed() {
     anyField(name).element.toggleAttribute("hidden", useless.has(name));
   keepDraft({ ...othersOf(draft()), ...held() });
   const image = pictureIn("image");
-  if (image && isSized(image)) pictureFields.image.crop(frame(image));
+  if (image) pictureFields.image.crop(isSized(image) ? frame(image) : null);
+  if (image && pictureIn("mask")) noteOnMask();
   shapes?.show(model?.description?.native_size ?? null, Boolean(image));
   if (model) prompts?.count(model, inputValue("use_compel") === true);
   onChange();

@@ -171,7 +171,7 @@ def test_a_picture_that_comes_back_brings_its_settings(
     expect(visitor.field("Prompt")).to_have_value("")
 
     visitor.choose("image", path)
-    visitor.press("Take over its settings")
+    visitor.press("Use its settings")
     expect(visitor.field("Prompt")).to_have_value("a „blue“ house")
     expect(visitor.field("Negative prompt")).to_have_value("red")
     expect(visitor.field("Guidance scale")).to_have_value("3")

@@ -242,7 +242,7 @@ def test_a_picture_brings_back_those_that_are_gone_and_nothing_that_is_none(
     Image.new("RGB", (64, 64)).save(file, "PNG", pnginfo=chunk)
     (tmp_path / "made.png").write_bytes(file.getvalue())
     visitor.choose("image", tmp_path / "made.png")
-    visitor.press("Take over its settings")
+    visitor.press("Use its settings")
     names = rows(visitor).locator(".name")
     expect(names).to_have_text(["ink", "gone", "wide", "<b>", "n0", "n1", "n2", "n3"])
     expect(rows(visitor).locator(".fault")).to_have_text(
