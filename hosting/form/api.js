@@ -16,6 +16,7 @@ export class Problem extends Error {
   }
 }
 
+/** Said where something was sent, and nobody knows whether it came. */
 const AWAY = "The server does not answer. Try again when it is back.";
 
 /** The token that was given, or none. */

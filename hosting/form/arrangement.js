@@ -20,6 +20,8 @@ import { isInVain, isOver } from "./predictions.js";
  * @typedef {object} Strip
  * @property {HTMLElement} element
  * @property {string[]} ids
+ * @property {(id: string, isGone: boolean) => void} gone  called when one is deleted, and when that
+ *   is taken back.
  */
 /**
  * What the person wants to see.

@@ -112,15 +112,29 @@ export function ended(id) {
 }
 
 /**
- * Shows several predictions together, where the newest of them belongs. They have no cards.
+ * Shows several predictions together, where the newest of them belongs. They have no cards. It is
+ * called again when a strip has got more of them.
  * @param {Strip} strip
  */
 export function addStrip(strip) {
-  strips.push(strip);
+  if (!strips.includes(strip)) strips.push(strip);
   for (const id of strip.ids) {
     const entry = entries.get(id);
     entry?.card?.element.remove();
     if (entry) entry.card = null;
+  }
+  draw();
+}
+
+/**
+ * Shows each prediction of a strip by a card of its own.
+ * @param {Strip} strip
+ */
+export function removeStrip(strip) {
+  strips.splice(strips.indexOf(strip), 1);
+  for (const id of strip.ids) {
+    const entry = entries.get(id);
+    if (entry) entry.card ??= makeCard(entry.prediction, actions);
   }
   draw();
 }
@@ -156,15 +170,23 @@ export async function remove({ id }) {
   const hadFocus = element?.contains(document.activeElement);
   gone.add(id);
   entries.delete(id);
+  tellStrip(id, true);
   draw();
   const focus = next?.querySelector("button") ?? byId("results");
   if (hadFocus || document.activeElement === document.body) focus.focus({ preventScroll: true });
   deleteSoon(entry.prediction, () => {
     gone.delete(id);
     entries.set(id, entry);
+    tellStrip(id, false);
     draw();
   });
 }
+
+/**
+ * @param {string} id
+ * @param {boolean} isGone
+ */
+const tellStrip = (id, isGone) => strips.find(({ ids }) => ids.includes(id))?.gone(id, isGone);
 
 /** Takes a newer state of a prediction, or a new one. @param {Prediction} prediction */
 export function take(prediction) {
@@ -193,6 +215,7 @@ export function take(prediction) {
 export function drop(id) {
   gone.add(id);
   forgetFavourites(id);
+  tellStrip(id, true);
   if (entries.delete(id)) draw();
 }
 

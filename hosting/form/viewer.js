@@ -13,7 +13,7 @@ import { download, settingsOf, thereOf } from "./predictions.js";
  * @param {number} index: of the picture.
  * @param {object} actions: the last two are not there where nothing can be run.
  * @param {(prediction: Prediction, drawn: Drawn) => unknown} actions.reuse
- * @param {(prediction: Prediction, drawn: Drawn) => unknown} [actions.vary]
+ * @param {(prediction: Prediction, drawn: ThereDrawn) => unknown} [actions.vary]
  * @param {(drawn: ThereDrawn) => unknown} [actions.useAsInput]
  * @param {(string | null) | Promise<string | null>} input: where the image that it was made from is to be had.
  */

@@ -15,6 +15,7 @@ from playwright.sync_api import (
     Locator,
     Page,
     Request,
+    Response,
     expect,
 )
 
@@ -104,7 +105,7 @@ class Visitor:
 
     def run(self) -> None:
         """Presses Run, and waits until the prediction is in the queue."""
-        with self.page.expect_response(lambda answer: answer.request.method == "POST") as created:
+        with self.page.expect_response(_is_new_prediction) as created:
             self.press("Run")
         prediction = created.value.json()
         expect(self.page.locator(f'.card[data-id="{prediction["id"]}"]')).to_be_visible()
@@ -130,6 +131,10 @@ class Visitor:
 
 
 Visit = Callable[..., Visitor]
+
+
+def _is_new_prediction(answer: Response) -> bool:
+    return answer.request.method == "POST" and answer.url.endswith("/predictions")
 
 
 def violations(page: Page) -> list[str]:
