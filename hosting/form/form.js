@@ -5,6 +5,7 @@ import { announce, button, byId, h, say } from "./dom.js";
 import { makeField } from "./fields.js";
 import {
   anyField,
+  field,
   held,
   inputs,
   inputValue,
@@ -22,7 +23,7 @@ import { makeLoraField } from "./loras.js";
 import { readPicture } from "./picture.js";
 import { makePictureField } from "./picture-field.js";
 import { furnishPrompts } from "./prompt.js";
-import { uselessOf } from "./relevance.js";
+import { CONDITIONAL, uselessOf } from "./relevance.js";
 import { grouped, inputsOf } from "./schema.js";
 import { makeSeedField } from "./seed.js";
 import { makeShapes } from "./shapes.js";
@@ -247,8 +248,7 @@ const isSized = (picture) => Boolean(picture.width && picture.height);
 function changed() {
   changes++;
   const useless = uselessOf(inputs, inputValue);
-  for (const { name } of inputs)
-    anyField(name).element.toggleAttribute("hidden", useless.has(name));
+  for (const name of CONDITIONAL) field(name)?.element.toggleAttribute("hidden", useless.has(name));
   keepDraft({ ...othersOf(draft()), ...held() });
   const image = pictureIn("image");
   if (image && isSized(image)) pictureFields.image.crop(frame(image));

@@ -39,7 +39,7 @@ export function aboutVocabulary(name, vocabulary, area) {
   const kind = name === DEMO ? "demo model" : "small model";
   row.prepend(h("span", { class: "hint" }, `This ${kind} knows ${words.length} words:`));
   const large = h("code", {}, "scripts/download-weights");
-  const others = h("p", { class: "hint" }, "Models that know the world: ", large);
+  const others = h("p", { class: "hint" }, "Larger models: ", large);
   return [row, all, ...(name === DEMO ? [others] : [])];
 }
 
