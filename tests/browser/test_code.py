@@ -107,7 +107,7 @@ def test_curl_waits_and_leaves_each_picture(
         cog.let_go("a bus")
     assert asking.returncode == 0
     found = [path.read_bytes() for path in sorted(tmp_path.glob("picture-*.png"))]
-    assert found == [pixels("a bus", 7 + index, index) for index in range(3)]
+    assert found == [pixels("a bus", 7, index) for index in range(3)]
 
 
 def test_curl_shows_what_is_refused(visitor: Visitor, cog: CogServer, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_openais_client_sends_it_and_keeps_the_pictures(
     visitor.field("Number of images").fill("2")
     run_openai(tmp_path, code(visitor, "Python, OpenAI's client"))
     assert cog.runs[-1].input == INPUTS | {"num_images": 2}
-    assert (tmp_path / "picture-1.png").read_bytes() == pixels(PROMPT, 8, 1)
+    assert (tmp_path / "picture-1.png").read_bytes() == pixels(PROMPT, 7, 1)
 
 
 def test_openais_client_means_by_a_mask_what_the_form_means(
@@ -200,7 +200,8 @@ def test_the_command_line_is_that_of_the_chosen_model(
 
 def test_the_command_line_has_the_same(visitor: Visitor, tmp_path: Path) -> None:
     with_files(visitor, tmp_path)
-    words = shlex.split(code(visitor, "cog predict").replace("\\\n", "").splitlines()[1])
+    shown = code(visitor, "cog predict").replace("\\\n", "")
+    words = shlex.split(shown.partition("\n\n#")[0].partition("\n")[2])
     given = dict(word.split("=", 1) for word in words[4::2])
     assert words[3::2] == ["-i"] * len(given)
     texts: dict[str, Any] = {**INPUTS, "use_compel": "true", "guidance_scale": "3.5", "seed": "7"}

@@ -210,8 +210,9 @@ def test_of_two_models_the_one_chosen_last_has_the_form(
         picker.select_option("stability-ai/stable-diffusion-x4-upscaler")
         picker.select_option("stability-ai/stable-diffusion-2-inpainting")
         expect(visitor.field("Strength")).to_have_value("1")
-        caught(visitor, held).continue_()
-        visitor.page.wait_for_load_state("networkidle")
+        with visitor.page.expect_response("**/openapi.json?*upscaler") as late:
+            caught(visitor, held).continue_()
+        late.value.finished()
         assert "Mask" in shown(visitor)
 
 

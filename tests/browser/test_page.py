@@ -72,7 +72,7 @@ def test_a_small_models_vocabulary_is_listed_below_its_prompt(tmp_path: Path, vi
         visitor.press("cat")
         expect(area).to_have_value("cat")
         visitor.page.get_by_text("What this model can draw").click()
-        groups = about.get_by_role("group")
+        groups = about.locator("[role=group]")
         expect(groups).to_have_text(
             [
                 "Thingscathot beverage",
