@@ -19,6 +19,7 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from hosting.storage import mime
 
@@ -155,6 +156,21 @@ class Files:
         """Return what is in a file."""
         with open(self.path(name), "rb") as file:
             return file.read()
+
+    def open(self, name: str) -> BinaryIO:
+        """Return a file, open to be read.
+
+        Raises:
+            FileNotFoundError: when it is not there.
+        """
+        return open(self.path(name), "rb")
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes that a file has; None where it is not there."""
+        try:
+            return os.path.getsize(self.path(name))
+        except FileNotFoundError:
+            return None
 
     def data_url(self, name: str) -> str:
         """Return a picture that lies here, as a data URL."""
