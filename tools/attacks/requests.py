@@ -28,6 +28,12 @@ PAGES: dict[str, Any] = {
     "/docs/swagger-ui-bundle.js": {"get": {}},
     "/docs/swagger-ui.css": {"get": {}},
     "/form/models": {"get": {}},
+    "/form/zip": {"get": {"parameters": [{"name": "ids", "in": "query"}]}},
+    "/s/{share_id}": {"get": {"parameters": [{"name": "share_id", "in": "path"}]}},
+    "/s/{share_id}/files/{file}": {
+        "get": {"parameters": [{"name": "share_id", "in": "path"}, {"name": "file", "in": "path"}]}
+    },
+    "/s/{share_id}/zip": {"get": {"parameters": [{"name": "share_id", "in": "path"}]}},
     "/p/{prediction_id}": {"get": {"parameters": [{"name": "prediction_id", "in": "path"}]}},
     "/form/{path}": {"get": {"parameters": [{"name": "path", "in": "path"}]}},
     "/form/examples/{path}": {"get": {"parameters": [{"name": "path", "in": "path"}]}},
