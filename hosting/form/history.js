@@ -13,6 +13,7 @@ const STALE = 30 * 60 * 1000;
 /** @typedef {import("./predictions.js").Actions} Actions */
 
 const cards = /** @type {Map<string, import("./predictions.js").Card>} */ (new Map());
+const shown = /** @type {Map<string, Prediction>} */ (new Map());
 /** @type {string?} */
 let older = "/v1/predictions";
 /** @type {Prediction[]} */
@@ -33,18 +34,26 @@ export async function add(prediction, actions, isNew = false) {
     stop: async (one) => card.update(await stop(one)),
   });
   cards.set(prediction.id, card);
+  shown.set(prediction.id, prediction);
   byId("welcome").hidden = true;
   if (isNew) byId("predictions").prepend(card.element);
   else byId("predictions").append(card.element);
   // Where the form and the pictures are not side by side, the new card is out of sight.
   if (isNew && matchMedia("(width < 60rem)").matches) byId("results").scrollIntoView();
   try {
-    return await follow(prediction, pathOf, card.update);
+    return await follow(prediction, pathOf, (now) => {
+      shown.set(now.id, now);
+      card.update(now);
+    });
   } catch (error) {
     card.say(error.message);
     return prediction;
   }
 }
+
+/** The predictions that are shown, the newest first. */
+export const all = () =>
+  [...shown.values()].sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
 
 /** @param {Prediction} prediction */
 const pathOf = ({ urls }) => here(urls.get);

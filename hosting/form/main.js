@@ -11,7 +11,6 @@ import { forgetAll } from "./kept.js";
 import { chooseModel, loadModels } from "./models.js";
 import { actions, run } from "./runs.js";
 import { restore, takeHandedOn } from "./settings.js";
-import { showShared } from "./shared.js";
 
 function showCode() {
   const model = form.modelOf();
@@ -73,7 +72,7 @@ function listen() {
 }
 
 async function start() {
-  if (location.pathname.startsWith("/p/")) return showShared();
+  if (/^\/[ps]\//.test(location.pathname)) return (await import("./shared.js")).showShared();
   listen();
   byId("welcome").querySelector("ul")?.replaceWith(exampleList("Try"));
   await form.begin({ changed: showCode, restore, examples: () => exampleList("Take") });

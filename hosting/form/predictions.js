@@ -128,7 +128,7 @@ export function makeCard(prediction, actions) {
   const act = (text, work, properties = { class: "quiet" }) =>
     button(text, acting(work), properties);
   const stopping = act("Stop", () => actions.stop?.(prediction), {});
-  const saving = act("Download all", () => Promise.all(there().map(download)));
+  const saving = act("Download all", async () => (await import("./zip.js")).saveAll(prediction));
   const buttons = h(
     "div",
     { class: "ways" },

@@ -6,8 +6,7 @@ import * as form from "./form.js";
 import * as history from "./history.js";
 import { loadModels } from "./models.js";
 import { dataUrl } from "./picture.js";
-import { inputOf, reuse } from "./settings.js";
-import { view } from "./viewer.js";
+import { reuse } from "./settings.js";
 
 /** @typedef {import("./predictions.js").Drawn} Drawn */
 /** @typedef {import("./predictions.js").Prediction} Prediction */
@@ -66,9 +65,12 @@ async function showNew(prediction, version) {
  */
 export const actions = {
   reuse,
-  view: (prediction, index) =>
-    view(prediction, index, { reuse, vary, useAsInput }, inputOf(prediction)),
+  view: async (prediction, index) =>
+    (await import("./viewer.js")).view(prediction, index, { reuse, vary, useAsInput, share }),
 };
+
+/** @param {Prediction} prediction */
+const share = async (prediction) => (await import("./share.js")).share(prediction);
 
 /**
  * More of a picture's kind, as many as go at once, by the seeds that follow its own.

@@ -101,7 +101,7 @@ def test_every_state_of_a_prediction_is_for_everyone(
     shared = visitor.context.new_page()
     visitor.card("succeeded", 3).get_by_role("button", name="Copy link").click()
     shared.goto(visitor.page.evaluate("navigator.clipboard.readText()"))
-    expect(shared.locator(".card")).to_be_visible()
+    expect(shared.locator(".shown img")).to_have_count(2)
     is_in_order(shared)
 
 
