@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from hosting.api.limits import Limits
+from hosting.api.limits import Limits, OpenStreams
 from hosting.backends.endpoints import Endpoint
 from hosting.backends.inspector import Inspector
 from hosting.net.links import Links
@@ -34,6 +34,7 @@ class Services:
     models: PublishedModels
     metrics: Metrics
     inspector: Inspector
+    streams: OpenStreams
 
 
 def services_of(request: Request) -> Services:

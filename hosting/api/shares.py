@@ -15,10 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 # Pydantic, which documents these, takes no other before Python 3.12.
 from typing_extensions import TypedDict
 
-from hosting.api import archives, web_form
+from hosting.api import archives
 from hosting.api.auth import Admitted, Caller
 from hosting.api.context import Services, services_of
 from hosting.api.files import SANDBOX
+from hosting.api.form.routes import FORM, POLICY
 from hosting.api.problems import Problem
 from hosting.api.replicate import documents
 from hosting.api.view import View, view_of
@@ -271,11 +272,11 @@ def _head(root: str, prediction: Prediction) -> str:
 
 async def _page(head: str, status: int = 200) -> Response:
     """Return the page, with what is in its head instead of its title."""
-    page = await asyncio.to_thread((web_form.FORM / "index.html").read_text, "utf-8")
+    page = await asyncio.to_thread((FORM / "index.html").read_text, "utf-8")
     robots = f'<meta name="robots" content="{NOT_FOR_ROBOTS["x-robots-tag"]}">'
     text = re.sub(r"<title>.*?</title>", lambda _: f"{head}\n  {robots}", page, count=1)
     headers = {
-        "content-security-policy": web_form.POLICY,
+        "content-security-policy": POLICY,
         "vary": "accept",
         **NOT_FOR_ROBOTS,
     }

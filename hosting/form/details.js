@@ -1,7 +1,8 @@
 // What a picture was made with, as a list.
 
-import { askJson, here } from "./api.js";
+import { here } from "./api.js";
 import { h } from "./dom.js";
+import { madeWith } from "./settings.js";
 
 /** @typedef {import("./predictions.js").Prediction} Prediction */
 /** @typedef {import("./settings.js").MadeWith} MadeWith */
@@ -29,9 +30,9 @@ const PICTURES = ["image", "mask"];
  * @returns {Promise<Details>}
  */
 export const detailsOf = async (prediction) =>
-  prediction.settings
-    ? /** @type {Details} */ (/** @type {unknown} */ (prediction))
-    : askJson(here(prediction.urls.web));
+  /** @type {Details} */ (
+    /** @type {unknown} */ (prediction.settings ? prediction : await madeWith(prediction))
+  );
 
 /**
  * The pictures that a prediction was made from: their names and where they are.

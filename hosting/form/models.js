@@ -28,6 +28,7 @@ export async function loadModels() {
   if (!models.length || models.some(({ status }) => status !== "READY"))
     looking = setTimeout(acting(loadModels), LOOK);
   if (JSON.stringify(models) === before) return; // a list that is open must not close
+  showState();
   const select = byId("model");
   const chosen = select.value || localStorage.getItem("model");
   select.replaceChildren(...models.map(optionOf));
@@ -35,6 +36,19 @@ export async function loadModels() {
   const shown = models.find(({ id }) => id === form.modelOf()?.id);
   if (shown?.id === select.value) await form.renew(shown);
   else if (models.length) await chooseModel(select.value);
+}
+
+/** Says whether what is run now waits for the model. */
+function showState() {
+  const chosen = models.find(({ id }) => id === form.modelOf()?.id);
+  const starting = "The model is starting. What you run now is drawn as soon as it is ready.";
+  const away = "The model is away. What you run now waits until it is back.";
+  const states = { READY: "", STARTING: starting };
+  byId("state").textContent = chosen
+    ? (Object.entries(states).find(([one]) => one === chosen.status)?.[1] ?? away)
+    : "";
+  if (!form.modelOf())
+    byId("first").replaceChildren(h("p", { class: "hint" }, "The models are starting …"));
 }
 
 /** @param {Model} model */
@@ -51,6 +65,7 @@ export async function chooseModel(id) {
   localStorage.setItem("model", id);
   await form.draw(chosen);
   byId("run").disabled = false;
+  showState();
 }
 
 /**

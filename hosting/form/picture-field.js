@@ -20,6 +20,7 @@ import { ACCEPTED, readPicture } from "./picture.js";
  * @property {(url: string, name?: string) => Promise<boolean>} takeFrom  the same of what a URL
  *   leads to.
  * @property {(frame: import("./frame.js").Frame?) => void} crop  shows what a result shows of it.
+ * @property {() => Promise<void>} paint  has the person paint on it, where that can be done.
  * @property {() => Promise<boolean>} ready  waits for what is being read.
  */
 
@@ -266,6 +267,7 @@ export function makePictureField(input, changed, { paint, under, examples, resto
     },
     show,
     focus: () => ((picture && shown.querySelector("button")) || choose).focus(),
+    paint: painted,
     ready: () => reading,
     take: (blob, name) =>
       taken(blob, name ?? ((blob instanceof File && blob.name) || `pasted ${title}.png`)),

@@ -93,7 +93,7 @@ function picture(blob, name, width, height, making) {
 
 /**
  * A picture's file as a data URL, by which it is sent.
- * @param {Picture} picture
+ * @param {{blob: Blob}} picture
  * @returns {Promise<string>}
  */
 export async function dataUrl({ blob }) {

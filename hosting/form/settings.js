@@ -1,10 +1,12 @@
 // Settings that come back into the form: a prediction's, a picture's, a shared prediction's.
 
-import { askJson, here } from "./api.js";
+import { ask, askJson, here } from "./api.js";
 import { announce } from "./dom.js";
 import * as form from "./form.js";
 import { chooseModel, modelFor } from "./models.js";
 import { nameFor } from "./picture.js";
+import { thereOf } from "./predictions.js";
+import { toast } from "./toast.js";
 
 /** @typedef {import("./predictions.js").Drawn} Drawn */
 /** @typedef {import("./predictions.js").Prediction} Prediction */
@@ -26,7 +28,7 @@ const HANDED_ON = "settings";
  * @param {Prediction} prediction
  * @returns {Promise<MadeWith>}
  */
-const madeWith = ({ urls }) => askJson(here(urls.web));
+export const madeWith = ({ urls }) => askJson(here(urls.web));
 
 /**
  * A prediction's settings in the form, with the seed of one of its pictures; whether all came.
@@ -50,7 +52,19 @@ async function takeOver({ input, settings, task }, picture) {
       ? { seed: input.seed }
       : { seed: picture.seed, num_images: 1 };
   form.fill({ ...settings, ...alone });
-  const missing = model ? [] : ["model"];
+  const missing = [...(model ? [] : ["model"]), ...(await takeFiles(settings))];
+  announce("Its settings are in the form");
+  form.lead(missing.length ? `The ${missing.join(" and the ")} could not be loaded again.` : "");
+  return missing.length === 0;
+}
+
+/**
+ * Takes the pictures among settings into the form.
+ * @param {Record<string, any>} settings
+ * @returns {Promise<string[]>} the names of those that are no longer there.
+ */
+async function takeFiles(settings) {
+  const missing = [];
   for (const { name, isFile } of form.all()) {
     if (!isFile || !settings[name]) continue;
     try {
@@ -62,22 +76,56 @@ async function takeOver({ input, settings, task }, picture) {
       missing.push(name);
     }
   }
-  announce("Its settings are in the form");
-  form.lead(missing.length ? `The ${missing.join(" and the ")} could not be loaded again.` : "");
-  return missing.length === 0;
+  return missing;
 }
 
 /**
- * The settings that a picture carries, instead of the picture.
+ * The settings that a picture carries, instead of the picture; where the prediction that has drawn
+ * it is here, with the image that it was made from.
  * @param {import("./picture.js").Picture} picture
  */
-export function restore({ making, width, height }) {
+export async function restore({ blob, making, width, height }) {
+  if (!making) return;
+  const origin = await predictionOf(blob, making);
+  if (origin) {
+    await reuse(origin.prediction, origin.drawn);
+    toast("Its settings are in the form");
+    return;
+  }
   const sides = form.all().find(({ name }) => name === "width")?.choices ?? [];
   const isOffered = [width, height].every((side) => side !== null && sides.includes(side));
   const size = isOffered ? { width, height } : {};
   form.fill({ ...size, ...making });
-  announce("Its settings are in the form");
-  form.lead("The settings are back. If it was made from an image, choose that image too.");
+  form.lead();
+  toast("Its settings are in the form. If it was made from an image, choose that too.");
+}
+
+/**
+ * The prediction of one's own that has drawn a picture, which is known by its file; null where it is
+ * not here, or no longer.
+ * @param {Blob} blob
+ * @param {import("./making.js").Making} making: what the file carries.
+ */
+async function predictionOf(blob, { prompt, seed }) {
+  const search = encodeURIComponent(String(prompt));
+  const { results } = await askJson(`/form/predictions?search=${search}`);
+  for (const prediction of /** @type {Prediction[]} */ (results))
+    for (const drawn of thereOf(prediction).filter((one) => one.seed === seed))
+      if (await isSame(blob, await (await ask(drawn.url)).blob())) return { prediction, drawn };
+  return null;
+}
+
+/**
+ * Whether two files have the same bytes.
+ * @param {Blob} one
+ * @param {Blob} other
+ */
+async function isSame(one, other) {
+  if (one.size !== other.size) return false;
+  const [first, second] = await Promise.all(
+    [one, other].map(async (blob) => new Uint8Array(await blob.arrayBuffer())),
+  );
+  return first.every((byte, at) => byte === second[at]);
 }
 
 /**

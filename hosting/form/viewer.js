@@ -323,7 +323,14 @@ class Viewer {
       const choice = button("", nothing, {
         "aria-label": `Picture ${drawn.index + 1} of ${prediction.input.prompt || "no prompt"}`,
       });
-      choice.append(h("img", { src: drawn.url, alt: "", loading: "lazy", decoding: "async" }));
+      choice.append(
+        h("img", {
+          src: drawn.thumbnail ?? drawn.url,
+          alt: "",
+          loading: "lazy",
+          decoding: "async",
+        }),
+      );
       add(entry, choice);
     }
     this.detailsOf(this.now.prediction).then((details) => this.drawStrip(details));

@@ -2,9 +2,7 @@
 
 import { ask } from "./api.js";
 import { save } from "./dom.js";
-
-/** Characters of a prompt in the file's name. */
-const LONGEST = 60;
+import { slugOf } from "./predictions.js";
 
 /**
  * Saves all pictures of some predictions.
@@ -14,11 +12,6 @@ export async function saveAll(...predictions) {
   const ids = predictions.map(({ id }) => encodeURIComponent(id)).join(",");
   const answer = await ask(`/form/zip?ids=${ids}`);
   const [only, ...others] = predictions;
-  const words = others.length ? "" : String(only.input.prompt ?? "");
-  const name = words
-    .toLowerCase()
-    .replace(/[^\p{L}\p{M}\p{N}]+/gu, "-")
-    .slice(0, LONGEST)
-    .replace(/^-|-$/g, "");
+  const name = others.length ? "" : slugOf(only.input.prompt);
   save(await answer.blob(), `${name || "pictures"}.zip`);
 }

@@ -112,9 +112,13 @@ class Dispatcher:
             await within(hurry, 0.1)
         await self._halt()
 
-    def wake(self, prediction_id: str) -> None:
-        """Tell all who wait for it that a prediction is new, or has changed."""
-        self.changes.notify(prediction_id)
+    def wake(self, prediction_id: str, token_id: str | None = None) -> None:
+        """Tell all who wait for it that a prediction is new, or has changed.
+
+        Args:
+            token_id: whose it is; None where that is not known here.
+        """
+        self.changes.notify(prediction_id, token_id)
         self._news.set()
         self.downloads.wake()
         self._webhooks.wake()
@@ -123,6 +127,11 @@ class Dispatcher:
     def is_stopping(self) -> bool:
         """Whether it begins nothing more."""
         return self._stopping.is_set()
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it begins nothing more, and nothing runs."""
+        return self.is_stopping and not self._tasks
 
     def running(self, prediction_id: str) -> Prediction | None:
         """Return a prediction that runs here, as it is now; newer than the store's."""
@@ -138,7 +147,7 @@ class Dispatcher:
         cancelled = await self._store.predictions.cancel(prediction_id, is_overdue)
         if cancelled and cancelled.canceling and prediction_id in self._runs:
             await self._runs[prediction_id].cancel()
-        self.wake(prediction_id)
+        self.wake(prediction_id, cancelled and cancelled.token_id)
 
     async def _fill_endpoints(self) -> None:
         while True:
@@ -219,7 +228,7 @@ class Dispatcher:
         task = asyncio.create_task(self._finish(run))
         self._tasks[task] = run
         task.add_done_callback(self._tasks.pop)
-        self.wake(prediction.id)
+        self.wake(prediction.id, prediction.token_id)
 
     async def _finish(self, run: Run) -> None:
         prediction_id = run.prediction.id
@@ -238,7 +247,7 @@ class Dispatcher:
                 self._ended.pop(prediction_id, None)
         if written:  # else it was no longer ours
             self.metrics.ran(run.prediction, written, run.endpoint)
-        self.wake(prediction_id)
+        self.wake(prediction_id, run.prediction.token_id)
         kept = written.output if written else run.prediction.checkpoint.get("output", ())
         await run.remove_stale_outputs(kept)
 

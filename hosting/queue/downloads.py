@@ -33,7 +33,7 @@ class Downloads:
     """Fetches what waiting predictions need.
 
     Args:
-        changed: is told of each prediction that then may run, or has failed.
+        changed: is told of each prediction that then may run, or has failed, and its token.
         front_id: who fetches.
     """
 
@@ -42,7 +42,7 @@ class Downloads:
         settings: Settings,
         store: Store,
         files: Files,
-        changed: Callable[[str], None],
+        changed: Callable[[str, str], None],
         front_id: str,
         timings: Timings,
     ) -> None:
@@ -129,8 +129,7 @@ class Downloads:
             log.warning("not kept; trying again", prediction=prediction_id, reason=str(error))
             await asyncio.sleep(self._timings.disk_retry_seconds)
         finally:
-            del self._tokens[prediction_id]
-            self._changed(prediction_id)
+            self._changed(prediction_id, self._tokens.pop(prediction_id))
 
     async def _fetch_files(self, prediction: Prediction) -> None:
         """Fetch a claimed prediction's files, after which it may run, or has failed."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
 
 # Pydantic, which documents `Place`, takes no other before Python 3.12.
 from typing_extensions import TypedDict
 
 from hosting.prediction import Prediction
+from hosting.queue import feed
 from hosting.queue.changes import within
 from hosting.queue.dispatch import Dispatcher
 from hosting.queue.intake import Intake, NewPrediction
@@ -47,7 +49,7 @@ class PredictionQueue:
     async def accept(self, new: NewPrediction) -> Prediction:
         """Take a prediction into the queue; see `Intake.accept`."""
         prediction = await self._intake.accept(new)
-        self._dispatcher.wake(prediction.id)
+        self._dispatcher.wake(prediction.id, prediction.token_id)
         return prediction
 
     async def picture(self, url: str, token_id: str, hosts: frozenset[str]) -> bytes:
@@ -84,6 +86,21 @@ class PredictionQueue:
             InvalidCursor: when no page has given the cursor.
         """
         return await self._predictions.page(token_id, cursor)
+
+    async def search(self, token_id: str, text: str, cursor: str | None) -> Page[Prediction]:
+        """Return a page of those of a token's predictions whose prompts have all words of a text.
+
+        They are as they are now.
+
+        Raises:
+            InvalidCursor: when no page has given the cursor.
+        """
+        page = await self._predictions.search(token_id, text, cursor)
+        return replace(page, rows=[self._dispatcher.running(one.id) or one for one in page.rows])
+
+    def follow_all(self, token_id: str) -> AsyncGenerator[list[Prediction], None]:
+        """Yield those of a token's predictions that may have changed; see `feed.follow`."""
+        return feed.follow(token_id, self._predictions, self._dispatcher, self._poll_seconds)
 
     async def cancel(self, prediction_id: str) -> None:
         """End a prediction, if it is not over: at once in the queue, between two steps else."""

@@ -182,7 +182,7 @@ class Run:
                         metrics = {**totals, **self.prediction.metrics}
                         self._change(metrics={**metrics, "predict_time": sum(seconds)})
                         return Ended(data["status"], data["error"], data["failure"])
-                self._changes.notify(before.id)
+                self._changes.notify(before.id, before.token_id)
                 if time.monotonic() - saved_at >= self._timings.save_seconds or kind == "output":
                     saved_at = time.monotonic()
                     if await self._save():

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hosting.storage import mime
+from hosting.storage.picture_size import HEAD_BYTES, picture_size
 
 LINKED = "/files/"
 """The beginning of the paths of files in our URLs."""
@@ -32,6 +33,8 @@ OUTPUT = re.compile(
 )
 """Files that we encoded ourselves; all others came from clients."""
 TYPES = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
+MOST_SIZES = 4096
+"""Sizes of pictures that are kept in memory."""
 _PATH = re.compile(r"(predictions/[a-z0-9]{1,64}/[a-z0-9_.-]{1,64}|uploads/[a-z0-9]{1,64})")
 _ENTRY = re.compile(r"[a-z0-9]{1,64}|\.[a-z0-9]{1,64}\.part")
 """An id, or what was half written under it."""
@@ -132,6 +135,8 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self._folder = os.path.realpath(folder)
+        self._sizes: dict[str, tuple[int, int] | None] = {}
+        """Of pictures that were looked at, by their names: a file never changes."""
         for kind in ("predictions", "uploads"):
             Path(self._folder, kind).mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -171,6 +176,19 @@ class Files:
             return os.path.getsize(self.path(name))
         except FileNotFoundError:
             return None
+
+    def picture_size(self, name: str) -> tuple[int, int] | None:
+        """Return the width and height in pixels of a picture that we encoded; None of none."""
+        if name not in self._sizes:
+            try:
+                with open(self.path(name), "rb") as file:
+                    size = picture_size(file.read(HEAD_BYTES))
+            except FileNotFoundError:
+                return None
+            while len(self._sizes) >= MOST_SIZES:
+                self._sizes.pop(next(iter(self._sizes)), None)
+            self._sizes[name] = size
+        return self._sizes[name]
 
     def data_url(self, name: str) -> str:
         """Return a picture that lies here, as a data URL."""

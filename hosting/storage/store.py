@@ -10,9 +10,11 @@ from sqlalchemy.orm import Session
 from hosting.prediction import Prediction
 from hosting.storage import (
     deliveries,
+    feed,
     heartbeats,
     predictions,
     quota,
+    search,
     shares,
     tokens,
     uploads,
@@ -54,7 +56,10 @@ class Predictions:
         self.add = _writing(database, _frozen(predictions.add))
         self.find = _reading(database, _frozen(predictions.find))
         self.newest = _reading(database, _frozen(predictions.newest))
-        self.page = _reading(database, _frozen_page)
+        self.page = _reading(database, _frozen_page(predictions.page))
+        self.search = _reading(database, _frozen_page(search.page))
+        self.look = _reading(database, feed.look)
+        self.find_all = _reading(database, _all_frozen(feed.find))
         self.unready = _reading(database, predictions.unready)
         self.claim_files = _writing(database, _frozen(predictions.claim_files))
         self.set_ready = _surely(database, _frozen(predictions.set_ready))
@@ -155,6 +160,20 @@ def _frozen(work: Work[Given, PredictionRow | None]) -> Work[Given, Prediction |
     return frozen
 
 
-def _frozen_page(session: Session, token_id: str, cursor: str | None) -> Page[Prediction]:
-    page = predictions.page(session, token_id, cursor)
-    return Page([row.frozen() for row in page.rows], page.newer, page.older)
+def _all_frozen(work: Work[Given, list[PredictionRow]]) -> Work[Given, list[Prediction]]:
+    def frozen(
+        session: Session, /, *arguments: Given.args, **options: Given.kwargs
+    ) -> list[Prediction]:
+        return [row.frozen() for row in work(session, *arguments, **options)]
+
+    return frozen
+
+
+def _frozen_page(work: Work[Given, Page[PredictionRow]]) -> Work[Given, Page[Prediction]]:
+    def frozen(
+        session: Session, /, *arguments: Given.args, **options: Given.kwargs
+    ) -> Page[Prediction]:
+        page = work(session, *arguments, **options)
+        return Page([row.frozen() for row in page.rows], page.newer, page.older)
+
+    return frozen
