@@ -68,6 +68,8 @@ def _problem(request: Request, error: Exception) -> Problem:
         case Damaged():
             log.error("not taken", reason=str(error))
             return Problem(503, "The server's database is damaged; whoever runs it must restore it")
+        case FileNotFoundError():  # between a look at the database and one at the disk
+            return Problem(404, "The prediction was deleted, and its files with it")
         case Unavailable() | OSError():
             log.warning("not taken", reason=str(error))
             detail = "The server can't keep anything now; try again"

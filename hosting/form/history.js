@@ -180,6 +180,7 @@ const tellStrip = (id, isGone) => strips.find(({ ids }) => ids.includes(id))?.go
 
 /** Takes a newer state of a prediction, or a new one. @param {Prediction} prediction */
 export function take(prediction) {
+  if (gone.has(prediction.id)) return;
   const entry = entries.get(prediction.id);
   if (!entry) put(prediction, true);
   else {
@@ -188,12 +189,16 @@ export function take(prediction) {
     entry.prediction = { ...before, ...prediction };
     entry.changed = ++changes;
     entry.card?.update(entry.prediction);
-    if (before.status === prediction.status) return tellProgress(all());
+    if (before.status === prediction.status) {
+      tellProgress(all());
+      return;
+    }
+  }
+  if (isOver(prediction)) {
+    announce(endOf(prediction));
+    tellEnd(prediction, () => reveal(prediction.id));
   }
   draw();
-  if (!isOver(prediction) || gone.has(prediction.id)) return;
-  announce(endOf(prediction));
-  tellEnd(prediction, () => reveal(prediction.id));
 }
 
 /** Forgets a prediction that was deleted. @param {string} id */

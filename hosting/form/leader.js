@@ -88,8 +88,8 @@ function byAsking(channel, lead) {
     if (isAsking) return;
     isAsking = true;
     let isAnswered = false;
-    const listen = () => {
-      isAnswered = true;
+    const listen = (/** @type {MessageEvent} */ { data }) => {
+      isAnswered ||= data === "here";
     };
     channel.addEventListener("message", listen);
     channel.postMessage("who?");

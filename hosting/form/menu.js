@@ -1,6 +1,6 @@
 // A menu beside a button, by mouse, finger and keys.
 
-import { acting, button, h } from "./dom.js";
+import { acting, button, byId, h } from "./dom.js";
 import { icon } from "./icons.js";
 
 /** Pixels between a menu and its anchor, and the window's edges. */
@@ -23,21 +23,37 @@ const GAP = 6;
  * @param {Item[]} items
  */
 export function openMenu(anchor, items) {
-  const menu = h("div", { class: "menu", role: "menu", popover: "auto" });
+  // Not popover=auto: that closes when the finger is lifted whose long press has opened it.
+  const menu = h("div", { class: "menu", role: "menu", popover: "manual" });
   menu.setAttribute("aria-label", anchor.getAttribute("aria-label") ?? "Menu");
+  const close = () => {
+    removeEventListener("pointerdown", onPress);
+    removeEventListener("keydown", onEscape, true);
+    if (menu.contains(document.activeElement)) anchor.focus({ preventScroll: true });
+    anchor.removeAttribute("aria-expanded");
+    menu.remove();
+  };
+  /** @param {PointerEvent} event */
+  const onPress = ({ target }) => {
+    if (!menu.contains(/** @type {Node} */ (target))) close();
+  };
+  /** @param {KeyboardEvent} event */
+  const onEscape = (event) => {
+    if (event.key !== "Escape") return;
+    event.preventDefault(); // the dialog below stays
+    close();
+  };
   /** @param {Choice["act"]} act */
   const choose = (act) => () => {
-    menu.hidePopover();
-    anchor.focus({ preventScroll: true });
+    close();
     return act();
   };
   menu.append(...items.map((item) => lineOf(item, choose)));
-  menu.addEventListener("keydown", (event) => onKey(event, menu));
-  menu.addEventListener("toggle", ({ newState }) => {
-    anchor.setAttribute("aria-expanded", String(newState === "open"));
-    if (newState === "closed") menu.remove();
-  });
-  (anchor.closest("dialog") ?? document.body).append(menu);
+  menu.addEventListener("keydown", (event) => onKey(event, menu, close));
+  addEventListener("pointerdown", onPress);
+  addEventListener("keydown", onEscape, true);
+  anchor.setAttribute("aria-expanded", "true");
+  (anchor.closest("dialog") ?? byId("results")).append(menu);
   menu.showPopover();
   place(menu, anchor);
   itemsIn(menu)[0].focus();
@@ -52,7 +68,7 @@ function lineOf(item, choose) {
   const { name, sign, act, choices } = item;
   /** @param {string} text @param {Choice["act"]} act @param {object} [more] */
   const entry = (text, act, more) =>
-    button(text, acting(choose(act)), { role: "menuitem", tabindex: -1, ...more });
+    button(text, acting(choose(act)), { role: "menuitem", ...more });
   if (act) {
     const line = entry("", act);
     line.append(icon(sign), h("span", {}, name));
@@ -77,8 +93,9 @@ const itemsIn = (menu) =>
  * Arrow keys walk around, letters go to the next item that begins with them.
  * @param {KeyboardEvent} event
  * @param {HTMLElement} menu
+ * @param {() => void} close
  */
-function onKey(event, menu) {
+function onKey(event, menu, close) {
   const items = itemsIn(menu);
   const place = items.indexOf(/** @type {HTMLElement} */ (document.activeElement));
   const { key } = event;
@@ -87,16 +104,15 @@ function onKey(event, menu) {
   else if (key === "ArrowUp" || key === "ArrowLeft") next = (place || items.length) - 1;
   else if (key === "Home") next = 0;
   else if (key === "End") next = items.length - 1;
-  else if (key === "Tab") return menu.hidePopover();
+  else if (key === "Tab") close();
   else if (/^\p{L}$/u.test(key)) {
     const after = [...items.slice(place + 1), ...items.slice(0, place + 1)];
     const found = after.find((item) => item.textContent?.toLowerCase().startsWith(key));
     next = found ? items.indexOf(found) : -1;
-  } else return undefined;
+  } else return;
   event.preventDefault();
   event.stopPropagation();
   items[next]?.focus();
-  return undefined;
 }
 
 /**

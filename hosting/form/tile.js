@@ -196,18 +196,24 @@ function onLongPress(element, listener) {
   });
   for (const kind of ["pointerup", "pointercancel"]) element.addEventListener(kind, end);
   element.addEventListener("contextmenu", (event) => {
-    const { pointerType } = /** @type {PointerEvent} */ (event);
-    if (pointerType === "mouse") return; // the browser's own: it saves, copies and opens
-    event.preventDefault();
-    if (pointerType !== "touch" && pointerType !== "pen") listener();
+    // That of the mouse is the browser's own: it saves, copies and opens.
+    if (/** @type {PointerEvent} */ (event).pointerType !== "mouse") event.preventDefault();
   });
-  element.addEventListener(
-    "click",
-    (event) => {
-      if (!isLong) return;
-      isLong = false;
-      event.stopImmediatePropagation(); // the finger that is lifted
-    },
-    { capture: true },
-  );
+  element.addEventListener("keydown", (event) => {
+    if (event.key !== "ContextMenu" && !(event.key === "F10" && event.shiftKey)) return;
+    event.preventDefault();
+    listener();
+  });
+  // The finger that is lifted afterwards presses nothing.
+  for (const kind of ["touchend", "click"])
+    element.addEventListener(
+      kind,
+      (event) => {
+        if (!isLong) return;
+        isLong = kind !== "click";
+        event.preventDefault();
+        event.stopImmediatePropagation();
+      },
+      { capture: true },
+    );
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from weakref import WeakValueDictionary
 
@@ -65,6 +65,16 @@ class Changes:
         for watch in self._watches:
             if token_id in (None, watch.token_id):
                 watch.add(prediction_id)
+
+
+async def to_its_end(work: Awaitable[None]) -> None:
+    """Await something that is not to be left half done: to its end, also when cancelled."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 async def within(event: asyncio.Event, seconds: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass
 
 from hosting import log
 from hosting.prediction import Prediction
@@ -13,6 +14,16 @@ from hosting.queue.dispatch import Dispatcher
 from hosting.storage.database import Unavailable
 from hosting.storage.feed import Seen
 from hosting.storage.store import Predictions
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What may have changed of a token's predictions."""
+
+    predictions: list[Prediction]
+    removed: list[str]
+    """The ids, as their client knows them, of those that were removed."""
+
 
 LEAST_SECONDS = 0.33
 """Between two looks, however much happens."""
@@ -24,7 +35,7 @@ AT_ONCE = 50
 
 async def follow(
     token_id: str, predictions: Predictions, dispatcher: Dispatcher, poll_seconds: float
-) -> AsyncGenerator[list[Prediction], None]:
+) -> AsyncGenerator[Changed, None]:
     """Yield those of a token's predictions that may have changed, again and again.
 
     The first are all that are not over. It ends when the token is revoked, or this process ends.
@@ -34,6 +45,8 @@ async def follow(
             have done something, and what it yields may be nothing.
     """
     seen: Seen | None = None
+    gone: set[str] = set()
+    """Removed ones that still run here, for a moment."""
     told_waits_at = time.monotonic()
     with dispatcher.changes.watched(token_id) as watch:
         while not dispatcher.has_stopped:
@@ -44,13 +57,16 @@ async def follow(
                 if news is None:
                     return
                 seen, ids = news.seen, [*news.changed, *ids]
+                gone = {one for one in (*gone, *news.removed) if dispatcher.running(one)}
                 if looked_at - told_waits_at > WAITS_SECONDS:
                     told_waits_at = looked_at
                     ids += seen.waiting
-                ids = list(dict.fromkeys(ids))
-                for start in range(0, max(1, len(ids)), AT_ONCE):
+                ids = [one for one in dict.fromkeys(ids) if one not in gone]
+                yield Changed([], list(news.removed.values()))
+                for start in range(0, len(ids), AT_ONCE):
                     batch = ids[start : start + AT_ONCE]
-                    yield await _current(token_id, predictions, dispatcher, batch)
+                    now = await _current(token_id, predictions, dispatcher, batch)
+                    yield Changed(now, [])
             except Unavailable as error:
                 log.warning("nobody is told of changes", reason=str(error))
                 for prediction_id in ids:

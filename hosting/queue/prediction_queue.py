@@ -13,6 +13,7 @@ from hosting.prediction import Prediction
 from hosting.queue import feed
 from hosting.queue.changes import within
 from hosting.queue.dispatch import Dispatcher
+from hosting.queue.feed import Changed
 from hosting.queue.intake import Intake, NewPrediction
 from hosting.states import Status
 from hosting.storage.pages import Page
@@ -98,7 +99,7 @@ class PredictionQueue:
         page = await self._predictions.search(token_id, text, cursor)
         return replace(page, rows=[self._dispatcher.running(one.id) or one for one in page.rows])
 
-    def follow_all(self, token_id: str) -> AsyncGenerator[list[Prediction], None]:
+    def follow_all(self, token_id: str) -> AsyncGenerator[Changed, None]:
         """Yield those of a token's predictions that may have changed; see `feed.follow`."""
         return feed.follow(token_id, self._predictions, self._dispatcher, self._poll_seconds)
 
@@ -106,15 +107,24 @@ class PredictionQueue:
         """End a prediction, if it is not over: at once in the queue, between two steps else."""
         await self._dispatcher.cancel(prediction_id)
 
+    async def remove(self, prediction_id: str, token_id: str) -> bool:
+        """Remove a token's prediction and its files, and return whether there was one.
+
+        Whoever waits for it is told that it is canceled.
+        """
+        return await self._dispatcher.remove(prediction_id, token_id)
+
     async def follow(self, prediction_id: str) -> AsyncGenerator[Prediction | None, None]:
         """Yield a prediction whenever it may have changed, to its end; None after long silence."""
         yielded_at = time.monotonic()
+        last: Prediction | None = None
         while True:
             change = self._dispatcher.changes.subscribe(prediction_id)
-            prediction = await self.current(prediction_id)
+            prediction = await self.current(prediction_id) or (last and _removed(last))
             if prediction is None:
                 return
             yield prediction
+            last = prediction
             if prediction.status.is_over or self.gives_up(prediction):
                 return
             if await within(change, self._poll_seconds):
@@ -128,7 +138,7 @@ class PredictionQueue:
         end = time.monotonic() + seconds
         while True:
             change = self._dispatcher.changes.subscribe(prediction.id)
-            prediction = await self.current(prediction.id) or prediction
+            prediction = await self.current(prediction.id) or _removed(prediction)
             left = end - time.monotonic()
             if prediction.status.is_over or left <= 0 or self.gives_up(prediction):
                 return prediction
@@ -177,3 +187,9 @@ class PredictionQueue:
     def gives_up(self, prediction: Prediction) -> bool:
         """Return whether nobody should wait for it: this process ends before its turn comes."""
         return self.is_stopping and prediction.status is Status.STARTING
+
+
+def _removed(prediction: Prediction) -> Prediction:
+    """Return a prediction that was removed as those see it who have waited for it."""
+    now = time.time()
+    return replace(prediction, status=Status.CANCELED, output=[], completed_at=now)

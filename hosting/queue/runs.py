@@ -22,7 +22,7 @@ from hosting.backends.cog import Busy, Died, DiskFull, OutOfMemory, Refused, Unr
 from hosting.backends.endpoints import Endpoint
 from hosting.prediction import Crashed, Ended, Outcome, Prediction, Requeued
 from hosting.queue import parts
-from hosting.queue.changes import Changes
+from hosting.queue.changes import Changes, to_its_end
 from hosting.queue.progress import WORKERS_LINE, Progress
 from hosting.queue.webhooks import Webhooks
 from hosting.states import FailureKind, Status
@@ -67,6 +67,8 @@ class Run:
         self._changes = changes
         self._webhooks = webhooks
         self._timings = timings
+        self.is_lost = False
+        """Whether the prediction was removed meanwhile, or is another front's."""
         self._cog_id = ""
         """The id for Cog of the part that runs."""
 
@@ -232,7 +234,9 @@ class Run:
             raise Died("its result is not a picture")
         prediction = self.prediction
         file = OutputFile(len(prediction.output), prediction.attempt, ending)
-        await asyncio.to_thread(self._files.write, file.path(prediction.id), data)
+        # To its end: nothing may be written of a prediction that was removed.
+        path = file.path(prediction.id)
+        await to_its_end(asyncio.to_thread(self._files.write, path, data))
         self._change(output=[*self.prediction.output, file.name])
 
     def _log_fault(self, fault: Exception, outcome: Outcome, about: dict[str, str]) -> None:

@@ -24,6 +24,7 @@ async def run(settings: Settings, store: Store, files: Files, pause_seconds: flo
 async def sweep(settings: Settings, store: Store, files: Files) -> None:
     """Remove what is older than the settings say, and files that nothing refers to."""
     now = time.time()
+    await store.removals.forget()
     for upload_id in await store.uploads.expire(now):
         await asyncio.to_thread(files.remove, file_of_upload(upload_id))
     await store.shares.expire(now)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from hosting.states import UNFINISHED, Status
 from hosting.storage import tokens
-from hosting.storage.tables import PredictionRow
+from hosting.storage.tables import PredictionRow, Removal
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Seen:
 
     newest: int
     """The number of the newest prediction."""
+    removed: int
+    """That of the newest removal."""
     unfinished: Mapping[str, Any]
     """By the ids of those that are not over, how far each is."""
     waiting: list[str]
@@ -35,6 +37,8 @@ class News:
 
     changed: list[str]
     """The ids of predictions that are new or have changed, oldest first."""
+    removed: Mapping[str, str]
+    """By their ids, those that were removed: the ids that their client knows."""
     seen: Seen
 
 
@@ -68,8 +72,16 @@ def look(session: Session, token_id: str, seen: Seen | None = None) -> News | No
         new = select(PredictionRow.id).where(own, PredictionRow.number > seen.newest)
         changed += session.scalars(new.order_by(PredictionRow.number))
     changed += [one for one, mark in unfinished.items() if before.get(one) != mark]
+    removals = session.execute(
+        select(Removal.number, Removal.prediction_id, Removal.given_id)
+        .where(Removal.token_id == token_id, Removal.number > (seen.removed if seen else 0))
+        .order_by(Removal.number)
+    ).all()
+    removed = {one.prediction_id: one.given_id or one.prediction_id for one in removals}
+    last = removals[-1].number if removals else seen.removed if seen else 0
     waiting = [one for one, mark in unfinished.items() if mark[1] == Status.STARTING]
-    return News(list(dict.fromkeys(changed)), Seen(newest, unfinished, waiting))
+    changed = [one for one in dict.fromkeys(changed) if one not in removed]
+    return News(changed, removed if seen else {}, Seen(newest, last, unfinished, waiting))
 
 
 def find(session: Session, token_id: str, ids: list[str]) -> list[PredictionRow]:

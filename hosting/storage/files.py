@@ -230,11 +230,12 @@ class Files:
         if kind not in ("predictions", "uploads") or not _ENTRY.fullmatch(entry):
             raise ValueError(f"{name!r} is not a file of ours")
         path = f"{self._folder}/{name}"
-        with contextlib.suppress(FileNotFoundError):  # another front removes it too
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            else:
-                os.unlink(path)
+        while os.path.lexists(path):
+            with contextlib.suppress(FileNotFoundError):  # another front removes it too
+                if os.path.isdir(path) and not os.path.islink(path):
+                    shutil.rmtree(path)
+                else:
+                    os.unlink(path)
 
     def remove_inputs(self, prediction_id: str, only: Collection[str] | None = None) -> None:
         """Remove the files that went into a prediction.

@@ -14,6 +14,7 @@ from hosting.storage import (
     heartbeats,
     predictions,
     quota,
+    removals,
     search,
     shares,
     tokens,
@@ -42,6 +43,7 @@ class Store:
         self.tokens = Tokens(database)
         self.heartbeats = Heartbeats(database)
         self.deliveries = Deliveries(database)
+        self.removals = Removals(database)
 
     @property
     def is_damaged(self) -> bool:
@@ -118,6 +120,16 @@ class Heartbeats:
         self.register = _writing(database, heartbeats.register)
         self.beat = _writing(database, heartbeats.beat)
         self.unregister = _writing(database, heartbeats.unregister)
+
+
+class Removals:
+    """Transactions on the removals of predictions."""
+
+    def __init__(self, database: Database) -> None:
+        self.remove = _writing(database, removals.remove)
+        self.due = _reading(database, removals.due)
+        self.finish = _writing(database, removals.finish)
+        self.forget = _writing(database, removals.forget)
 
 
 class Deliveries:

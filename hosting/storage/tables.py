@@ -201,6 +201,28 @@ class Delivery(Base):
     """The front that makes the call."""
 
 
+class Removal(Base):
+    """A prediction that was removed: until its files are gone, and each front could tell of it."""
+
+    __tablename__ = "removals"
+    __table_args__ = (
+        Index("removals_of_token", "token_id", "number"),
+        {"sqlite_autoincrement": True},  # no number twice: followers go by them
+    )
+
+    number: Mapped[int] = mapped_column(COUNT, primary_key=True, autoincrement=True)
+    prediction_id: Mapped[str] = mapped_column(unique=True)
+    given_id: Mapped[str | None]
+    """The client's own id for it."""
+    token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"))
+    front_id: Mapped[str | None]
+    """The front that had it, and may still write files of it."""
+    has_files: Mapped[bool]
+    """Whether files may be left of it."""
+    removed_at: Mapped[float]
+    """By `clock`."""
+
+
 class Heartbeat(Base):
     """A front that is there. Whoever finds its row too old removes it, and so it is dead."""
 

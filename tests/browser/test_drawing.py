@@ -194,7 +194,7 @@ def test_it_goes_on_when_the_page_is_reloaded_in_the_middle(visitor: Visitor) ->
     expect(card.locator("h3")).to_have_text("a castle")
     expect(card.locator(".status")).to_have_text(re.compile(r"Step \d+ of 150"))
     expect(visitor.field("Prompt")).to_have_value("a castle")
-    visitor.card().get_by_role("button", name="Use these settings").click()
+    visitor.card().get_by_role("button", name="Use its settings").click()
     expect(visitor.field("Number of inference steps")).to_have_value("150")
 
 

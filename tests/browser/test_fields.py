@@ -173,7 +173,7 @@ def test_the_picker_has_the_models_that_run_and_keeps_what_they_share(
         expect(visitor.fault("mask")).to_have_text("This model needs a mask.")
         visitor.page.reload()
         expect(picker).to_have_value("stability-ai/stable-diffusion-2-inpainting")
-        visitor.card().get_by_role("button", name="Use these settings").click()
+        visitor.card().get_by_role("button", name="Use its settings").click()
         expect(picker).to_have_value("stability-ai/stable-diffusion-x4-upscaler")
         expect(visitor.name("image")).to_have_text("image.png")
 

@@ -201,7 +201,7 @@ def test_a_file_that_is_another_than_then_is_said(visitor: Visitor, cog: CogServ
     cog.adapters = {"loras": [other, *LORAS[1:]], "embeddings": EMBEDDINGS}
     assert posted(visitor)["loras"] == ["blueprint"]
     expect(rows(visitor).locator(".fault")).to_have_text([""])
-    card.get_by_role("button", name="Use these settings").click()
+    card.get_by_role("button", name="Use its settings").click()
     expect(rows(visitor).locator(".fault").first).to_have_text(says)
     expect(visitor.field("Weight of blueprint")).to_have_accessible_description(says)
     visitor.page.reload()
@@ -216,7 +216,7 @@ def test_settings_that_are_restored_have_them_without_a_hash(visitor: Visitor) -
     card = visitor.card()
     visitor.press("Reset")
     expect(rows(visitor)).to_have_count(0)
-    card.get_by_role("button", name="Use these settings").click()
+    card.get_by_role("button", name="Use its settings").click()
     expect(rows(visitor).locator(".name")).to_have_text(["blueprint"])
     expect(visitor.field("Weight of blueprint")).to_have_value("0.7")
 

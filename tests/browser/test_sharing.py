@@ -38,7 +38,8 @@ def test_a_link_shows_one_prediction_to_who_has_no_token(one: Front, visit: Visi
     ada.page.get_by_label("Token").fill(token)
     ada.press("Continue")
     ask(ada, "a bus")
-    ada.card().get_by_role("button", name="Copy link").click()
+    ada.card().get_by_role("button", name="Share").click()
+    expect(ada.page.get_by_text("The link is copied")).to_be_visible()
     link = ada.page.evaluate("navigator.clipboard.readText()")
     ada.expect_refusals()
 
@@ -57,7 +58,8 @@ def test_a_link_shows_one_prediction_to_who_has_no_token(one: Front, visit: Visi
 def test_shared_settings_are_handed_on_to_the_form(visitor: Visitor) -> None:
     visitor.choose("image", EXAMPLES / "car.png")
     ask(visitor, "a bus")
-    visitor.card().get_by_role("button", name="Copy link").click()
+    visitor.card().get_by_role("button", name="Share").click()
+    expect(visitor.page.get_by_text("The link is copied")).to_be_visible()
     visitor.press("Reset")
     page = visitor.page
     page.goto(page.evaluate("navigator.clipboard.readText()"))

@@ -76,7 +76,7 @@ ROUTES = {
     "/v1/openai/models": {"get"},
     "/v1/openai/models/{model}": {"get"},
     "/v1/predictions": {"get", "post"},
-    "/v1/predictions/{prediction_id}": {"get"},
+    "/v1/predictions/{prediction_id}": {"get", "delete"},
     "/v1/predictions/{prediction_id}/cancel": {"post"},
     "/v1/predictions/{prediction_id}/stream": {"get"},
     "/v1/predictions/{prediction_id}/shares": {"get", "post"},

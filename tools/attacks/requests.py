@@ -27,7 +27,13 @@ PAGES: dict[str, Any] = {
     "/docs/start.js": {"get": {}},
     "/docs/swagger-ui-bundle.js": {"get": {}},
     "/docs/swagger-ui.css": {"get": {}},
+    "/form/events": {"get": {}},
     "/form/models": {"get": {}},
+    "/form/predictions": {
+        "get": {
+            "parameters": [{"name": "cursor", "in": "query"}, {"name": "search", "in": "query"}]
+        }
+    },
     "/form/zip": {"get": {"parameters": [{"name": "ids", "in": "query"}]}},
     "/s/{share_id}": {"get": {"parameters": [{"name": "share_id", "in": "path"}]}},
     "/s/{share_id}/files/{file}": {

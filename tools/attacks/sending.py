@@ -19,6 +19,8 @@ from tools.attacks.requests import MODEL, Attack, Target
 from tools.fake_cog import data_url, pixels
 
 WEIGHTS = "stable-diffusion-v1-5"
+ENDLESS = "GET /form/events"
+"""The operation whose answer has no end: what it begins with is enough."""
 AT_ONCE = 4
 ANSWER_SECONDS = 60.0
 """Time after which an answer is taken for one that never comes."""
@@ -132,7 +134,8 @@ def _sent(place: str, attack: Attack) -> Answer:
         response = http.client.HTTPResponse(connection, method=method)
         try:
             response.begin()
-            body = response.read()
+            is_endless = attack.operation == ENDLESS and response.status == 200
+            body = response.read1() if is_endless else response.read()
         except TimeoutError:
             return Answer(attack, NOTHING, seconds=time.perf_counter() - start)
         except (ConnectionError, http.client.HTTPException):

@@ -19,7 +19,7 @@ MOST_SENT = 1000
 
 
 async def events(caller: Caller) -> AsyncGenerator[bytes, None]:
-    """Return the events `prediction` and `models` of a caller, without an end.
+    """Return the events `prediction`, `deleted` and `models` of a caller, without an end.
 
     A prediction is sent when it is not what was sent last. It ends when the token is revoked.
     """
@@ -31,7 +31,10 @@ async def events(caller: Caller) -> AsyncGenerator[bytes, None]:
         sent_at = time.monotonic()
         async for changed in services.queue.follow_all(token_id):
             news = []
-            for prediction in changed:
+            for shown_id in changed.removed:
+                data = json.dumps({"id": shown_id})
+                news.append(format_sse_event(data_str=data, event="deleted"))
+            for prediction in changed.predictions:
                 data = json.dumps(jsonable_encoder(await documents.shown(caller.view, prediction)))
                 if sent.get(prediction.id) != hash(data):
                     news.append(format_sse_event(data_str=data, event="prediction"))

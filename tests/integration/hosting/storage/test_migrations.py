@@ -209,7 +209,7 @@ def test_steps_are_taken_on_postgresql_with_rows_there(server: PostgreSQL) -> No
 @pytest.mark.usefixtures("everywhere")
 def test_predictions_of_before_there_were_shares_can_be_shared(tmp_path: Path) -> None:
     where = front.server.url(front.server.create()) if front.server else tmp_path / "old.db"
-    _run_steps(where, "9", start="base")
+    _run_steps(where, "10", start="base")
     engine = connect(where, 1)
     with engine.begin() as connection:
         connection.execute(
