@@ -213,6 +213,7 @@ def create(
         files=files,
         links=links,
         downloads=dispatcher.downloads,
+        thumbnails=dispatcher.thumbnails,
         endpoints=endpoints,
         models=models,
         metrics=dispatcher.metrics,

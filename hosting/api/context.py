@@ -14,6 +14,7 @@ from hosting.published_models import PublishedModels
 from hosting.queue.downloads import Downloads
 from hosting.queue.metrics import Metrics
 from hosting.queue.prediction_queue import PredictionQueue
+from hosting.queue.thumbnails import Thumbnails
 from hosting.settings import Settings
 from hosting.storage.files import Files
 from hosting.storage.store import Store
@@ -30,6 +31,7 @@ class Services:
     files: Files
     links: Links
     downloads: Downloads
+    thumbnails: Thumbnails
     endpoints: list[Endpoint]
     models: PublishedModels
     metrics: Metrics

@@ -19,6 +19,7 @@ from hosting.queue.downloads import Downloads
 from hosting.queue.metrics import Metrics
 from hosting.queue.removals import Removals
 from hosting.queue.runs import Run
+from hosting.queue.thumbnails import Thumbnails
 from hosting.queue.webhooks import Webhooks
 from hosting.settings import Settings
 from hosting.storage.database import Unavailable
@@ -54,6 +55,7 @@ class Dispatcher:
         self._files = files
         self._timings = timings
         self._webhooks = Webhooks(store, render, settings.networks, self.front_id)
+        self.thumbnails = Thumbnails(files, self.changes)
         self._removals = Removals(store, files, self.front_id, self._is_busy, timings.poll_seconds)
         self._runs: dict[str, Run] = {}
         """By the predictions' ids."""
@@ -84,6 +86,7 @@ class Dispatcher:
             self.downloads.run,
             self._webhooks.run,
             self._removals.run,
+            self.thumbnails.run,
             swept,
         )
         try:

@@ -6,15 +6,13 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 
-# Pydantic, which documents `Place`, takes no other before Python 3.12.
-from typing_extensions import TypedDict
-
 from hosting.prediction import Prediction
 from hosting.queue import feed
 from hosting.queue.changes import within
 from hosting.queue.dispatch import Dispatcher
 from hosting.queue.feed import Changed
 from hosting.queue.intake import Intake, NewPrediction
+from hosting.queue.waits import Place, Waits
 from hosting.states import Status
 from hosting.storage.pages import Page
 from hosting.storage.store import Store
@@ -22,15 +20,6 @@ from hosting.timings import Timings
 
 PING_SECONDS = 15.0
 """The silence after which a stream sends a sign of life."""
-
-
-class Place(TypedDict):
-    """The place of a prediction that waits."""
-
-    position: int
-    """1 is the next."""
-    estimated_wait: float | None
-    """Seconds; None where nothing has run yet."""
 
 
 class PredictionQueue:
@@ -46,6 +35,9 @@ class PredictionQueue:
         self._intake = intake
         self._dispatcher = dispatcher
         self._poll_seconds = timings.poll_seconds
+        self._waits = Waits(
+            self._predictions, dispatcher.endpoints, dispatcher.running, timings.poll_seconds
+        )
 
     async def accept(self, new: NewPrediction) -> Prediction:
         """Take a prediction into the queue; see `Intake.accept`."""
@@ -162,14 +154,7 @@ class PredictionQueue:
 
     async def place(self, prediction: Prediction) -> Place | None:
         """Return the position and the estimated wait of a prediction; None if it does not wait."""
-        if prediction.status is not Status.STARTING:
-            return None
-        position = await self._predictions.position(prediction)
-        seconds = await self._predictions.typical_seconds(prediction.task)
-        endpoints = self._dispatcher.endpoints
-        slots = sum(endpoint.slots for endpoint in endpoints if endpoint.task == prediction.task)
-        estimate = round(seconds * position / slots, 1) if seconds is not None and slots else None
-        return {"position": position, "estimated_wait": estimate}
+        return await self._waits.place(prediction)
 
     async def unfinished(self) -> dict[tuple[str, Status], int]:
         """Return how many predictions wait and run, by their task and status."""

@@ -1,8 +1,8 @@
 """The files of predictions and uploads, under one folder, which several fronts may share.
 
 `predictions/<id>/` has what went in (`in-image`) and what came out (`out-0.png`; of a second
-attempt, `out-0-2.png`), `uploads/<id>` what a client sent. Nothing else is ever read, written or
-removed.
+attempt, `out-0-2.png`), with small copies of that (`thumb-0.webp`), `uploads/<id>` what a client
+sent. Nothing else is ever read, written or removed.
 
 Paths are text here, not pathlib's. That interns every name in them, and ids come and go: Python's
 table of interned strings fills up with their places, and is made anew, twice as large.
@@ -32,6 +32,8 @@ OUTPUT = re.compile(
     r"predictions/[a-z0-9]{1,64}/out-\d+(?:-(?P<attempt>\d+))?\.(?P<ending>png|webp|jpg)"
 )
 """Files that we encoded ourselves; all others came from clients."""
+THUMBNAIL = re.compile(r"predictions/[a-z0-9]{1,64}/thumb-\d+(?:-\d+)?\.(?P<ending>webp)")
+"""Small copies of them, likewise."""
 TYPES = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
 MOST_SIZES = 4096
 """Sizes of pictures that are kept in memory."""
@@ -114,6 +116,18 @@ def folder_of_prediction(prediction_id: str) -> str:
 def file_of_prediction(prediction_id: str, name: str) -> str:
     """Return the path of a file of a prediction, by its name there."""
     return f"{folder_of_prediction(prediction_id)}/{name}"
+
+
+def thumbnail_of(output: str) -> str:
+    """Return the name or path of the small copy of an output, by the output's."""
+    folder, slash, name = output.rpartition("/")
+    return f"{folder}{slash}thumb-{name.removeprefix('out-').partition('.')[0]}.webp"
+
+
+def type_of(path: str) -> str | None:
+    """Return the MIME type of a file that we encoded, by its path here; None of any other."""
+    ours = OUTPUT.fullmatch(path) or THUMBNAIL.fullmatch(path)
+    return TYPES[ours["ending"]] if ours else None
 
 
 def file_of_upload(upload_id: str) -> str:
@@ -210,9 +224,27 @@ class Files:
         """Write a file: whole, and on the disk, or not at all."""
         path = self.path(name)
         folder, file_name = os.path.split(path)
-        part = f"{folder}/.{file_name}.part"
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o700)
+        self._write(path, f"{folder}/.{file_name}.part", data)
+        _sync(os.path.dirname(folder))
+
+    def add(self, name: str, data: bytes) -> None:
+        """Write a file that others may be writing too into a folder that is there; likewise.
+
+        Raises:
+            FileNotFoundError: when the folder is gone.
+        """
+        path = self.path(name)
+        folder, file_name = os.path.split(path)
+        self._write(path, f"{folder}/.{file_name}-{secrets.token_hex(4)}.part", data)
+
+    def _write(self, path: str, part: str, data: bytes) -> None:
+        """Write a file.
+
+        Args:
+            part: where it is until it is whole.
+        """
         try:
             with open(part, "wb") as file:
                 file.write(data)
@@ -221,8 +253,7 @@ class Files:
             os.replace(part, path)
         finally:
             _unlink(part)
-        for changed in (folder, os.path.dirname(folder)):
-            _sync(changed)
+        _sync(os.path.dirname(path))
 
     def remove(self, name: str) -> None:
         """Remove a file, or the folder `predictions/<id>`, if it is there."""
@@ -261,6 +292,7 @@ class Files:
                 output = OUTPUT.fullmatch(f"{folder}/{name}")
                 if output and name not in keep and int(output["attempt"] or 1) <= attempt:
                     _unlink(f"{self._folder}/{folder}/{name}")
+                    _unlink(f"{self._folder}/{folder}/{thumbnail_of(name)}")
 
     def old(self, before: float) -> Iterator[tuple[str, str]]:
         """Our folders and files, as kind and name, that were last changed before a time."""

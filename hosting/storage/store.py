@@ -19,6 +19,7 @@ from hosting.storage import (
     shares,
     tokens,
     uploads,
+    waits,
 )
 from hosting.storage.database import Database, Work
 from hosting.storage.pages import Page
@@ -72,8 +73,7 @@ class Predictions:
         self.running = _reading(database, predictions.running)
         self.cancel = _writing(database, _frozen(predictions.cancel))
         self.overdue = _reading(database, predictions.overdue)
-        self.position = _reading(database, predictions.position)
-        self.typical_seconds = _reading(database, predictions.typical_seconds)
+        self.load = _reading(database, waits.load)
         self.unfinished = _reading(database, predictions.unfinished)
         self.count_of_model = _reading(database, predictions.count_of_model)
         self.failed_with_inputs = _reading(database, predictions.failed_with_inputs)

@@ -279,9 +279,10 @@ def test_who_listens_hears_of_it_by_the_id_that_it_knows(one: Front, cog: CogSer
     one.client.put("/predictions/mine", json={"input": {"prompt": "cat"}})
     with listening(one) as heard:
         heard.wait(lambda heard: heard.states(fox))
-        for name in (fox, "mine"):
-            deleted(one, name)
-            heard.wait(lambda heard, name=name: {"id": name} in heard.of("deleted"))
+        deleted(one, fox)
+        heard.wait(lambda heard: {"id": fox} in heard.of("deleted"))
+        deleted(one, "mine")
+        heard.wait(lambda heard: {"id": "mine"} in heard.of("deleted"))
         drawn(one, "a dog")
         heard.wait(lambda heard: heard.of("prediction")[-1]["status"] == "succeeded")
         last = len(heard.events) - [kind for kind, _ in heard.events][::-1].index("deleted")

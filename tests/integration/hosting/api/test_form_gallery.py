@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -11,8 +13,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from PIL import Image
 
 from hosting.api import limits
+from hosting.backends import copyist
 from hosting.storage import search, tokens
 from tests.support.events import Listener, listening
 from tests.support.front import Front, front, wait_until
@@ -64,8 +68,13 @@ def listed(one: Front, headers: Headers = NONE, **query: str) -> list[Any]:
     return found
 
 
-def prompts(one: Front, **query: str) -> list[str]:
-    return [shown["input"]["prompt"] for shown in listed(one, **query)]
+def prompts(one: Front, search: str = "") -> list[str]:
+    return [shown["input"]["prompt"] for shown in listed(one, search=search)]
+
+
+def copies_of(shown: Any) -> list[str]:
+    """The small copies that there are of a prediction's pictures."""
+    return [copy for copy in shown["thumbnails"] if copy]
 
 
 def test_the_list_has_each_prediction_as_the_api_does_and_what_a_gallery_needs(one: Front) -> None:
@@ -227,3 +236,76 @@ def test_what_is_done_by_another_front_is_told_too(tmp_path: Path) -> None:
             heard.wait(lambda heard: heard.states(cat["id"])[-1:])
             heard.wait(lambda heard: heard.states(cat["id"])[-1]["status"] == "succeeded")
             heard.wait(lambda heard: another.running == [])
+
+
+def test_who_looks_at_a_picture_has_a_small_copy_made_of_it(one: Front) -> None:
+    with listening(one) as heard:
+        made = drawn(one, "a fox", num_outputs=2)
+        heard.wait(lambda heard: heard.states(made["id"]))
+        heard.wait(lambda heard: len(copies_of(heard.states(made["id"])[-1])) == 2)
+        (shown,) = listed(one)
+        assert heard.states(made["id"])[-1] == shown
+    assert len(shown["thumbnails"]) == 2
+    for thumbnail, picture in zip(shown["thumbnails"], made["output"], strict=True):
+        copy = one.client.get(thumbnail)
+        assert copy.headers["content-type"] == "image/webp"
+        assert copy.headers["content-disposition"].startswith("inline")
+        small, original = (
+            Image.open(io.BytesIO(one.client.get(url).content)) for url in (thumbnail, picture)
+        )
+        assert small.size == original.size == (2, 2)
+    assert one.client.get(thumbnail.partition("?")[0]).status_code == 404
+
+
+def test_of_what_nobody_looks_at_there_is_none_until_somebody_does(
+    one: Front, tmp_path: Path
+) -> None:
+    made = drawn(one, "a fox")
+    folder = tmp_path / "predictions" / made["id"]
+    assert [path.name for path in folder.iterdir()] == ["out-0.png"]
+    assert listed(one)[0]["thumbnails"] == [None]
+    wait_until(lambda: listed(one)[0]["thumbnails"] != [None])
+    assert {path.name for path in folder.iterdir()} == {"out-0.png", "thumb-0.webp"}
+
+
+def test_a_picture_that_can_not_be_read_is_tried_once(
+    one: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    copies = copyist.copies
+
+    def counted(paths: Sequence[str]) -> AsyncGenerator[bytes | None, None]:
+        tried.extend(Path(path).parent.name for path in paths)
+        return copies(paths)
+
+    monkeypatch.setattr(copyist, "copies", counted)
+    broken, whole = drawn(one, "a fox"), drawn(one, "a cat")
+    picture = tmp_path / "predictions" / broken["id"] / "out-0.png"
+    picture.write_bytes(picture.read_bytes()[:50])
+    wait_until(lambda: listed(one)[0]["thumbnails"] != [None])
+    drawn(one, "a dog")
+    wait_until(lambda: listed(one)[0]["thumbnails"] != [None])
+    assert listed(one)[2]["thumbnails"] == [None]
+    assert [tried.count(one_) for one_ in (broken["id"], whole["id"])] == [1, 1]
+
+
+def test_a_copy_that_comes_after_its_prediction_was_deleted_is_dropped(
+    one: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, goes_on = threading.Event(), threading.Event()
+
+    async def slow(paths: Sequence[str]) -> AsyncGenerator[bytes | None, None]:
+        began.set()
+        await asyncio.to_thread(goes_on.wait)
+        yield b"copy"
+
+    monkeypatch.setattr(copyist, "copies", slow)
+    fox = drawn(one, "a fox")
+    listed(one)
+    began.wait()
+    assert one.client.delete(f"/v1/predictions/{fox['id']}").status_code == 204
+    goes_on.set()
+    monkeypatch.undo()
+    cat = drawn(one, "a cat")
+    wait_until(lambda: listed(one)[0]["thumbnails"] != [None])
+    assert [path.name for path in (tmp_path / "predictions").iterdir()] == [cat["id"]]
