@@ -47,7 +47,7 @@ export class Stage {
     this.other = h("img", { alt: "", draggable: "false" });
     this.before = h("div", { class: "before" }, this.other);
     this.layers = h("div", { class: "layers" }, this.after, this.before);
-    this.line = h("div", { class: "line" });
+    this.line = h("div", { class: "viewer-line" });
     this.slider = h("input", { type: "range", class: "divider", min: 0, max: 100, step: "any" });
     this.badges = [h("span", { class: "badge" }), h("span", { class: "badge" })];
     this.element = h(

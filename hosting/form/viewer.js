@@ -84,7 +84,7 @@ class Viewer {
     this.list = h("div");
     this.fault = h("p", { class: "fault", role: "alert" });
     this.done = h("p", { class: "hint" });
-    this.strip = h("div", { class: "strip", role: "group", "aria-label": "Compare with" });
+    this.strip = h("div", { class: "viewer-strip", role: "group", "aria-label": "Compare with" });
     this.strip.hidden = true;
     this.choices = /** @type {Map<"input" | Entry | null, HTMLButtonElement>} */ (new Map());
     this.dialog = this.makeDialog();
@@ -110,7 +110,7 @@ class Viewer {
     });
     const bar = h(
       "div",
-      { class: "bar" },
+      { class: "viewer-bar" },
       this.counter,
       this.entries.length > 1 || this.now.prediction.input.image ? this.comparing : null,
       about,
@@ -142,7 +142,7 @@ class Viewer {
       this.makeActions(),
       this.fault,
       this.done,
-      h("div", { class: "about" }, this.asked, this.list),
+      h("div", { class: "viewer-about" }, this.asked, this.list),
     );
     const dialog = h(
       "dialog",

@@ -29,64 +29,10 @@ def is_in_order(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_link_shows_one_prediction_to_who_has_no_token(one: Front, visit: Visit) -> None:
-    token = one.token("ada")["authorization"].partition(" ")[2]
-    ada = visit(one.url)
-    ada.page.get_by_label("Token").fill("sd_wrong")
-    ada.press("Continue")
-    expect(ada.page.locator("#token-fault")).to_have_text("The server does not know this token.")
-    ada.page.get_by_label("Token").fill(token)
-    ada.press("Continue")
-    ask(ada, "a bus")
-    ada.card().get_by_role("button", name="Share").click()
-    expect(ada.page.get_by_text("The link is copied")).to_be_visible()
-    link = ada.page.evaluate("navigator.clipboard.readText()")
-    ada.expect_refusals()
-
-    other = visit(one.url)
-    other.complaints.clear()
-    page = other.open(link.removeprefix(one.url))
-    expect(page.get_by_role("heading", name="a bus")).to_be_visible()
-    expect(page.locator(".drawn img")).to_have_js_property("naturalWidth", 2)
-    expect(page.get_by_role("dialog")).to_be_hidden()
-    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
-    spoiled = other.open(link.removeprefix(one.url).replace("signature=", "signature=0"))
-    expect(spoiled.get_by_role("alert")).to_contain_text("The link has expired")
-    other.expect_refusals()
-
-
-def test_shared_settings_are_handed_on_to_the_form(visitor: Visitor) -> None:
-    visitor.choose("image", EXAMPLES / "car.png")
-    ask(visitor, "a bus")
-    visitor.card().get_by_role("button", name="Share").click()
-    expect(visitor.page.get_by_text("The link is copied")).to_be_visible()
-    visitor.press("Reset")
-    page = visitor.page
-    page.goto(page.evaluate("navigator.clipboard.readText()"))
-    visitor.press("Use its settings")
-    page.wait_for_url(visitor.url + "/")
-    expect(visitor.field("Prompt")).to_have_value("a bus")
-    expect(visitor.name("image")).to_have_text("image.png")
-
-
-def test_an_image_that_came_by_url_is_handed_on_too(visitor: Visitor, one: Front) -> None:
-    body = {"input": {"prompt": "a bus", "image": elsewhere(one, "car.png")}}
-    path = "/v1/models/stability-ai/stable-diffusion-img2img/predictions"
-    answer = one.client.post(path, json=body, headers={"prefer": "wait"}).json()
-    assert answer["status"] == "succeeded", answer
-    page = visitor.page
-    page.goto(answer["urls"]["web"])
-    visitor.press("Use its settings")
-    page.wait_for_url(visitor.url + "/")
-    expect(visitor.field("Prompt")).to_have_value("a bus")
-    expect(visitor.name("image")).to_have_text("image.png")
-
-
 def open_share(visitor: Visitor) -> Locator:
     """What makes links, of the newest prediction."""
-    visitor.card().locator(".picture").first.click()
     with visitor.page.expect_response("**/shares"):
-        visitor.press("Share")
+        visitor.card().get_by_role("button", name="Share").click()
     dialog = visitor.page.get_by_role("dialog", name="Share")
     expect(dialog).to_be_visible()
     return dialog
@@ -104,6 +50,56 @@ def made(visitor: Visitor, ends: str | None = None) -> str:
     link = links.first.input_value()
     dialog.get_by_role("button", name="Close").click()
     return link.removeprefix(visitor.url)
+
+
+def test_a_link_shows_one_prediction_to_who_has_no_token(one: Front, visit: Visit) -> None:
+    token = one.token("ada")["authorization"].partition(" ")[2]
+    ada = visit(one.url)
+    ada.page.get_by_label("Token").fill("sd_wrong")
+    ada.press("Continue")
+    expect(ada.page.locator("#token-fault")).to_have_text("The server does not know this token.")
+    ada.page.get_by_label("Token").fill(token)
+    ada.press("Continue")
+    ask(ada, "a bus")
+    link = made(ada)
+    ada.expect_refusals()
+
+    other = visit(one.url)
+    other.complaints.clear()
+    page = other.open(link)
+    expect(page.get_by_role("heading", name="a bus")).to_be_visible()
+    expect(page.locator(".drawn img")).to_have_js_property("naturalWidth", 2)
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+    spoiled = other.open(link[:-1])
+    expect(spoiled.get_by_role("alert")).to_contain_text("This link has expired")
+    other.expect_refusals()
+
+
+def test_shared_settings_are_handed_on_to_the_form(visitor: Visitor) -> None:
+    visitor.choose("image", EXAMPLES / "car.png")
+    ask(visitor, "a bus")
+    link = made(visitor)
+    visitor.press("Reset")
+    page = visitor.page
+    page.goto(visitor.url + link)
+    visitor.press("Use its settings")
+    page.wait_for_url(visitor.url + "/")
+    expect(visitor.field("Prompt")).to_have_value("a bus")
+    expect(visitor.name("image")).to_have_text("image.png")
+
+
+def test_an_image_that_came_by_url_is_handed_on_too(visitor: Visitor, one: Front) -> None:
+    body = {"input": {"prompt": "a bus", "image": elsewhere(one, "car.png")}}
+    path = "/v1/models/stability-ai/stable-diffusion-img2img/predictions"
+    answer = one.client.post(path, json=body, headers={"prefer": "wait"}).json()
+    assert answer["status"] == "succeeded", answer
+    page = visitor.page
+    page.goto(answer["urls"]["web"])
+    visitor.press("Use its settings")
+    page.wait_for_url(visitor.url + "/")
+    expect(visitor.field("Prompt")).to_have_value("a bus")
+    expect(visitor.name("image")).to_have_text("image.png")
 
 
 @pytest.mark.parametrize("look", LOOKS, ids=["laptop, light", "phone, dark"])
@@ -183,12 +179,14 @@ def test_what_is_shared_while_it_waits_appears_when_it_is_done(
         assert len(archive.namelist()) == 2
 
 
-def test_the_old_link_says_when_it_ends_too(visitor: Visitor) -> None:
+def test_the_link_that_each_prediction_has_says_when_it_ends_too(
+    visitor: Visitor, one: Front
+) -> None:
     ask(visitor, "a bus")
-    visitor.card().get_by_role("button", name="Copy link").click()
-    page = visitor.open(
-        visitor.page.evaluate("navigator.clipboard.readText()").removeprefix(visitor.url)
-    )
+    visitor.card()
+    (prediction,) = one.client.get("/v1/predictions").json()["results"]
+    page = visitor.open(prediction["urls"]["web"].removeprefix(visitor.url))
+    expect(page.locator(".drawn img")).to_have_js_property("naturalWidth", 2)
     expect(page.get_by_text(re.compile("^The link ends on "))).to_be_visible()
 
 
