@@ -19,10 +19,12 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from hosting import log, models_file, published_models
 from hosting.api import (
+    archives,
     documentation,
     error_handlers,
     inspection,
     operations,
+    shares,
     webhook_documents,
 )
 from hosting.api import files as files_routes
@@ -230,6 +232,8 @@ def create(
         stability_routes,
         cog_routes,
         files_routes,
+        shares,
+        archives,
         inspection,
         operations,
         documentation,

@@ -13,7 +13,6 @@ import { chooseModel, loadModels } from "./models.js";
 import { listenForReset } from "./reset.js";
 import { actions, run, showStrips, tryGrid, tryStrengths } from "./runs.js";
 import { restore, takeHandedOn } from "./settings.js";
-import { showShared } from "./shared.js";
 import * as stream from "./stream.js";
 import { listenToTabs } from "./tabs.js";
 
@@ -72,7 +71,7 @@ async function showShelf(counts) {
 }
 
 async function start() {
-  if (location.pathname.startsWith("/p/")) return showShared();
+  if (/^\/[ps]\//.test(location.pathname)) return (await import("./shared.js")).showShared();
   listen();
   byId("welcome").querySelector("ul")?.replaceWith(exampleList("Try", run));
   await form.begin({ changed, restore, tryStrengths, examples: () => exampleList("Take") });

@@ -127,19 +127,29 @@ export const isThere = (drawn) => drawn.url !== null;
 const fileOf = (url) => url.replace(/\?.*/s, "").replace(/.*\//s, "");
 
 /**
+ * A prompt as a part of a file's name.
+ * @param {unknown} prompt
+ */
+export const slugOf = (prompt) =>
+  [
+    ...String(prompt ?? "")
+      .toLowerCase()
+      .replace(/[^\p{L}\p{M}\p{N}]+/gu, "-")
+      .replace(/^-+/, ""),
+  ]
+    .slice(0, LONGEST_NAME)
+    .join("")
+    .replace(/-+$/, "");
+
+/**
  * The name of a picture's file, by which it is found again: a-red-fox-seed-4.png.
  * @param {Prediction} prediction
  * @param {{index: number, seed: number?, url: string?}} drawn
  */
 export function nameOfPicture({ input }, { index, seed, url }) {
-  const words = String(input.prompt ?? "").toLowerCase();
-  const slug = [...words.replace(/[^\p{L}\p{M}\p{N}]+/gu, "-").replace(/^-+/, "")]
-    .slice(0, LONGEST_NAME)
-    .join("")
-    .replace(/-+$/, "");
   const which = seed === null ? index + 1 : `seed-${seed}`;
   const ending = url ? fileOf(url).split(".").pop() : "png";
-  return `${slug || "picture"}-${which}.${ending}`;
+  return `${slugOf(input.prompt) || "picture"}-${which}.${ending}`;
 }
 
 /**
@@ -191,7 +201,8 @@ export const download = async ({ url, name }) => save(await (await ask(url)).blo
  */
 export function settingsOf({ input }, seed = null) {
   /** @param {any} value */
-  const isLink = (value) => /^https?:\/\/\S+\/files\/\S+&signature=/.test(value);
+  const isLink = (value) =>
+    /^https?:\/\/\S+(\/files\/\S+&signature=|\/s\/\w+\/files\/)/.test(value);
   const plain = Object.entries(input).filter(([, value]) => !isLink(value));
   const alone = seed === null ? {} : { seed, ...("num_images" in input && { num_images: 1 }) };
   return JSON.stringify({ ...Object.fromEntries(plain), ...alone }, null, 2);

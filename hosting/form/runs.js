@@ -1,16 +1,15 @@
 // Asking for predictions, and what can be done with those that were asked for.
 
-import { ask, askJson, here, Problem } from "./api.js";
+import { ask, askJson, Problem } from "./api.js";
 import { acting, announce, button, byId, contextOf, h, say } from "./dom.js";
 import * as form from "./form.js";
 import * as history from "./history.js";
 import { chooseModel, loadModels, modelFor } from "./models.js";
 import { dataUrl } from "./picture.js";
-import { download, stop, thereOf } from "./predictions.js";
+import { stop } from "./predictions.js";
 import { note, repeated } from "./repeats.js";
-import { inputOf, reuse } from "./settings.js";
+import { reuse } from "./settings.js";
 import { pass } from "./stream.js";
-import { view } from "./viewer.js";
 
 /** @typedef {import("./form.js").Model} Model */
 /** @typedef {import("./predictions.js").Drawn} Drawn */
@@ -161,13 +160,12 @@ export async function showStrips() {
  */
 export const actions = {
   reuse,
-  view: (prediction, index) =>
-    view(prediction, index, { reuse, vary, useAsInput }, inputOf(prediction)),
+  view: async (prediction, index) => (await import("./viewer.js")).view(prediction, index, actions),
   stop: async (prediction) => pass(await stop(prediction)),
   tryAgain: async (prediction) => (await import("./follow-ups.js")).tryAgain(prediction),
   remove: history.remove,
-  share: (prediction) => copyLink(prediction),
-  saveAll: (prediction) => Promise.all(thereOf(prediction).map(download)),
+  share: async (prediction) => (await import("./share.js")).share(prediction),
+  saveAll: async (prediction) => (await import("./zip.js")).saveAll(prediction),
   useAsInput,
   paintOn,
   extend,
@@ -176,13 +174,6 @@ export const actions = {
   vary,
   copyPicture,
 };
-
-/** @param {Prediction} prediction */
-async function copyLink({ urls }) {
-  await navigator.clipboard.writeText(location.origin + here(urls.web));
-  const { toast } = await import("./toast.js");
-  toast("The link is copied");
-}
 
 /**
  * Draws more that are like a picture.

@@ -29,15 +29,6 @@ const HANDED_ON = "settings";
 export const madeWith = ({ urls }) => askJson(here(urls.web));
 
 /**
- * Where the image is that a prediction was made from; null if there is none.
- * @param {Prediction} prediction
- */
-export async function inputOf(prediction) {
-  const { settings } = await madeWith(prediction);
-  return settings.image ? here(settings.image) : null;
-}
-
-/**
  * A prediction's settings in the form, with the seed of one of its pictures; whether all came.
  * @param {Prediction} prediction
  * @param {Drawn?} picture

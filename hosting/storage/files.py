@@ -19,6 +19,7 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from hosting.storage import mime
 from hosting.storage.picture_size import HEAD_BYTES, picture_size
@@ -174,6 +175,21 @@ class Files:
         """Return what is in a file."""
         with open(self.path(name), "rb") as file:
             return file.read()
+
+    def open(self, name: str) -> BinaryIO:
+        """Return a file, open to be read.
+
+        Raises:
+            FileNotFoundError: when it is not there.
+        """
+        return open(self.path(name), "rb")
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes that a file has; None where it is not there."""
+        try:
+            return os.path.getsize(self.path(name))
+        except FileNotFoundError:
+            return None
 
     def picture_size(self, name: str) -> tuple[int, int] | None:
         """Return the width and height in pixels of a picture that we encoded; None of none."""

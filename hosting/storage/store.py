@@ -16,6 +16,7 @@ from hosting.storage import (
     quota,
     removals,
     search,
+    shares,
     tokens,
     uploads,
     waits,
@@ -38,6 +39,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.predictions = Predictions(database)
+        self.shares = Shares(database)
         self.uploads = Uploads(database)
         self.tokens = Tokens(database)
         self.heartbeats = Heartbeats(database)
@@ -78,6 +80,17 @@ class Predictions:
         self.forget_inputs = _writing(database, predictions.forget_inputs)
         self.expire = _writing(database, predictions.expire)
         self.unknown_ids = _reading(database, predictions.unknown_ids)
+
+
+class Shares:
+    """Transactions on the links to shared predictions."""
+
+    def __init__(self, database: Database) -> None:
+        self.add = _writing(database, shares.add)
+        self.find = _reading(database, shares.find)
+        self.of_prediction = _reading(database, shares.of_prediction)
+        self.revoke = _writing(database, shares.revoke)
+        self.expire = _writing(database, shares.expire)
 
 
 class Uploads:

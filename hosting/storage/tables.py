@@ -169,6 +169,21 @@ class Upload(Base):
     expires_at: Mapped[float]
 
 
+class Share(Base):
+    """A link by which whoever has it sees a prediction. The database removes it with that."""
+
+    __tablename__ = "shares"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    """Stands in its URL: whoever knows it may look."""
+    prediction_id: Mapped[str] = mapped_column(
+        ForeignKey("predictions.id", ondelete="CASCADE"), index=True
+    )
+    created_at: Mapped[float] = mapped_column(default=time.time)
+    expires_at: Mapped[float | None]
+    """None: with its prediction."""
+
+
 class Delivery(Base):
     """A call of a prediction's webhook that is to be made."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -136,12 +137,13 @@ def test_all_pictures_of_a_prediction_are_saved_at_once(visitor: Visitor) -> Non
     ask(visitor, "a bus")
     card = visitor.card()
     expect(card.locator("img")).to_have_count(3)
-    saved: list[str] = []
-    visitor.page.on("download", lambda download: saved.append(download.suggested_filename))
-    card.get_by_role("button", name="Download all").click()
-    while len(saved) < 3:
-        visitor.page.wait_for_event("download")
-    assert len(set(saved)) == 3
+    with visitor.page.expect_download() as download:
+        card.get_by_role("button", name="Download all").click()
+    assert download.value.suggested_filename == "a-bus.zip"
+    with zipfile.ZipFile(download.value.path()) as archive:
+        names = archive.namelist()
+    assert len(names) == 3
+    assert all(re.fullmatch(r"a-bus-seed-\d+\.png", name) for name in names)
 
 
 def test_what_another_client_asked_for_is_made_again_as_it_was(
@@ -176,7 +178,7 @@ def test_nothing_is_varied_when_its_image_is_gone(
     visitor.card().locator(".picture").click()
     for path in one.services.settings.data.glob("predictions/*/in-image"):
         path.unlink()
-    visitor.press("Vary")
+    visitor.press("More like this: a little")
     expect(visitor.page.locator("#fault")).to_have_text("The image could not be loaded again.")
     assert len(cog.runs) == 1
     visitor.expect_refusals()

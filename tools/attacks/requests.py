@@ -34,6 +34,12 @@ PAGES: dict[str, Any] = {
             "parameters": [{"name": "cursor", "in": "query"}, {"name": "search", "in": "query"}]
         }
     },
+    "/form/zip": {"get": {"parameters": [{"name": "ids", "in": "query"}]}},
+    "/s/{share_id}": {"get": {"parameters": [{"name": "share_id", "in": "path"}]}},
+    "/s/{share_id}/files/{file}": {
+        "get": {"parameters": [{"name": "share_id", "in": "path"}, {"name": "file", "in": "path"}]}
+    },
+    "/s/{share_id}/zip": {"get": {"parameters": [{"name": "share_id", "in": "path"}]}},
     "/p/{prediction_id}": {"get": {"parameters": [{"name": "prediction_id", "in": "path"}]}},
     "/form/{path}": {"get": {"parameters": [{"name": "path", "in": "path"}]}},
     "/form/examples/{path}": {"get": {"parameters": [{"name": "path", "in": "path"}]}},

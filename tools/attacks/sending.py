@@ -43,7 +43,7 @@ class Answer:
 
 
 def target(url: str, token: str = "") -> Target:
-    """Return a front as a target, after a file and a prediction were made in it."""
+    """Return a front as a target, after a file and a shared prediction were made in it."""
     place = urlsplit(url).netloc
     plain = Target(place, token, [], {}, {}, [])
 
@@ -64,6 +64,8 @@ def target(url: str, token: str = "") -> Target:
     inputs = {"prompt": "fox", "num_inference_steps": 1, "image": data_url(pixels("fox", 7))}
     asked = json.dumps({"version": MODEL, "input": inputs}).encode()
     made = ask("POST", "/v1/predictions", "application/json", asked)
+    shares = f"/v1/predictions/{made['id']}/shares"
+    shared = ask("POST", shares, "application/json", b"{}")
     owner, name = MODEL.split("/")
     return Target(
         place,
@@ -78,6 +80,8 @@ def target(url: str, token: str = "") -> Target:
             "version_id": made["version"],
             "prediction_id": made["id"],
             "file_id": sent["id"],
+            "share_id": shared["id"],
+            "file": "out-0.png",
         },
         list(_links([sent, made])),
     )
