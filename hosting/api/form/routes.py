@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from hosting.api import token_counts
 from hosting.api.auth import Admitted
 from hosting.api.context import services_of
 from hosting.api.form import gallery, models
 from hosting.api.form.models import RunningModel
+from hosting.api.form.static import FormFiles
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
 from hosting.api.view import view_of
@@ -47,13 +48,17 @@ def include(application: FastAPI) -> None:
     application.include_router(routes)
     application.include_router(gallery.routes)
     application.include_router(token_counts.routes)
-    application.mount("/form/examples", _Static(directory=EXAMPLES))
+    application.mount("/form/examples", FormFiles(directory=EXAMPLES))
     # Compressed: nothing in these files is secret.
-    application.mount("/form", GZipMiddleware(_Static(directory=FORM)))
+    application.mount("/form", GZipMiddleware(FormFiles(directory=FORM)))
+    application.router.routes.append(Route("/", GZipMiddleware(_page), methods=["GET", "HEAD"]))
 
 
-@routes.get("/")
-async def page() -> Response:
+async def _page(scope: Scope, receive: Receive, send: Send) -> None:
+    await page()(scope, receive, send)
+
+
+def page() -> Response:
     """Return the page. It gets what it shows by the API, as any client does."""
     headers = {"content-security-policy": POLICY, "cache-control": "no-cache", "vary": "accept"}
     return FileResponse(FORM / "index.html", headers=headers)
@@ -68,7 +73,7 @@ async def prediction(request: Request, prediction_id: str) -> Response:
     it is good for longer than the one that led here, and none leads to what only its owner may do.
     """
     if "text/html" in request.headers.get("accept", ""):
-        return await page()
+        return page()
     services = services_of(request)
     expires = services.links.expiry_of(str(request.url))
     found = await services.queue.current(prediction_id) if expires else None
@@ -102,12 +107,3 @@ async def picture(address: Address, caller: Admitted) -> Response:
     except FetchError as error:
         raise invalid([Fault("invalid_file", "url", str(error))]) from None
     return Response(data, media_type=mime.picture_type(data))
-
-
-class _Static(StaticFiles):
-    """Files that browsers keep, but ask for anew: a new version must not meet an old one."""
-
-    def file_response(self, *arguments: Any, **options: Any) -> Response:
-        response = super().file_response(*arguments, **options)
-        response.headers["cache-control"] = "no-cache"
-        return response
