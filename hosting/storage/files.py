@@ -44,6 +44,10 @@ _OLD = re.compile(r"[a-z0-9]{26}|\.[a-z0-9]{26}\.part")
 """The same, as `new_id` makes them: a folder of somebody else is left alone."""
 
 
+class FileGone(FileNotFoundError):
+    """A file that is to be read is not there: mostly since what it belongs to was removed."""
+
+
 @dataclass(frozen=True)
 class InputFile:
     """A file that goes into a prediction.
@@ -172,9 +176,16 @@ class Files:
         return os.path.isfile(self.path(name))
 
     def read(self, name: str) -> bytes:
-        """Return what is in a file."""
-        with open(self.path(name), "rb") as file:
-            return file.read()
+        """Return what is in a file.
+
+        Raises:
+            FileGone: when it is not there.
+        """
+        try:
+            with open(self.path(name), "rb") as file:
+                return file.read()
+        except FileNotFoundError as error:
+            raise FileGone(name) from error
 
     def open(self, name: str) -> BinaryIO:
         """Return a file, open to be read.

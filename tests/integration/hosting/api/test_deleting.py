@@ -258,6 +258,17 @@ def test_its_id_can_be_used_again(one: Front, cog: CogServer) -> None:
     assert len(cog.runs_of("fox")) == 2
 
 
+def test_who_asks_for_its_pictures_at_that_moment_is_told_that_it_was_deleted(
+    one: Front, tmp_path: Path
+) -> None:
+    asked = {"input": {"prompt": "fox"}}
+    one.client.put("/predictions/mine", json=asked)
+    (picture,) = (tmp_path / "predictions").glob("*/out-0.png")
+    picture.unlink()
+    answer = one.client.put("/predictions/mine", json=asked)
+    assert (answer.status_code, "was deleted" in answer.json()["detail"]) == (404, True)
+
+
 def test_it_no_longer_counts_in_the_quotas(cog: CogServer, tmp_path: Path) -> None:
     large = data_url(pixels("image", 1) + bytes(600_000))
     cog.tell("fox", "hold")
