@@ -39,7 +39,7 @@ FAILURE = "failure"
 """The metric by which the predictor says why it fails: a FailureKind, or MEMORY."""
 MEMORY = "memory"
 CONTEXT = {"previews": "on"}
-"""What a prediction's request says to the predictor beside the inputs: that it may show previews."""
+"""What a request says beside the inputs: that the predictor may show previews."""
 
 
 class Busy(Exception):

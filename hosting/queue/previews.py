@@ -48,7 +48,7 @@ class Previews:
         return self._last.get(prediction_id)
 
     def take(self, prediction_id: str, metric: object, first_index: int = 0) -> None:
-        """Keep what a worker shows, in place of what it showed before; leave out what is no preview.
+        """Keep what a worker shows, in place of what it showed before; what is no preview is not.
 
         Args:
             metric: the value of the metric `PREVIEW`.

@@ -162,7 +162,8 @@ class Run:
                         self._set_metrics(progress=metric)
                         self._change(logs=f"{self.prediction.logs}{line}\n")
                     case "metric" if data["name"] == PREVIEW:
-                        self._previews.take(before.id, data["value"], number * parts.IMAGES)
+                        if self.prediction.metrics.get("images") == before.metrics.get("images"):
+                            self._previews.take(before.id, data["value"], number * parts.IMAGES)
                         continue  # nothing of it is to be written
                     case "metric" if data["name"] == "images":
                         earlier = before.metrics.get("images", [])

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -152,7 +152,12 @@ async def cancel_prediction(prediction_id: str, caller: Admitted) -> PredictionD
 
 @routes.get("/predictions/{prediction_id}/stream", tags=["predictions"])
 async def stream_prediction(
-    request: Request, prediction_id: str, last_event_id: Annotated[str | None, Header()] = None
+    request: Request,
+    prediction_id: str,
+    last_event_id: Annotated[str | None, Header()] = None,
+    previews: Annotated[
+        bool, Query(description="also send `preview`, a small picture of what is being drawn")
+    ] = False,
 ) -> StreamingResponse:
     """Send a prediction's outputs and logs as events: `output`, `logs`, `done`.
 
@@ -165,7 +170,7 @@ async def stream_prediction(
     if expires is None or await services.store.tokens.is_owner_revoked(folder):
         prediction_id, expires = (await _own(await caller_of(request), prediction_id)).id, None
     view = dataclasses.replace(view_of(request), expires=expires)
-    return event_stream.response(stream.events(view, prediction_id, last_event_id))
+    return event_stream.response(stream.events(view, prediction_id, last_event_id, previews))
 
 
 @routes.get("/account", tags=["account"])
