@@ -13,6 +13,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from typing_extensions import TypedDict
 
+from hosting.api import token_counts
 from hosting.api.auth import Admitted, Caller
 from hosting.api.context import services_of
 from hosting.api.problems import Problem, invalid
@@ -58,6 +59,7 @@ class Address(BaseModel):
 def include(application: FastAPI) -> None:
     """Add the page to the application."""
     application.include_router(routes)
+    application.include_router(token_counts.routes)
     application.mount("/form/examples", _Static(directory=EXAMPLES))
     # Compressed: nothing in these files is secret.
     application.mount("/form", GZipMiddleware(_Static(directory=FORM)))
