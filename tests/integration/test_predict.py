@@ -125,7 +125,7 @@ def test_the_setup_leaves_a_description_of_the_model_and_loading_says_nothing(
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What a prediction's request says beside its inputs."""
     context: dict[str, str] = {}
-    monkeypatch.setattr(predict.cog, "current_scope", lambda: SimpleNamespace(context=context))
+    monkeypatch.setattr("cog.current_scope", lambda: SimpleNamespace(context=context))
     return context
 
 
