@@ -35,7 +35,7 @@ export async function showShared() {
       view: (now, index) => view(now, index, { reuse }, input),
     });
     byId("predictions").append(card.element);
-    card.element.classList.add("large");
+    card.fit(true);
     for (let now = prediction; !isOver(now); card.update(now)) {
       await pause(LOOK);
       now = await askJson(path());
