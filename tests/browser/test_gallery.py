@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.support.asking import ask
-from tests.support.browser import Visitor, violations
+from tests.support.browser import Visit, Visitor, violations
 from tests.support.front import Front, wait_until
 from tools import fake_cog
 from tools.fake_cog import CogServer, data_url
@@ -271,9 +271,7 @@ def test_nothing_jumps_when_a_picture_is_loaded(visitor: Visitor, one: Front) ->
     assert visitor.card().locator(".tile").evaluate("one => one.style.getPropertyValue('--ratio')")
 
 
-def test_rows_load_small_copies(
-    visitor: Visitor, one: Front, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_load_small_copies(one: Front, visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     def pixels(*_: Any) -> bytes:
         file = io.BytesIO()
         Image.effect_noise((800, 400), 90).save(file, "PNG")
@@ -287,7 +285,7 @@ def test_rows_load_small_copies(
             made["thumbnails"][0] for made in one.client.get("/form/predictions").json()["results"]
         )
     )
-    visitor.page.reload()
+    visitor = visit(one.url)
     older = visitor.cards.nth(1).locator("img")
     expect(older).to_have_attribute("srcset", re.compile(" 400w, .* 800w$"))
     expect(older).to_have_js_property("complete", True)
