@@ -1,6 +1,5 @@
 // Which predictions are shown, in which order, and which of them large.
 
-import { keepFocus } from "./card.js";
 import { arrangeChildren } from "./dom.js";
 import { favoured } from "./favourites.js";
 import { isInVain, isOver } from "./predictions.js";
@@ -95,7 +94,7 @@ export function arrange(list, entries, strips, view, oldest) {
     hasNewest ||= isNewest;
     const hasToBeRead = prediction.status === "failed" && entry.isFresh;
     const isLarge = view.isLarge || isNewest || hasToBeRead || !isOver(prediction);
-    keepFocus(card.element, () => card.element.classList.toggle("large", isLarge));
+    card.fit(isLarge);
     elements.push(card.element);
   }
   arrangeChildren(list, [...[...waiting].map(({ element }) => element), ...elements]);

@@ -25,6 +25,7 @@ import { makeTile, setRatio } from "./tile.js";
  * @property {(prediction: Prediction) => void} update  shows a prediction as it is now. What has
  *   not changed stays, and keeps the focus.
  * @property {(index: number, url: string) => void} preview  shows how an image looks so far.
+ * @property {(isLarge: boolean) => void} fit  makes it large, or as small as its pictures.
  * @property {() => void} age  says anew how long ago it was.
  * @property {() => void} mark  shows which pictures are favourites.
  * @property {(text: string) => void} say  says what went wrong with what was done.
@@ -72,6 +73,11 @@ export function makeCard(prediction, actions) {
       });
     },
     preview: pictures.preview,
+    fit(isLarge) {
+      if (isLarge !== element.classList.contains("large"))
+        keepFocus(element, () => element.classList.toggle("large", isLarge));
+      pictures.fit(isLarge);
+    },
     age() {
       about.textContent = aboutOf(prediction);
     },
@@ -177,6 +183,7 @@ function makeWays({ prediction, actions, button }) {
 function makePictures(grid, host) {
   const tiles = /** @type {Map<number, import("./tile.js").Tile>} */ (new Map());
   const places = /** @type {Map<number, ReturnType<typeof makePlace>>} */ (new Map());
+  let isLarge = true;
 
   /** @param {number} index */
   function placeOf(index) {
@@ -193,7 +200,11 @@ function makePictures(grid, host) {
     for (const picture of drawn) {
       const tile = tiles.get(picture.index);
       if (tile) tile.update(picture);
-      else tiles.set(picture.index, makeTile(picture, host));
+      else {
+        const made = makeTile(picture, host);
+        made.fit(isLarge);
+        tiles.set(picture.index, made);
+      }
     }
     const shown = new Map([...tiles].map(([index, { element }]) => [index, element]));
     if (now.status === "processing")
@@ -208,6 +219,12 @@ function makePictures(grid, host) {
     update,
     /** @param {number} index @param {string} url */
     preview: (index, url) => places.get(index)?.preview(url),
+    /** @param {boolean} large */
+    fit: (large) => {
+      if (large === isLarge) return;
+      isLarge = large;
+      for (const tile of tiles.values()) tile.fit(isLarge);
+    },
     mark: () => {
       for (const tile of tiles.values()) tile.mark();
     },
@@ -243,7 +260,7 @@ function makePlace(ratio) {
  * @param {HTMLElement} element
  * @param {() => void} work
  */
-export function keepFocus(element, work) {
+function keepFocus(element, work) {
   const focused = /** @type {HTMLElement?} */ (document.activeElement);
   const isInside = focused !== element && element.contains(focused);
   work();

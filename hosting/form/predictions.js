@@ -8,6 +8,8 @@ const FINISHED = ["succeeded", "failed", "canceled", "aborted"];
 const LONGEST_NAME = 60;
 /** Pixels of the longer side of a thumbnail, at most. */
 const THUMBNAIL = 320;
+/** How much larger than itself a thumbnail may be shown. */
+const STRETCH = 1.25;
 
 /** @typedef {import("./schema.js").Value} Value */
 
@@ -159,7 +161,8 @@ export function nameOfPicture({ input }, { index, seed, url }) {
 export function sourcesOf({ url, thumbnail, size }) {
   const [width, height] = size ?? [null, null];
   if (!thumbnail || !width || !height) return { src: url, width, height };
-  const small = Math.round(width * Math.min(1, THUMBNAIL / Math.max(width, height)));
+  const shrunk = width * Math.min(1, THUMBNAIL / Math.max(width, height));
+  const small = Math.min(Math.round(shrunk * STRETCH), width);
   return { src: url, width, height, srcset: `${thumbnail} ${small}w, ${url} ${width}w` };
 }
 

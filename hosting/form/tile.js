@@ -10,6 +10,10 @@ const LONG_PRESS = 500;
 /** Pixels that a finger that holds still may move. */
 const STILL = 10;
 
+/** How high a tile is in rem, at most, on a large card and in the rows. */
+const LARGE = 24;
+const SMALL = 12;
+
 /** @typedef {import("./predictions.js").Prediction} Prediction */
 /** @typedef {import("./predictions.js").Drawn} Drawn */
 /** @typedef {import("./predictions.js").ThereDrawn} ThereDrawn */
@@ -27,6 +31,7 @@ const STILL = 10;
  * @typedef {object} Tile
  * @property {HTMLElement} element
  * @property {(drawn: Drawn) => void} update  takes newer links to the same picture.
+ * @property {(isLarge: boolean) => void} fit  loads as many pixels as its card's size takes.
  * @property {() => void} mark  shows whether it is a favourite.
  */
 
@@ -48,6 +53,7 @@ export function makeTile(drawn, host) {
   return {
     element: h("li", { class: "tile" }, words, seedOf(drawn)),
     update() {},
+    fit() {},
     mark() {},
   };
 }
@@ -96,6 +102,11 @@ function pictureTile(drawn, host) {
     /** @param {Drawn} newer */
     update(newer) {
       if (isThere(newer)) drawn = newer;
+    },
+    /** @param {boolean} isLarge */
+    fit(isLarge) {
+      const [width, height] = drawn.size ?? [1, 1];
+      image.sizes = `${((isLarge ? LARGE : SMALL) * width) / height}rem`;
     },
     mark() {
       const isOn = isFavourite(host.prediction(), drawn.index);

@@ -12,8 +12,9 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.support.asking import ask
-from tests.support.browser import Visitor, violations
-from tests.support.front import Front
+from tests.support.browser import Visit, Visitor, violations
+from tests.support.front import Front, wait_until
+from tools import fake_cog
 from tools.fake_cog import CogServer, data_url
 
 MODEL = "/v1/models/stability-ai/stable-diffusion-img2img/predictions"
@@ -268,6 +269,30 @@ def test_nothing_jumps_when_a_picture_is_loaded(visitor: Visitor, one: Front) ->
     expect(image).to_have_attribute("width", "2")
     expect(image).to_have_attribute("height", "2")
     assert visitor.card().locator(".tile").evaluate("one => one.style.getPropertyValue('--ratio')")
+
+
+def test_rows_load_small_copies(one: Front, visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pixels(*_: Any) -> bytes:
+        file = io.BytesIO()
+        Image.effect_noise((800, 400), 90).save(file, "PNG")
+        return file.getvalue()
+
+    monkeypatch.setattr(fake_cog, "pixels", pixels)
+    for prompt in ("a cat", "a fox"):
+        make(one, prompt)
+    wait_until(
+        lambda: all(
+            made["thumbnails"][0] for made in one.client.get("/form/predictions").json()["results"]
+        )
+    )
+    visitor = visit(one.url)
+    older = visitor.cards.nth(1).locator("img")
+    expect(older).to_have_attribute("srcset", re.compile(" 400w, .* 800w$"))
+    expect(older).to_have_js_property("complete", True)
+    assert older.evaluate("one => one.currentSrc !== one.src")
+    assert visitor.cards.nth(1).locator(".tile").bounding_box() == pytest.approx(
+        visitor.cards.nth(1).locator("img").bounding_box(), abs=1
+    )
 
 
 def test_the_tabs_title_says_how_far_it_is(visitor: Visitor, cog: CogServer) -> None:
