@@ -307,7 +307,7 @@ def test_a_dropped_picture_brings_the_image_that_it_was_made_from(
     result.write_bytes(signed("a bus", 9))
     visitor.press("Reset")
     visitor.choose("image", result)
-    visitor.press("Take over its settings")
+    visitor.page.locator('[data-name="image"]').get_by_text("Use its settings").click()
     expect(visitor.name("image")).to_have_text("image.png")
     expect(visitor.field("Prompt")).to_have_value("a bus")
     expect(visitor.page.locator("#fault")).to_be_empty()
@@ -319,7 +319,7 @@ def test_a_dropped_picture_brings_the_image_that_it_was_made_from(
     stranger = tmp_path / "stranger.png"
     stranger.write_bytes(signed("a bus", 11))
     visitor.choose("image", stranger)
-    visitor.press("Take over its settings")
+    visitor.page.locator('[data-name="image"]').get_by_text("Use its settings").click()
     expect(visitor.field("Seed")).to_have_value("11")
     expect(visitor.name("image")).to_be_hidden()
     expect(visitor.page.locator(".toast")).to_contain_text("If it was made from an image")
