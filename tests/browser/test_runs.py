@@ -11,21 +11,13 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, expect
 
-from tests.support.asking import ask, sent
+from tests.support.asking import ask, do, sent
 from tests.support.browser import Visit, Visitor
 from tests.support.front import Front, front
 from tests.support.pictures import EXAMPLES
 from tools.fake_cog import CogServer, pixels
 
 REPEATED = "Same settings and seed: the same picture."
-
-
-def do(visitor: Visitor, name: str, card: int = 0) -> None:
-    """Chooses something in the menu of a card's first picture."""
-    tile = visitor.card("succeeded", card).locator(".tile").first
-    tile.hover()
-    tile.locator(".menu-button").click()
-    visitor.page.get_by_role("menuitem", name=name, exact=True).click()
 
 
 def image_of(inputs: dict[str, object]) -> bytes:
