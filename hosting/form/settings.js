@@ -52,7 +52,9 @@ async function takeOver({ input, settings, task }, picture) {
   form.fill({ ...settings, ...alone });
   const missing = [...(model ? [] : ["model"]), ...(await takeFiles(settings))];
   announce("Its settings are in the form");
-  form.lead(missing.length ? `The ${missing.join(" and the ")} could not be loaded again.` : "");
+  const verb = missing.length > 1 ? "are" : "is";
+  const names = missing.join(" and the ");
+  form.lead(missing.length ? `The ${names} ${verb} no longer on the server.` : "");
   return missing.length === 0;
 }
 

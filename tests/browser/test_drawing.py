@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import Locator, expect
 
 from stable_diffusion.images import read_metadata
+from tests.support.asking import do
 from tests.support.browser import LONGEST, Visit, Visitor
 from tests.support.pictures import EXAMPLES, difference, opened, same
 from tests.support.server import Server, start
@@ -54,12 +55,22 @@ def picture(visitor: Visitor, image: Locator) -> Image.Image:
     return Image.open(io.BytesIO(visitor.context.request.get(visitor.url + str(path)).body()))
 
 
+def followed(visitor: Visitor, name: str) -> Locator:
+    """The card of what an entry of the newest picture's menu has drawn."""
+    with visitor.page.expect_response(lambda answer: answer.request.method == "POST") as created:
+        do(visitor, name)
+    card = visitor.page.locator(f'.card[data-id="{created.value.json()["id"]}"]')
+    expect(card).to_have_attribute("data-status", "succeeded")
+    return card
+
+
 def test_an_example_makes_a_fox_of_a_cat(server: Server, visit: Visit) -> None:
     visitor = visit(f"http://127.0.0.1:{server.port}")
     visitor.press("Examples")
     visitor.press("Take cat.png and the prompt a fox")
     expect(visitor.page.get_by_alt_text("The picture that was chosen")).to_be_visible()
     expect(visitor.page.get_by_text("becomes 128 × 128 px")).to_be_visible()
+    visitor.field("Seed").fill("0")
     visitor.run()
     fox = picture(visitor, visitor.card().locator("img"))
     assert fox.size == (128, 128)
@@ -72,6 +83,7 @@ def test_the_prompt_changes_the_picture_and_the_seed_gives_it_back(visitor: Visi
     apple = drawn(visitor, Prompt="a red apple", Seed=5)
     bus = drawn(visitor, Prompt="a bus")
     assert difference(apple, bus)[1] > 10
+    visitor.page.reload()  # the page itself would not draw it twice
     assert same(apple, drawn(visitor, Prompt="a red apple"))
     assert not same(apple, drawn(visitor, Seed=6))
 
@@ -90,20 +102,31 @@ def test_each_picture_tells_the_seed_that_gives_it_back_alone(visitor: Visitor) 
     second = drawn(visitor, 1, Prompt="a house", Seed=7, Number_of_images=3)
     seeds = visitor.card().locator(".seed")
     expect(seeds).to_have_text(["seed 7", "seed 8", "seed 9"])
-    visitor.card().locator(".picture").nth(1).click()
-    visitor.press("Use its settings and seed")
+    visitor.card().locator(".tile").nth(1).hover()
+    visitor.card().locator(".menu-button").nth(1).click()
+    visitor.page.get_by_role("menuitem", name="Use its settings and seed").click()
     expect(visitor.field("Seed")).to_have_value("8")
-    expect(visitor.field("Number of images")).to_have_value("1")
+    expect(visitor.page.locator("#input-num_images")).to_have_value("1")
+    visitor.page.reload()  # the page itself would not draw it twice
     visitor.run()
     assert same(second, picture(visitor, visitor.card().locator("img")))
 
 
-def test_vary_draws_the_next_seeds(visitor: Visitor) -> None:
-    drawn(visitor, Prompt="a bus", Seed=20)
-    visitor.card().locator(".picture").click()
-    visitor.press("More like this: a little")
-    seeds = visitor.cards.first.locator(".seed")
-    expect(seeds).to_have_text(["seed 21", "seed 22", "seed 23", "seed 24"])
+def test_more_like_a_picture_is_like_it(visitor: Visitor) -> None:
+    apple = drawn(visitor, Prompt="a red apple", Seed=5)
+    images = followed(visitor, "More like this: a little").locator("img")
+    expect(images).to_have_count(4)
+    near, other = [picture(visitor, images.nth(place)) for place in (0, 1)]
+    assert near.size == apple.size
+    assert not same(near, other)
+    assert 0 < difference(near, apple)[1] < difference(drawn(visitor, Seed=6), apple)[1]
+
+
+def test_a_picture_is_enlarged_by_a_second_pass(visitor: Visitor) -> None:
+    apple = drawn(visitor, Prompt="a red apple", Seed=5)
+    large = picture(visitor, followed(visitor, "Enlarge").locator("img"))
+    assert large.size == (256, 256)
+    assert difference(large.resize(apple.size), apple)[1] < 12
 
 
 def test_an_upload_is_followed_and_strength_0_gives_it_back(visitor: Visitor) -> None:

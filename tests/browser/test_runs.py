@@ -11,21 +11,13 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, expect
 
-from tests.support.asking import ask, sent
+from tests.support.asking import ask, do, sent
 from tests.support.browser import Visit, Visitor
 from tests.support.front import Front, front
 from tests.support.pictures import EXAMPLES
 from tools.fake_cog import CogServer, pixels
 
 REPEATED = "Same settings and seed: the same picture."
-
-
-def do(visitor: Visitor, name: str, card: int = 0) -> None:
-    """Chooses something in the menu of a card's first picture."""
-    tile = visitor.card("succeeded", card).locator(".tile").first
-    tile.hover()
-    tile.locator(".menu-button").click()
-    visitor.page.get_by_role("menuitem", name=name, exact=True).click()
 
 
 def image_of(inputs: dict[str, object]) -> bytes:
@@ -307,7 +299,7 @@ def test_a_dropped_picture_brings_the_image_that_it_was_made_from(
     result.write_bytes(signed("a bus", 9))
     visitor.press("Reset")
     visitor.choose("image", result)
-    visitor.press("Take over its settings")
+    visitor.page.locator('[data-name="image"]').get_by_text("Use its settings").click()
     expect(visitor.name("image")).to_have_text("image.png")
     expect(visitor.field("Prompt")).to_have_value("a bus")
     expect(visitor.page.locator("#fault")).to_be_empty()
@@ -319,7 +311,7 @@ def test_a_dropped_picture_brings_the_image_that_it_was_made_from(
     stranger = tmp_path / "stranger.png"
     stranger.write_bytes(signed("a bus", 11))
     visitor.choose("image", stranger)
-    visitor.press("Take over its settings")
+    visitor.page.locator('[data-name="image"]').get_by_text("Use its settings").click()
     expect(visitor.field("Seed")).to_have_value("11")
     expect(visitor.name("image")).to_be_hidden()
     expect(visitor.page.locator(".toast")).to_contain_text("If it was made from an image")
