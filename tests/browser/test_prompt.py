@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Route, expect
@@ -21,12 +22,12 @@ def run_all(visitor: Visitor, *prompts: str) -> None:
         visitor.card()
 
 
-def counting(visitor: Visitor, limit: int | None) -> list[dict[str, object]]:
+def counting(visitor: Visitor, limit: int | None) -> list[dict[str, Any]]:
     """Has words counted as tokens, of a model that reads a number of them; what is asked for."""
-    asked: list[dict[str, object]] = []
+    asked: list[dict[str, Any]] = []
 
     def count(route: Route) -> None:
-        body = route.request.post_data_json
+        body: Any = route.request.post_data_json
         asked.append(body)
         counts = [len(text.split()) if limit else None for text in body["texts"]]
         route.fulfill(json={"limit": limit, "counts": counts})
@@ -63,7 +64,8 @@ def test_the_tokens_of_the_prompts_are_counted_against_what_is_read(visitor: Vis
     expect(tokens(visitor, "negative_prompt")).to_have_text("1 of 4 tokens")
     with visitor.page.expect_request("**/form/tokens") as weighted:
         visitor.field("Weighted words").check()
-    assert weighted.value.post_data_json["use_compel"] is True
+    body: Any = weighted.value.post_data_json
+    assert body["use_compel"] is True
     visitor.field("Prompt").fill("")
     expect(tokens(visitor)).to_have_text("")
 
