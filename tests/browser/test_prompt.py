@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Route, expect
@@ -22,24 +22,22 @@ def run_all(visitor: Visitor, *prompts: str) -> None:
         visitor.card()
 
 
-def counting(visitor: Visitor, limit: int | None) -> list[dict[str, object]]:
+def counting(visitor: Visitor, limit: int | None) -> list[dict[str, Any]]:
     """Has words counted as tokens, of a model that reads a number of them; what is asked for."""
-    asked: list[dict[str, object]] = []
+    asked: list[dict[str, Any]] = []
 
     def count(route: Route) -> None:
-        body = route.request.post_data_json
+        body: Any = route.request.post_data_json
         asked.append(body)
         counts = [len(text.split()) if limit else None for text in body["texts"]]
         route.fulfill(json={"limit": limit, "counts": counts})
 
-    def with_limit(route: Route) -> None:
-        models = json.loads(route.fetch().text())
-        for model in models:
-            model["description"]["token_limit"] = limit
-        route.fulfill(json=models)
-
+    expect(visitor.field("Prompt")).to_be_visible()
+    models = visitor.page.evaluate("fetch('/form/models').then((answer) => answer.json())")
+    for model in models:
+        model["description"]["token_limit"] = limit
     visitor.page.route("**/form/tokens", count)
-    visitor.page.route("**/form/models", with_limit)
+    visitor.page.route("**/form/models", lambda route: route.fulfill(json=models))
     visitor.page.reload()
     return asked
 
@@ -64,9 +62,10 @@ def test_the_tokens_of_the_prompts_are_counted_against_what_is_read(visitor: Vis
     visitor.more()
     visitor.field("Negative prompt").fill("fog")
     expect(tokens(visitor, "negative_prompt")).to_have_text("1 of 4 tokens")
-    visitor.field("Weighted words").check()
-    expect(tokens(visitor)).to_have_text("6 of 4 tokens: the end is left out")
-    visitor.page.wait_for_timeout(0)
+    with visitor.page.expect_request("**/form/tokens") as weighted:
+        visitor.field("Weighted words").check()
+    body: Any = weighted.value.post_data_json
+    assert body["use_compel"] is True
     visitor.field("Prompt").fill("")
     expect(tokens(visitor)).to_have_text("")
 
