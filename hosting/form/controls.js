@@ -143,7 +143,11 @@ function withPresets(box, presets, label) {
       one.setAttribute("aria-pressed", String(one.textContent === box.value.trim()));
   };
   box.addEventListener("input", show);
-  const segments = h("div", { class: "segments", role: "group", "aria-label": label }, ...buttons);
+  const segments = h(
+    "div",
+    { class: "segments", role: "group", "aria-label": `${label}, quickly` },
+    ...buttons,
+  );
   return {
     ...plain(h("div", { class: "pair" }, segments, box), box),
     kind: "line",

@@ -38,10 +38,9 @@ export function walkByArrows(area) {
     const prompts = earlierPrompts();
     const place = value ? prompts.indexOf(value) : -1;
     if (!isAtEnd || (value && place < 0)) return; // within a text they move the cursor
-    const next = place + step;
-    if (next < -1 || next >= prompts.length) return;
     event.preventDefault();
-    replaceText(area, prompts[next] ?? "");
+    const next = place + step;
+    if (next >= -1 && next < prompts.length) replaceText(area, prompts[next] ?? "");
   });
 }
 

@@ -6,6 +6,7 @@ import { acting, announce, button, byId, h, say } from "./dom.js";
 import { makeField } from "./fields.js";
 import {
   anyField,
+  field,
   held,
   inputs,
   inputValue,
@@ -24,7 +25,7 @@ import { isForeign, layOn } from "./mask.js";
 import { readPicture } from "./picture.js";
 import { makePictureField } from "./picture-field.js";
 import { furnishPrompts } from "./prompt.js";
-import { uselessOf } from "./relevance.js";
+import { CONDITIONAL, uselessOf } from "./relevance.js";
 import { grouped, inputsOf } from "./schema.js";
 import { makeSeedField } from "./seed.js";
 import { makeShapes } from "./shapes.js";
@@ -277,8 +278,7 @@ const noteOnMask = acting(async () => {
 function changed() {
   changes++;
   const useless = uselessOf(inputs, inputValue);
-  for (const { name } of inputs)
-    anyField(name).element.toggleAttribute("hidden", useless.has(name));
+  for (const name of CONDITIONAL) field(name)?.element.toggleAttribute("hidden", useless.has(name));
   keepDraft({ ...othersOf(draft()), ...held() });
   const image = pictureIn("image");
   if (image) pictureFields.image.crop(isSized(image) ? frame(image) : null);

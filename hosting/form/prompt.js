@@ -4,7 +4,6 @@ import { button, h } from "./dom.js";
 import { walkByArrows } from "./earlier.js";
 import { icon } from "./icons.js";
 import { countTokens, makeCount } from "./tokens.js";
-import { aboutModel } from "./vocabulary.js";
 import { wordList } from "./words.js";
 
 /** @typedef {import("./form.js").Model} Model */
@@ -49,6 +48,18 @@ export function furnishPrompts(prompt, negative) {
     openStyles({ prompt, negative });
   }
 
+  /** @param {Model} model */
+  async function showAbout({ name, description }) {
+    if (!description) return about.replaceChildren();
+    const { vocabulary, checker } = description;
+    const text = `${checker ? "Every" : "No"} picture is checked for NSFW.`;
+    const checked = h("p", { class: "hint" }, text);
+    about.replaceChildren(checked);
+    if (!vocabulary) return;
+    const { aboutVocabulary } = await import("./vocabulary.js");
+    about.replaceChildren(...aboutVocabulary(name, vocabulary, prompt), checked);
+  }
+
   return {
     show(model) {
       for (const area of areas) {
@@ -60,7 +71,7 @@ export function furnishPrompts(prompt, negative) {
       }
       const { vocabulary, checker } = model.description ?? {};
       const known = JSON.stringify([model.name, vocabulary, checker]);
-      if (known !== shown) about.replaceChildren(...aboutModel(model, prompt));
+      if (known !== shown) showAbout(model);
       shown = known;
     },
     count(model, isWeighted) {

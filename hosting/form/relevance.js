@@ -31,6 +31,9 @@ const ON_OTHERS = {
   output_format: ["output_quality"],
 };
 
+/** The names of all inputs that may be of no use. */
+export const CONDITIONAL = [...ON_IMAGES, ...ON_MASKS, ...Object.values(ON_OTHERS).flat()];
+
 /**
  * The names of the inputs that are of no use.
  * @param {import("./schema.js").Input[]} inputs

@@ -1,5 +1,5 @@
-// What the person should know of the model: what it can draw, where that is not everything, and
-// whether its pictures are checked.
+// What a small model can draw, as its description says it, to be clicked on; other models say nothing
+// of it.
 
 import { button, h } from "./dom.js";
 import { replaceText } from "./earlier.js";
@@ -22,29 +22,12 @@ const DEMO = "demo";
 const SHOWN = ["fox", "castle", "rose", "robot", "pizza"];
 
 /**
- * What there is to know.
- * @param {import("./form.js").Model} model
+ * What the person should know of it.
+ * @param {string} name: of the model.
+ * @param {Vocabulary} vocabulary
  * @param {HTMLTextAreaElement} area: the prompt, into which words go.
  */
-export function aboutModel({ name, description }, area) {
-  if (!description) return [];
-  const { vocabulary, checker } = description;
-  return [
-    ...(vocabulary ? limits(name, vocabulary, area) : []),
-    h(
-      "p",
-      { class: "hint" },
-      checker ? "Every picture is checked for NSFW." : "No picture is checked for NSFW.",
-    ),
-  ];
-}
-
-/**
- * @param {string} name
- * @param {Vocabulary} vocabulary
- * @param {HTMLTextAreaElement} area
- */
-function limits(name, vocabulary, area) {
+export function aboutVocabulary(name, vocabulary, area) {
   const { words } = vocabulary;
   const some = SHOWN.every((word) => words.includes(word)) ? SHOWN : words.slice(0, SHOWN.length);
   const thing = thingWriter(words, area);
@@ -55,12 +38,8 @@ function limits(name, vocabulary, area) {
   const row = chips(some, thing);
   const kind = name === DEMO ? "demo model" : "small model";
   row.prepend(h("span", { class: "hint" }, `This ${kind} knows ${words.length} words:`));
-  const others = h(
-    "p",
-    { class: "hint" },
-    "Of other things: ",
-    h("code", {}, "scripts/download-weights"),
-  );
+  const large = h("code", {}, "scripts/download-weights");
+  const others = h("p", { class: "hint" }, "Larger models: ", large);
   return [row, all, ...(name === DEMO ? [others] : [])];
 }
 

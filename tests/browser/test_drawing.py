@@ -35,7 +35,7 @@ def visitor(server: Server, visit: Visit) -> Visitor:
     """Someone with few steps to wait for."""
     visitor = visit(f"http://127.0.0.1:{server.port}")
     visitor.more()
-    visitor.field("Number of inference steps").fill("8")
+    visitor.field("Steps").fill("8")
     return visitor
 
 
@@ -176,13 +176,13 @@ def test_a_picture_that_comes_back_brings_its_settings(
     expect(visitor.field("Negative prompt")).to_have_value("red")
     expect(visitor.field("Guidance scale")).to_have_value("3")
     expect(visitor.field("Seed")).to_have_value("9")
-    expect(visitor.field("Number of inference steps")).to_have_value("8")
+    expect(visitor.field("Steps")).to_have_value("8")
     expect(visitor.page.get_by_alt_text("The picture that was chosen")).to_be_hidden()
 
 
 def test_it_goes_on_when_the_page_is_reloaded_in_the_middle(visitor: Visitor) -> None:
     visitor.field("Prompt").fill("a castle")
-    visitor.field("Number of inference steps").fill("150")
+    visitor.field("Steps").fill("150")
     visitor.run()
     visitor.card("processing")
     expect(visitor.cards.first.locator(".status")).to_have_text(
@@ -194,12 +194,12 @@ def test_it_goes_on_when_the_page_is_reloaded_in_the_middle(visitor: Visitor) ->
     expect(card.locator(".status")).to_have_text(re.compile(r"Step \d+ of 150"))
     expect(visitor.field("Prompt")).to_have_value("a castle")
     visitor.card().get_by_role("button", name="Use these settings").click()
-    expect(visitor.field("Number of inference steps")).to_have_value("150")
+    expect(visitor.field("Steps")).to_have_value("150")
 
 
 def test_stop_stops_it_between_two_steps(visitor: Visitor) -> None:
     visitor.field("Prompt").fill("a castle")
-    visitor.field("Number of inference steps").fill("512")
+    visitor.field("Steps").fill("512")
     visitor.run()
     visitor.card("processing")
     visitor.press("Stop")
@@ -214,7 +214,7 @@ def test_it_says_that_the_server_is_away_and_goes_on_when_it_is_back(
     visitor = visit(f"http://127.0.0.1:{server.port}")
     visitor.field("Prompt").fill("a bus")
     visitor.more()
-    visitor.field("Number of inference steps").fill("150")
+    visitor.field("Steps").fill("150")
     visitor.field("Seed").fill("3")
     visitor.run()
     visitor.card("processing")

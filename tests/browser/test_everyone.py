@@ -128,7 +128,7 @@ def test_all_of_it_can_be_done_with_the_keyboard_alone(
         raise AssertionError(f"no way leads to {name}")
 
     page.keyboard.press("Tab")
-    expect(page.get_by_text("To the pictures")).to_be_in_viewport()
+    expect(page.get_by_text("Skip to the pictures")).to_be_in_viewport()
     tab_to("Prompt")
     page.keyboard.type("a bus")
     tab_to("Examples")

@@ -71,6 +71,6 @@ def test_a_token_stays_in_the_browser_until_it_is_forgotten(one: Front, visit: V
     visitor.page.reload()
     expect(visitor.field("Prompt")).to_be_visible()
     expect(visitor.page.get_by_role("dialog")).to_be_hidden()
-    visitor.press("Forget the token")
+    visitor.press("Sign out")
     expect(visitor.page.get_by_role("dialog")).to_be_visible()
     visitor.expect_refusals()
