@@ -168,6 +168,7 @@ def test_a_picture_made_here_brings_its_settings_and_its_image_back(
     visitor.run()
     visitor.card()
     assert sent(cog) == sent(cog, -2)
+    visitor.page.unroute_all(behavior="wait")
 
 
 def test_where_the_image_is_gone_it_is_said_and_not_as_a_fault(
