@@ -98,14 +98,15 @@ def test_several_pictures_are_run_each(visitor: Visitor, cog: CogServer) -> None
 
 
 def test_a_url_is_taken_that_is_pasted_or_dropped(visitor: Visitor, one: Front) -> None:
+    asked: list[str] = []
+    visitor.page.on("request", lambda request: asked.append(request.url))
+    give(visitor, "paste", "#input-prompt", text=elsewhere(one, "cat.png"))
+    give(visitor, "paste", "body", text="a fox")
     give(visitor, "paste", "body", text=elsewhere(one, "house.png"))
     expect(visitor.name("image")).to_have_text("house.png")
     give(visitor, "drop", "#results", text=elsewhere(one, "car.png"))
     expect(visitor.name("image")).to_have_text("car.png")
-    give(visitor, "paste", "#input-prompt", text=elsewhere(one, "cat.png"))
-    give(visitor, "paste", "body", text="a fox")
-    visitor.page.wait_for_load_state("networkidle")
-    expect(visitor.name("image")).to_have_text("car.png")
+    assert [url.endswith("/form/picture") for url in asked].count(True) == 2
 
 
 def test_a_large_picture_says_that_it_is_being_read(visitor: Visitor) -> None:
@@ -167,6 +168,7 @@ def test_a_picture_made_here_brings_its_settings_and_its_image_back(
     visitor.run()
     visitor.card()
     assert sent(cog) == sent(cog, -2)
+    visitor.page.unroute_all(behavior="wait")
 
 
 def test_where_the_image_is_gone_it_is_said_and_not_as_a_fault(

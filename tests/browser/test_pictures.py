@@ -273,8 +273,9 @@ def test_of_two_pictures_the_one_given_last_stays(visitor: Visitor, one: Front) 
     visitor.press("Load")
     visitor.choose("image", EXAMPLES / "flower.png")
     expect(visitor.name("image")).to_have_text("flower.png")
-    caught(visitor, held).continue_()
-    visitor.page.wait_for_load_state("networkidle")
+    with visitor.page.expect_response("**/form/picture"):
+        caught(visitor, held).continue_()
+    expect(visitor.page.locator('[data-name="image"] .doing')).to_have_text("")
     expect(visitor.name("image")).to_have_text("flower.png")
 
 
