@@ -55,10 +55,10 @@ def made(visitor: Visitor, ends: str | None = None) -> str:
 def test_a_link_shows_one_prediction_to_who_has_no_token(one: Front, visit: Visit) -> None:
     token = one.token("ada")["authorization"].partition(" ")[2]
     ada = visit(one.url)
-    ada.page.get_by_label("Token").fill("sd_wrong")
+    ada.page.get_by_label("Token", exact=True).fill("sd_wrong")
     ada.press("Continue")
     expect(ada.page.locator("#token-fault")).to_have_text("The server does not know this token.")
-    ada.page.get_by_label("Token").fill(token)
+    ada.page.get_by_label("Token", exact=True).fill(token)
     ada.press("Continue")
     ask(ada, "a bus")
     link = made(ada)
@@ -194,7 +194,7 @@ def test_a_token_stays_in_the_browser_until_it_is_forgotten(one: Front, visit: V
     visitor = visit(one.url)
     token = one.token("ada")["authorization"].partition(" ")[2]
     visitor.page.reload()
-    visitor.page.get_by_label("Token").fill(token)
+    visitor.page.get_by_label("Token", exact=True).fill(token)
     visitor.press("Continue")
     expect(visitor.field("Prompt")).to_be_visible()
     visitor.page.reload()

@@ -154,7 +154,7 @@ def test_the_arrows_lead_through_all_pictures_with_their_settings(
     drawn(one, "second", num_outputs=2)
     visitor.page.reload()
     dialog, keyboard = opened(visitor), visitor.page.keyboard
-    seen = []
+    seen: list[tuple[str, str]] = []
     for _ in range(3):
         expect(dialog.locator(".counter")).to_have_text(f"{len(seen) + 1} of 3")
         expect(dialog.locator(".settings")).to_contain_text("Seed")

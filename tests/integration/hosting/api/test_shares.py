@@ -133,6 +133,14 @@ def test_what_is_revoked_is_gone_at_once_and_the_files_too(one: Front) -> None:
     assert one.client.delete(f"/v1/shares/{link['id']}").status_code == 404
 
 
+def test_it_goes_with_its_prediction(one: Front) -> None:
+    made, kept = drawn(one)["id"], shared(one, drawn(one)["id"])
+    link = shared(one, made)
+    assert one.client.delete(f"/v1/predictions/{made}").status_code == 204
+    assert ways(one, link["url"]) == [404] * 4
+    assert ways(one, kept["url"]) == [200] * 4
+
+
 def test_what_has_expired_is_gone(one: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     made = drawn(one)["id"]
     link, endless = shared(one, made, 3600), shared(one, made)
