@@ -6,6 +6,7 @@ import { listenToHand } from "./mask-hand.js";
 import { makeLayer } from "./mask-layer.js";
 import { makeStage } from "./mask-stage.js";
 import { makeTools } from "./mask-tools.js";
+import { useStyle } from "./style-sheet.js";
 
 /** The value from which on a pixel is repainted. */
 const WHITE = 128;
@@ -31,6 +32,7 @@ const CUT_HINT = `${HINT} What is dark is cut off.`;
  */
 export async function paintMask(picture, mask, { box = WHOLE, blur = null } = {}) {
   const { width, height } = picture;
+  await useStyle("editor");
   const base = mask && (await layerOf(mask, width, height));
   /** @type {import("./mask-tools.js").Tools | undefined} */
   let tools;

@@ -40,7 +40,7 @@ export async function run({ mayRepeat = false } = {}) {
     const version = form.version();
     const { id } = await send(input, model);
     announce("It is in the queue");
-    blame(await history.ended(id), version);
+    history.ended(id).then((over) => blame(over, version)); // others may be asked for meanwhile
   } catch (error) {
     if (!(error instanceof Problem && form.blame(error.faults))) say(error.message);
   } finally {

@@ -93,7 +93,8 @@ def test_it_says_what_the_model_does_not_know_and_lists_what_it_does(visitor: Vi
     note = visitor.card().locator(".notes li")
     expect(note).to_contain_text('"a bicycle repair shop" names none of them; nearest: bicycle.')
     visitor.page.get_by_text("What this model can draw").click()
-    expect(visitor.page.locator(".vocabulary p").first).to_contain_text("bicycle, bike, bird")
+    things = visitor.page.locator(".vocabulary").get_by_role("group", name="Things")
+    expect(things).to_contain_text("bicyclebikebird")
     drawn(visitor, Prompt="a bike")
     expect(visitor.card().locator(".notes")).to_be_hidden()
 
@@ -253,12 +254,14 @@ def test_it_says_that_the_server_is_away_and_goes_on_when_it_is_back(
     server.process.kill()
     server.process.wait()
     expect(connection).to_have_text(re.compile("does not answer"))
+    visitor.field("Seed").fill("4")
     visitor.press("Run")
     expect(visitor.page.locator("#fault")).to_have_text(re.compile("does not answer"))
     server = serve(tmp_path, server.port)
     try:
         expect(visitor.card().locator(".seed")).to_have_text("seed 3")
-        assert "The server is back." in visitor.page.evaluate("told")
+        told = visitor.page.evaluate("told")
+        assert "The server is back. Press Run again if nothing new is there." in told
         expect(connection).to_have_text("")
         visitor.expect_refusals()
     finally:

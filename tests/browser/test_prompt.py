@@ -190,6 +190,7 @@ def test_ctrl_and_enter_runs_from_anywhere(
 def test_ctrl_and_enter_does_nothing_behind_a_dialog(visitor: Visitor, cog: CogServer) -> None:
     visitor.field("Prompt").fill("a bus")
     visitor.press("Styles")
+    expect(visitor.page.get_by_role("dialog")).to_be_visible()
     visitor.page.keyboard.press("Control+Enter")
     visitor.page.keyboard.press("Escape")
     expect(visitor.page.get_by_role("dialog")).to_have_count(0)

@@ -63,7 +63,7 @@ def test_the_menu_is_walked_by_keys(visitor: Visitor) -> None:
     expect(focused).to_have_text("Download")
     assert violations(page) == []
     offered = items(page)
-    assert offered[:3] == ["Download", "Use as input", "More like this: a little"]
+    assert offered[:3] == ["Download", "Use as input", "Paint on it"]
     assert offered[-1] == "Delete"
     page.keyboard.press("ArrowUp")
     expect(focused).to_have_text("Delete")
