@@ -42,13 +42,13 @@ def read(
     table: type[Row],
     is_listed: ColumnElement[bool],
     cursor: str | None = None,
-    most_rows: int = PAGE_ROWS,
+    most_rows: int | None = None,
 ) -> Page[Row]:
     """Return a page of those rows of a table that are listed.
 
     Args:
         cursor: as another page has it; without one it is the first page.
-        most_rows: of the page.
+        most_rows: of the page; None: `PAGE_ROWS`.
 
     Raises:
         InvalidCursor: when it is no cursor of ours.
@@ -56,7 +56,7 @@ def read(
     listed = select(table.number).where(is_listed)
     wanted = from_cursor(listed, table, cursor)
     # How large they are is asked before any is read: a hundred may have a hundred MiB.
-    sizes = session.execute(wanted.add_columns(_characters(table)).limit(most_rows)).all()
+    sizes = session.execute(wanted.add_columns(_characters(table)).limit(most_rows or PAGE_ROWS)).all()
     numbers = _those_that_fit([(number, size) for number, size in sizes])
     if not numbers:
         return Page([], None, None)

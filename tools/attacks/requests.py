@@ -61,6 +61,25 @@ PAGES: dict[str, Any] = {
             }
         }
     },
+    "/form/tokens": {
+        "post": {
+            "requestBody": {
+                "content": {
+                    "application/json": {
+                        "schema": {
+                            "type": "object",
+                            "properties": {
+                                "model": {"type": "string"},
+                                "texts": {"type": "array", "items": {"type": "string"}},
+                                "use_compel": {"type": "boolean"},
+                            },
+                            "required": ["model", "texts"],
+                        }
+                    }
+                }
+            }
+        }
+    },
 }
 """The operations that the front's document leaves out, as it would have them."""
 
