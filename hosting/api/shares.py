@@ -9,7 +9,7 @@ import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 # Pydantic, which documents these, takes no other before Python 3.12.
@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 
 from hosting.api import archives
 from hosting.api.auth import Admitted, Caller
+from hosting.api.compressed import CompressedHTML
 from hosting.api.context import Services, services_of
 from hosting.api.files import SANDBOX
 from hosting.api.form.routes import FORM, POLICY
@@ -280,4 +281,4 @@ async def _page(head: str, status: int = 200) -> Response:
         "vary": "accept",
         **NOT_FOR_ROBOTS,
     }
-    return HTMLResponse(text, status, headers)
+    return CompressedHTML(text, status, headers)

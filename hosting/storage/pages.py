@@ -56,7 +56,9 @@ def read(
     listed = select(table.number).where(is_listed)
     wanted = from_cursor(listed, table, cursor)
     # How large they are is asked before any is read: a hundred may have a hundred MiB.
-    sizes = session.execute(wanted.add_columns(_characters(table)).limit(most_rows or PAGE_ROWS)).all()
+    sizes = session.execute(
+        wanted.add_columns(_characters(table)).limit(most_rows or PAGE_ROWS)
+    ).all()
     numbers = _those_that_fit([(number, size) for number, size in sizes])
     if not numbers:
         return Page([], None, None)

@@ -6,14 +6,13 @@ import dataclasses
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from hosting.api import token_counts
 from hosting.api.auth import Admitted
+from hosting.api.compressed import CompressedFile
 from hosting.api.context import services_of
 from hosting.api.form import gallery, models
 from hosting.api.form.models import RunningModel
@@ -51,17 +50,13 @@ def include(application: FastAPI) -> None:
     application.mount("/form/examples", FormFiles(directory=EXAMPLES))
     # Compressed: nothing in these files is secret.
     application.mount("/form", GZipMiddleware(FormFiles(directory=FORM)))
-    application.router.routes.append(Route("/", GZipMiddleware(_page), methods=["GET", "HEAD"]))
 
 
-async def _page(scope: Scope, receive: Receive, send: Send) -> None:
-    await page()(scope, receive, send)
-
-
-def page() -> Response:
+@routes.get("/")
+async def page() -> Response:
     """Return the page. It gets what it shows by the API, as any client does."""
     headers = {"content-security-policy": POLICY, "cache-control": "no-cache", "vary": "accept"}
-    return FileResponse(FORM / "index.html", headers=headers)
+    return CompressedFile(FORM / "index.html", headers=headers)
 
 
 @routes.get("/p/{prediction_id}", response_model=None)
@@ -73,7 +68,7 @@ async def prediction(request: Request, prediction_id: str) -> Response:
     it is good for longer than the one that led here, and none leads to what only its owner may do.
     """
     if "text/html" in request.headers.get("accept", ""):
-        return page()
+        return await page()
     services = services_of(request)
     expires = services.links.expiry_of(str(request.url))
     found = await services.queue.current(prediction_id) if expires else None
