@@ -183,7 +183,7 @@ def test_chats_get_a_title_and_a_picture_and_robots_are_turned_away(one: Front) 
     assert "alert(1)</script>" not in page
     assert '<meta name="robots" content="noindex' in page
     assert answer.headers["x-robots-tag"].startswith("noindex")
-    assert answer.headers["vary"] == "accept"
+    assert answer.headers["vary"] == "accept, Accept-Encoding"
     (picture,) = re.findall(r'<meta property="og:image" content="([^"]+)">', page)
     image = one.client.get(picture)
     assert image.headers["content-type"] == "image/png"
