@@ -99,13 +99,16 @@ class PredictionQueue:
     async def cancel(self, prediction_id: str) -> None:
         """End a prediction, if it is not over: at once in the queue, between two steps else."""
         await self._dispatcher.cancel(prediction_id)
+        self._waits.forget()
 
     async def remove(self, prediction_id: str, token_id: str) -> bool:
         """Remove a token's prediction and its files, and return whether there was one.
 
         Whoever waits for it is told that it is canceled.
         """
-        return await self._dispatcher.remove(prediction_id, token_id)
+        was_there = await self._dispatcher.remove(prediction_id, token_id)
+        self._waits.forget()
+        return was_there
 
     async def follow(self, prediction_id: str) -> AsyncGenerator[Prediction | None, None]:
         """Yield a prediction whenever it may have changed, to its end; None after long silence."""

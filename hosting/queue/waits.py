@@ -71,6 +71,10 @@ class Waits:
         # One that is not among them has just been begun.
         return places.get(prediction.id, {"position": 1, "estimated_wait": 0.0})
 
+    def forget(self) -> None:
+        """Find the places anew: somebody has left the queue."""
+        self._places.clear()
+
     async def _look(self, task: str) -> dict[str, Place]:
         work = self._work.setdefault(task, {})
         load = await self._predictions.load(task, list(work))
