@@ -98,6 +98,7 @@ class Visitor:
 
     def more(self) -> None:
         """Shows the advanced inputs, those below headings too."""
+        expect(self.field("Prompt")).to_be_visible()  # with all other fields
         # By its key: what is said below the prompt comes a moment later, and moves the heading.
         self.page.locator("#advanced > summary").press("Enter")
         expect(self.page.locator("#advanced")).to_have_attribute("open", "")
