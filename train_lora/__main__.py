@@ -65,9 +65,9 @@ def train(options: argparse.Namespace) -> None:
         adapter_files.require_name(name)
     except ValueError as error:
         raise TrainingError(f"--name: {error}") from None
-    if there := adapter_files.named("loras", name):
+    if there := adapter_files.named(catalogue.LORAS, name):
         raise TrainingError(f"{there[0]} is there: give another --name, or move it away first")
-    path = catalogue.adapter_folder("loras") / f"{name}.safetensors"
+    path = catalogue.adapter_folder(catalogue.LORAS) / f"{name}.safetensors"
     weights = catalogue.find(options.model or None)
     _require_plain(weights)
     from stable_diffusion import models

@@ -30,7 +30,7 @@ def by_rows(weights: Weights, rounds: int) -> dict[str, Any]:
 
 def by_way(weights: Weights, rounds: int) -> dict[str, Any]:
     """Return the seconds of a two-row call by the way it is run, and the ratio to plain float32."""
-    threads = torch.get_num_threads()
+    threads, size = torch.get_num_threads(), weights.native_size
 
     def unet(dtype: str) -> Any:
         return models.load(weights, dtype).pipeline.unet
@@ -42,17 +42,17 @@ def by_way(weights: Weights, rounds: int) -> dict[str, Any]:
         finally:
             torch.set_num_threads(threads)
 
-    plain = call(unet("float32"), weights.native_size, 2)
+    plain = call(unet("float32"), size, 2)
     ways: dict[str, Callable[[], float]] = {
         "float32": plain,
         "one thread": on_one_thread,
-        "channels last": call(channels_last(unet("float32")), weights.native_size, 2),
-        "bfloat16": call(unet("bfloat16"), weights.native_size, 2),
-        "bfloat16, channels last": call(channels_last(unet("bfloat16")), weights.native_size, 2),
+        "channels last": call(channels_last(unet("float32")), size, 2),
+        "bfloat16": call(unet("bfloat16"), size, 2),
+        "bfloat16, channels last": call(channels_last(unet("bfloat16")), size, 2),
     }
     if which("g++"):
         start = time.perf_counter()
-        ready = call(compiled(unet("float32")), weights.native_size, 2)
+        ready = call(compiled(unet("float32")), size, 2)
         ways[f"compiled, in {time.perf_counter() - start:.0f} s"] = ready
     seconds = interleaved(rounds, **ways)
     return {
