@@ -4,6 +4,7 @@ Cog makes the API's schema from this file's text: what `Input(...)` holds must b
 """
 
 import asyncio
+import base64
 import json
 import os
 import sys
@@ -24,6 +25,7 @@ from stable_diffusion.request import InputError, InstalledLora, Request
 if TYPE_CHECKING:
     from stable_diffusion.events import Event
     from stable_diffusion.installed import Installed
+    from stable_diffusion.previews import Previews
     from stable_diffusion.safety import SafetyChecker
 
 SIZES = [64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024]
@@ -245,13 +247,17 @@ class Predictor(BasePredictor):
         from stable_diffusion.decoder_processes import DecoderProcesses
 
         self.decoders = DecoderProcesses(most=8)
-        self.load()
+        self.load(with_previews=True)
         adapters = self.adapters(self.loras.files(), self.embeddings.files())
         print("model", json.dumps(self.description() | adapters), flush=True)
         time.sleep(LOG_SECONDS)
 
-    def load(self) -> None:
-        """Load the model that the environment names."""
+    def load(self, with_previews: bool = False) -> None:
+        """Load the model that the environment names.
+
+        Args:
+            with_previews: whether predictions may have them, where the environment allows it.
+        """
         model, rows = os.environ.get("MODEL"), os.environ.get("ROWS")
         if rows and not (rows.isdecimal() and int(rows) > 1):
             raise catalogue.SetupError(
@@ -277,19 +283,22 @@ class Predictor(BasePredictor):
         self.embeddings = catalogue.embeddings(
             partial(textual_inversion.check, pipeline=loaded.pipeline)
         )
+        checker = checker_beside(loaded)
         self.engine = Engine(
             loaded,
             int(rows) if rows else None,
-            checker_beside(loaded),
+            checker,
             os.environ.get("EXECUTOR") or None,
             upscalers,
             self.loras,
             self.embeddings,
+            previews_of(loaded, checker is not None) if with_previews else None,
         )
 
     def description(self) -> dict[str, Any]:
         """Return what the model is that was loaded, for whoever serves it (docs/api.md)."""
         weights, vocabulary = self.engine.model.weights, self.engine.model.vocabulary
+        tokenizer = self.engine.tokenizer_file()
         return {
             "model": weights.name,
             "task": weights.task,
@@ -297,6 +306,8 @@ class Predictor(BasePredictor):
             "checker": self.engine.has_checker,
             "samplers": SCHEDULERS,
             "upscalers": list(self.engine.upscalers),
+            "token_limit": self.engine.token_limit,
+            "tokenizer": tokenizer and str(tokenizer),
             "vocabulary": vocabulary
             and {
                 "words": vocabulary.words,
@@ -462,7 +473,7 @@ class Predictor(BasePredictor):
         print(f"seed {request.seed}")
         self.record_metric("warming", self.engine.is_warming)
 
-        from stable_diffusion.events import Flagged, Notice, Progress
+        from stable_diffusion.events import Flagged, Notice, Preview, Progress
         from stable_diffusion.memory import memory_used
         from stable_diffusion.results import generate_files
 
@@ -492,10 +503,15 @@ class Predictor(BasePredictor):
                     "seconds_left": round(event.seconds_left, 1),
                 }
                 self.record_metric("progress", progress)
+            elif isinstance(event, Preview):
+                url = f"data:image/webp;base64,{base64.b64encode(event.file).decode()}"
+                self.record_metric("preview", {"index": event.index, "url": url})
 
         for sentence in request.notes:
             note(sentence)
-        async with aclosing(generate_files(self.engine, request, tell)) as pictures:
+        with_previews = cog.current_scope().context.get("previews") == "on"
+        drawn = generate_files(self.engine, request, tell, with_previews)
+        async with aclosing(drawn) as pictures:
             async for picture, path in pictures:
                 record(picture.index, picture.seed, picture.nsfw, path.name)
                 self.record_metric("device_memory", memory_used(self.engine.model))
@@ -836,6 +852,23 @@ def checker_beside(model: models.Model) -> "SafetyChecker | None":
             file=sys.stderr,
         )
     return checker
+
+
+def previews_of(model: models.Model, is_checked: bool) -> "Previews | None":
+    """Return what makes previews of a model's pictures; None where they are off.
+
+    Args:
+        is_checked: whether pictures go through the NSFW checker, which sees no previews.
+    """
+    setting = os.environ.get("PREVIEWS")
+    if setting not in (None, "", "on", "off"):
+        raise catalogue.SetupError(f"PREVIEWS is {setting!r}; give on or off, or leave it empty")
+    if setting == "off" or (is_checked and setting != "on"):
+        return None
+    from stable_diffusion.previews import Previews
+    from stable_diffusion.rough_decoder import RoughDecoder
+
+    return Previews(RoughDecoder.of(model))
 
 
 def fetched(url: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import Any
 
 from cog_schema import schema
 from cog_schema.schema import PREDICTORS
@@ -15,20 +16,23 @@ def add_arguments(parser: argparse.ArgumentParser, several: bool = False) -> Non
     """Add `--model` and `--predictor` to a parser.
 
     Args:
-        several: whether `--model` may be given more than once, and is a list.
+        several: whether both may be given more than once, and are lists.
     """
     model = os.environ.get("MODEL") or None
+    lists: dict[str, Any] = {"nargs": "+", "action": "extend"} if several else {}
     more = "; once for each model that is to run" if several else ""
+    in_order = "; of several models one for each, in their order" if several else ""
     parser.add_argument(
         "--model",
-        **({"nargs": "+", "action": "extend"} if several else {"default": model}),
+        **(lists or {"default": model}),
         help="a name of weights/manifest.json, a folder in diffusers' layout, or an original "
         f"checkpoint (.ckpt or .safetensors){more}",
     )
     parser.add_argument(
         "--predictor",
+        **lists,
         choices=PREDICTORS.values(),
-        help="a class of predict.py, if not the one for what the model was trained for",
+        help=f"a class of predict.py, if not the one for what the model was trained for{in_order}",
     )
 
 

@@ -33,9 +33,16 @@ def main() -> int:
 
 def _launches(arguments: argparse.Namespace) -> list[Launch]:
     """Return the launches of the Cog servers, one for each model."""
+    models: list[str | None] = arguments.model or [os.environ.get("MODEL") or None]
+    predictors: list[str | None] = arguments.predictor or [None] * len(models)
+    if len(predictors) != len(models):
+        raise SettingsError(
+            f"--predictor names {len(predictors)} for {len(models)} models; "
+            "give one for each model, in their order, or none"
+        )
     launches: dict[str, Launch] = {}
-    for model in arguments.model or [os.environ.get("MODEL") or None]:
-        launch = selection.launch(model, arguments.predictor)
+    for model, predictor in zip(models, predictors, strict=True):
+        launch = selection.launch(model, predictor)
         if other := launches.get(launch.predictor):
             raise SettingsError(
                 f"{launch.name} and {other.name} would serve the same requests; "

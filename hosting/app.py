@@ -19,11 +19,12 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from hosting import log, models_file, published_models
 from hosting.api import (
+    archives,
     documentation,
     error_handlers,
     inspection,
     operations,
-    web_form,
+    shares,
     webhook_documents,
 )
 from hosting.api import files as files_routes
@@ -35,9 +36,10 @@ from hosting.api.cog import routes as cog_routes
 from hosting.api.connections import KEEP_ALIVE_SECONDS, Connection
 from hosting.api.context import Services
 from hosting.api.deepinfra import routes as deepinfra_routes
+from hosting.api.form import routes as form_routes
 from hosting.api.http_defaults import HttpDefaults
 from hosting.api.huggingface import routes as huggingface_routes
-from hosting.api.limits import Limits
+from hosting.api.limits import Limits, OpenStreams
 from hosting.api.openai import routes as openai_routes
 from hosting.api.origin_guard import OriginGuard
 from hosting.api.replicate import routes as replicate_routes
@@ -211,10 +213,12 @@ def create(
         files=files,
         links=links,
         downloads=dispatcher.downloads,
+        thumbnails=dispatcher.thumbnails,
         endpoints=endpoints,
         models=models,
         metrics=dispatcher.metrics,
         inspector=Inspector(),
+        streams=OpenStreams(),
     )
     application.state.failed = False
     application.state.stop = lambda: None
@@ -228,12 +232,14 @@ def create(
         stability_routes,
         cog_routes,
         files_routes,
+        shares,
+        archives,
         inspection,
         operations,
         documentation,
     ):
         application.include_router(routes.routes)
-    web_form.include(application)
+    form_routes.include(application)
     application.add_middleware(AuthMiddleware, answer=error_handlers.answer)
     if settings.allowed_origins:  # around the middleware above: the pages may read its answers too
         application.add_middleware(

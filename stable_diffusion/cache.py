@@ -26,3 +26,11 @@ def cache_folder(name: str) -> Path:
         temporary = tempfile.mkdtemp(prefix=f"stable-diffusion-{name}-")
         atexit.register(shutil.rmtree, temporary, ignore_errors=True)
         return Path(temporary)
+
+
+def write_whole(file: Path, data: bytes) -> None:
+    """Write a file completely, or not at all."""
+    descriptor, part = tempfile.mkstemp(dir=file.parent)
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.write(data)
+    Path(part).rename(file)

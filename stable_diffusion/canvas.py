@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy
 from PIL import Image, ImageFilter
@@ -26,6 +28,8 @@ FEATHER_PIXELS = 16
 """The width of the seam in which an extension takes over from the image's repeated edges."""
 FILL_NOISE = 16
 """The largest noise on an extension's first colours, of 255."""
+SMALL_PIXELS = 128
+"""The longer side of a small canvas, if it is that large."""
 
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
@@ -101,6 +105,26 @@ class Canvas:
             picture=fit(self.source),
             mask=fit(self.source_mask),
             asked_size=self.drawn_size,
+        )
+
+    @cached_property
+    def small(self) -> Canvas:
+        """The canvas of a small picture that shows the same, as far as `finish` needs it."""
+        size, drawn_size = (_within(each, SMALL_PIXELS) for each in (self.size, self.drawn_size))
+        box = None
+        if self.box:
+            left, top, right, bottom = (
+                edge * size[axis % 2] / self.size[axis % 2] for axis, edge in enumerate(self.box)
+            )
+            box = math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
+        is_pasted = self.box is not None or self.mask is not None
+        picture = self.picture if is_pasted else None
+        return Canvas(
+            size,
+            drawn_size,
+            picture=picture and picture.resize(size, reducing_gap=2),
+            mask=self.mask and self.mask.resize(size, reducing_gap=2),
+            box=box,
         )
 
     def finish(self, drawn: Image.Image) -> tuple[Image.Image, Image.Image | None]:

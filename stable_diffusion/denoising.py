@@ -117,9 +117,7 @@ class LibrarySampler:
 
     def numbers(self, step: int) -> torch.Tensor:
         """Return the numbers, (NUMBERS,), float32, by which the bank gives the guided output."""
-        timestep = self._schedule.timesteps[step]
-        scale = float(self._schedule.scheduler.scale_model_input(torch.ones(1), timestep))
-        return untouched(float(timestep), scale, self._guidance_scale)
+        return untouched(self._schedule, step, self._guidance_scale)
 
     def noise(self, step: int) -> torch.Tensor | None:
         """Return None: diffusers draws the noise itself."""

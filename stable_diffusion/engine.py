@@ -18,6 +18,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
 
 import torch
@@ -37,6 +39,7 @@ from stable_diffusion.events import (
     NothingKnown,
     NothingRepainted,
     Picture,
+    Preview,
     Progress,
     PromptTruncated,
     Resized,
@@ -49,6 +52,7 @@ from stable_diffusion.mosaic import Mosaic
 from stable_diffusion.passes import NextPiece, SecondPass
 from stable_diffusion.pixel_upscalers import PixelUpscaler
 from stable_diffusion.policy import Between, Room
+from stable_diffusion.previews import Estimate, Previews
 from stable_diffusion.prompts import Embeddings, Prompts
 from stable_diffusion.request import InputError, Request
 from stable_diffusion.safety import NsfwError, SafetyChecker
@@ -62,6 +66,8 @@ DECODED_TOGETHER = 4
 """Pictures that the side thread decodes in one call."""
 BACKLOG = 4
 """Pieces of work waiting in the side thread from which on no further request is encoded."""
+PREVIEW_SECONDS = 1 / 3
+"""Between two previews of a request."""
 MOST_OVERTAKING = 8
 """Requests with LoRAs that may begin before one that waits for room for its own."""
 
@@ -89,6 +95,8 @@ class Job:
     drawn: what is handed out where this pass runs no step, RGB; else nothing.
     began: when the first step of this pass could be taken, in seconds.
     steps_before: of the passes that are over.
+    previewed: the number of previews that were begun: of its images, one after another.
+    next_preview: when the next one may be, in seconds; None where none is wanted.
     """
 
     request: Request
@@ -109,6 +117,8 @@ class Job:
     handed_out: int = 0
     flagged: int = 0
     is_over: bool = False
+    previewed: int = 0
+    next_preview: float | None = None
     drawn: list[Image.Image] = field(default_factory=list)
 
     @property
@@ -126,6 +136,14 @@ class Job:
         """Whether the pass that follows has begun with some of its images, but not with all."""
         return bool(self.beginning or self.begun)
 
+    def begin_preview(self) -> Denoising | None:
+        """Return the image that a preview is to be of now; None where none is due."""
+        now = time.monotonic()
+        if self.next_preview is None or now < self.next_preview:
+            return None
+        self.previewed, self.next_preview = self.previewed + 1, now + PREVIEW_SECONDS
+        return self.denoisings[(self.previewed - 1) % len(self.denoisings)]
+
     def cancel(self) -> None:
         """Cancel the job before its next step; at most one event that is under way still comes."""
         self.is_over = True
@@ -136,10 +154,12 @@ class Turn:
     """A turn that the device was given: which jobs took a step, and which step of each.
 
     done: happens when the device has taken it; None where it has already.
+    estimates: by the jobs, what is there from then on.
     """
 
     steps: list[tuple[Job, int]]
     done: torch.cuda.Event | None
+    estimates: dict[Job, Estimate]
 
 
 class Engine:
@@ -156,6 +176,7 @@ class Engine:
         executor: how steps are taken, of `executors.NAMES`; None takes what suits the device.
         upscalers: enlarge what was drawn before the second pass, by their names; on the device.
         loras, embeddings: the folders of those that requests may use; None for none.
+        previews: makes them, for requests that want them; None where there are none.
 
     Raises:
         SetupError: where the executor can't be used.
@@ -170,6 +191,7 @@ class Engine:
         upscalers: Mapping[str, PixelUpscaler] | None = None,
         loras: Folder | None = None,
         embeddings: Folder | None = None,
+        previews: Previews | None = None,
     ) -> None:
         self.model = model
         self.upscalers = dict(upscalers or {})
@@ -194,6 +216,9 @@ class Engine:
         self._prepared: deque[Job] = deque()
         self._banks: dict[Kind, Bank] = {}
         self._turns: deque[Turn] = deque()
+        self._previews = previews
+        self._due: set[Denoising] = set()
+        self._estimates: dict[Job, Estimate] = {}
         self._last: Between | None = None
         self._side = SideThread(model.device) if model.device.type == "cuda" else None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -209,10 +234,31 @@ class Engine:
         """Whether a faster way to take steps is still being made ready."""
         return self._executor.is_warming
 
-    def submit(self, request: Request, listener: Callable[[Event], None]) -> Job:
+    @property
+    def token_limit(self) -> int:
+        """The tokens that the model reads of a plain prompt."""
+        return self._prompts.token_limit
+
+    def tokenizer_file(self) -> Path | None:
+        """Return a file of the cache by which the package `tokenizers` counts a prompt's tokens.
+
+        Returns:
+            None where there is no space for it.
+        """
+        return self._prompts.tokenizer_file()
+
+    @property
+    def has_previews(self) -> bool:
+        """Whether requests may have previews."""
+        return self._previews is not None
+
+    def submit(
+        self, request: Request, listener: Callable[[Event], None], with_previews: bool = False
+    ) -> Job:
         """Queue a request and return at once.
 
         Args:
+            with_previews: whether the events have previews, too, where the engine makes any.
             listener: takes the events: what was cut from the prompts, the progress after each
                 step, the pictures in their order, or that they were flagged, and, last, `Finished`
                 or `Failed`. It is called on the engine's threads and must neither block nor raise.
@@ -221,6 +267,7 @@ class Engine:
         table = self._task.samplers.table(course)
         loras = self._loras.read(request.loras) if request.loras else None
         job = Job(request, listener, table, loras)
+        job.next_preview = 0 if with_previews and self._previews else None
         arriving = [job]
 
         def arrive(_: Future[Table | None]) -> None:
@@ -239,6 +286,8 @@ class Engine:
         self._thread.join()
         if self._side:
             self._side.close()
+        if self._previews:
+            self._previews.close()
         self._executor.close()
 
     @torch.inference_mode()
@@ -601,6 +650,7 @@ class Engine:
     def _step(self) -> None:
         """Take one step with every running image."""
         self._room.turn()
+        self._due = {due for job in self._running if (due := job.begin_preview())}
         owners = {each: job for job in self._running for each in job.denoisings}
         for batch in policy.divide(owners, self._room.now, self._executor.mixes_adapters):
             self._take_step(batch, owners)
@@ -608,7 +658,8 @@ class Engine:
         with self._contained(*self._running):
             done = _reached(self.model.device)
         stepped = [job for job in self._running if not job.is_over]
-        self._turns.append(Turn([(job, job.step) for job in stepped], done))
+        self._turns.append(Turn([(job, job.step) for job in stepped], done, self._estimates))
+        self._estimates = {}
         for job in stepped:
             if job.step == job.steps:
                 self._running.remove(job)
@@ -642,7 +693,10 @@ class Engine:
                     raise
             else:
                 bank.scatter(occupants, after)
-                for denoising in batch:
+                for row, denoising in enumerate(batch):
+                    if denoising in self._due:
+                        job = owners[denoising]
+                        self._estimates[job] = self._estimate(job, denoising, after[row, -1])
                     denoising.advance()
                 return
             self._executor.release()
@@ -655,6 +709,26 @@ class Engine:
             for part in policy.divide(batch, self._room.now, self._executor.mixes_adapters):
                 self._take_step(part, owners)
 
+    def _estimate(self, job: Job, denoising: Denoising, values: torch.Tensor) -> Estimate:
+        """Return the estimate of an image for the next preview of its request.
+
+        Args:
+            values: of the latents, as its step gives them; they may change with the next step.
+        """
+        assert job.inputs
+        index, layout, request = job.denoisings.index(denoising), job.inputs.layout, job.request
+        whole, place = None, (0, 0)
+        if layout:
+            rows, columns = layout.place(job.mosaics[index].number)
+            whole, place = request.image, (columns.start, rows.start)
+        latents = _copy(values).view(4, *denoising.kind.size)
+        return Estimate(index, latents, self.model.scale, job.inputs.canvas, whole, place)
+
+    def _show(self, job: Job, preview: Preview) -> None:
+        """Hand out a preview, unless pictures were: their steps end together."""
+        if not job.handed_out:
+            self._emit(job, preview)
+
     def _wait(self, turns: int) -> None:
         """Wait until the device is at most `turns` turns behind, and report the progress."""
         while len(self._turns) > turns:
@@ -662,6 +736,9 @@ class Engine:
             with self._contained(*(job for job, _ in turn.steps)):
                 if turn.done:
                     turn.done.synchronize()
+            for job, estimate in turn.estimates.items():
+                if self._previews and not job.is_over:
+                    self._previews.submit(job, estimate, partial(self._show, job))
             for job, step in turn.steps:
                 job.told_steps = step
                 pace = (time.monotonic() - job.began) / step
@@ -712,6 +789,14 @@ def _said_of_both(first: PreparedInputs, second: SecondPass) -> str:
     if not second.steps:
         return f"refine_scale: {what} enlarged to {refined}{how}"
     return f"refine_scale: {what} {f'enlarged{how} and ' if how else ''}refined at {refined}"
+
+
+def _copy(values: torch.Tensor) -> torch.Tensor:
+    """Copy a tensor to the CPU; from a GPU without waiting, so that it is there when that is."""
+    if values.device.type != "cuda":
+        return values.clone()
+    copy = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    return copy.copy_(values, non_blocking=True)
 
 
 def _reached(device: torch.device) -> torch.cuda.Event | None:

@@ -99,6 +99,14 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Preview:
+    """Image `index` of the request will look like this; `file` is a small WebP picture."""
+
+    index: int
+    file: bytes
+
+
+@dataclass(frozen=True)
 class Picture:
     """Image `index` of the request is finished.
 
@@ -145,7 +153,7 @@ class Failed:
 
 Notice = PromptTruncated | NothingRepainted | Resized | NothingKnown | TooLarge | Flagged
 """An event with a sentence for the client, its `warning`."""
-Event = Notice | Progress | Picture | Finished | Failed
+Event = Notice | Progress | Preview | Picture | Finished | Failed
 
 
 def until_finished(events: SimpleQueue[Event], timeout: float | None = None) -> Iterator[Event]:

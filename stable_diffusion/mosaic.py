@@ -66,12 +66,13 @@ class Mosaic:
         self.picture = Image.new("RGB", (scale * width, scale * height))
         # Row by row: only so the corners, where four pieces overlap, have no edges.
         self._row = Image.new("RGB", (scale * width, scale * layout.piece[1]))
-        self._number = 0
+        self.number = 0
+        """Of the piece that comes next."""
 
     def add(self, piece: Image.Image) -> None:
         """Put the next piece, RGB, to those before it."""
-        row, column = divmod(self._number, len(self._lefts))
-        self._number += 1
+        row, column = divmod(self.number, len(self._lefts))
+        self.number += 1
         _lay(piece, self._row, self._lefts, column, axis=0)
         if column == len(self._lefts) - 1:
             _lay(self._row, self.picture, self._tops, row, axis=1)

@@ -6,6 +6,7 @@ Embeddings in them and LoRAs change an encoding, and nothing else.
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import re
 from collections import OrderedDict
@@ -13,9 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stable_diffusion import text_adapters
+from stable_diffusion.cache import cache_folder, write_whole
 from stable_diffusion.json_files import FileError
 from stable_diffusion.lora_files import Lora
 from stable_diffusion.request import InputError, quote
@@ -115,6 +118,27 @@ class Prompts:
             parts = {name: self._cut(text) for name, text in found.items()}
             cut = {name: part for name, part in parts.items() if part}
         return Embeddings(encoded[0], encoded[1] if len(encoded) == 2 else None, cut)
+
+    @property
+    def token_limit(self) -> int:
+        """The tokens that are read of a plain text, without those of its beginning and end."""
+        tokenizer = self.pipeline.tokenizer
+        return int(tokenizer.model_max_length - tokenizer.num_special_tokens_to_add())
+
+    def tokenizer_file(self) -> Path | None:
+        """Return a file of the cache that has the tokenizer, for the package `tokenizers`.
+
+        Returns:
+            None where there is no space for it.
+        """
+        text = self.pipeline.tokenizer.backend_tokenizer.to_str().encode()
+        file = cache_folder("tokenizers") / f"{hashlib.sha256(text).hexdigest()[:32]}.json"
+        try:
+            if not file.exists():
+                write_whole(file, text)
+        except OSError:
+            return None
+        return file
 
     def _find(self, texts: Mapping[str, str], most: int) -> dict[str, Found]:
         """Look for textual inversions in texts by their names, as far as they may have a place."""

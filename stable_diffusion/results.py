@@ -36,14 +36,15 @@ KEPT_SECONDS = 600
 
 
 async def generate_files(
-    engine: Engine, request: Request, tell: Callable[[Event], None]
+    engine: Engine, request: Request, tell: Callable[[Event], None], with_previews: bool = False
 ) -> AsyncGenerator[tuple[Picture, Path], None]:
     """Run a request; yield its pictures with their files, in order.
 
     When it fails or is cancelled no file is left.
 
     Args:
-        tell: takes all other events of the engine.
+        tell: takes all other events of the engine,
+        with_previews: also previews, where it makes any.
     """
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[Event] = asyncio.Queue()
@@ -53,7 +54,7 @@ async def generate_files(
         with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
             loop.call_soon_threadsafe(events.put_nowait, event)
 
-    job = engine.submit(request, listen)
+    job = engine.submit(request, listen, with_previews)
     try:
         while not isinstance(event := await events.get(), Finished):
             match event:

@@ -95,14 +95,20 @@ def guided(matrices: torch.Tensor, guidance_scale: float) -> torch.Tensor:
     )
 
 
-def untouched(timestep: float, scale: float, guidance_scale: float) -> torch.Tensor:
+def untouched(schedule: Schedule, index: int, guidance_scale: float) -> torch.Tensor:
     """Return the numbers, (NUMBERS,), of a step that leaves the guided output as the latents.
 
     It is for samplers without a table, which take their step from that output.
+
+    Args:
+        index: of the call.
     """
+    timestep = schedule.timesteps[index]
+    scale = float(schedule.scheduler.scale_model_input(torch.ones(1), timestep))
     matrix = torch.zeros(ROWS, COLUMNS, dtype=torch.float64)
     matrix[LATENTS, OUTPUT] = 1
-    head = torch.tensor([timestep, scale, 0.0, 0.0], dtype=torch.float64)
+    matrix[-1] = _estimate(schedule, index, scale)
+    head = torch.tensor([float(timestep), scale, 0.0, 0.0], dtype=torch.float64)
     return torch.cat([head, guided(matrix, guidance_scale).flatten()]).float()
 
 

@@ -79,6 +79,14 @@ def pixels(prompt: str, seed: int, index: int = 0) -> bytes:
     return file.getvalue()
 
 
+def preview(prompt: str, index: int = 0) -> dict[str, Any]:
+    """Return what a predictor shows of an image while it is drawn: a small WebP."""
+    file = io.BytesIO()
+    colour = hashlib.sha256(f"{prompt}/{index}".encode()).digest()[:3]
+    Image.new("RGB", (16, 16), tuple(colour)).save(file, "WEBP")
+    return {"index": index, "url": data_url(file.getvalue(), "image/webp")}
+
+
 def data_url(data: bytes, kind: str = "image/png") -> str:
     """Return a file as a data URL."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
@@ -102,6 +110,8 @@ class Run:
     input: dict[str, Any]
     company: list[str]
     """The prompts of the predictions that ran when it began."""
+    previews: list[Any] = field(default_factory=list)
+    """What it shows of its images while it runs."""
     let_go: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: bool = False
     hung_up: bool = False
@@ -135,6 +145,7 @@ class CogServer:
         no picture: send text for a picture.
         note: say something of the prompt and of the image, in each part the same, and succeed.
         note much: the same, of the most that a predictor quotes.
+        show late: draw, show previews once more, and succeed when it is let go.
         warming, warm: say that it is, or is no more, made faster, and succeed.
 
     Args:
@@ -162,6 +173,10 @@ class CogServer:
         """What each prediction says is installed there now, if it is not as described."""
         self.slots = slots
         self.status = "READY"
+        self.shows_previews = True
+        """Whether its predictions show previews where they are asked to."""
+        self.shown: dict[str, list[Any]] = {}
+        """By prompts, what they show instead."""
         self.is_cluster = False
         """Whether it says how many slots it has, and answers 503 when they are taken."""
         self.restarts = True
@@ -267,7 +282,8 @@ class CogServer:
             await _answer(send, 404, {"detail": "Not Found"})
 
     async def _predict(self, asked: Received, receive: Receive, send: Send) -> None:
-        inputs = json.loads(asked.body)["input"]
+        document = json.loads(asked.body)
+        inputs, context = document["input"], document.get("context", {})
         behaviours = self._told.get(inputs["prompt"], ["succeed"])
         what = behaviours.pop(0) if len(behaviours) > 1 else behaviours[0]
         if what == "full" or len(self._running) >= self.slots:
@@ -290,6 +306,9 @@ class CogServer:
             await run.let_go.wait()
             self._late.remove(run)
             run.let_go.clear()
+        if self.shows_previews and context.get("previews") == "on":
+            usual = [preview(run.prompt, index) for index in _indexes(run)]
+            run.previews = self.shown.get(run.prompt, usual)
         self.runs.append(run)
         self._running.append(run)
         self.most_at_once = max(self.most_at_once, len(self._running))
@@ -316,6 +335,8 @@ class CogServer:
         if self.adapters is not None:
             await _metric(send, "adapters", self.adapters)
         await _metric(send, "progress", {"step": 1, "steps": 2, "seconds_left": 0.5})
+        for shown in run.previews:
+            await _metric(send, "preview", shown)
         if what in ("note", "note much"):
             await _metric(
                 send, "notes", NOTES if what == "note" else [f"prompt: {'狐' * 1000}"] * 2
@@ -358,6 +379,11 @@ class CogServer:
             await _metric(send, "images", files)
             url = data_url(picture)
             await _event(send, "output", {"chunk": "some text" if what == "no picture" else url})
+        if what == "show late":
+            for shown in run.previews:
+                await _metric(send, "preview", shown)
+            await _event(send, "log", {"data": "late\n", "source": "stdout"})
+            await run.let_go.wait()
         await _event(send, "log", {"data": "step 2 of 2, 0 s left\n", "source": "stdout"})
         await _metric(send, "progress", {"step": 2, "steps": 2, "seconds_left": 0.0})
         run.status = "succeeded"
@@ -367,7 +393,10 @@ class CogServer:
         document: dict[str, Any] = {"id": run.id, "status": run.status}
         if error is not None:
             document |= {"status": "failed", "error": error}
-        document |= {"logs": f"drawing {run.prompt}\n", "metrics": {"predict_time": 0.25}}
+        metrics: dict[str, Any] = {"predict_time": 0.25}
+        if run.previews:  # as each metric's last value is
+            metrics["preview"] = run.previews[-1]
+        document |= {"logs": f"drawing {run.prompt}\n", "metrics": metrics}
         await _event(send, "completed", document)
         await _send(send, b"", more=False)
 

@@ -47,7 +47,7 @@ def main() -> int:
         for example, prompt in (("house.png", "a castle"), ("orange.jpg", "a pumpkin")):
             _draw(page, example, prompt, images=4)
         page.locator("#advanced > summary").click()
-        page.get_by_label("Number of inference steps", exact=True).fill("512")
+        page.get_by_label("Steps", exact=True).fill("512")
         page.locator("#advanced > summary").click()
         _ask(page, "cat.png", "a fox", images=2)
         expect(page.locator(".card").first.locator(".status")).to_contain_text("Step 1")

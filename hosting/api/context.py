@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from hosting.api.limits import Limits
+from hosting.api.limits import Limits, OpenStreams
 from hosting.backends.endpoints import Endpoint
 from hosting.backends.inspector import Inspector
 from hosting.net.links import Links
@@ -14,6 +14,7 @@ from hosting.published_models import PublishedModels
 from hosting.queue.downloads import Downloads
 from hosting.queue.metrics import Metrics
 from hosting.queue.prediction_queue import PredictionQueue
+from hosting.queue.thumbnails import Thumbnails
 from hosting.settings import Settings
 from hosting.storage.files import Files
 from hosting.storage.store import Store
@@ -30,10 +31,12 @@ class Services:
     files: Files
     links: Links
     downloads: Downloads
+    thumbnails: Thumbnails
     endpoints: list[Endpoint]
     models: PublishedModels
     metrics: Metrics
     inspector: Inspector
+    streams: OpenStreams
 
 
 def services_of(request: Request) -> Services:

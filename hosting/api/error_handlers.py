@@ -22,6 +22,7 @@ from hosting.api.stability import errors as stability
 from hosting.queue.inputs import Fault, InvalidInputs
 from hosting.queue.intake import QueueFull
 from hosting.storage.database import Damaged, Unavailable
+from hosting.storage.files import FileGone
 from hosting.storage.pages import InvalidCursor
 from hosting.storage.quota import QuotaExceeded
 
@@ -68,6 +69,8 @@ def _problem(request: Request, error: Exception) -> Problem:
         case Damaged():
             log.error("not taken", reason=str(error))
             return Problem(503, "The server's database is damaged; whoever runs it must restore it")
+        case FileGone():  # between a look at the database and one at the disk
+            return Problem(404, "The prediction's files are gone: it was deleted")
         case Unavailable() | OSError():
             log.warning("not taken", reason=str(error))
             detail = "The server can't keep anything now; try again"

@@ -19,7 +19,7 @@ from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
 from hosting.api.replicate.documents import FileDocument, Page
 from hosting.queue.inputs import MOST_LEVELS, Fault, is_too_deep
-from hosting.storage.files import LINKED, OUTPUT, TYPES, file_of_upload, link_path
+from hosting.storage.files import LINKED, file_of_upload, link_path, type_of
 from hosting.storage.tables import Upload, new_id
 
 SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'none'"
@@ -137,7 +137,7 @@ async def get_file_content(name: str, request: Request) -> Response:
         raise gone from None
     if not files.is_there(name) or await services.store.tokens.is_owner_revoked(name):
         raise gone
-    ours = OUTPUT.fullmatch(name)
+    ours = type_of(name)
     headers = {"cross-origin-resource-policy": "cross-origin"}
     if ours:
         headers["cache-control"] = "private, max-age=3600, immutable"
@@ -146,7 +146,7 @@ async def get_file_content(name: str, request: Request) -> Response:
     return FileResponse(
         path,
         headers=headers,
-        media_type=TYPES[ours["ending"]] if ours else "application/octet-stream",
+        media_type=ours or "application/octet-stream",
         content_disposition_type="inline" if ours else "attachment",
         filename=name.partition("/")[2].replace("/", "-") if ours else name.rpartition("/")[2],
     )

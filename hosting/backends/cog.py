@@ -38,6 +38,8 @@ Source: https://github.com/replicate/cog/issues/2212.
 FAILURE = "failure"
 """The metric by which the predictor says why it fails: a FailureKind, or MEMORY."""
 MEMORY = "memory"
+CONTEXT = {"previews": "on"}
+"""What a request says beside the inputs: that the predictor may show previews."""
 
 
 class Busy(Exception):
@@ -126,7 +128,7 @@ class Cog:
             Died: when it may have been, and won't end.
             Refused: when its inputs are none.
         """
-        body = json.dumps({"input": dict(inputs)}, ensure_ascii=False).encode()
+        body = json.dumps({"input": dict(inputs), "context": CONTEXT}, ensure_ascii=False).encode()
         del inputs
         headers = {
             "Accept": "text/event-stream",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 LINE = re.compile(r"^(?:\[coglet::setup\] )?model (\{.*\})$", re.MULTILINE)
 """The line of the setup's logs that has it, as it was printed or as Cog hands it on."""
@@ -95,6 +95,10 @@ class Description(BaseModel):
     """Those that are installed, also what can't be used with the model."""
     embeddings: tuple[Embedding, ...] = ()
     """Likewise."""
+    token_limit: PositiveInt | None = None
+    """The tokens that it reads of a text, unless that is in compel's syntax."""
+    tokenizer: str | None = Field(None, exclude=True)
+    """The path of a file there by which they are counted; it is in no answer."""
 
     @property
     def adapters(self) -> Adapters:

@@ -16,33 +16,40 @@ export class Problem extends Error {
   }
 }
 
+/** Said where something was sent, and nobody knows whether it came. */
+const AWAY = "The server does not answer. Try again when it is back.";
+
 /** The token that was given, or none. */
 export const token = () => localStorage.getItem("token");
 
 /**
- * Asks the server. One that does not answer is asked again until it does.
+ * Asks the server. One that does not answer is asked again until it does, and one that says when
+ * it has time again, then.
  * @param {string} path
  * @param {object} how
  * @param {object} [how.body]: sent as JSON.
  * @param {string} [how.method]: POST where there is a body, else GET.
+ * @param {string} [how.accept]: the type of the answer.
+ * @param {AbortSignal} [how.signal]: ends it.
+ * @param {boolean} [how.isOnce]: whether to ask twice is something else than to ask once.
  * @returns {Promise<Response>}
  * @throws {Problem}
  */
-export async function ask(path, { body, method = body ? "POST" : "GET" } = {}) {
+export async function ask(path, { body, method, accept, signal, isOnce } = {}) {
+  method ??= body ? "POST" : "GET";
+  isOnce ??= method === "POST";
   for (;;) {
-    /** @type {Record<string, string>} */
-    const headers = { Accept: "application/json" };
     const asWho = token();
-    if (asWho) headers.Authorization = `Bearer ${asWho}`;
-    if (body) headers["Content-Type"] = "application/json";
+    const headers = headersOf(asWho, accept, body);
     let answer;
     try {
-      answer = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
-    } catch {
-      if (method === "POST") {
+      answer = await fetch(path, { method, headers, signal, body: body && JSON.stringify(body) });
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      if (isOnce) {
         // Nobody knows whether it was taken: to ask twice may be to draw twice.
         reconnect();
-        throw new Problem(0, "The server does not answer. Try again when it is back.");
+        throw new Problem(0, AWAY);
       }
       await reconnect();
       continue;
@@ -52,15 +59,36 @@ export async function ask(path, { body, method = body ? "POST" : "GET" } = {}) {
       await askForToken(asWho);
       continue;
     }
-    if (method === "GET" && [502, 503, 504].includes(answer.status)) {
-      // The front itself, whose models still start; or a proxy whose front is away.
-      await (answer.headers.get("content-type") === "application/problem+json"
-        ? pause(1000)
-        : reconnect());
+    if (!isOnce && [429, 502, 503, 504].includes(answer.status)) {
+      // The front itself, that is busy or starts; or a proxy whose front is away.
+      const isFront = answer.headers.get("content-type") === "application/problem+json";
+      await (isFront || answer.status === 429 ? pause(waitOf(answer)) : reconnect());
       continue;
     }
     throw await problemOf(answer);
   }
+}
+
+/**
+ * @param {string?} asWho
+ * @param {string} [accept]
+ * @param {object} [body]
+ */
+function headersOf(asWho, accept = "application/json", body) {
+  /** @type {Record<string, string>} */
+  const headers = { Accept: accept };
+  if (asWho) headers.Authorization = `Bearer ${asWho}`;
+  if (body) headers["Content-Type"] = "application/json";
+  return headers;
+}
+
+/**
+ * Milliseconds until the server may be asked again, spread so that not all come at once.
+ * @param {Response} answer
+ */
+function waitOf({ headers, status }) {
+  const seconds = Number(headers.get("retry-after")) || 1;
+  return 1000 * (status === 429 ? Math.min(seconds, 60) : 1) * (1 + Math.random() / 2);
 }
 
 /**
@@ -112,7 +140,9 @@ function reconnect() {
         // Not yet.
       }
     }
-    shown.textContent = "The server is back.";
+    const isLost = byId("fault").textContent === AWAY;
+    if (isLost) byId("fault").textContent = "";
+    shown.textContent = `The server is back.${isLost ? " Press Run again if nothing new is there." : ""}`;
     setTimeout(() => {
       shown.textContent = "";
     }, 4000);

@@ -27,6 +27,7 @@ export function h(tag, properties = {}, ...children) {
  * @property {HTMLDetailsElement} advanced
  * @property {HTMLSelectElement} model
  * @property {HTMLButtonElement} run
+ * @property {HTMLInputElement} search
  * @property {HTMLDialogElement} token
  * @property {HTMLInputElement} token-text
  */
@@ -138,3 +139,17 @@ export function save(blob, name) {
  * @returns {Promise<void>}
  */
 export const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
+/**
+ * Has an element have these children in this order. Those that stay are not moved: they keep the
+ * focus and where they are scrolled to.
+ * @param {Element} parent
+ * @param {Element[]} children
+ */
+export function arrangeChildren(parent, children) {
+  const staying = new Set(children);
+  for (const child of [...parent.children]) if (!staying.has(child)) child.remove();
+  for (const [place, child] of children.entries())
+    if (parent.children[place] !== child)
+      parent.insertBefore(child, parent.children[place] ?? null);
+}

@@ -1,13 +1,14 @@
 // A field for each input that is no file, drawn from what the schema says of it.
 
+import { makeControl } from "./controls.js";
 import { h } from "./dom.js";
 
-/** A slider beside the number, where the bounds are close enough for one to be of use. */
-const LONGEST_SLIDER = 1000;
+/** Characters of a text that the API takes. */
+const LONGEST_TEXT = 100_000;
 
 /** @typedef {import("./schema.js").Input} Input */
 /** @typedef {import("./schema.js").Value} Value */
-/** @typedef {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} Control */
+/** @typedef {import("./controls.js").Control} Control */
 
 /**
  * The field of an input.
@@ -29,54 +30,34 @@ const LONGEST_SLIDER = 1000;
  */
 export function makeField(input, changed) {
   const id = `input-${input.name}`;
-  const described = `${id}-hint ${id}-fault`;
-  const control = controlOf(input, id, described);
-  const slider = sliderOf(input, control);
-  const isSwitch = control instanceof HTMLInputElement && control.type === "checkbox";
-  const label = h("label", { for: id }, input.label);
-  const hint = h("p", { class: "hint", id: `${id}-hint` }, input.hint);
+  const control = makeControl(input, id, `${id}-hint ${id}-fault`);
   const fault = h("p", { class: "fault", id: `${id}-fault` });
-  const element = h(
-    "div",
-    { class: isSwitch ? "field switch" : "field", "data-name": input.name },
-    ...(isSwitch
-      ? [control, label, hint]
-      : [label, hint, slider ? h("div", { class: "pair" }, slider, control) : control]),
-    fault,
-  );
+  const element = drawn(input, id, control, fault);
 
   /** @type {Field} */
   const field = {
     element,
-    get: () => read(input, control),
+    get: () => valueIn(input, control.read()),
     set(value) {
-      if (isSwitch) control.checked = Boolean(value ?? input.fallback);
-      else control.value = String(value ?? input.fallback ?? "");
-      if (slider) slider.value = control.value;
+      control.write(String(value ?? input.fallback ?? ""));
       field.say("");
     },
     say(text) {
       fault.textContent = text;
-      control.setAttribute("aria-invalid", String(text !== ""));
+      control.mark(text !== "");
     },
-    focus: () => control.focus(),
+    focus: control.focus,
   };
-  control.addEventListener("input", () => {
-    if (slider) slider.value = control.value;
+  control.element.addEventListener("input", () => {
     field.say("");
     changed();
   });
-  control.addEventListener("change", () => {
+  control.element.addEventListener("change", () => {
     try {
       field.get();
     } catch (error) {
       field.say(error.message);
     }
-  });
-  slider?.addEventListener("input", () => {
-    control.value = slider.value;
-    field.say("");
-    changed();
   });
   field.set(null);
   return field;
@@ -85,74 +66,68 @@ export function makeField(input, changed) {
 /**
  * @param {Input} input
  * @param {string} id
- * @param {string} described: ids of what describes it.
- * @returns {Control}
- */
-function controlOf(input, id, described) {
-  const common = { id, "aria-describedby": described, "aria-required": input.isRequired };
-  if (input.choices) {
-    const choices = input.choices.map((choice) => h("option", { value: choice }, String(choice)));
-    if (input.fallback === null) choices.unshift(h("option", { value: "" }, input.unchosen));
-    return h("select", common, ...choices);
-  }
-  if (input.type === "boolean") return h("input", { ...common, type: "checkbox", role: "switch" });
-  if (input.type === "string")
-    return h("textarea", { ...common, dir: "auto", rows: rowsOf(input) });
-  return h("input", {
-    ...common,
-    // Not of type number: that hides from us what it does not understand.
-    inputmode: input.type === "integer" ? "numeric" : "decimal",
-    autocomplete: "off",
-    placeholder: input.fallback !== null ? null : input.name === "seed" ? "random" : "automatic",
-  });
-}
-
-/** @param {Input} input: of text. What may be empty is no prose, but a value. */
-const rowsOf = ({ isRequired, fallback }) => (isRequired ? 3 : fallback === null ? 1 : 2);
-
-/**
- * @param {Input} input
  * @param {Control} control
+ * @param {HTMLElement} fault
  */
-function sliderOf({ type, minimum, maximum, fallback, label, choices }, control) {
-  if (choices || fallback === null || minimum === undefined || maximum === undefined) return null;
-  if (maximum - minimum > LONGEST_SLIDER) return null;
-  const step = type === "integer" ? 1 : maximum - minimum > 5 ? 0.5 : 0.05;
-  const slider = h("input", {
-    type: "range",
-    min: minimum,
-    max: maximum,
-    step,
-    "aria-label": `${label}, slider`,
-  });
-  slider.tabIndex = -1; // the number beside it is the keyboard's way
-  control.classList.add("number");
-  return slider;
+function drawn({ name, label, hint, ends }, id, { element, kind }, fault) {
+  const title = h("label", { for: id }, label);
+  const said = ends
+    ? h(
+        "p",
+        { class: "hint ends", id: `${id}-hint` },
+        h("span", {}, ends[0]),
+        h("span", { class: "unseen" }, " … "),
+        h("span", {}, ends[1]),
+      )
+    : h("p", { class: "hint", id: `${id}-hint` }, hint);
+  const parts = kind === "switch" ? [element, title, said] : [title, said, element];
+  if (ends) parts.push(...parts.splice(1, 1)); // below the slider
+  const classes = { plain: "field", switch: "field switch", line: "field line" };
+  return h("div", { class: classes[kind], "data-name": name }, ...parts, fault);
 }
 
 /**
- * What a control holds, as the schema wants it.
+ * What a text means, as the schema wants it.
  * @param {Input} input
- * @param {Control} control
+ * @param {string} text
  * @returns {Value}
  */
-function read(input, control) {
-  const { type, minimum = -Infinity, maximum = Infinity, choices, isRequired, fallback } = input;
-  if (control instanceof HTMLInputElement && control.type === "checkbox") return control.checked;
+function valueIn(input, text) {
+  const { type, choices, isRequired, fallback } = input;
+  if (type === "boolean") return text === "true";
   if (type === "string" && !choices) {
-    if (isRequired && !control.value.trim()) throw new Error("Write what you want to see.");
-    return control.value || fallback;
+    if (isRequired && !text.trim()) throw new Error("Write what you want to see.");
+    const { length } = [...text];
+    if (length > LONGEST_TEXT)
+      throw new Error(`${inFull(length)} characters; at most ${inFull(LONGEST_TEXT)} are read.`);
+    return text || fallback;
   }
-  if (control.value.trim() === "") {
+  if (text.trim() === "") {
     if (isRequired) throw new Error("This is needed.");
     return fallback;
   }
-  if (choices) return choices.find((choice) => String(choice) === control.value) ?? null;
-  const text = control.value.trim();
-  const number = Number(type === "integer" ? text : text.replace(",", "."));
-  const bounds = input.minimum === undefined ? "" : ` from ${minimum} to ${maximum}`;
-  const isWhole = type !== "integer" || Number.isSafeInteger(number);
-  if (!Number.isFinite(number) || !isWhole || number < minimum || number > maximum)
-    throw new Error(`Give a ${type === "integer" ? "whole " : ""}number${bounds}.`);
-  return number;
+  if (choices) return choices.find((choice) => String(choice) === text) ?? null;
+  return numberOf(input, text.trim());
+}
+
+/** @param {number} count */
+const inFull = (count) => count.toLocaleString("en");
+
+/**
+ * @param {Input} input
+ * @param {string} text
+ */
+function numberOf({ type, minimum, maximum }, text) {
+  const isWhole = type === "integer";
+  const value = Number(isWhole ? text : text.replace(",", "."));
+  const { min, max } = { min: minimum ?? -Infinity, max: maximum ?? Infinity };
+  if (
+    !(isWhole ? Number.isSafeInteger(value) : Number.isFinite(value)) ||
+    value < min ||
+    value > max
+  ) {
+    const bounds = minimum === undefined ? "" : ` from ${minimum} to ${maximum}`;
+    throw new Error(`Enter a ${isWhole ? "whole " : ""}number${bounds}.`);
+  }
+  return value;
 }

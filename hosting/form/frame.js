@@ -3,73 +3,131 @@
 import { sizeOf } from "./schema.js";
 
 /** The longest side in px of a result that keeps a picture's size. */
-const LONGEST_SIDE = 1536;
+export const LONGEST_SIDE = 1536;
 /** The same at strength 0, where nothing is drawn. */
 const LONGEST_FITTED_SIDE = 4096;
+/** The sides in px of a texture's second pass are multiples of it. */
+const TEXTURE_STEP = 64;
+
+/** How a picture of another shape is fitted. */
+export const MODES = /** @type {const} */ (["crop", "pad", "stretch"]);
+/** What is drawn beyond the edges, in the order of the margins. */
+export const EXTENSIONS = ["extend_left", "extend_top", "extend_right", "extend_bottom"];
+
+/** @typedef {[number, number]} Size  width and height. */
+/** @typedef {(name: string) => import("./schema.js").Value} Get  what an input holds. */
 
 /**
  * @typedef {object} Frame
- * @property {[number, number]?} size  width and height in px of the result; null if nobody knows.
+ * @property {Size?} size  of the result in px; null if nobody knows.
+ * @property {Size?} inner  of it, what is no extension.
  * @property {[number, number, number, number]} box  left, top, width and height of what is shown of
  *   the picture, as shares of its own.
+ * @property {Size?} shape  the shape that the box has wherever it is; null where any does.
+ * @property {string} crop  the input of that name.
+ * @property {string} mode  of `MODES`.
+ * @property {number[]} margins  px that are drawn beyond the edges, in the order of `EXTENSIONS`.
  */
 
 /**
  * The frame of a picture.
  * @param {{width: number, height: number}} picture
- * @param {(name: string) => import("./schema.js").Value} get: what an input holds.
+ * @param {Get} get
  * @param {boolean} isMasked: whether there is a mask.
  * @param {number?} native: the side of the square that the model was trained on; null if nobody
  *   knows.
  * @returns {Frame}
  */
 export function frameOf(picture, get, isMasked, native) {
-  /** @param {string} name: of a number, or of nothing. */
-  const number = (name) => Number(get(name)) || null;
-  const [left, top, width, height] = partOf(picture, String(get("crop") ?? ""));
-  const part = { width, height };
+  const crop = String(get("crop") ?? "");
+  const [left, top, width, height] = partOf(picture, crop);
+  const margins = EXTENSIONS.map((name) => numberIn(get, name) ?? 0);
   const isPart = Boolean(get("only_masked")) && isMasked;
-  const result = /^\s*([1-9]\d*)\s*[x×]\s*([1-9]\d*)\s*$/i.exec(String(get("result_size") ?? ""));
-  const added = [
-    (number("extend_left") ?? 0) + (number("extend_right") ?? 0),
-    (number("extend_top") ?? 0) + (number("extend_bottom") ?? 0),
-  ];
-  /** @type {[number, number]?} */
-  let size = sizeOf(number("width"), number("height"), part, native);
-  const isRefined = !isPart && !result && !get("keep_size");
-  const refineScale = isRefined ? Math.max(1, number("refine_scale") ?? 1) : 1;
-  if (isPart) size = [width, height];
-  else if (result) size = [Number(result[1]), Number(result[2])];
-  else if (get("keep_size")) {
-    const longest = get("strength") === 0 ? LONGEST_FITTED_SIDE : LONGEST_SIDE;
-    const scale = Math.min(1, (longest - added[0]) / width, (longest - added[1]) / height);
-    size = [Math.round(width * scale) || 1, Math.round(height * scale) || 1];
-  } else if (refineScale > 1 && isEnlargedAlone(get)) size = [width, height];
-  const isWhole = !size || isPart || ["pad", "stretch"].includes(String(get("resize_mode")));
-  const [wide, high] = isWhole || !size ? [width, height] : size;
+  const inner = innerOf([width, height], get, margins, isPart, native);
+  const mode = MODES.find((one) => one === get("resize_mode")) ?? "crop";
+  const shape = !isPart && mode === "crop" && !get("keep_size") ? inner : null;
+  const [wide, high] = shape ?? [width, height];
   const scale = Math.max(wide / width, high / height);
   const [shownWidth, shownHeight] = [wide / scale, high / scale];
   return {
-    size: size && [
-      toWhole(size[0] * refineScale) + added[0],
-      toWhole(size[1] * refineScale) + added[1],
-    ],
+    size: inner && enlarged(inner, get, margins, isPart),
+    inner,
     box: [
       (left + (width - shownWidth) / 2) / picture.width,
       (top + (height - shownHeight) / 2) / picture.height,
       shownWidth / picture.width,
       shownHeight / picture.height,
     ],
+    shape,
+    crop,
+    mode,
+    margins,
   };
 }
 
 /**
- * Whether a second pass makes a picture larger in its own size, and nothing is drawn.
- * @param {(name: string) => import("./schema.js").Value} get: what an input holds.
+ * The size that what is used of a picture is fitted to.
+ * @param {Size} part: width and height of it.
+ * @param {Get} get
+ * @param {number[]} margins
+ * @param {boolean} isPart: whether the mask's surroundings alone are drawn.
+ * @param {number?} native
+ * @returns {Size?}
  */
-function isEnlargedAlone(get) {
-  return get("strength") === 0 && get("refine_strength") === 0 && !get("width") && !get("height");
+function innerOf([width, height], get, [left, top, right, bottom], isPart, native) {
+  if (isPart) return [width, height];
+  const asked = resultSize(get);
+  if (asked) return asked;
+  if (get("keep_size")) {
+    const longest = get("strength") === 0 ? LONGEST_FITTED_SIDE : LONGEST_SIDE;
+    const scale = Math.min(1, (longest - left - right) / width, (longest - top - bottom) / height);
+    return [Math.round(width * scale) || 1, Math.round(height * scale) || 1];
+  }
+  if (refineScale(get) > 1 && isEnlargedAlone(get)) return [width, height];
+  return sizeOf(numberIn(get, "width"), numberIn(get, "height"), { width, height }, native);
 }
+
+/**
+ * The result's size: after a second pass, and with what is drawn beyond the edges.
+ * @param {Size} inner
+ * @param {Get} get
+ * @param {number[]} margins
+ * @param {boolean} isPart: as of `innerOf`.
+ * @returns {Size}
+ */
+function enlarged([width, height], get, [left, top, right, bottom], isPart) {
+  const isRefined = !isPart && !resultSize(get) && !get("keep_size") && refineScale(get) > 1;
+  const scale = isRefined ? refineScale(get) : 1;
+  const step = isRefined && get("tiling") ? TEXTURE_STEP : 1;
+  /** @param {number} side */
+  const refined = (side) => step * toWhole((side * scale) / step);
+  return [refined(width) + left + right, refined(height) + top + bottom];
+}
+
+/**
+ * @param {Get} get
+ * @param {string} name: of a number, or of nothing.
+ */
+const numberIn = (get, name) => Number(get(name)) || null;
+
+/** @param {Get} get */
+const refineScale = (get) => numberIn(get, "refine_scale") ?? 1;
+
+/**
+ * @param {Get} get
+ * @returns {Size?}
+ */
+function resultSize(get) {
+  const found = /^\s*([1-9]\d*)\s*[x×]\s*([1-9]\d*)\s*$/i.exec(String(get("result_size") ?? ""));
+  return found && [Number(found[1]), Number(found[2])];
+}
+
+/**
+ * Whether a second pass makes a picture larger in its own size, and nothing is drawn.
+ * @param {Get} get
+ */
+const isEnlargedAlone = (get) =>
+  get("strength") === 0 && get("refine_strength") === 0 && !get("width") && !get("height");
 
 /**
  * The nearest whole number, and of two the even one, as the model rounds.
@@ -90,4 +148,32 @@ function partOf({ width, height }, text) {
   const [x, y, w, h] = numbers;
   const isPart = numbers.length === 4 && w > 0 && h > 0 && x + w <= width && y + h <= height;
   return isPart ? numbers : [0, 0, width, height];
+}
+
+/**
+ * The largest part of a picture that has a shape; a number of times smaller, and where it is to be,
+ * as far as the picture goes.
+ * @param {{width: number, height: number}} picture
+ * @param {Size} shape
+ * @param {number} zoom: 1 or more.
+ * @param {[number, number]} middle: of the part, in px of the picture.
+ * @returns {[number, number, number, number]} left, top, width and height, in whole px.
+ */
+export function framed({ width, height }, shape, zoom, middle) {
+  const [wide, high] = largest({ width, height }, shape).map((side) => side / zoom);
+  const left = Math.min(Math.max(middle[0] - wide / 2, 0), width - wide);
+  const top = Math.min(Math.max(middle[1] - high / 2, 0), height - high);
+  const [x, y] = [Math.round(left), Math.round(top)];
+  return [x, y, Math.max(1, Math.round(left + wide) - x), Math.max(1, Math.round(top + high) - y)];
+}
+
+/**
+ * Width and height of the largest part of a picture that has a shape.
+ * @param {{width: number, height: number}} picture
+ * @param {Size} shape
+ * @returns {Size}
+ */
+export function largest({ width, height }, [wide, high]) {
+  const scale = Math.min(width / wide, height / high);
+  return [wide * scale, high * scale];
 }

@@ -262,7 +262,7 @@ function makeRow(name, weight, hash, { faultId, offered, changed, check, write, 
       const value = numberIn(number.value);
       const isRight = Math.abs(value) <= LARGEST;
       mark(isRight);
-      if (!isRight) throw new Error(`Give ${name} a weight from -${LARGEST} to ${LARGEST}.`);
+      if (!isRight) throw new Error(`Enter a weight from -${LARGEST} to ${LARGEST} for ${name}.`);
       const plain = Number(value.toFixed(6)); // without an exponent
       return plain === 1 ? name : `${name}:${plain}`;
     },

@@ -1,31 +1,32 @@
 // The page: its tabs, its buttons, its start.
 
+import { keepAdvancedInSight } from "./advanced.js";
 import { token } from "./api.js";
-import { codePanel } from "./code.js";
-import { acting, announce, byId, say } from "./dom.js";
+import { acting, byId, say } from "./dom.js";
 import { listenForPictures } from "./drops.js";
-import { exampleList } from "./examples.js";
+import { exampleList, offerExamples } from "./examples.js";
 import * as form from "./form.js";
 import * as history from "./history.js";
 import { forgetAll } from "./kept.js";
+import { listenForKeys } from "./keys.js";
 import { chooseModel, loadModels } from "./models.js";
-import { actions, run } from "./runs.js";
+import { listenForReset } from "./reset.js";
+import { actions, run, showStrips, tryGrid, tryStrengths } from "./runs.js";
 import { restore, takeHandedOn } from "./settings.js";
-import { showShared } from "./shared.js";
+import * as stream from "./stream.js";
+import { listenToTabs } from "./tabs.js";
 
-function showCode() {
-  const model = form.modelOf();
-  if (byId("code").hidden || !model) return;
-  const { plain, files } = form.look();
-  const names = Object.entries(files).map(([name, picture]) => [name, picture.name]);
-  byId("code").replaceChildren(
-    ...codePanel({
-      model: model.id,
-      inputs: { prompt: "", ...plain },
-      files: Object.fromEntries(names),
-      hasToken: Boolean(token()),
-    }),
-  );
+/** Shows the code where that is wanted. Few people do: the others don't wait for it. */
+async function showCode() {
+  if (byId("code").hidden) return;
+  const code = await import("./code.js");
+  code.showCode();
+}
+
+/** Something in the form is another. */
+function changed() {
+  offerExamples();
+  acting(showCode)();
 }
 
 function listen() {
@@ -33,37 +34,26 @@ function listen() {
     event.preventDefault();
     run();
   });
-  byId("form").addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) run();
-  });
-  byId("reset").addEventListener("click", () => {
-    form.fill({});
-    say("");
-    announce("The form is as it was at first");
-  });
+  listenForKeys(run);
+  listenForReset();
+  listenToTabs(acting(showCode));
+  keepAdvancedInSight();
+  byId("grid").addEventListener("click", acting(tryGrid));
   byId("model").addEventListener(
     "change",
     acting(() => chooseModel(byId("model").value)),
   );
   byId("more").addEventListener(
     "click",
-    acting(() => history.showMore(actions)),
+    acting(() => history.showMore()),
   );
   document.addEventListener("visibilitychange", () => {
-    history.refresh();
     if (!document.hidden) acting(loadModels)();
   });
-  for (const [name, other] of [
-    ["inputs", "code"],
-    ["code", "inputs"],
-  ]) {
-    byId(`tab-${name}`).addEventListener("click", () => form.chooseTab(name));
-    byId(`tab-${name}`).addEventListener("keydown", ({ key }) => {
-      if (!["ArrowLeft", "ArrowRight"].includes(key)) return;
-      form.chooseTab(other);
-      byId(`tab-${other}`).focus();
-    });
-  }
+  addEventListener("storage", ({ key, oldValue, newValue }) => {
+    // Another tab has signed in or out: what is here is not theirs whose token it is now.
+    if (key === null || (key === "token" && oldValue !== newValue)) location.reload();
+  });
   byId("forget-token").hidden = !token();
   byId("forget-token").addEventListener("click", async () => {
     await forgetAll();
@@ -72,12 +62,28 @@ function listen() {
   listenForPictures();
 }
 
+/**
+ * Shows what can be chosen of the pictures, once there are any.
+ * @param {import("./history.js").Counts} counts
+ */
+async function showShelf(counts) {
+  if (counts.all || !byId("shelf").hidden) (await import("./shelf.js")).showCounts(counts);
+}
+
 async function start() {
-  if (location.pathname.startsWith("/p/")) return showShared();
+  if (/^\/[ps]\//.test(location.pathname)) return (await import("./shared.js")).showShared();
   listen();
-  byId("welcome").querySelector("ul")?.replaceWith(exampleList("Try"));
-  await form.begin({ changed: showCode, restore, examples: () => exampleList("Take") });
-  await Promise.all([loadModels(), acting(() => history.showMore(actions))()]);
+  byId("welcome").querySelector("ul")?.replaceWith(exampleList("Try", run));
+  await form.begin({ changed, restore, tryStrengths, examples: () => exampleList("Take") });
+  stream.begin({
+    prediction: history.take,
+    deleted: history.drop,
+    preview: history.preview,
+    models: acting(loadModels),
+    reconnected: acting(() => history.refresh()),
+  });
+  await showStrips();
+  await Promise.all([loadModels(), acting(() => history.begin(actions, showShelf))()]);
   await takeHandedOn();
 }
 

@@ -13,6 +13,12 @@ const TASKS = {
   depth: "image to image that keeps the depth",
   upscale: "upscaling",
 };
+/** @type {Record<string, string>} what is said while a model is in a state; else AWAY. */
+const STATES = {
+  READY: "",
+  STARTING: "The model is starting. What you run now is drawn as soon as it is ready.",
+};
+const AWAY = "The model is away. What you run now waits until it is back.";
 /** Milliseconds until models that are not ready are looked at again. */
 const LOOK = 2000;
 
@@ -27,6 +33,7 @@ export async function loadModels() {
   models = await askJson("/form/models");
   if (!models.length || models.some(({ status }) => status !== "READY"))
     looking = setTimeout(acting(loadModels), LOOK);
+  showState();
   if (JSON.stringify(models) === before) return; // a list that is open must not close
   const select = byId("model");
   const chosen = select.value || localStorage.getItem("model");
@@ -35,6 +42,14 @@ export async function loadModels() {
   const shown = models.find(({ id }) => id === form.modelOf()?.id);
   if (shown?.id === select.value) await form.renew(shown);
   else if (models.length) await chooseModel(select.value);
+}
+
+/** Says whether what is run now waits for the model. */
+function showState() {
+  const chosen = models.find(({ id }) => id === form.modelOf()?.id);
+  byId("state").textContent = chosen ? (STATES[chosen.status] ?? AWAY) : "";
+  if (!form.modelOf())
+    byId("first").replaceChildren(h("p", { class: "hint" }, "The models are starting …"));
 }
 
 /** @param {Model} model */
@@ -51,6 +66,7 @@ export async function chooseModel(id) {
   localStorage.setItem("model", id);
   await form.draw(chosen);
   byId("run").disabled = false;
+  showState();
 }
 
 /**

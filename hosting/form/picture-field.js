@@ -1,8 +1,13 @@
-// The field of an input that is a picture: from a file, a URL, the clipboard, a camera.
+// The field of an input that is a picture: what is chosen, and what comes while it is read.
 
 import { ask } from "./api.js";
-import { announce, button, h, save } from "./dom.js";
-import { ACCEPTED, readPicture } from "./picture.js";
+import { makeChosen } from "./chosen.js";
+import { announce, button, h } from "./dom.js";
+import { readPicture } from "./picture.js";
+import { makeWays } from "./picture-ways.js";
+
+/** Milliseconds after which it is said that a picture is still being read. */
+const LONG = 300;
 
 /** @typedef {import("./picture.js").Picture} Picture */
 
@@ -13,6 +18,8 @@ import { ACCEPTED, readPicture } from "./picture.js";
  * @property {() => Picture?} get  throws a sentence for what is wrong.
  * @property {(picture: Picture?) => void} set
  * @property {(text: string) => void} say  shows a fault, or takes it away.
+ * @property {(name: string, text: string, answers?: Record<string, () => unknown>) => void} note
+ *   shows a notice with buttons, or without a text takes away the one of the name.
  * @property {() => void} focus
  * @property {() => void} show  draws it anew.
  * @property {(file: Blob, name?: string) => Promise<boolean>} take  reads a file, and tells whether
@@ -20,227 +27,91 @@ import { ACCEPTED, readPicture } from "./picture.js";
  * @property {(url: string, name?: string) => Promise<boolean>} takeFrom  the same of what a URL
  *   leads to.
  * @property {(frame: import("./frame.js").Frame?) => void} crop  shows what a result shows of it.
+ * @property {(x: number, y: number) => void} moveTo  has a result show a place of it, in shares of
+ *   its sides.
+ * @property {() => Promise<void>} paint  has the person paint on it, where that can be done.
  * @property {() => Promise<boolean>} ready  waits for what is being read.
+ */
+
+/**
+ * What a field has beside its picture.
+ * @typedef {object} More
+ * @property {(mask: Picture?) => Promise<Picture?>} [paint]  makes a mask; null where the person
+ *   does not.
+ * @property {() => Picture?} [under]  the picture that a mask lies on.
+ * @property {HTMLElement} [examples]  pictures to try.
+ * @property {(picture: Picture) => unknown} [restore]  takes over the settings that a picture
+ *   carries.
+ * @property {(values: Record<string, import("./schema.js").Value>) => void} [fit]  takes inputs on
+ *   what of it is used.
  */
 
 /**
  * A field.
  * @param {import("./schema.js").Input} input
  * @param {() => void} changed: called when there is another picture, or none.
- * @param {object} more
- * @param {(mask: Picture?) => Promise<Picture?>} [more.paint]: makes a mask; null where the person
- *   does not.
- * @param {() => Picture?} [more.under]: the picture that a mask lies on.
- * @param {HTMLElement} [more.examples]: pictures to try.
- * @param {(picture: Picture) => void} [more.restore]: takes over the settings that a picture carries.
+ * @param {More} more
  * @returns {PictureField}
  */
-export function makePictureField(input, changed, { paint, under, examples, restore } = {}) {
+export function makePictureField(input, changed, more = {}) {
   const id = `input-${input.name}`;
   const title = input.name === "mask" ? "mask" : "picture";
-  const described = `${id}-hint ${id}-fault`;
   /** @type {Picture?} */
   let picture = null;
-  let reading = Promise.resolve(true);
-  let newest = 0; // counts what was given: of two, the later stays, whichever is read sooner
-  let isPainting = false;
-
-  /** @param {string?} capture: which camera. */
-  const pick = (capture) =>
-    h("input", {
-      type: "file",
-      accept: ACCEPTED,
-      capture,
-      class: "unseen",
-      tabindex: -1,
-      "aria-hidden": "true",
-    });
-  const [file, camera] = [pick(null), pick("environment")];
-  for (const one of [file, camera])
-    one.addEventListener("change", async () => {
-      const chosen = one.files?.[0];
-      one.value = "";
-      if (chosen) await field.take(chosen);
-      field.focus();
-    });
-  const choose = button(`Choose a ${title}`, () => file.click(), {
-    id,
-    "aria-describedby": described,
-  });
-  const address = h("input", {
-    type: "url",
-    placeholder: "https://…",
-    "aria-label": `URL of the ${title}`,
-    "aria-describedby": `${id}-fault`,
-  });
-  const fromUrl = h("div", { class: "pair", hidden: true }, address, button("Get it", getIt));
-  address.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter") return;
-    event.preventDefault();
-    getIt();
-  });
-  /**
-   * @param {string} text
-   * @param {HTMLElement} shown
-   */
-  const toggle = (text, shown) =>
-    button(
-      text,
-      (event) => {
-        shown.hidden = !shown.hidden;
-        event.target.setAttribute("aria-expanded", !shown.hidden);
-      },
-      { class: "quiet", "aria-expanded": "false" },
-    );
-  if (examples) examples.hidden = true;
-  const drop = h(
-    "div",
-    { class: "drop" },
-    paint ? button("Paint on the image", painted) : null,
-    choose,
-    h("span", { class: "hint" }, paint ? "" : "or drop or paste one anywhere"),
-    h(
-      "div",
-      { class: "ways" },
-      paint ? null : toggle("From a URL", fromUrl),
-      paint ? null : button("Camera", () => camera.click(), { class: "quiet touch-only" }),
-      examples ? toggle("Examples", examples) : null,
-    ),
-  );
-  const shown = h("figure", { class: "chosen", hidden: true });
   const fault = h("p", { class: "fault", id: `${id}-fault` });
+  const doing = h("p", { class: "hint doing", role: "status" });
+  const notices = makeNotices(() => field.focus());
+  const reader = makeReader(title, doing, {
+    read: (read) => field.set(read),
+    failed: (text) => field.say(text),
+  });
+  const painted = makePainting(more.paint, {
+    get: () => picture,
+    set: (made) => {
+      field.set(made);
+      field.focus();
+    },
+    say: (text) => field.say(text),
+  });
+  const paint = more.paint && painted;
+  /** @param {string} url */
+  const load = async (url) => {
+    if (!/^https?:\/\/./.test(url) || !URL.canParse(url)) {
+      field.say("Enter the address of a picture, such as https://example.com/cat.png.");
+      return false;
+    }
+    const isTaken = await field.takeFrom(url);
+    if (isTaken) field.focus();
+    return isTaken;
+  };
+  const take = async (/** @type {File} */ file) => {
+    await field.take(file);
+    field.focus();
+  };
+  const ways = makeWays(id, title, { take, load, paint, examples: more.examples });
+  const chosen = makeChosen(id, title, {
+    under: more.under,
+    restore: more.restore,
+    fit: more.fit,
+    paint,
+    replace: ways.pick,
+    remove() {
+      field.set(null);
+      ways.focus();
+      announce(`The ${title} is removed`);
+    },
+  });
   const element = h(
     "div",
     { class: "field", "data-name": input.name, role: "group", "aria-labelledby": `${id}-label` },
     h("span", { class: "label", id: `${id}-label` }, input.label),
     h("p", { class: "hint", id: `${id}-hint` }, input.hint),
-    drop,
-    fromUrl,
-    examples ?? null,
-    shown,
+    ...ways.elements,
+    chosen.element,
+    doing,
+    notices.element,
     fault,
-    file,
-    camera,
   );
-  for (const kind of ["dragenter", "dragover"])
-    element.addEventListener(kind, () => drop.classList.add("over"));
-  for (const kind of ["dragleave", "drop"])
-    element.addEventListener(kind, () => drop.classList.remove("over"));
-
-  async function getIt() {
-    const url = address.value.trim();
-    if (!/^https?:\/\/./.test(url) || !URL.canParse(url))
-      return field.say("Give the address of a picture, such as https://example.com/cat.png.");
-    if (await field.takeFrom(url)) {
-      address.value = "";
-      field.focus();
-    }
-  }
-
-  async function painted() {
-    if (isPainting || !paint) return;
-    isPainting = true;
-    try {
-      const made = await paint(picture);
-      if (made) field.set(made);
-      if (made) field.focus();
-    } catch (error) {
-      field.say(error.message);
-    } finally {
-      isPainting = false;
-    }
-  }
-
-  /** Draws what was chosen. */
-  function show() {
-    drop.hidden = picture !== null;
-    shown.hidden = picture === null;
-    const chosen = picture;
-    if (chosen === null) return shown.replaceChildren();
-    fromUrl.hidden = true;
-    if (examples) examples.hidden = true;
-    const quiet = { class: "quiet" };
-    const canPaint = paint && chosen.width;
-    shown.replaceChildren(
-      chosen.width ? preview(chosen) : "",
-      h(
-        "figcaption",
-        {},
-        h("span", { dir: "auto", class: "name" }, chosen.name),
-        h("span", { class: "hint" }, sizeOf(chosen)),
-        h("span", { class: "hint result" }),
-        h(
-          "span",
-          { class: "ways" },
-          canPaint ? button("Paint on", painted, quiet) : null,
-          button(`Another ${title}`, () => file.click(), {
-            ...quiet,
-            "aria-describedby": described,
-          }),
-          button("Save", () => save(chosen.blob, chosen.name), quiet),
-          button("Remove", remove, quiet),
-        ),
-      ),
-      chosen.making && restore
-        ? h(
-            "p",
-            { class: "notice" },
-            "This picture was made here. ",
-            button("Take over its settings", () => restore(chosen)),
-          )
-        : "",
-    );
-  }
-
-  /** @param {Picture} chosen */
-  function preview(chosen) {
-    const ground = under?.();
-    const isOver = ground && ground.width === chosen.width && ground.height === chosen.height;
-    return h(
-      "div",
-      { class: "preview" },
-      isOver ? h("img", { src: ground.url, alt: "" }) : null,
-      h("img", {
-        src: chosen.url,
-        alt: `The ${title} that was chosen`,
-        class: isOver ? "over" : null,
-      }),
-      under ? null : h("div", { class: "crop" }),
-    );
-  }
-
-  function remove() {
-    field.set(null);
-    choose.focus();
-    announce(`The ${title} is removed`);
-  }
-
-  /**
-   * Takes what a promise brings, unless something else was given meanwhile.
-   * @param {Blob | Promise<Blob>} what
-   * @param {string} name
-   */
-  function taken(what, name) {
-    const mine = ++newest;
-    const whenRead = async () => {
-      let read;
-      try {
-        read = await readPicture(await what, name);
-      } catch (error) {
-        if (mine === newest) field.say(error.faults?.url ?? error.message);
-        return false;
-      }
-      if (mine !== newest) {
-        URL.revokeObjectURL(read.url);
-        return false;
-      }
-      field.set(read);
-      announce(`${name} is the ${title}`);
-      return true;
-    };
-    reading = whenRead();
-    return reading;
-  }
 
   /** @type {PictureField} */
   const field = {
@@ -250,11 +121,12 @@ export function makePictureField(input, changed, { paint, under, examples, resto
       return picture;
     },
     set(value) {
-      newest++;
+      reader.forget();
       const before = picture;
       picture = value;
       field.say("");
-      show();
+      notices.clear();
+      field.show();
       // Not at once: its image may be loading, and would complain.
       if (before && before !== value) setTimeout(() => URL.revokeObjectURL(before.url), 1000);
       changed();
@@ -264,43 +136,164 @@ export function makePictureField(input, changed, { paint, under, examples, resto
       element.classList.toggle("wrong", text !== "");
       if (text) announce(text);
     },
-    show,
-    focus: () => ((picture && shown.querySelector("button")) || choose).focus(),
-    ready: () => reading,
+    note: notices.show,
+    show() {
+      ways.show(picture === null);
+      chosen.show(picture);
+    },
+    focus: () => (picture ? chosen.focus() : ways.focus()),
+    ready: () => reader.ready(),
     take: (blob, name) =>
-      taken(blob, name ?? ((blob instanceof File && blob.name) || `pasted ${title}.png`)),
+      reader.take(blob, name ?? ((blob instanceof File && blob.name) || `pasted ${title}.png`)),
     async takeFrom(url, name) {
-      if (!URL.canParse(url, location.href)) {
-        field.say(`${url.slice(0, 100)} is not a URL.`);
-        return false;
-      }
-      const { origin, pathname, search } = new URL(url, location.href);
-      const getting =
-        origin === location.origin
-          ? ask(pathname + search)
-          : ask("/form/picture", { body: { url } });
-      fault.textContent = "Getting it …";
-      const known =
-        name ?? (decodeURIComponent(pathname.slice(pathname.lastIndexOf("/") + 1)) || title);
-      return taken(
-        getting.then((answer) => answer.blob()),
-        known,
-      );
+      if (URL.canParse(url, location.href))
+        return reader.take(gotten(url), name ?? nameIn(url, title));
+      field.say(`${url.slice(0, 100)} is not a URL.`);
+      return false;
     },
-    crop(frame) {
-      /** @type {HTMLElement?} */
-      const box = shown.querySelector(".crop");
-      const result = shown.querySelector(".result");
-      if (!box || !result || !picture?.width || !picture.height) return;
-      const { size, box: shares } = frame ?? { size: null, box: [0, 0, 1, 1] };
-      result.textContent = size ? `becomes ${size[0]} × ${size[1]} px` : "";
-      const [left, top, width, height] = shares.map((share) => `${100 * share}%`);
-      Object.assign(box.style, { left, top, width, height });
-    },
+    crop: (frame) => chosen.crop(frame),
+    moveTo: (x, y) => chosen.moveTo(x, y),
+    paint: painted,
   };
   return field;
 }
 
-/** @param {Picture} picture */
-const sizeOf = ({ width, height }) =>
-  width ? `${width} × ${height} px` : "this browser can't show it, the model can";
+/**
+ * What a URL leads to: the page itself can't reach other sites.
+ * @param {string} url
+ */
+async function gotten(url) {
+  const { origin, pathname, search } = new URL(url, location.href);
+  const isHere = origin === location.origin;
+  const answer = isHere ? ask(pathname + search) : ask("/form/picture", { body: { url } });
+  return (await answer).blob();
+}
+
+/**
+ * What a picture is called by its URL.
+ * @param {string} url
+ * @param {string} fallback
+ */
+const nameIn = (url, fallback) =>
+  decodeURIComponent(new URL(url, location.href).pathname.replace(/.*\//s, "")) || fallback;
+
+/**
+ * Reads what is given. Of two, the later stays, whichever is read sooner.
+ * @param {string} title: of what is read.
+ * @param {HTMLElement} doing: says what is being read, where it takes a while.
+ * @param {object} listeners
+ * @param {(picture: Picture) => void} listeners.read
+ * @param {(text: string) => void} listeners.failed
+ */
+function makeReader(title, doing, { read, failed }) {
+  let reading = Promise.resolve(true);
+  let newest = 0;
+
+  /**
+   * @param {Blob | Promise<Blob>} what
+   * @param {string} name
+   */
+  async function taken(what, name) {
+    const mine = ++newest;
+    const isNewest = () => mine === newest;
+    doing.textContent = what instanceof Promise ? "Loading it …" : "";
+    const late = setTimeout(() => {
+      if (isNewest()) doing.textContent = `Reading ${name} …`;
+    }, LONG);
+    try {
+      const picture = await readPicture(await what, name);
+      if (!isNewest()) {
+        URL.revokeObjectURL(picture.url);
+        return false;
+      }
+      read(picture);
+      announce(`${name} is the ${title}`);
+      return true;
+    } catch (error) {
+      if (isNewest()) failed(error.faults?.url ?? error.message);
+      return false;
+    } finally {
+      clearTimeout(late);
+      if (isNewest()) doing.textContent = "";
+    }
+  }
+
+  return {
+    /**
+     * @param {Blob | Promise<Blob>} what
+     * @param {string} name
+     */
+    take(what, name) {
+      reading = taken(what, name);
+      return reading;
+    },
+    ready: () => reading,
+    /** What is being read comes too late. */
+    forget() {
+      newest++;
+      doing.textContent = "";
+    },
+  };
+}
+
+/**
+ * Has the person paint, once at a time.
+ * @param {More["paint"]} paint
+ * @param {object} field
+ * @param {() => Picture?} field.get
+ * @param {(picture: Picture) => void} field.set
+ * @param {(text: string) => void} field.say
+ */
+function makePainting(paint, { get, set, say }) {
+  let isPainting = false;
+  return async () => {
+    if (isPainting || !paint) return;
+    isPainting = true;
+    try {
+      const made = await paint(get());
+      if (made) set(made);
+    } catch (error) {
+      say(error.message);
+    } finally {
+      isPainting = false;
+    }
+  };
+}
+
+/**
+ * Notices below a picture.
+ * @param {() => void} leave: puts the focus elsewhere, as a button that was pressed goes.
+ */
+function makeNotices(leave) {
+  const element = h("div", { class: "notices" });
+  const shown = /** @type {Map<string, HTMLElement>} */ (new Map());
+  return {
+    element,
+    clear() {
+      shown.clear();
+      element.replaceChildren();
+    },
+    /**
+     * @param {string} name
+     * @param {string} text
+     * @param {Record<string, () => unknown>} answers
+     */
+    show(name, text, answers = {}) {
+      const before = shown.get(name);
+      if (before?.dataset.text === text) return; // the focus may be in it
+      before?.remove();
+      shown.delete(name);
+      if (!text) return;
+      const buttons = Object.entries(answers).map(([answer, act]) =>
+        button(answer, async () => {
+          await act();
+          leave();
+        }),
+      );
+      const notice = h("p", { class: "notice", "data-text": text }, text, ...buttons);
+      shown.set(name, notice);
+      element.append(notice);
+      announce(text);
+    },
+  };
+}

@@ -49,18 +49,14 @@ export async function readPicture(file, name) {
     bitmap = await createImageBitmap(file);
   } catch {
     if (format === "TIFF") return picture(file, name, null, null, making);
-    throw new Error(
-      format
-        ? `${name} is damaged: it can't be read as ${format}.`
-        : `${name} can't be read as a picture. Give ${Object.keys(FORMATS).slice(0, -1).join(", ")} or TIFF.`,
-    );
+    throw new Error(unreadable(name, format, head));
   }
   const { width, height } = bitmap;
   try {
     const scale = Math.min(1, ENOUGH / Math.min(width, height));
     if (width * height * scale ** 2 > MOST)
       throw new Error(
-        `${name} has ${width} × ${height} pixels, which is too large. Give a smaller one.`,
+        `${name} has ${width} × ${height} pixels, which is too many. Use a smaller picture.`,
       );
     // What a camera wrote, such as where it was, is nobody's business: who shares the prediction
     // shares its input.
@@ -80,6 +76,20 @@ export async function readPicture(file, name) {
 }
 
 /**
+ * Why a file can't be read.
+ * @param {string} name
+ * @param {string?} format
+ * @param {Uint8Array} head: its first bytes.
+ */
+function unreadable(name, format, head) {
+  if (format) return `${name} is damaged: it can't be read as ${format}.`;
+  if (/^....ftyp(hei|hev|mif|msf)/s.test(String.fromCharCode(...head)))
+    return `${name} is a HEIC picture, which can't be read here. Export it as JPEG, and use that.`;
+  const known = Object.keys(FORMATS).slice(0, -1).join(", ");
+  return `${name} can't be read as a picture. Use ${known} or TIFF.`;
+}
+
+/**
  * @param {Blob} blob
  * @param {string} name
  * @param {number?} width
@@ -93,7 +103,7 @@ function picture(blob, name, width, height, making) {
 
 /**
  * A picture's file as a data URL, by which it is sent.
- * @param {Picture} picture
+ * @param {{blob: Blob}} picture
  * @returns {Promise<string>}
  */
 export async function dataUrl({ blob }) {

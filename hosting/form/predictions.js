@@ -1,26 +1,34 @@
-// A prediction as a card: how far it is, its pictures, and what can be done with them.
+// A prediction as the API and the form's own paths give it, and the pictures in it.
 
 import { ask, askJson, here } from "./api.js";
-import { announce, button, copy, h, pause, save } from "./dom.js";
+import { save } from "./dom.js";
 
 const FINISHED = ["succeeded", "failed", "canceled", "aborted"];
-const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+/** Letters that a file's name takes from the prompt, at most. */
+const LONGEST_NAME = 60;
+/** Pixels of the longer side of a thumbnail, at most. */
+const THUMBNAIL = 320;
+/** How much larger than itself a thumbnail may be shown. */
+const STRETCH = 1.25;
 
 /** @typedef {import("./schema.js").Value} Value */
 
 /**
- * A prediction of the API, as far as the page reads it.
+ * A prediction, as far as the page reads it.
  * @typedef {object} Prediction
  * @property {string} id
  * @property {"starting" | "processing" | "succeeded" | "failed" | "canceled" | "aborted"} status
  * @property {Record<string, any>} input  by the names that its client uses.
  * @property {string[] | string | null} output  of some versions a single one
+ * @property {(string | null)[]} [thumbnails]  of the outputs, where they are made.
+ * @property {(Size | null)[]} [sizes]  of the outputs, in px.
+ * @property {string} [task]
  * @property {string?} error
  * @property {string} [failure]  why it failed, in a word: inputs, nsfw, worker …
  * @property {string} logs
  * @property {string} created_at
  * @property {Metrics} [metrics]
- * @property {{position: number, estimated_wait: number}?} [queue]
+ * @property {Place} [queue]
  * @property {{get: string, cancel: string, web: string}} urls
  */
 /**
@@ -31,6 +39,8 @@ const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
  * @property {DrawnImage[]} [images]
  * @property {string[]} [notes]  sentences on how it was read, and on what can't be as asked for.
  */
+/** @typedef {[number, number]} Size  width and height. */
+/** @typedef {{position: number, estimated_wait: number?, reason?: string}} Place */
 /** @typedef {{step: number, steps: number, seconds_left: number}} Progress */
 /** @typedef {{index: number, seed: number, file: string?}} DrawnImage */
 
@@ -40,12 +50,37 @@ const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
  * @property {number} index
  * @property {number?} seed
  * @property {string?} url  null for one that was left out.
+ * @property {string?} thumbnail  null where there is none (yet).
+ * @property {Size?} size
  * @property {string} name
  */
 /** @typedef {Drawn & {url: string}} ThereDrawn  one that was not left out. */
 
+/**
+ * What can be done with a prediction and what it has drawn. Where something is missing, it is not
+ * offered.
+ * @typedef {object} Actions
+ * @property {(prediction: Prediction, drawn?: Drawn?) => unknown} reuse  its settings, and the
+ *   picture's seed, into the form.
+ * @property {(prediction: Prediction, index: number) => unknown} view
+ * @property {(prediction: Prediction) => unknown} [stop]
+ * @property {(prediction: Prediction) => unknown} [tryAgain]
+ * @property {(prediction: Prediction) => unknown} [remove]
+ * @property {(prediction: Prediction) => unknown} [share]
+ * @property {(prediction: Prediction) => unknown} [saveAll]
+ * @property {(drawn: ThereDrawn) => unknown} [useAsInput]
+ * @property {(drawn: ThereDrawn) => unknown} [paintOn]
+ * @property {(drawn: ThereDrawn) => unknown} [extend]
+ * @property {(prediction: Prediction, drawn: ThereDrawn) => unknown} [enlarge]
+ * @property {(prediction: Prediction, drawn: ThereDrawn, strength: number) => unknown} [vary]
+ * @property {(drawn: ThereDrawn) => unknown} [copyPicture]
+ */
+
 /** Whether a prediction is over. @param {Prediction} prediction */
 export const isOver = ({ status }) => FINISHED.includes(status);
+
+/** Whether it is over without a picture to show for it. @param {Prediction} prediction */
+export const isInVain = (prediction) => isOver(prediction) && prediction.status !== "succeeded";
 
 /**
  * The pictures of a prediction, also those that were left out, in their order.
@@ -54,15 +89,30 @@ export const isOver = ({ status }) => FINISHED.includes(status);
  */
 export function picturesOf(prediction) {
   const urls = [prediction.output ?? []].flat().map((url) => here(url));
+  /**
+   * @param {number} place: in the output.
+   * @param {{index: number, seed: number?}} known
+   */
+  const drawn = (place, { index, seed }) => {
+    const url = urls[place] ?? null;
+    const thumbnail = prediction.thumbnails?.[place];
+    return {
+      index,
+      seed,
+      url,
+      thumbnail: thumbnail ? here(thumbnail) : null,
+      size: prediction.sizes?.[place] ?? null,
+      name: nameOfPicture(prediction, { index, seed, url }),
+    };
+  };
   const told = prediction.metrics?.images;
-  if (!told) return urls.map((url, index) => ({ index, seed: null, url, name: nameOf(url) }));
+  if (!told) return urls.map((_, index) => drawn(index, { index, seed: null }));
   return [...told]
     .sort((one, other) => one.index - other.index)
-    .map(({ index, seed, file }) => {
-      const url = (file && urls.find((one) => nameOf(one) === file)) || null;
-      const name = `${prediction.id}-seed-${seed}.${file?.split(".").pop()}`;
-      return { index, seed, url, name, isMade: Boolean(file) };
-    })
+    .map((image) => ({
+      ...drawn(image.file ? urls.findIndex((url) => fileOf(url) === image.file) : -1, image),
+      isMade: Boolean(image.file),
+    }))
     .filter(({ url, isMade }) => url || !isMade); // the link comes a moment after the seed
 }
 
@@ -73,186 +123,65 @@ export const thereOf = (prediction) => picturesOf(prediction).filter(isThere);
  * @param {Drawn} drawn
  * @returns {drawn is ThereDrawn}
  */
-const isThere = (drawn) => drawn.url !== null;
+export const isThere = (drawn) => drawn.url !== null;
 
-/** @param {string} url */
-const nameOf = (url) => url.replace(/\?.*/s, "").replace(/.*\//s, "");
+/** The name of the file that a URL leads to. @param {string} url */
+const fileOf = (url) => url.replace(/\?.*/s, "").replace(/.*\//s, "");
 
 /**
- * What can be done with a prediction.
- * @typedef {object} Actions
- * @property {(prediction: Prediction, drawn?: Drawn?) => unknown} reuse
- * @property {(prediction: Prediction, index: number) => unknown} view
- * @property {(prediction: Prediction) => unknown} [stop]  where it may be stopped.
+ * A prompt as a part of a file's name.
+ * @param {unknown} prompt
  */
+export const slugOf = (prompt) =>
+  [
+    ...String(prompt ?? "")
+      .toLowerCase()
+      .replace(/[^\p{L}\p{M}\p{N}]+/gu, "-")
+      .replace(/^-+/, ""),
+  ]
+    .slice(0, LONGEST_NAME)
+    .join("")
+    .replace(/-+$/, "");
 
 /**
- * A card.
- * @typedef {object} Card
- * @property {HTMLElement} element
- * @property {(prediction: Prediction) => void} update  shows a prediction as it is now. What has
- *   not changed stays, and keeps the focus.
- * @property {(text: string) => void} say  says what went wrong with what was done.
- */
-
-/**
- * A card.
+ * The name of a picture's file, by which it is found again: a-red-fox-seed-4.png.
  * @param {Prediction} prediction
- * @param {Actions} actions
- * @returns {Card}
+ * @param {{index: number, seed: number?, url: string?}} drawn
  */
-export function makeCard(prediction, actions) {
-  const status = h("p", { class: "status" });
-  const bar = h("progress", { "aria-label": "Progress" });
-  const prompt = h("h3", { dir: "auto", class: "prompt" });
-  const about = h("p", { class: "hint" });
-  const grid = h("ul", { class: "grid" });
-  const notes = h("ul", { class: "notes" });
-  const fault = h("p", { class: "fault" });
-  /**
-   * @param {import("./dom.js").Listener} act
-   * @returns {import("./dom.js").Listener}
-   */
-  const acting = (act) => async (event) => {
-    try {
-      await act(event);
-    } catch (error) {
-      card.say(error.message);
-    }
-  };
-  /**
-   * @param {string} text
-   * @param {import("./dom.js").Listener} work
-   * @param {import("./dom.js").Properties} properties
-   */
-  const act = (text, work, properties = { class: "quiet" }) =>
-    button(text, acting(work), properties);
-  const stopping = act("Stop", () => actions.stop?.(prediction), {});
-  const saving = act("Download all", () => Promise.all(there().map(download)));
-  const buttons = h(
-    "div",
-    { class: "ways" },
-    stopping,
-    act("Use these settings", () => actions.reuse(prediction)),
-    act("Copy settings", ({ target }) => copy(settingsOf(prediction), target)),
-    act("Copy link", ({ target }) => copy(location.origin + here(prediction.urls.web), target)),
-    saving,
-  );
-  const element = h(
-    "li",
-    { class: "card", "data-id": prediction.id },
-    prompt,
-    about,
-    status,
-    bar,
-    grid,
-    notes,
-    fault,
-    buttons,
-  );
-  const there = () => thereOf(prediction);
-  const tiles = /** @type {Map<number, HTMLElement>} */ (new Map());
-
-  /** @type {Card} */
-  const card = {
-    element,
-    update(now) {
-      prediction = now;
-      element.dataset.status = now.status;
-      prompt.textContent = now.input.prompt || "Without a prompt";
-      about.textContent = aboutOf(now);
-      status.textContent = statusOf(now);
-      status.hidden = now.status === "succeeded";
-      bar.hidden = isOver(now);
-      const progress = now.metrics?.progress;
-      if (now.status === "processing") bar.value = progress ? progress.step / progress.steps : 0;
-      else bar.removeAttribute("value");
-      notes.replaceChildren(...notesOf(now).map((note) => h("li", { class: "notice" }, note)));
-      fault.textContent = (now.error ?? "").trim();
-      drawPictures(picturesOf(now));
-      stopping.hidden = isOver(now) || !actions.stop;
-      saving.hidden = there().length < 2;
-    },
-    say(text) {
-      fault.textContent = text;
-      announce(text);
-    },
-  };
-
-  /** @param {Drawn[]} pictures */
-  function drawPictures(pictures) {
-    for (const one of grid.querySelectorAll(".coming")) one.remove();
-    if (!pictures.length) tiles.clear(); // it was begun again
-    for (const picture of pictures)
-      if (tiles.get(picture.index)?.dataset.url !== String(picture.url))
-        tiles.set(picture.index, tile(picture));
-    if ([...tiles.values()].some((one, place) => grid.children[place] !== one))
-      grid.replaceChildren(...tiles.values());
-    if (!tiles.size) grid.replaceChildren();
-    const asked = prediction.input.num_images ?? prediction.input.num_outputs ?? 1;
-    const missing = prediction.status === "processing" ? Math.max(0, asked - tiles.size) : 0;
-    for (let count = 0; count < missing; count++) grid.append(h("li", { class: "coming" }));
-  }
-
-  /** @param {Drawn} picture */
-  function tile(picture) {
-    const known = { "data-url": picture.url };
-    const seed = h(
-      "span",
-      { class: "hint seed" },
-      picture.seed === null ? "" : `seed ${picture.seed}`,
-    );
-    if (!picture.url)
-      return h(
-        "li",
-        known,
-        h("div", { class: "left-out" }, "Left out: the NSFW checker flagged it"),
-        seed,
-      );
-    const words = `Picture ${picture.index + 1} of ${prediction.input.prompt || "no prompt"}`;
-    const view = act("", () => actions.view(prediction, picture.index), {
-      class: "picture",
-      "aria-label": `${words}: look closer`,
-    });
-    view.append(h("img", { src: picture.url, alt: words, loading: "lazy", decoding: "async" }));
-    return h("li", known, view, seed);
-  }
-
-  card.update(prediction);
-  return card;
+export function nameOfPicture({ input }, { index, seed, url }) {
+  const which = seed === null ? index + 1 : `seed-${seed}`;
+  const ending = url ? fileOf(url).split(".").pop() : "png";
+  return `${slugOf(input.prompt) || "picture"}-${which}.${ending}`;
 }
 
 /**
- * Asks for a prediction again and again until it is over.
- * @param {Prediction} prediction
- * @param {(prediction: Prediction) => string} path: where it is to be asked for.
- * @param {(prediction: Prediction) => void} changed
- * @returns {Promise<Prediction>} the prediction that is over.
+ * What an image element takes of a picture: the thumbnail where that has pixels enough.
+ * @param {ThereDrawn} drawn
  */
-export async function follow(prediction, path, changed) {
-  if (isOver(prediction)) return prediction;
-  while (!isOver(prediction)) {
-    // Who is far back in the queue need not look often.
-    const waits = Math.min(300 + 400 * (prediction.queue?.position ?? 1), 5000);
-    await pause(prediction.status === "processing" ? 300 : waits);
-    prediction = await askJson(path(prediction));
-    changed(prediction);
-  }
-  announce(endOf(prediction));
-  return prediction;
+export function sourcesOf({ url, thumbnail, size }) {
+  const [width, height] = size ?? [null, null];
+  if (!thumbnail || !width || !height) return { src: url, width, height };
+  const shrunk = width * Math.min(1, THUMBNAIL / Math.max(width, height));
+  const small = Math.min(Math.round(shrunk * STRETCH), width);
+  return { src: url, width, height, srcset: `${thumbnail} ${small}w, ${url} ${width}w` };
 }
 
-/** @param {Prediction} prediction */
-const notesOf = ({ metrics }) => metrics?.notes ?? [];
+/** How many images a prediction was asked for. @param {Prediction} prediction */
+export const countOf = ({ input }) => Number(input.num_images ?? input.num_outputs ?? input.n ?? 1);
 
-/** @param {Prediction} prediction */
-function endOf(prediction) {
-  const { status, output, error, input } = prediction;
-  const count = [output ?? []].flat().length;
-  if (status === "failed") return `It failed: ${error}`;
-  if (status === "canceled" || status === "aborted") return `Stopped: ${input.prompt}`;
-  const done = `Done: ${count} ${count === 1 ? "picture" : "pictures"} of ${input.prompt}`;
-  return [done, ...notesOf(prediction)].join("\n");
+/**
+ * Width by height of what is asked for, as far as its inputs tell.
+ * @param {Prediction} prediction
+ * @returns {number?}
+ */
+export function ratioOf({ input, sizes }) {
+  const [size] = sizes?.filter((one) => one !== null) ?? [];
+  if (size) return size[0] / size[1];
+  const text = [input.result_size, input.size, input.image_dimensions].find(
+    (one) => typeof one === "string",
+  );
+  const [, width, height] = /^(\d+)x(\d+)$/.exec(text ?? "") ?? [null, input.width, input.height];
+  return Number(width) / Number(height) || null;
 }
 
 /**
@@ -260,10 +189,10 @@ function endOf(prediction) {
  * @param {Prediction} prediction
  * @returns {Promise<Prediction>}
  */
-export const stop = ({ urls }) => askJson(here(urls.cancel), { method: "POST" });
+export const stop = ({ urls }) => askJson(here(urls.cancel), { method: "POST", isOnce: false });
 
 /**
- * Saves a picture by a name that tells its seed, which the server's does not.
+ * Saves a picture by its readable name.
  * @param {ThereDrawn} drawn
  */
 export const download = async ({ url, name }) => save(await (await ask(url)).blob(), name);
@@ -275,47 +204,9 @@ export const download = async ({ url, name }) => save(await (await ask(url)).blo
  */
 export function settingsOf({ input }, seed = null) {
   /** @param {any} value */
-  const isLink = (value) => /^https?:\/\/\S+\/files\/\S+&signature=/.test(value);
+  const isLink = (value) =>
+    /^https?:\/\/\S+(\/files\/\S+&signature=|\/s\/\w+\/files\/)/.test(value);
   const plain = Object.entries(input).filter(([, value]) => !isLink(value));
   const alone = seed === null ? {} : { seed, ...("num_images" in input && { num_images: 1 }) };
   return JSON.stringify({ ...Object.fromEntries(plain), ...alone }, null, 2);
-}
-
-/** @param {Prediction} prediction */
-function statusOf({ status, queue, metrics }) {
-  if (status === "starting") {
-    if (!queue) return "Waiting";
-    const wait = queue.estimated_wait;
-    const place =
-      queue.position === 1 ? "next in the queue" : `number ${queue.position} in the queue`;
-    return `Waiting: ${place}${wait >= 1 ? `, about ${secondsOf(wait)}` : ""}`;
-  }
-  if (status === "processing") {
-    if (!metrics?.progress) return "Starting";
-    const { step, steps, seconds_left: left } = metrics.progress;
-    return `Step ${step} of ${steps}, ${secondsOf(left)} left`;
-  }
-  if (status === "failed") return "It failed";
-  return status === "succeeded" ? "Done" : "Stopped";
-}
-
-/** @param {number} seconds */
-const secondsOf = (seconds) =>
-  seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
-
-/** @param {Prediction} prediction */
-function aboutOf({ input, created_at: created, metrics }) {
-  const size = input.width && input.height ? `${input.width} × ${input.height}` : null;
-  const steps = input.num_inference_steps && `${input.num_inference_steps} steps`;
-  const took = metrics?.predict_time && `took ${metrics.predict_time.toFixed(1)} s`;
-  const minutes = Math.min(0, Math.round((new Date(created).getTime() - Date.now()) / 60000));
-  /** @type {[number, Intl.RelativeTimeFormatUnit]} */
-  const [amount, unit] =
-    minutes > -60
-      ? [minutes, "minute"]
-      : minutes > -1440
-        ? [minutes / 60, "hour"]
-        : [minutes / 1440, "day"];
-  const ago = minutes > -1 ? "just now" : AGO.format(Math.round(amount), unit);
-  return [steps, size, input.scheduler, took, ago].filter(Boolean).join(" · ");
 }

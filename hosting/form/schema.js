@@ -1,5 +1,7 @@
 // A model's OpenAPI document, as the inputs that the form has.
 
+import { wordingOf } from "./wording.js";
+
 /** The widths and heights in px that the model chooses from where one is left empty. */
 const AUTOMATIC_SIDES = [128, 256, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024];
 
@@ -15,7 +17,7 @@ const GROUPS = {
   "Fit of the image": ["crop", "resize_mode", "keep_size"],
   "Beyond the image": ["extend_left", "extend_top", "extend_right", "extend_bottom"],
   "Second pass": ["refine_scale", "refine_strength", "refine_steps", "upscaler"],
-  Sampler: ["scheduler", "spacing", "eta", "clip_skip"],
+  Sampling: ["scheduler", "spacing", "eta", "clip_skip"],
   Result: ["result_size", "resample", "tiling", "output_format", "output_quality"],
 };
 
@@ -25,8 +27,11 @@ const GROUPS = {
  */
 
 /**
- * An input of a model.
- * @typedef {object} Input
+ * An input of a model, with what the form says of it.
+ * @typedef {import("./wording.js").Wording & InputOfSchema} Input
+ */
+/**
+ * @typedef {object} InputOfSchema
  * @property {string} name
  * @property {string} label
  * @property {string} hint
@@ -76,8 +81,7 @@ export function inputsOf(openapi, upscalers) {
       const whole = Object.assign({}, ...parts, entry);
       return {
         name,
-        label: labelOf(name),
-        hint: entry.description ?? "",
+        ...wordingOf(name, entry.description ?? ""),
         type: whole.type,
         isFile: whole.format === "uri",
         isRequired: required.includes(name),
@@ -96,13 +100,6 @@ export function inputsOf(openapi, upscalers) {
 /** @param {Input} input */
 const placeOf = ({ name, isFirst }) =>
   FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length + (isFirst ? 0 : 1);
-
-/** @param {string} name */
-const labelOf = (name) => {
-  if (name === "loras") return "LoRAs";
-  const words = name.replace(/^num_/, "number_of_").replaceAll("_", " ");
-  return words[0].toUpperCase() + words.slice(1);
-};
 
 /**
  * The size of the result where width or height is left empty.

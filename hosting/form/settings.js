@@ -26,16 +26,7 @@ const HANDED_ON = "settings";
  * @param {Prediction} prediction
  * @returns {Promise<MadeWith>}
  */
-const madeWith = ({ urls }) => askJson(here(urls.web));
-
-/**
- * Where the image is that a prediction was made from; null if there is none.
- * @param {Prediction} prediction
- */
-export async function inputOf(prediction) {
-  const { settings } = await madeWith(prediction);
-  return settings.image ? here(settings.image) : null;
-}
+export const madeWith = ({ urls }) => askJson(here(urls.web));
 
 /**
  * A prediction's settings in the form, with the seed of one of its pictures; whether all came.
@@ -59,7 +50,21 @@ async function takeOver({ input, settings, task }, picture) {
       ? { seed: input.seed }
       : { seed: picture.seed, num_images: 1 };
   form.fill({ ...settings, ...alone });
-  const missing = model ? [] : ["model"];
+  const missing = [...(model ? [] : ["model"]), ...(await takeFiles(settings))];
+  announce("Its settings are in the form");
+  const verb = missing.length > 1 ? "are" : "is";
+  const names = missing.join(" and the ");
+  form.lead(missing.length ? `The ${names} ${verb} no longer on the server.` : "");
+  return missing.length === 0;
+}
+
+/**
+ * Takes the pictures among settings into the form.
+ * @param {Record<string, any>} settings
+ * @returns {Promise<string[]>} the names of those that are no longer there.
+ */
+async function takeFiles(settings) {
+  const missing = [];
   for (const { name, isFile } of form.all()) {
     if (!isFile || !settings[name]) continue;
     try {
@@ -71,23 +76,14 @@ async function takeOver({ input, settings, task }, picture) {
       missing.push(name);
     }
   }
-  announce("Its settings are in the form");
-  form.lead(missing.length ? `The ${missing.join(" and the ")} could not be loaded again.` : "");
-  return missing.length === 0;
+  return missing;
 }
 
 /**
  * The settings that a picture carries, instead of the picture.
  * @param {import("./picture.js").Picture} picture
  */
-export function restore({ making, width, height }) {
-  const sides = form.all().find(({ name }) => name === "width")?.choices ?? [];
-  const isOffered = [width, height].every((side) => side !== null && sides.includes(side));
-  const size = isOffered ? { width, height } : {};
-  form.fill({ ...size, ...making });
-  announce("Its settings are in the form");
-  form.lead("The settings are back. If it was made from an image, choose that image too.");
-}
+export const restore = async (picture) => (await import("./restoring.js")).restore(picture);
 
 /**
  * Leaves settings for the page that has the form, and goes there.

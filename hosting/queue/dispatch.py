@@ -17,7 +17,10 @@ from hosting.queue import sweep
 from hosting.queue.changes import Changes, within
 from hosting.queue.downloads import Downloads
 from hosting.queue.metrics import Metrics
+from hosting.queue.previews import Previews
+from hosting.queue.removals import Removals
 from hosting.queue.runs import Run
+from hosting.queue.thumbnails import Thumbnails
 from hosting.queue.webhooks import Webhooks
 from hosting.settings import Settings
 from hosting.storage.database import Unavailable
@@ -46,6 +49,7 @@ class Dispatcher:
         self.endpoints = endpoints
         self.front_id = new_id()
         self.changes = Changes()
+        self.previews = Previews(self.changes)
         self.metrics = Metrics()
         self.downloads = Downloads(settings, store, files, self.wake, self.front_id, timings)
         self._settings = settings
@@ -53,6 +57,8 @@ class Dispatcher:
         self._files = files
         self._timings = timings
         self._webhooks = Webhooks(store, render, settings.networks, self.front_id)
+        self.thumbnails = Thumbnails(files, self.changes)
+        self._removals = Removals(store, files, self.front_id, self._is_busy, timings.poll_seconds)
         self._runs: dict[str, Run] = {}
         """By the predictions' ids."""
         self._ended: dict[str, Prediction] = {}
@@ -81,6 +87,8 @@ class Dispatcher:
             self._end_overdue,
             self.downloads.run,
             self._webhooks.run,
+            self._removals.run,
+            self.thumbnails.run,
             swept,
         )
         try:
@@ -112,9 +120,13 @@ class Dispatcher:
             await within(hurry, 0.1)
         await self._halt()
 
-    def wake(self, prediction_id: str) -> None:
-        """Tell all who wait for it that a prediction is new, or has changed."""
-        self.changes.notify(prediction_id)
+    def wake(self, prediction_id: str, token_id: str | None = None) -> None:
+        """Tell all who wait for it that a prediction is new, or has changed.
+
+        Args:
+            token_id: whose it is; None where that is not known here.
+        """
+        self.changes.notify(prediction_id, token_id)
         self._news.set()
         self.downloads.wake()
         self._webhooks.wake()
@@ -124,10 +136,17 @@ class Dispatcher:
         """Whether it begins nothing more."""
         return self._stopping.is_set()
 
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it begins nothing more, and nothing runs."""
+        return self.is_stopping and not self._tasks
+
     def running(self, prediction_id: str) -> Prediction | None:
         """Return a prediction that runs here, as it is now; newer than the store's."""
         run = self._runs.get(prediction_id)
-        return run.prediction if run else self._ended.get(prediction_id)
+        if run is None:
+            return self._ended.get(prediction_id)
+        return None if run.is_lost else run.prediction
 
     async def cancel(self, prediction_id: str, is_overdue: bool = False) -> None:
         """End a prediction, if it is not over: at once in the queue, between two steps else.
@@ -138,7 +157,32 @@ class Dispatcher:
         cancelled = await self._store.predictions.cancel(prediction_id, is_overdue)
         if cancelled and cancelled.canceling and prediction_id in self._runs:
             await self._runs[prediction_id].cancel()
-        self.wake(prediction_id)
+        self.wake(prediction_id, cancelled.token_id if cancelled else None)
+
+    async def remove(self, prediction_id: str, token_id: str) -> bool:
+        """Remove a token's prediction and its files, and return whether there was one.
+
+        What runs is cancelled. Files that it may still write are removed when its run has ended.
+        """
+        removed = await self._store.removals.remove(prediction_id, token_id)
+        if removed is None:
+            return False
+        log.info("removed", prediction=removed.id)
+        for task, run in self._tasks.items():
+            if run.prediction.id == removed.id:
+                run.is_lost = True
+                # Not before it has begun: then nobody would give its slot back.
+                asyncio.get_running_loop().call_soon(task.cancel)
+        self.downloads.drop(removed.id)
+        await self._removals.begin(removed)
+        self.wake(removed.id, token_id)
+        return True
+
+    async def _is_busy(self, prediction_id: str) -> bool:
+        """Return whether this front may still write files of a prediction."""
+        async with self._claiming:  # what was being begun has
+            runs = any(run.prediction.id == prediction_id for run in self._tasks.values())
+        return runs or self.downloads.is_fetching(prediction_id)
 
     async def _fill_endpoints(self) -> None:
         while True:
@@ -188,10 +232,11 @@ class Dispatcher:
             own = await self._store.predictions.running(self.front_id)
             for task, run in tasks:
                 about = run.prediction.id, run.prediction.attempt
-                if self._runs.get(run.prediction.id) is not run:
-                    continue  # it has ended meanwhile
+                if self._runs.get(run.prediction.id) is not run or run.is_lost:
+                    continue  # it has ended meanwhile, or is about to
                 if about not in own:
                     log.warning("another front has it", prediction=run.prediction.id)
+                    run.is_lost = True
                     task.cancel()
                 elif own[about]:
                     await run.cancel()
@@ -212,6 +257,7 @@ class Dispatcher:
             self._store,
             self._files,
             self.changes,
+            self.previews,
             self._webhooks,
             self._timings,
         )
@@ -219,7 +265,8 @@ class Dispatcher:
         task = asyncio.create_task(self._finish(run))
         self._tasks[task] = run
         task.add_done_callback(self._tasks.pop)
-        self.wake(prediction.id)
+        task.add_done_callback(lambda _: self._removals.wake())
+        self.wake(prediction.id, prediction.token_id)
 
     async def _finish(self, run: Run) -> None:
         prediction_id = run.prediction.id
@@ -229,7 +276,9 @@ class Dispatcher:
             # Before it is written: from then on, another endpoint may have the prediction.
             run.endpoint.vacate(prediction_id)
             del self._runs[prediction_id]
-        self._ended[prediction_id] = run.prediction
+            self.previews.forget(prediction_id)
+        if not run.is_lost:
+            self._ended[prediction_id] = run.prediction
         # What a dead worker had run goes before what came later, so that has to be written first.
         with run.endpoint.closed() if isinstance(outcome, Crashed) else contextlib.nullcontext():
             try:
@@ -238,9 +287,11 @@ class Dispatcher:
                 self._ended.pop(prediction_id, None)
         if written:  # else it was no longer ours
             self.metrics.ran(run.prediction, written, run.endpoint)
-        self.wake(prediction_id)
+        self.wake(prediction_id, run.prediction.token_id)
         kept = written.output if written else run.prediction.checkpoint.get("output", ())
         await run.remove_stale_outputs(kept)
+        if written is None:
+            await self._removals.remove_if_gone(prediction_id)
 
     async def _halt(self) -> None:
         for task in self._tasks:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from hosting import log
 from hosting.net import fetch
 from hosting.prediction import Ended, Prediction
-from hosting.queue.changes import within
+from hosting.queue.changes import to_its_end, within
 from hosting.settings import Settings
 from hosting.states import FailureKind, Status
 from hosting.storage import mime
@@ -33,7 +33,7 @@ class Downloads:
     """Fetches what waiting predictions need.
 
     Args:
-        changed: is told of each prediction that then may run, or has failed.
+        changed: is told of each prediction that then may run, or has failed, and its token.
         front_id: who fetches.
     """
 
@@ -42,7 +42,7 @@ class Downloads:
         settings: Settings,
         store: Store,
         files: Files,
-        changed: Callable[[str], None],
+        changed: Callable[[str, str], None],
         front_id: str,
         timings: Timings,
     ) -> None:
@@ -56,7 +56,8 @@ class Downloads:
         """The tokens of what is being fetched, by the predictions' ids, or ids of their own."""
         self._turns: dict[str, int] = {}
         """By tokens: the number of the last turn that each has had."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        """By the predictions' ids."""
         self._news = asyncio.Event()
 
     def wake(self) -> None:
@@ -70,9 +71,7 @@ class Downloads:
             waiting = await self._predictions.unready(self._front_id)
             while one := self._next(waiting):
                 self._begin(*one)
-                task = asyncio.create_task(self._fetch(one[0]))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._tasks[one[0]] = asyncio.create_task(self._fetch(one[0]))
             await within(self._news, self._timings.poll_seconds)
 
     async def now(self, token_id: str, url: str) -> bytes:
@@ -113,9 +112,19 @@ class Downloads:
         self._tokens[key] = token_id
         self._turns[token_id] = max(self._turns.values(), default=0) + 1
 
+    def is_fetching(self, prediction_id: str) -> bool:
+        """Return whether a prediction's files are being fetched here."""
+        return prediction_id in self._tasks
+
+    def drop(self, prediction_id: str) -> None:
+        """Break off what is being fetched for a prediction, if anything is."""
+        if task := self._tasks.get(prediction_id):
+            # Not before it has begun: then nobody would give its turn back.
+            asyncio.get_running_loop().call_soon(task.cancel)
+
     async def halt(self) -> None:
         """Break off what has begun; it is fetched after the next start."""
-        tasks = list(self._tasks)
+        tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -129,8 +138,8 @@ class Downloads:
             log.warning("not kept; trying again", prediction=prediction_id, reason=str(error))
             await asyncio.sleep(self._timings.disk_retry_seconds)
         finally:
-            del self._tokens[prediction_id]
-            self._changed(prediction_id)
+            del self._tasks[prediction_id]
+            self._changed(prediction_id, self._tokens.pop(prediction_id))
 
     async def _fetch_files(self, prediction: Prediction) -> None:
         """Fetch a claimed prediction's files, after which it may run, or has failed."""
@@ -143,7 +152,8 @@ class Downloads:
                 data = await picture(self._settings, location, prediction.token_id)
                 fetched[name] = file = InputFile.fetched(name)
                 size += len(data)
-                await asyncio.to_thread(self._files.write, file.path(prediction.id), data)
+                path = file.path(prediction.id)
+                await to_its_end(asyncio.to_thread(self._files.write, path, data))
             files = {**prediction.files, **{name: one.location for name, one in fetched.items()}}
             most = self._settings.kept_bytes
             if await self._predictions.set_ready(prediction, files, size, most):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-
-# Pydantic, which documents `Place`, takes no other before Python 3.12.
-from typing_extensions import TypedDict
+from dataclasses import replace
 
 from hosting.prediction import Prediction
+from hosting.queue import feed
 from hosting.queue.changes import within
 from hosting.queue.dispatch import Dispatcher
+from hosting.queue.feed import Changed
 from hosting.queue.intake import Intake, NewPrediction
+from hosting.queue.previews import Preview
+from hosting.queue.waits import Place, Waits
 from hosting.states import Status
 from hosting.storage.pages import Page
 from hosting.storage.store import Store
@@ -19,15 +21,6 @@ from hosting.timings import Timings
 
 PING_SECONDS = 15.0
 """The silence after which a stream sends a sign of life."""
-
-
-class Place(TypedDict):
-    """The place of a prediction that waits."""
-
-    position: int
-    """1 is the next."""
-    estimated_wait: float | None
-    """Seconds; None where nothing has run yet."""
 
 
 class PredictionQueue:
@@ -43,11 +36,14 @@ class PredictionQueue:
         self._intake = intake
         self._dispatcher = dispatcher
         self._poll_seconds = timings.poll_seconds
+        self._waits = Waits(
+            self._predictions, dispatcher.endpoints, dispatcher.running, timings.poll_seconds
+        )
 
     async def accept(self, new: NewPrediction) -> Prediction:
         """Take a prediction into the queue; see `Intake.accept`."""
         prediction = await self._intake.accept(new)
-        self._dispatcher.wake(prediction.id)
+        self._dispatcher.wake(prediction.id, prediction.token_id)
         return prediction
 
     async def picture(self, url: str, token_id: str, hosts: frozenset[str]) -> bytes:
@@ -85,19 +81,46 @@ class PredictionQueue:
         """
         return await self._predictions.page(token_id, cursor)
 
+    async def search(self, token_id: str, text: str, cursor: str | None) -> Page[Prediction]:
+        """Return a page of those of a token's predictions whose prompts have all words of a text.
+
+        They are as they are now.
+
+        Raises:
+            InvalidCursor: when no page has given the cursor.
+        """
+        page = await self._predictions.search(token_id, text, cursor)
+        return replace(page, rows=[self._dispatcher.running(one.id) or one for one in page.rows])
+
+    def follow_all(self, token_id: str) -> AsyncGenerator[Changed, None]:
+        """Yield those of a token's predictions that may have changed; see `feed.follow`."""
+        return feed.follow(token_id, self._predictions, self._dispatcher, self._poll_seconds)
+
     async def cancel(self, prediction_id: str) -> None:
         """End a prediction, if it is not over: at once in the queue, between two steps else."""
         await self._dispatcher.cancel(prediction_id)
+        self._waits.forget()
+
+    async def remove(self, prediction_id: str, token_id: str) -> bool:
+        """Remove a token's prediction and its files, and return whether there was one.
+
+        Whoever waits for it is told that it is canceled.
+        """
+        was_there = await self._dispatcher.remove(prediction_id, token_id)
+        self._waits.forget()
+        return was_there
 
     async def follow(self, prediction_id: str) -> AsyncGenerator[Prediction | None, None]:
         """Yield a prediction whenever it may have changed, to its end; None after long silence."""
         yielded_at = time.monotonic()
+        last: Prediction | None = None
         while True:
             change = self._dispatcher.changes.subscribe(prediction_id)
-            prediction = await self.current(prediction_id)
+            prediction = await self.current(prediction_id) or (last and _removed(last))
             if prediction is None:
                 return
             yield prediction
+            last = prediction
             if prediction.status.is_over or self.gives_up(prediction):
                 return
             if await within(change, self._poll_seconds):
@@ -106,12 +129,16 @@ class PredictionQueue:
                 yielded_at = time.monotonic()
                 yield None
 
+    def preview(self, prediction_id: str) -> Preview | None:
+        """Return the last preview of a prediction that runs here; `follow` yields at each."""
+        return self._dispatcher.previews.of(prediction_id)
+
     async def finished(self, prediction: Prediction, seconds: float) -> Prediction:
         """Return a prediction when it is over, or as it is after some seconds."""
         end = time.monotonic() + seconds
         while True:
             change = self._dispatcher.changes.subscribe(prediction.id)
-            prediction = await self.current(prediction.id) or prediction
+            prediction = await self.current(prediction.id) or _removed(prediction)
             left = end - time.monotonic()
             if prediction.status.is_over or left <= 0 or self.gives_up(prediction):
                 return prediction
@@ -135,14 +162,7 @@ class PredictionQueue:
 
     async def place(self, prediction: Prediction) -> Place | None:
         """Return the position and the estimated wait of a prediction; None if it does not wait."""
-        if prediction.status is not Status.STARTING:
-            return None
-        position = await self._predictions.position(prediction)
-        seconds = await self._predictions.typical_seconds(prediction.task)
-        endpoints = self._dispatcher.endpoints
-        slots = sum(endpoint.slots for endpoint in endpoints if endpoint.task == prediction.task)
-        estimate = round(seconds * position / slots, 1) if seconds is not None and slots else None
-        return {"position": position, "estimated_wait": estimate}
+        return await self._waits.place(prediction)
 
     async def unfinished(self) -> dict[tuple[str, Status], int]:
         """Return how many predictions wait and run, by their task and status."""
@@ -160,3 +180,9 @@ class PredictionQueue:
     def gives_up(self, prediction: Prediction) -> bool:
         """Return whether nobody should wait for it: this process ends before its turn comes."""
         return self.is_stopping and prediction.status is Status.STARTING
+
+
+def _removed(prediction: Prediction) -> Prediction:
+    """Return a prediction that was removed as those see it who have waited for it."""
+    now = time.time()
+    return replace(prediction, status=Status.CANCELED, output=[], completed_at=now)

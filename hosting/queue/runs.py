@@ -22,7 +22,8 @@ from hosting.backends.cog import Busy, Died, DiskFull, OutOfMemory, Refused, Unr
 from hosting.backends.endpoints import Endpoint
 from hosting.prediction import Crashed, Ended, Outcome, Prediction, Requeued
 from hosting.queue import parts
-from hosting.queue.changes import Changes
+from hosting.queue.changes import Changes, to_its_end
+from hosting.queue.previews import PREVIEW, Previews
 from hosting.queue.progress import WORKERS_LINE, Progress
 from hosting.queue.webhooks import Webhooks
 from hosting.states import FailureKind, Status
@@ -56,6 +57,7 @@ class Run:
         store: Store,
         files: Files,
         changes: Changes,
+        previews: Previews,
         webhooks: Webhooks,
         timings: Timings,
     ) -> None:
@@ -65,8 +67,11 @@ class Run:
         self._store = store
         self._files = files
         self._changes = changes
+        self._previews = previews
         self._webhooks = webhooks
         self._timings = timings
+        self.is_lost = False
+        """Whether the prediction was removed meanwhile, or is another front's."""
         self._cog_id = ""
         """The id for Cog of the part that runs."""
 
@@ -158,10 +163,20 @@ class Run:
                         metric, line = progress.over_all(number, data["value"])
                         self._set_metrics(progress=metric)
                         self._change(logs=f"{self.prediction.logs}{line}\n")
+                    case "metric" if data["name"] == PREVIEW:
+                        if self.prediction.metrics.get("images") == before.metrics.get("images"):
+                            self._previews.take(
+                                before.id,
+                                data["value"],
+                                number * parts.IMAGES,
+                                before.token_id,
+                            )
+                        continue  # nothing of it is to be written
                     case "metric" if data["name"] == "images":
                         earlier = before.metrics.get("images", [])
                         later = _images(data["value"], before, number * parts.IMAGES)
                         self._set_metrics(images=[*earlier, *later])
+                        self._previews.forget(before.id)
                     case "metric" if data["name"] == "notes":
                         # Of another part they are the same again.
                         notes = [*before.metrics.get("notes", []), *data["value"]]
@@ -176,13 +191,14 @@ class Run:
                         await self._store_output(str(data["chunk"]))
                     case "completed":
                         totals = dict(data.get("metrics", {}))
-                        totals.pop(ADAPTERS, None)
+                        for name in (ADAPTERS, PREVIEW):
+                            totals.pop(name, None)
                         seconds = [one.get("predict_time", 0) for one in (before.metrics, totals)]
                         # What came while it ran is over all parts already.
                         metrics = {**totals, **self.prediction.metrics}
                         self._change(metrics={**metrics, "predict_time": sum(seconds)})
                         return Ended(data["status"], data["error"], data["failure"])
-                self._changes.notify(before.id)
+                self._changes.notify(before.id, before.token_id)
                 if time.monotonic() - saved_at >= self._timings.save_seconds or kind == "output":
                     saved_at = time.monotonic()
                     if await self._save():
@@ -232,7 +248,9 @@ class Run:
             raise Died("its result is not a picture")
         prediction = self.prediction
         file = OutputFile(len(prediction.output), prediction.attempt, ending)
-        await asyncio.to_thread(self._files.write, file.path(prediction.id), data)
+        # To its end: nothing may be written of a prediction that was removed.
+        path = file.path(prediction.id)
+        await to_its_end(asyncio.to_thread(self._files.write, path, data))
         self._change(output=[*self.prediction.output, file.name])
 
     def _log_fault(self, fault: Exception, outcome: Outcome, about: dict[str, str]) -> None:

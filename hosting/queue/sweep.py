@@ -1,4 +1,4 @@
-"""The sweep: removes old predictions and uploads, and files that nothing refers to."""
+"""The sweep: removes old predictions, uploads and shares, and files that nothing refers to."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ async def run(settings: Settings, store: Store, files: Files, pause_seconds: flo
 async def sweep(settings: Settings, store: Store, files: Files) -> None:
     """Remove what is older than the settings say, and files that nothing refers to."""
     now = time.time()
+    await store.removals.forget()
     for upload_id in await store.uploads.expire(now):
         await asyncio.to_thread(files.remove, file_of_upload(upload_id))
+    await store.shares.expire(now)
     for prediction_id in await store.predictions.failed_with_inputs(now - FAILED_INPUTS_SECONDS):
         await asyncio.to_thread(files.remove_inputs, prediction_id)
         await store.predictions.forget_inputs(prediction_id)

@@ -1,8 +1,8 @@
 """The files of predictions and uploads, under one folder, which several fronts may share.
 
 `predictions/<id>/` has what went in (`in-image`) and what came out (`out-0.png`; of a second
-attempt, `out-0-2.png`), `uploads/<id>` what a client sent. Nothing else is ever read, written or
-removed.
+attempt, `out-0-2.png`), with small copies of that (`thumb-0.webp`), `uploads/<id>` what a client
+sent. Nothing else is ever read, written or removed.
 
 Paths are text here, not pathlib's. That interns every name in them, and ids come and go: Python's
 table of interned strings fills up with their places, and is made anew, twice as large.
@@ -19,8 +19,10 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from hosting.storage import mime
+from hosting.storage.picture_size import HEAD_BYTES, picture_size
 
 LINKED = "/files/"
 """The beginning of the paths of files in our URLs."""
@@ -30,12 +32,20 @@ OUTPUT = re.compile(
     r"predictions/[a-z0-9]{1,64}/out-\d+(?:-(?P<attempt>\d+))?\.(?P<ending>png|webp|jpg)"
 )
 """Files that we encoded ourselves; all others came from clients."""
+THUMBNAIL = re.compile(r"predictions/[a-z0-9]{1,64}/thumb-\d+(?:-\d+)?\.(?P<ending>webp)")
+"""Small copies of them, likewise."""
 TYPES = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
+MOST_SIZES = 4096
+"""Sizes of pictures that are kept in memory."""
 _PATH = re.compile(r"(predictions/[a-z0-9]{1,64}/[a-z0-9_.-]{1,64}|uploads/[a-z0-9]{1,64})")
 _ENTRY = re.compile(r"[a-z0-9]{1,64}|\.[a-z0-9]{1,64}\.part")
 """An id, or what was half written under it."""
 _OLD = re.compile(r"[a-z0-9]{26}|\.[a-z0-9]{26}\.part")
 """The same, as `new_id` makes them: a folder of somebody else is left alone."""
+
+
+class FileGone(FileNotFoundError):
+    """A file that is to be read is not there: mostly since what it belongs to was removed."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,18 @@ def file_of_prediction(prediction_id: str, name: str) -> str:
     return f"{folder_of_prediction(prediction_id)}/{name}"
 
 
+def thumbnail_of(output: str) -> str:
+    """Return the name or path of the small copy of an output, by the output's."""
+    folder, slash, name = output.rpartition("/")
+    return f"{folder}{slash}thumb-{name.removeprefix('out-').partition('.')[0]}.webp"
+
+
+def type_of(path: str) -> str | None:
+    """Return the MIME type of a file that we encoded, by its path here; None of any other."""
+    ours = OUTPUT.fullmatch(path) or THUMBNAIL.fullmatch(path)
+    return TYPES[ours["ending"]] if ours else None
+
+
 def file_of_upload(upload_id: str) -> str:
     """Return the path of what a client has sent."""
     return f"uploads/{upload_id}"
@@ -131,6 +153,8 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self._folder = os.path.realpath(folder)
+        self._sizes: dict[str, tuple[int, int] | None] = {}
+        """Of pictures that were looked at, by their names: a file never changes."""
         for kind in ("predictions", "uploads"):
             Path(self._folder, kind).mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -152,9 +176,44 @@ class Files:
         return os.path.isfile(self.path(name))
 
     def read(self, name: str) -> bytes:
-        """Return what is in a file."""
-        with open(self.path(name), "rb") as file:
-            return file.read()
+        """Return what is in a file.
+
+        Raises:
+            FileGone: when it is not there.
+        """
+        try:
+            with open(self.path(name), "rb") as file:
+                return file.read()
+        except FileNotFoundError as error:
+            raise FileGone(name) from error
+
+    def open(self, name: str) -> BinaryIO:
+        """Return a file, open to be read.
+
+        Raises:
+            FileNotFoundError: when it is not there.
+        """
+        return open(self.path(name), "rb")
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes that a file has; None where it is not there."""
+        try:
+            return os.path.getsize(self.path(name))
+        except FileNotFoundError:
+            return None
+
+    def picture_size(self, name: str) -> tuple[int, int] | None:
+        """Return the width and height in pixels of a picture that we encoded; None of none."""
+        if name not in self._sizes:
+            try:
+                with open(self.path(name), "rb") as file:
+                    size = picture_size(file.read(HEAD_BYTES))
+            except FileNotFoundError:
+                return None
+            while len(self._sizes) >= MOST_SIZES:
+                self._sizes.pop(next(iter(self._sizes)), None)
+            self._sizes[name] = size
+        return self._sizes[name]
 
     def data_url(self, name: str) -> str:
         """Return a picture that lies here, as a data URL."""
@@ -176,9 +235,27 @@ class Files:
         """Write a file: whole, and on the disk, or not at all."""
         path = self.path(name)
         folder, file_name = os.path.split(path)
-        part = f"{folder}/.{file_name}.part"
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o700)
+        self._write(path, f"{folder}/.{file_name}.part", data)
+        _sync(os.path.dirname(folder))
+
+    def add(self, name: str, data: bytes) -> None:
+        """Write a file that others may be writing too into a folder that is there; likewise.
+
+        Raises:
+            FileNotFoundError: when the folder is gone.
+        """
+        path = self.path(name)
+        folder, file_name = os.path.split(path)
+        self._write(path, f"{folder}/.{file_name}-{secrets.token_hex(4)}.part", data)
+
+    def _write(self, path: str, part: str, data: bytes) -> None:
+        """Write a file.
+
+        Args:
+            part: where it is until it is whole.
+        """
         try:
             with open(part, "wb") as file:
                 file.write(data)
@@ -187,8 +264,7 @@ class Files:
             os.replace(part, path)
         finally:
             _unlink(part)
-        for changed in (folder, os.path.dirname(folder)):
-            _sync(changed)
+        _sync(os.path.dirname(path))
 
     def remove(self, name: str) -> None:
         """Remove a file, or the folder `predictions/<id>`, if it is there."""
@@ -196,11 +272,12 @@ class Files:
         if kind not in ("predictions", "uploads") or not _ENTRY.fullmatch(entry):
             raise ValueError(f"{name!r} is not a file of ours")
         path = f"{self._folder}/{name}"
-        with contextlib.suppress(FileNotFoundError):  # another front removes it too
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            else:
-                os.unlink(path)
+        while os.path.lexists(path):
+            with contextlib.suppress(FileNotFoundError):  # another front removes it too
+                if os.path.isdir(path) and not os.path.islink(path):
+                    shutil.rmtree(path)
+                else:
+                    os.unlink(path)
 
     def remove_inputs(self, prediction_id: str, only: Collection[str] | None = None) -> None:
         """Remove the files that went into a prediction.
@@ -226,6 +303,7 @@ class Files:
                 output = OUTPUT.fullmatch(f"{folder}/{name}")
                 if output and name not in keep and int(output["attempt"] or 1) <= attempt:
                     _unlink(f"{self._folder}/{folder}/{name}")
+                    _unlink(f"{self._folder}/{folder}/{thumbnail_of(name)}")
 
     def old(self, before: float) -> Iterator[tuple[str, str]]:
         """Our folders and files, as kind and name, that were last changed before a time."""

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, String, cast, func, select
+from sqlalchemy import ColumnElement, Select, String, cast, func, select
 from sqlalchemy.orm import Session
 
 from hosting.storage.tables import PredictionRow, Upload
@@ -42,24 +42,23 @@ def read(
     table: type[Row],
     is_listed: ColumnElement[bool],
     cursor: str | None = None,
+    most_rows: int | None = None,
 ) -> Page[Row]:
     """Return a page of those rows of a table that are listed.
 
     Args:
         cursor: as another page has it; without one it is the first page.
+        most_rows: of the page; None: `PAGE_ROWS`.
 
     Raises:
         InvalidCursor: when it is no cursor of ours.
     """
     listed = select(table.number).where(is_listed)
-    older_than, newer_than = _places(cursor)
-    if newer_than is None:
-        wanted = listed if older_than is None else listed.where(table.number < older_than)
-        wanted = wanted.order_by(table.number.desc())
-    else:
-        wanted = listed.where(table.number > newer_than).order_by(table.number)
+    wanted = from_cursor(listed, table, cursor)
     # How large they are is asked before any is read: a hundred may have a hundred MiB.
-    sizes = session.execute(wanted.add_columns(_characters(table)).limit(PAGE_ROWS)).all()
+    sizes = session.execute(
+        wanted.add_columns(_characters(table)).limit(most_rows or PAGE_ROWS)
+    ).all()
     numbers = _those_that_fit([(number, size) for number, size in sizes])
     if not numbers:
         return Page([], None, None)
@@ -76,6 +75,19 @@ def read(
         f"n{first}" if are_there(table.number > first) else None,
         f"o{last}" if are_there(table.number < last) else None,
     )
+
+
+def from_cursor(listed: Select[Any], table: type[Row], cursor: str | None) -> Select[Any]:
+    """Return a selection of rows as the page of a cursor takes them, the nearest to it first.
+
+    Raises:
+        InvalidCursor: when it is no cursor of ours.
+    """
+    older_than, newer_than = _places(cursor)
+    if newer_than is not None:
+        return listed.where(table.number > newer_than).order_by(table.number)
+    older = listed if older_than is None else listed.where(table.number < older_than)
+    return older.order_by(table.number.desc())
 
 
 def _characters(table: type[Row]) -> ColumnElement[int]:

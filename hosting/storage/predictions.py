@@ -36,8 +36,6 @@ CHANGING = (
 MOST_CRASHES = 4
 """Deaths of its worker that a prediction may see: one beside others, where it may be innocent, and
 three isolated."""
-SAMPLE_SIZE = 20
-"""Finished predictions that the estimated wait is the mean of."""
 Known = Prediction | PredictionRow
 """A prediction as whoever has it knows it."""
 
@@ -326,25 +324,6 @@ def overdue(session: Session) -> list[str]:
         PredictionRow.canceling.is_(False),
     )
     return list(session.scalars(due))
-
-
-def position(session: Session, prediction: Known) -> int:
-    """Return its position among those that wait for the same task: 1 is the next."""
-    before = _waiting(prediction.task).where(PredictionRow.number < prediction.number)
-    return 1 + (session.scalar(select(func.count()).select_from(before.subquery())) or 0)
-
-
-def typical_seconds(session: Session, task: str) -> float | None:
-    """Return the mean seconds of the task's latest predictions; None if there are none."""
-    done = (
-        select(PredictionRow.completed_at - PredictionRow.started_at)
-        .where(PredictionRow.task == task, PredictionRow.status == Status.SUCCEEDED)
-        .order_by(PredictionRow.number.desc())
-        .limit(SAMPLE_SIZE)
-    )
-    # Older versions have written runs that ended before they began, by a clock that stepped back.
-    seconds = [max(0.0, float(one)) for one in session.scalars(done) if one is not None]
-    return sum(seconds) / len(seconds) if seconds else None
 
 
 def unfinished(session: Session) -> dict[tuple[str, Status], int]:

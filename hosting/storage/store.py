@@ -8,7 +8,19 @@ from typing import ParamSpec, TypeVar
 from sqlalchemy.orm import Session
 
 from hosting.prediction import Prediction
-from hosting.storage import deliveries, heartbeats, predictions, quota, tokens, uploads
+from hosting.storage import (
+    deliveries,
+    feed,
+    heartbeats,
+    predictions,
+    quota,
+    removals,
+    search,
+    shares,
+    tokens,
+    uploads,
+    waits,
+)
 from hosting.storage.database import Database, Work
 from hosting.storage.pages import Page
 from hosting.storage.tables import PredictionRow
@@ -27,10 +39,12 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.predictions = Predictions(database)
+        self.shares = Shares(database)
         self.uploads = Uploads(database)
         self.tokens = Tokens(database)
         self.heartbeats = Heartbeats(database)
         self.deliveries = Deliveries(database)
+        self.removals = Removals(database)
 
     @property
     def is_damaged(self) -> bool:
@@ -45,7 +59,10 @@ class Predictions:
         self.add = _writing(database, _frozen(predictions.add))
         self.find = _reading(database, _frozen(predictions.find))
         self.newest = _reading(database, _frozen(predictions.newest))
-        self.page = _reading(database, _frozen_page)
+        self.page = _reading(database, _frozen_page(predictions.page))
+        self.search = _reading(database, _frozen_page(search.page))
+        self.look = _reading(database, feed.look)
+        self.find_all = _reading(database, _all_frozen(feed.find))
         self.unready = _reading(database, predictions.unready)
         self.claim_files = _writing(database, _frozen(predictions.claim_files))
         self.set_ready = _surely(database, _frozen(predictions.set_ready))
@@ -56,14 +73,24 @@ class Predictions:
         self.running = _reading(database, predictions.running)
         self.cancel = _writing(database, _frozen(predictions.cancel))
         self.overdue = _reading(database, predictions.overdue)
-        self.position = _reading(database, predictions.position)
-        self.typical_seconds = _reading(database, predictions.typical_seconds)
+        self.load = _reading(database, waits.load)
         self.unfinished = _reading(database, predictions.unfinished)
         self.count_of_model = _reading(database, predictions.count_of_model)
         self.failed_with_inputs = _reading(database, predictions.failed_with_inputs)
         self.forget_inputs = _writing(database, predictions.forget_inputs)
         self.expire = _writing(database, predictions.expire)
         self.unknown_ids = _reading(database, predictions.unknown_ids)
+
+
+class Shares:
+    """Transactions on the links to shared predictions."""
+
+    def __init__(self, database: Database) -> None:
+        self.add = _writing(database, shares.add)
+        self.find = _reading(database, shares.find)
+        self.of_prediction = _reading(database, shares.of_prediction)
+        self.revoke = _writing(database, shares.revoke)
+        self.expire = _writing(database, shares.expire)
 
 
 class Uploads:
@@ -93,6 +120,16 @@ class Heartbeats:
         self.register = _writing(database, heartbeats.register)
         self.beat = _writing(database, heartbeats.beat)
         self.unregister = _writing(database, heartbeats.unregister)
+
+
+class Removals:
+    """Transactions on the removals of predictions."""
+
+    def __init__(self, database: Database) -> None:
+        self.remove = _writing(database, removals.remove)
+        self.due = _reading(database, removals.due)
+        self.finish = _writing(database, removals.finish)
+        self.forget = _writing(database, removals.forget)
 
 
 class Deliveries:
@@ -135,6 +172,20 @@ def _frozen(work: Work[Given, PredictionRow | None]) -> Work[Given, Prediction |
     return frozen
 
 
-def _frozen_page(session: Session, token_id: str, cursor: str | None) -> Page[Prediction]:
-    page = predictions.page(session, token_id, cursor)
-    return Page([row.frozen() for row in page.rows], page.newer, page.older)
+def _all_frozen(work: Work[Given, list[PredictionRow]]) -> Work[Given, list[Prediction]]:
+    def frozen(
+        session: Session, /, *arguments: Given.args, **options: Given.kwargs
+    ) -> list[Prediction]:
+        return [row.frozen() for row in work(session, *arguments, **options)]
+
+    return frozen
+
+
+def _frozen_page(work: Work[Given, Page[PredictionRow]]) -> Work[Given, Page[Prediction]]:
+    def frozen(
+        session: Session, /, *arguments: Given.args, **options: Given.kwargs
+    ) -> Page[Prediction]:
+        page = work(session, *arguments, **options)
+        return Page([row.frozen() for row in page.rows], page.newer, page.older)
+
+    return frozen

@@ -169,6 +169,21 @@ class Upload(Base):
     expires_at: Mapped[float]
 
 
+class Share(Base):
+    """A link by which whoever has it sees a prediction. The database removes it with that."""
+
+    __tablename__ = "shares"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    """Stands in its URL: whoever knows it may look."""
+    prediction_id: Mapped[str] = mapped_column(
+        ForeignKey("predictions.id", ondelete="CASCADE"), index=True
+    )
+    created_at: Mapped[float] = mapped_column(default=time.time)
+    expires_at: Mapped[float | None]
+    """None: with its prediction."""
+
+
 class Delivery(Base):
     """A call of a prediction's webhook that is to be made."""
 
@@ -184,6 +199,28 @@ class Delivery(Base):
     due_at: Mapped[float]
     front_id: Mapped[str | None]
     """The front that makes the call."""
+
+
+class Removal(Base):
+    """A prediction that was removed: until its files are gone, and each front could tell of it."""
+
+    __tablename__ = "removals"
+    __table_args__ = (
+        Index("removals_of_token", "token_id", "number"),
+        {"sqlite_autoincrement": True},  # no number twice: followers go by them
+    )
+
+    number: Mapped[int] = mapped_column(COUNT, primary_key=True, autoincrement=True)
+    prediction_id: Mapped[str] = mapped_column(unique=True)
+    given_id: Mapped[str | None]
+    """The client's own id for it."""
+    token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"))
+    front_id: Mapped[str | None]
+    """The front that had it, and may still write files of it."""
+    has_files: Mapped[bool]
+    """Whether files may be left of it."""
+    removed_at: Mapped[float]
+    """By `clock`."""
 
 
 class Heartbeat(Base):

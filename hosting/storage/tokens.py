@@ -77,6 +77,14 @@ def find(session: Session, text: str | None) -> Token | None:
     return session.scalar(select(Token).where(known, Token.revoked_at.is_(None)))
 
 
+def is_valid(session: Session, token_id: str) -> bool:
+    """Return whether whoever was let in by a token would be now."""
+    if token_id == LOCAL:
+        return not are_needed(session)
+    known = select(Token.id).where(Token.id == token_id, Token.revoked_at.is_(None))
+    return session.scalar(known) is not None
+
+
 def is_owner_revoked(session: Session, path: str) -> bool:
     """Return whether a file's or a prediction's token was revoked: then its links end too.
 

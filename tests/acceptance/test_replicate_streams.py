@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import httpx
 import pytest
+from PIL import Image
 from replicate.client import Client
 from replicate.helpers import FileOutput
 from replicate.prediction import Prediction
@@ -68,6 +72,22 @@ def test_logs_and_pictures_come_one_by_one(client: Client) -> None:
         True,
         True,
     ]
+
+
+def test_previews_come_while_it_runs_to_who_asks_for_them(front: Front, client: Client) -> None:
+    with endless_prediction(client) as prediction, front.http() as http:
+        assert prediction.urls is not None
+        url = f"{prediction.urls['stream']}&previews=true"
+        shown: list[Image.Image] = []
+        with http.stream("GET", url) as answer:
+            for line in answer.iter_lines():
+                if line.startswith('data: {"index"'):
+                    url = json.loads(line.removeprefix("data: "))["url"]
+                    shown.append(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))))
+                if len(shown) == 2:
+                    break
+        assert "image/webp" not in http.get(prediction.urls["web"]).text
+    assert [(one.format, one.size) for one in shown] == [("WEBP", (128, 128))] * 2
 
 
 def test_a_finished_prediction_can_still_be_streamed(client: Client) -> None:

@@ -29,15 +29,15 @@ def test_it_is_drawn_from_the_schema_and_a_new_input_appears_by_itself(
         visitor.more()
         expect(visitor.page.get_by_text("how sharp")).to_be_visible()
         assert shown(visitor)[4:] == [
-            *("Negative prompt", "Number of inference steps", "Guidance scale", "Width", "Height"),
-            *("Seed", "Use compel", "Sharpness", "Refine scale"),
-            *("Scheduler", "Spacing", "Eta", "Clip skip"),
-            *("Result size", "Resample", "Tiling", "Output format", "Output quality"),
+            *("Negative prompt", "Steps", "Guidance scale", "Width", "Height"),
+            *("Weighted words", "Sharpness", "Refine scale"),
+            *("Sampler", "Spacing", "Eta", "Clip skip"),
+            *("Result size", "Resample", "Tiling", "Output format"),
         ]
         visitor.field("Sharpness").fill("9")
         visitor.field("Prompt").fill("a bus")
         visitor.press("Run")
-        expect(visitor.fault("sharpness")).to_have_text("Give a whole number from 2 to 8.")
+        expect(visitor.fault("sharpness")).to_have_text("Enter a whole number from 2 to 8.")
         visitor.field("Sharpness").fill("4")
         visitor.run()
         visitor.card()
@@ -51,8 +51,8 @@ def test_it_sends_what_differs_from_the_models_own_choice(visitor: Visitor, cog:
     visitor.field("Negative prompt").fill("a cat")
     visitor.field("Guidance scale").fill("7,25")
     visitor.field("Width").select_option("256")
-    visitor.field("Scheduler").select_option("PNDM")
-    visitor.field("Use compel").check()
+    visitor.field("Sampler").select_option("PNDM")
+    visitor.field("Weighted words").check()
     visitor.field("Seed").fill("9007199254740991")
     visitor.field("Result size").fill("520x776")
     ask(visitor, "a bus")
@@ -74,7 +74,7 @@ def test_what_needs_an_image_a_mask_or_another_input_is_there_and_sent_with_it(
 ) -> None:
     visitor.more()
     headings = visitor.page.locator(".group:visible > summary")
-    expect(headings).to_have_text(["Second pass", "Sampler", "Result"])
+    expect(headings).to_have_text(["Second pass", "Sampling", "Result"])
     expect(visitor.field("Refine strength")).to_be_hidden()
     visitor.field("Refine scale").fill("1,5")
     visitor.field("Refine strength").fill("0.3")
@@ -85,13 +85,13 @@ def test_what_needs_an_image_a_mask_or_another_input_is_there_and_sent_with_it(
 
     visitor.choose("image", EXAMPLES / "flower.png")
     image = ["Fit of the image", "Beyond the image"]
-    expect(headings).to_have_text([*image, "Second pass", "Sampler", "Result"])
+    expect(headings).to_have_text([*image, "Second pass", "Sampling", "Result"])
     visitor.field("Extend right").fill("64")
     visitor.run()
     visitor.card()
     assert sent(cog).items() >= {**refined, "extend_right": 64}.items()
     visitor.choose("mask", EXAMPLES / "flower-mask.png")
-    expect(headings).to_have_text(["Mask", *image, "Second pass", "Sampler", "Result"])
+    expect(headings).to_have_text(["Mask", *image, "Second pass", "Sampling", "Result"])
     expect(visitor.field("Only masked padding")).to_be_hidden()
     visitor.field("Only masked").check()
     visitor.field("Only masked padding").fill("8")
@@ -122,7 +122,7 @@ def test_what_is_wrong_with_a_folded_input_is_shown_at_it(
     visitor.page.evaluate(fold)
     visitor.field("Prompt").fill("a bus")
     visitor.press("Run")
-    expect(visitor.fault("extend_right")).to_have_text("Give a whole number from 0 to 1472.")
+    expect(visitor.fault("extend_right")).to_have_text("Enter a whole number from 0 to 1472.")
     expect(visitor.field("Extend right")).to_be_focused()
     visitor.field("Extend right").fill("12")
     visitor.page.evaluate(fold)
@@ -173,7 +173,7 @@ def test_the_picker_has_the_models_that_run_and_keeps_what_they_share(
         expect(visitor.fault("mask")).to_have_text("This model needs a mask.")
         visitor.page.reload()
         expect(picker).to_have_value("stability-ai/stable-diffusion-2-inpainting")
-        visitor.card().get_by_role("button", name="Use these settings").click()
+        visitor.card().get_by_role("button", name="Use its settings").click()
         expect(picker).to_have_value("stability-ai/stable-diffusion-x4-upscaler")
         expect(visitor.name("image")).to_have_text("image.png")
 
@@ -210,8 +210,9 @@ def test_of_two_models_the_one_chosen_last_has_the_form(
         picker.select_option("stability-ai/stable-diffusion-x4-upscaler")
         picker.select_option("stability-ai/stable-diffusion-2-inpainting")
         expect(visitor.field("Strength")).to_have_value("1")
-        caught(visitor, held).continue_()
-        visitor.page.wait_for_load_state("networkidle")
+        with visitor.page.expect_response("**/openapi.json?*upscaler") as late:
+            caught(visitor, held).continue_()
+        late.value.finished()
         assert "Mask" in shown(visitor)
 
 

@@ -95,12 +95,12 @@ def test_a_weight_that_is_none_is_said_and_not_sent(visitor: Visitor, weight: st
     offer(visitor, "blueprint").click()
     visitor.field("Weight of blueprint").fill(weight)
     visitor.press("Run")
-    expect(fault(visitor)).to_have_text("Give blueprint a weight from -2 to 2.")
+    expect(fault(visitor)).to_have_text("Enter a weight from -2 to 2 for blueprint.")
     expect(rows(visitor).last.locator(fault(visitor))).to_be_visible()
     expect(visitor.field("Weight of blueprint")).to_be_focused()
     expect(visitor.field("Weight of blueprint")).to_have_attribute("aria-invalid", "true")
     expect(visitor.field("Weight of blueprint")).to_have_accessible_description(
-        "Give blueprint a weight from -2 to 2."
+        "Enter a weight from -2 to 2 for blueprint."
     )
     expect(visitor.field("Weight of ink")).to_have_accessible_description("")
     expect(visitor.cards).to_have_count(0)
@@ -201,7 +201,7 @@ def test_a_file_that_is_another_than_then_is_said(visitor: Visitor, cog: CogServ
     cog.adapters = {"loras": [other, *LORAS[1:]], "embeddings": EMBEDDINGS}
     assert posted(visitor)["loras"] == ["blueprint"]
     expect(rows(visitor).locator(".fault")).to_have_text([""])
-    card.get_by_role("button", name="Use these settings").click()
+    card.get_by_role("button", name="Use its settings").click()
     expect(rows(visitor).locator(".fault").first).to_have_text(says)
     expect(visitor.field("Weight of blueprint")).to_have_accessible_description(says)
     visitor.page.reload()
@@ -216,7 +216,7 @@ def test_settings_that_are_restored_have_them_without_a_hash(visitor: Visitor) -
     card = visitor.card()
     visitor.press("Reset")
     expect(rows(visitor)).to_have_count(0)
-    card.get_by_role("button", name="Use these settings").click()
+    card.get_by_role("button", name="Use its settings").click()
     expect(rows(visitor).locator(".name")).to_have_text(["blueprint"])
     expect(visitor.field("Weight of blueprint")).to_have_value("0.7")
 
@@ -242,7 +242,7 @@ def test_a_picture_brings_back_those_that_are_gone_and_nothing_that_is_none(
     Image.new("RGB", (64, 64)).save(file, "PNG", pnginfo=chunk)
     (tmp_path / "made.png").write_bytes(file.getvalue())
     visitor.choose("image", tmp_path / "made.png")
-    visitor.press("Take over its settings")
+    visitor.press("Use its settings")
     names = rows(visitor).locator(".name")
     expect(names).to_have_text(["ink", "gone", "wide", "<b>", "n0", "n1", "n2", "n3"])
     expect(rows(visitor).locator(".fault")).to_have_text(
@@ -292,8 +292,8 @@ def test_code_has_the_list_in_each_language(visitor: Visitor) -> None:
     assert '"loras":["blueprint:0.7","ink"]' in code("curl")
     assert '"loras": ["blueprint:0.7","ink"],' in code("Python")
     assert 'loras: ["blueprint:0.7","ink"],' in code("JavaScript")
-    command = shlex.split(code("cog predict").replace("\\\n", "").partition("\n\n#")[0])
-    assert command[3:] == [
+    command = code("cog predict").replace("\\\n", "").splitlines()[1]
+    assert shlex.split(command)[3:] == [
         *("-i", "prompt=a bus"),
         *("-i", "loras=blueprint:0.7"),
         *("-i", "loras=ink"),

@@ -163,8 +163,13 @@ def test_a_huge_photo_is_scaled_before_it_is_sent(
 @pytest.mark.parametrize(
     ("name", "data", "says"),
     [
-        ("notes.pdf", b"%PDF-1.7 nothing", "notes.pdf can't be read as a picture. Give PNG"),
+        ("notes.pdf", b"%PDF-1.7 nothing", "notes.pdf can't be read as a picture. Use PNG"),
         ("empty.png", b"", "empty.png can't be read as a picture."),
+        (
+            "photo.heic",
+            b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+            "photo.heic is a HEIC picture, which can't be read here. Export it as JPEG",
+        ),
         ("half.png", pixels("a", 1)[:60], "half.png is damaged: it can't be read as PNG."),
     ],
 )
@@ -224,9 +229,9 @@ def test_a_picture_comes_by_drop_by_paste_and_from_a_url(
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("", "Give the address of a picture"),
-        ("file:///etc/hostname", "Give the address of a picture"),
-        ("https://[bad/cat.png", "Give the address of a picture"),
+        ("", "Enter the address of a picture"),
+        ("file:///etc/hostname", "Enter the address of a picture"),
+        ("https://[bad/cat.png", "Enter the address of a picture"),
         ("http://10.0.0.1/cat.png", "10.0.0.1"),
         ("http://10.0.0.1/files/cat.png", "10.0.0.1"),
         ("http://127.0.0.1:9/cat.png", "127.0.0.1"),
@@ -237,7 +242,7 @@ def test_a_url_that_leads_to_no_picture_is_said_at_the_field(
 ) -> None:
     visitor.press("From a URL")
     visitor.page.get_by_label("URL of the picture").fill(url)
-    visitor.press("Get it")
+    visitor.press("Load")
     expect(visitor.fault("image")).to_contain_text(says)
     visitor.expect_refusals()
 
@@ -249,8 +254,9 @@ def test_a_picture_that_is_still_coming_is_waited_for(
     visitor.page.route("**/form/picture", lambda route: held.append(route))
     visitor.press("From a URL")
     visitor.page.get_by_label("URL of the picture").fill(elsewhere(one, "car.png"))
-    visitor.press("Get it")
-    expect(visitor.fault("image")).to_have_text("Getting it …")
+    visitor.press("Load")
+    expect(visitor.page.locator('[data-name="image"] .doing')).to_have_text("Loading it …")
+    expect(visitor.fault("image")).to_have_text("")
     visitor.field("Prompt").fill("a bus")
     visitor.press("Run")
     expect(visitor.page.get_by_role("button", name="Run")).to_have_attribute("aria-busy", "true")
@@ -264,11 +270,12 @@ def test_of_two_pictures_the_one_given_last_stays(visitor: Visitor, one: Front) 
     visitor.page.route("**/form/picture", lambda route: held.append(route))
     visitor.press("From a URL")
     visitor.page.get_by_label("URL of the picture").fill(elsewhere(one, "car.png"))
-    visitor.press("Get it")
+    visitor.press("Load")
     visitor.choose("image", EXAMPLES / "flower.png")
     expect(visitor.name("image")).to_have_text("flower.png")
-    caught(visitor, held).continue_()
-    visitor.page.wait_for_load_state("networkidle")
+    with visitor.page.expect_response("**/form/picture"):
+        caught(visitor, held).continue_()
+    expect(visitor.page.locator('[data-name="image"] .doing')).to_have_text("")
     expect(visitor.name("image")).to_have_text("flower.png")
 
 

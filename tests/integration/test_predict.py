@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import dataclasses
 import hashlib
 import inspect
+import io
 import os
 import shutil
 import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -23,6 +26,7 @@ import infotext
 import predict
 from cog_schema import schema
 from hosting.backends.description import Description
+from hosting.backends.token_counter import TokenCounter
 from stable_diffusion import catalogue, images, request, results, safety, watermark
 from stable_diffusion.catalogue import SetupError
 from stable_diffusion.decoder_processes import DecoderProcesses
@@ -110,6 +114,61 @@ def test_the_setup_leaves_a_description_of_the_model_and_loading_says_nothing(
     assert {"car", "automobile", "cup of coffee", "woman"} <= set(found.vocabulary.words)
     assert "blue" in found.vocabulary.colours
     assert found.vocabulary.sizes[0] == 128
+    assert found.token_limit == 75
+    assert found.tokenizer
+    texts = ["a red apple", "", "  C++ (red:1.3)\n狐 ", "cat " * 100]
+    counted = [len(predictor.engine.model.pipeline.tokenizer(text).input_ids) - 2 for text in texts]
+    assert TokenCounter().counts(found.tokenizer, texts) == counted
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What a prediction's request says beside its inputs."""
+    context: dict[str, str] = {}
+    monkeypatch.setattr("cog.current_scope", lambda: SimpleNamespace(context=context))
+    return context
+
+
+@pytest.mark.parametrize("setting", ["", "on", "off"])
+def test_a_prediction_shows_previews_where_it_is_asked_to(
+    setting: str, predictor: Any, asked: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREVIEWS", setting)
+    monkeypatch.setenv("MODEL", "demo")
+    monkeypatch.setenv("EXECUTOR", "plain")
+    predictor.setup()
+    with closing(predictor.engine):
+        inputs = {"prompt": "a red apple", "seed": 1, "num_inference_steps": 40}
+        (unseen,) = run(predictor, **inputs)
+        assert "preview" not in predictor.metrics
+        asked["previews"] = "on"
+        (path,) = run(predictor, **inputs)
+    assert path.read_bytes() == unseen.read_bytes()
+    if setting == "off":
+        assert "preview" not in predictor.metrics
+        return
+    preview = predictor.metrics["preview"]
+    assert preview["index"] == 0
+    kind, _, data = preview["url"].partition(",")
+    assert kind == "data:image/webp;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as picture:
+        assert picture.size == (128, 128)
+
+
+def test_what_the_checker_would_not_see_is_shown_only_where_that_is_meant(
+    demo: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREVIEWS", raising=False)
+    assert predict.previews_of(demo, is_checked=True) is None
+    for setting in ("on", "off"):
+        monkeypatch.setenv("PREVIEWS", setting)
+        previews = predict.previews_of(demo, is_checked=True)
+        assert (previews is not None) is (setting == "on")
+        if previews:
+            previews.close()
+    monkeypatch.setenv("PREVIEWS", "no")
+    with pytest.raises(SetupError, match="PREVIEWS is 'no'; give on or off, or leave it empty"):
+        predict.previews_of(demo, is_checked=False)
 
 
 def test_the_setup_finds_upscalers_and_leaves_out_what_it_cant_read(

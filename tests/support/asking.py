@@ -53,3 +53,11 @@ def shown(visitor: Visitor) -> list[str]:
 def file_of(picture: Image.Image, path: Path, **options: Any) -> Path:
     picture.save(path, **options)
     return path
+
+
+def do(visitor: Visitor, name: str, card: int = 0) -> None:
+    """Chooses something in the menu of a card's first picture."""
+    tile = visitor.card("succeeded", card).locator(".tile").first
+    tile.hover()
+    tile.locator(".menu-button").click()
+    visitor.page.get_by_role("menuitem", name=name, exact=True).click()

@@ -15,6 +15,7 @@ from playwright.sync_api import (
     Locator,
     Page,
     Request,
+    Response,
     expect,
 )
 
@@ -23,6 +24,8 @@ from tools.screenshots import LAPTOP
 LONGEST = 60_000
 """Milliseconds after which what should be seen is not."""
 expect.set_options(timeout=LONGEST)
+WAITING = ("/form/events", "/health-check")
+"""What the page asks for as long as it is open, so that the browser notes when a server ends."""
 
 
 class Visitor:
@@ -68,6 +71,9 @@ class Visitor:
         self._forgets_refusals = True
 
     def _hear(self, said: ConsoleMessage) -> None:
+        path = urlsplit(said.location["url"]).path
+        if path in WAITING and said.text.startswith("Failed to load resource: net::"):
+            return
         if said.type in ("error", "warning"):
             self.complaints.append(said.text)
 
@@ -92,14 +98,15 @@ class Visitor:
 
     def more(self) -> None:
         """Shows the advanced inputs, those below headings too."""
-        expect(self.field("Prompt")).to_be_visible()  # from then on, the rest stays where it is
-        self.page.locator("#advanced > summary").click()
+        expect(self.field("Prompt")).to_be_visible()  # with all other fields
+        # By its key: what is said below the prompt comes a moment later, and moves the heading.
+        self.page.locator("#advanced > summary").press("Enter")
         expect(self.page.locator("#advanced")).to_have_attribute("open", "")
         self.page.evaluate("for (const one of document.querySelectorAll('.group')) one.open = true")
 
     def run(self) -> None:
         """Presses Run, and waits until the prediction is in the queue."""
-        with self.page.expect_response(lambda answer: answer.request.method == "POST") as created:
+        with self.page.expect_response(_is_new_prediction) as created:
             self.press("Run")
         prediction = created.value.json()
         expect(self.page.locator(f'.card[data-id="{prediction["id"]}"]')).to_be_visible()
@@ -125,6 +132,10 @@ class Visitor:
 
 
 Visit = Callable[..., Visitor]
+
+
+def _is_new_prediction(answer: Response) -> bool:
+    return answer.request.method == "POST" and answer.url.endswith("/predictions")
 
 
 def violations(page: Page) -> list[str]:

@@ -18,6 +18,7 @@ from stable_diffusion.events import Event, Picture, until_finished
 from stable_diffusion.installed import Folder
 from stable_diffusion.models import Model
 from stable_diffusion.pixel_upscalers import PixelUpscaler
+from stable_diffusion.previews import Previews
 from stable_diffusion.request import Request
 
 SMALL = {"prompt": "a red apple", "num_inference_steps": 6, "seed": 1}
@@ -33,10 +34,13 @@ class Studio:
         executor: str = "plain",
         upscalers: Mapping[str, PixelUpscaler] | None = None,
         loras: Folder | None = None,
+        previews: Previews | None = None,
     ) -> None:
         self.model = model
         self.loras = loras
-        self.engine = Engine(model, rows, executor=executor, upscalers=upscalers, loras=loras)
+        self.engine = Engine(
+            model, rows, executor=executor, upscalers=upscalers, loras=loras, previews=previews
+        )
 
     def close(self) -> None:
         self.engine.close()
@@ -55,10 +59,10 @@ class Studio:
             SMALL | inputs, upscalers=self.engine.upscalers, installed_loras=installed
         )
 
-    def events(self, **inputs: Any) -> Iterator[Event]:
+    def events(self, with_previews: bool = False, **inputs: Any) -> Iterator[Event]:
         """The events of one request, to the last."""
         events: SimpleQueue[Event] = SimpleQueue()
-        self.engine.submit(self.request(**inputs), events.put)
+        self.engine.submit(self.request(**inputs), events.put, with_previews)
         yield from until_over(events)
 
     def draw(self, **inputs: Any) -> list[Image.Image]:

@@ -27,7 +27,19 @@ PAGES: dict[str, Any] = {
     "/docs/start.js": {"get": {}},
     "/docs/swagger-ui-bundle.js": {"get": {}},
     "/docs/swagger-ui.css": {"get": {}},
+    "/form/events": {"get": {}},
     "/form/models": {"get": {}},
+    "/form/predictions": {
+        "get": {
+            "parameters": [{"name": "cursor", "in": "query"}, {"name": "search", "in": "query"}]
+        }
+    },
+    "/form/zip": {"get": {"parameters": [{"name": "ids", "in": "query"}]}},
+    "/s/{share_id}": {"get": {"parameters": [{"name": "share_id", "in": "path"}]}},
+    "/s/{share_id}/files/{file}": {
+        "get": {"parameters": [{"name": "share_id", "in": "path"}, {"name": "file", "in": "path"}]}
+    },
+    "/s/{share_id}/zip": {"get": {"parameters": [{"name": "share_id", "in": "path"}]}},
     "/p/{prediction_id}": {"get": {"parameters": [{"name": "prediction_id", "in": "path"}]}},
     "/form/{path}": {"get": {"parameters": [{"name": "path", "in": "path"}]}},
     "/form/examples/{path}": {"get": {"parameters": [{"name": "path", "in": "path"}]}},
@@ -43,6 +55,25 @@ PAGES: dict[str, Any] = {
                             "type": "object",
                             "properties": {"url": {"type": "string", "format": "uri"}},
                             "required": ["url"],
+                        }
+                    }
+                }
+            }
+        }
+    },
+    "/form/tokens": {
+        "post": {
+            "requestBody": {
+                "content": {
+                    "application/json": {
+                        "schema": {
+                            "type": "object",
+                            "properties": {
+                                "model": {"type": "string"},
+                                "texts": {"type": "array", "items": {"type": "string"}},
+                                "use_compel": {"type": "boolean"},
+                            },
+                            "required": ["model", "texts"],
                         }
                     }
                 }

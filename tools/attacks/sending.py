@@ -19,6 +19,8 @@ from tools.attacks.requests import MODEL, Attack, Target
 from tools.fake_cog import data_url, pixels
 
 WEIGHTS = "stable-diffusion-v1-5"
+ENDLESS = "GET /form/events"
+"""The operation whose answer has no end: what it begins with is enough."""
 AT_ONCE = 4
 ANSWER_SECONDS = 60.0
 """Time after which an answer is taken for one that never comes."""
@@ -41,7 +43,7 @@ class Answer:
 
 
 def target(url: str, token: str = "") -> Target:
-    """Return a front as a target, after a file and a prediction were made in it."""
+    """Return a front as a target, after a file and a shared prediction were made in it."""
     place = urlsplit(url).netloc
     plain = Target(place, token, [], {}, {}, [])
 
@@ -62,6 +64,8 @@ def target(url: str, token: str = "") -> Target:
     inputs = {"prompt": "fox", "num_inference_steps": 1, "image": data_url(pixels("fox", 7))}
     asked = json.dumps({"version": MODEL, "input": inputs}).encode()
     made = ask("POST", "/v1/predictions", "application/json", asked)
+    shares = f"/v1/predictions/{made['id']}/shares"
+    shared = ask("POST", shares, "application/json", b"{}")
     owner, name = MODEL.split("/")
     return Target(
         place,
@@ -76,6 +80,8 @@ def target(url: str, token: str = "") -> Target:
             "version_id": made["version"],
             "prediction_id": made["id"],
             "file_id": sent["id"],
+            "share_id": shared["id"],
+            "file": "out-0.png",
         },
         list(_links([sent, made])),
     )
@@ -128,7 +134,8 @@ def _sent(place: str, attack: Attack) -> Answer:
         response = http.client.HTTPResponse(connection, method=method)
         try:
             response.begin()
-            body = response.read()
+            is_endless = attack.operation == ENDLESS and response.status == 200
+            body = response.read1() if is_endless else response.read()
         except TimeoutError:
             return Answer(attack, NOTHING, seconds=time.perf_counter() - start)
         except (ConnectionError, http.client.HTTPException):

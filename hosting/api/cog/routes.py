@@ -18,6 +18,7 @@ from hosting import published_models
 from hosting.api import event_stream, preferences
 from hosting.api.auth import Admitted, Caller, loras_of
 from hosting.api.cog import documents, stream
+from hosting.api.compressed import CompressedJSON
 from hosting.api.context import Services, services_of
 from hosting.api.deadlines import CancelAfter, CancelAfterField, seconds_of
 from hosting.api.problems import Problem
@@ -105,7 +106,7 @@ async def schema(request: Request, model: str | None = None) -> Response:
         version = replace(found, inputs=inputs).for_loras(await loras_of(request))
         document = published_models.taken_schema(version, document)
     paths = {path: what for path, what in document["paths"].items() if path != "/shutdown"}
-    return JSONResponse({**document, "paths": paths})
+    return CompressedJSON({**document, "paths": paths})
 
 
 @routes.get("/health-check", response_model=None)

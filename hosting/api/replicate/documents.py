@@ -17,7 +17,7 @@ from hosting.api.view import View
 from hosting.backends.description import Adapters
 from hosting.prediction import Prediction
 from hosting.published_models import RENAMED, PublishedModels, Version
-from hosting.queue.prediction_queue import Place
+from hosting.queue.waits import Place
 from hosting.states import FailureKind, Status
 from hosting.storage.files import (
     InputFile,

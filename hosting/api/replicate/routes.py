@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Request
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from hosting.api import event_stream, preferences
@@ -142,6 +142,14 @@ async def get_prediction(prediction_id: str, caller: Admitted) -> PredictionDocu
     return await documents.shown(caller.view, await _own(caller, prediction_id))
 
 
+@routes.delete("/predictions/{prediction_id}", status_code=204, tags=["predictions"])
+async def delete_prediction(prediction_id: str, caller: Admitted) -> Response:
+    """Remove a prediction, its files and the calls of its webhook. One that runs is cancelled."""
+    if not await caller.services.queue.remove(prediction_id, caller.token.id):
+        raise _none(prediction_id)
+    return Response(status_code=204)
+
+
 @routes.post("/predictions/{prediction_id}/cancel", tags=["predictions"])
 async def cancel_prediction(prediction_id: str, caller: Admitted) -> PredictionDocument:
     """End a prediction, between two steps if it runs. One that is over stays as it is."""
@@ -152,7 +160,12 @@ async def cancel_prediction(prediction_id: str, caller: Admitted) -> PredictionD
 
 @routes.get("/predictions/{prediction_id}/stream", tags=["predictions"])
 async def stream_prediction(
-    request: Request, prediction_id: str, last_event_id: Annotated[str | None, Header()] = None
+    request: Request,
+    prediction_id: str,
+    last_event_id: Annotated[str | None, Header()] = None,
+    previews: Annotated[
+        bool, Query(description="also send `preview`, a small picture of what is being drawn")
+    ] = False,
 ) -> StreamingResponse:
     """Send a prediction's outputs and logs as events: `output`, `logs`, `done`.
 
@@ -164,8 +177,10 @@ async def stream_prediction(
     expires = services.links.expiry_of(str(request.url))
     if expires is None or await services.store.tokens.is_owner_revoked(folder):
         prediction_id, expires = (await _own(await caller_of(request), prediction_id)).id, None
+    elif await services.queue.current(prediction_id) is None:
+        raise _none(prediction_id)
     view = dataclasses.replace(view_of(request), expires=expires)
-    return event_stream.response(stream.events(view, prediction_id, last_event_id))
+    return event_stream.response(stream.events(view, prediction_id, last_event_id, previews))
 
 
 @routes.get("/account", tags=["account"])
@@ -228,5 +243,9 @@ async def _own(caller: Caller, prediction_id: str) -> Prediction:
     """
     found = await caller.services.queue.of_token(prediction_id, caller.token.id)
     if found is None:
-        raise Problem(404, f"There is no prediction {prediction_id[:100]}")
+        raise _none(prediction_id)
     return found
+
+
+def _none(prediction_id: str) -> Problem:
+    return Problem(404, f"There is no prediction {prediction_id[:100]}")

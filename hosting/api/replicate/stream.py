@@ -14,7 +14,7 @@ from hosting.states import Status
 
 
 async def events(
-    view: View, prediction_id: str, last_event_id: str | None
+    view: View, prediction_id: str, last_event_id: str | None, with_previews: bool = False
 ) -> AsyncGenerator[bytes, None]:
     """Return the events `logs`, `output`, `error` and `done` of a prediction.
 
@@ -22,6 +22,7 @@ async def events(
 
     Args:
         last_event_id: of the last event that the client has; the next is the first sent.
+        with_previews: whether there are events `preview`, too, which are not of Replicate's API.
     """
     # An event's id is how far the stream is with it: whoever breaks off there misses nothing.
     read = re.fullmatch(r"(\d{1,4})-(\d{1,9})", last_event_id or "0-0")
@@ -30,7 +31,8 @@ async def events(
     def event(kind: str, data: str) -> bytes:
         return format_sse_event(data_str=data, event=kind, id=f"{outputs}-{characters}")
 
-    async for prediction in view.services.queue.follow(prediction_id):
+    queue, shown_preview = view.services.queue, 0
+    async for prediction in queue.follow(prediction_id):
         if prediction is None:
             yield KEEPALIVE_COMMENT
             continue
@@ -38,6 +40,10 @@ async def events(
             kept = prediction.checkpoint  # it was begun again, and goes on from there
             outputs = min(outputs, len(kept.get("output", ())))
             characters = min(characters, len(kept.get("logs", "")))
+        preview = queue.preview(prediction_id) if with_previews else None
+        if preview and preview.number > shown_preview:
+            shown_preview = preview.number
+            yield event("preview", json.dumps({"index": preview.index, "url": preview.url}))
         shown = await documents.shown(view, prediction)
         if text := shown["logs"][characters:]:
             characters += len(text)

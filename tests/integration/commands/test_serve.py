@@ -53,6 +53,14 @@ def test_two_models_for_the_same_requests_are_refused() -> None:
     assert "would serve the same requests" in told.stderr
 
 
+def test_a_predictor_is_given_for_each_model_or_for_none() -> None:
+    told = serve("--model", "demo", "demo", "--predictor", "Inpainting")
+    assert told.returncode == 1
+    assert (
+        "--predictor names 1 for 2 models; give one for each model, in their order" in told.stderr
+    )
+
+
 def test_a_second_front_does_not_take_the_first_ones_folder(tmp_path: Path) -> None:
     with (tmp_path / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator
 from queue import SimpleQueue
@@ -11,12 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from stable_diffusion import catalogue, images, models, steps
-from stable_diffusion.events import Event, Picture, until_finished
+from stable_diffusion import catalogue, engine, images, models, steps
+from stable_diffusion.events import Event, Picture, Preview, until_finished
 from stable_diffusion.executors import proof
 from stable_diffusion.executors.cuda_graphs import CudaGraphExecutor
 from stable_diffusion.models import Model
+from stable_diffusion.previews import Previews
 from stable_diffusion.request import SCHEDULERS
+from stable_diffusion.rough_decoder import RoughDecoder
 from tests.support.pictures import EXAMPLES, difference, half_mask
 from tests.support.studio import Studio, request
 
@@ -99,6 +102,26 @@ def test_a_result_beside_others_is_the_one_alone(fast: Studio) -> None:
     together = fast.draw_together(asked)
     for inputs, pictures in zip(asked, together, strict=True):
         assert close(pictures[0], fast.draw(**inputs)[0])
+
+
+def test_previews_are_like_the_pictures_and_change_nothing(
+    fast: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PREVIEW_SECONDS", 0)
+    asked: dict[str, Any] = {"num_images": 2, "num_inference_steps": 30}
+    unseen, previews = fast.draw(**asked), Previews(RoughDecoder.of(fast.model))
+    monkeypatch.setattr(fast.engine, "_previews", previews)
+    last, pictures = dict[int, Image.Image](), list[Image.Image]()
+    for event in fast.events(True, **asked):
+        if isinstance(event, Preview):
+            last[event.index] = Image.open(io.BytesIO(event.file)).convert("RGB")
+        elif isinstance(event, Picture):
+            pictures.append(event.image)
+    previews.close()
+    assert last
+    for index, preview in last.items():
+        assert close(preview, pictures[index].resize(preview.size), (255, 30))
+    assert all(difference(*pair) == (0, 0) for pair in zip(pictures, unseen, strict=True))
 
 
 def test_graphs_are_captured_while_another_thread_decodes(fast: Studio) -> None:

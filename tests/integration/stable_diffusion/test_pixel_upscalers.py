@@ -38,7 +38,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 
 def test_the_second_pass_starts_from_what_the_network_makes(studio: Studio) -> None:
     (first,) = studio.draw(**ASKED)
-    second = {"refine_scale": 2, "refine_strength": 0.5}
+    second: dict[str, Any] = {"refine_scale": 2, "refine_strength": 0.5}
     events = list(studio.events(**ASKED, **second, upscaler="x2"))
     (picture,) = [event.image for event in events if isinstance(event, Picture)]
     larger = rrdb.enlarged(X2, first)

@@ -282,7 +282,8 @@ def test_what_is_larger_than_a_piece_is_upscaled_in_pieces(
 ) -> None:
     seen = latents_seen(upscaler.model, monkeypatch)
     wide = picture_of(size=(600, 13))
-    options = {"image": wide, "num_inference_steps": 2, "guidance_scale": 3, "num_images": 2}
+    options: dict[str, Any] = {"image": wide, "num_inference_steps": 2, "guidance_scale": 3}
+    options["num_images"] = 2
     events = list(upscaler.events(**options))
     pictures = [event for event in events if isinstance(event, Picture)]
     assert [picture.image.size for picture in pictures] == [(2400, 52)] * 2

@@ -117,7 +117,8 @@ def test_only_inputs_reach_cog(one: Front, cog: CogServer) -> None:
     assert one.client.post("/predictions", json=body, headers=headers).status_code == 200
     sent = put_of(cog, "secret")
     assert json.loads(sent.body) == {
-        "input": {"prompt": "secret", "seed": 1, "image": data_url(image)}
+        "input": {"prompt": "secret", "seed": 1, "image": data_url(image)},
+        "context": {"previews": "on"},  # the front's own
     }
     assert not {"authorization", "cookie", "traceparent"} & set(sent.headers)
     assert "mine" not in sent.path

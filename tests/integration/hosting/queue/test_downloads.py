@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
+from hosting.backends.cog import CONTEXT
 from hosting.net import lookups
 from hosting.prediction import Prediction
 from hosting.queue import downloads
@@ -76,7 +77,7 @@ def test_files_reach_cog_as_data_urls_only(tmp_path: Path, cog: CogServer) -> No
     expected = {"prompt": "fox", "seed": 7, "image": data_url(image), "mask": data_url(mask)}
     assert run.input == expected
     (put,) = [one for one in cog.received if one.method == "PUT"]
-    assert json.loads(put.body) == {"input": expected}
+    assert json.loads(put.body) == {"input": expected, "context": CONTEXT}
     assert "authorization" not in put.headers
 
 

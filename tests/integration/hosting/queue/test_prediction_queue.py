@@ -124,7 +124,7 @@ def test_when_it_stops_nobody_waits_for_one_whose_turn_has_not_come(
         assert told.status == "starting"
 
 
-def test_one_that_waits_has_a_place_and_a_wait_by_how_long_the_last_took(tmp_path: Path) -> None:
+def test_one_that_waits_has_a_place_and_a_wait_by_what_runs(tmp_path: Path) -> None:
     with CogServer(slots=2).served() as cog:
         cog.tell("fox", "hold")
 
@@ -132,18 +132,34 @@ def test_one_that_waits_has_a_place_and_a_wait_by_how_long_the_last_took(tmp_pat
         async def _(queue: Queue) -> None:
             running = [await queue.ask("fox"), await queue.ask("fox")]
             await until(lambda: len(cog.running) == 2)
-            waiting = [await queue.ask("fox"), await queue.ask("fox")]
+            waiting = [await queue.ask("fox") for _ in range(3)]
 
             async def told(one: str) -> Any:
                 return await queue.place(await queue.found(one))
 
-            assert [await told(one) for one in waiting] == [
-                {"position": 1, "estimated_wait": None},
-                {"position": 2, "estimated_wait": None},
-            ]
-            await queue.ask("old", status="succeeded", started_at=10.0, completed_at=14.0)
-            assert [await told(one) for one in waiting] == [
-                {"position": 1, "estimated_wait": 2.0},
-                {"position": 2, "estimated_wait": 4.0},
-            ]
+            for one in running:  # half a second is left, it says
+                run = queue.dispatcher.running(one)
+                while not (run and "progress" in run.metrics):
+                    await asyncio.sleep(0.01)
+                    run = queue.dispatcher.running(one)
+            await queue.ask("old", status="succeeded", started_at=100.0, completed_at=1100.0)
+            places = [await told(one) for one in waiting]
+            assert [one["position"] for one in places] == [1, 2, 3]
+            assert [one["estimated_wait"] for one in places[:2]] == [0.5, 0.5]
+            assert 1 <= places[2]["estimated_wait"] < 1 + LONGEST
             assert [await told(one) for one in running] == [None, None]
+            cog.let_go("fox")
+
+
+def test_one_whose_model_is_not_ready_waits_for_that(tmp_path: Path, cog: CogServer) -> None:
+    cog.status = "STARTING"
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        await queue.ask("old", status="succeeded", started_at=100.0, completed_at=1100.0)
+        foxes = [await queue.ask("fox"), await queue.ask("fox")]
+        assert [await queue.place(await queue.found(fox)) for fox in foxes] == [
+            {"position": place, "estimated_wait": None, "reason": "starting"} for place in (1, 2)
+        ]
+        cog.status = "READY"
+        await queue.over(*foxes)

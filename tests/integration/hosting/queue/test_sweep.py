@@ -13,11 +13,11 @@ import pytest
 from hosting.queue import sweep
 from hosting.settings import Settings
 from hosting.states import FINISHED
-from hosting.storage import predictions, tokens, uploads
+from hosting.storage import predictions, shares, tokens, uploads
 from hosting.storage.database import Database
 from hosting.storage.files import Files
 from hosting.storage.store import Store
-from hosting.storage.tables import Token, new_id
+from hosting.storage.tables import Share, Token, new_id
 from tests.support.front import place, prediction, upload
 
 DAY = 86400
@@ -114,6 +114,23 @@ def test_uploads_are_removed_when_their_time_is_over(house: House) -> None:
         age(house.folder / "uploads" / one.id, 10**6)
     house.sweep()
     assert house.there("uploads") == {young.id}
+
+
+def test_shares_are_removed_when_their_time_is_over_or_their_prediction_is_removed(
+    house: House,
+) -> None:
+    now = time.time()
+    kept = house.add(status="succeeded", completed_at=now)
+    old = house.add(status="succeeded", completed_at=now - 3 * DAY)
+    for one, expires_at in ((kept, now - 1), (kept, None), (kept, now + DAY), (old, None)):
+        share = Share(prediction_id=one, expires_at=expires_at)
+        assert house.database.write_now(shares.add, share)
+    house.sweep(retention_days=2)
+    left = house.database.write_now(lambda session: session.query(Share).all())
+    assert {(one.prediction_id, one.expires_at) for one in left} == {
+        (kept, None),
+        (kept, now + DAY),
+    }
 
 
 def test_files_of_nothing_that_is_known_are_removed_after_a_while(house: House) -> None:

@@ -14,10 +14,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from hosting.states import FailureKind, Status
-from hosting.storage import database, migrate, predictions, tokens, uploads
+from hosting.storage import database, migrate, predictions, shares, tokens, uploads
 from hosting.storage.connection import connect
 from hosting.storage.database import Database, DatabaseError
-from hosting.storage.tables import Base, Upload
+from hosting.storage.tables import Base, Share, Upload
 from tests.support import front
 from tests.support.postgresql import PostgreSQL
 
@@ -207,6 +207,32 @@ def test_steps_are_taken_on_postgresql_with_rows_there(server: PostgreSQL) -> No
 
 
 @pytest.mark.usefixtures("everywhere")
+def test_predictions_of_before_there_were_shares_can_be_shared(tmp_path: Path) -> None:
+    where = front.server.url(front.server.create()) if front.server else tmp_path / "old.db"
+    _run_steps(where, "10", start="base")
+    engine = connect(where, 1)
+    with engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO tokens VALUES ('local', 'local', NULL, 'w', 1.5, NULL)")
+        )
+        connection.execute(
+            text(
+                "INSERT INTO predictions (number, id, token_id, task, model, version, source, "
+                "input, request, files, ready, status, canceling, crashes, output, logs, metrics, "
+                "created_at, webhook_events) VALUES (1, 'done', 'local', 'img2img', 'a/b', 'v', "
+                "'', '{}', '{}', '{}', true, 'succeeded', false, 0, '[]', '', '{}', 1.5, '[]')"
+            )
+        )
+    engine.dispose()
+    store = Database(where)
+    share = store.write_now(shares.add, Share(prediction_id="done", expires_at=None))
+    assert share
+    store.write_now(lambda session: session.execute(text("DELETE FROM predictions")))
+    assert store.write_now(lambda session: session.get(Share, share.id)) is None
+    store.close()
+
+
+@pytest.mark.usefixtures("everywhere")
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
     where = front.place(tmp_path)
     store = Database(where)
@@ -260,15 +286,20 @@ def _open(url: str) -> None:
     store.close()
 
 
-def _run_steps(where: Path | str, to: str) -> None:
-    """Brings a database to a step, as an older version did."""
+def _run_steps(where: Path | str, to: str, start: str | None = None) -> None:
+    """Brings a database to a step, as an older version did.
+
+    Args:
+        start: the step that it is at; a file is at the first one, anything else at none, unless
+            it is given.
+    """
     steps = ScriptDirectory(str(FOLDER))
     engine = connect(where, 1)
 
     def upgrade(connection: Connection) -> None:
         context = MigrationContext.configure(connection)
         with Operations.context(context):
-            base: Any = "1" if isinstance(where, Path) else "base"
+            base: Any = start or ("1" if isinstance(where, Path) else "base")
             for step in reversed(list(steps.iterate_revisions(to, base))):
                 step.module.upgrade()
         context.stamp(steps, to)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from hosting.prediction import Crashed, Ended
 from hosting.states import FINISHED, FailureKind, Status
-from hosting.storage import predictions, tokens
+from hosting.storage import predictions, tokens, waits
 from hosting.storage.database import Database
 from hosting.storage.predictions import MOST_CRASHES
 from hosting.storage.tables import Delivery, PredictionRow, Token
@@ -332,23 +332,25 @@ def test_a_prediction_is_found_by_both_ids_and_by_its_owner_only(session: Sessio
     assert predictions.find(session, fox.id, other.id) is None
 
 
-def test_the_place_in_the_queue_counts_those_before_it_of_its_task(session: Session) -> None:
-    add(session, task="upscale")
-    records = [add(session) for _ in range(3)]
-    assert [predictions.position(session, one) for one in records] == [1, 2, 3]
-    claimed(session)
-    assert [predictions.position(session, one) for one in records[1:]] == [1, 2]
-    assert count(session, "starting") == 3
-    assert count(session, "processing") == 1
-
-
-def test_the_typical_time_is_the_mean_of_the_last_that_succeeded(session: Session) -> None:
-    assert predictions.typical_seconds(session, "img2img") is None
-    for seconds in (1000.0, *[2.0, 4.0] * (predictions.SAMPLE_SIZE // 2)):
+def test_the_load_of_a_task_is_what_waits_in_its_order_what_runs_and_what_ended_last(
+    session: Session,
+) -> None:
+    assert waits.load(session, "img2img", []) == waits.Load([], [], {}, {})
+    for seconds in (1000.0, *[2.0, 4.0] * (waits.SAMPLE_SIZE // 2)):
         add(session, status="succeeded", started_at=50.0, completed_at=50 + seconds)
     add(session, status="failed", started_at=0.0, completed_at=9999.0)
     add(session, status="succeeded", task="upscale", started_at=0.0, completed_at=9999.0)
-    assert predictions.typical_seconds(session, "img2img") == 3
+    add(session, task="upscale")
+    records = [add(session, files={"image": "in-image"}) for _ in range(3)]
+    claimed(session)
+    load = waits.load(session, "img2img", [records[1].id])
+    assert load.waiting == [one.id for one in records[1:]]
+    assert [one.id for one in load.running] == [records[0].id]
+    assert sorted(load.finished.values()) == [2.0] * 10 + [4.0] * 10
+    assert records[1].id not in load.requests
+    assert load.requests[records[2].id] == ({"seed": 7}, True)
+    assert count(session, "starting") == 3
+    assert count(session, "processing") == 1
 
 
 def test_nothing_takes_less_than_no_time_when_the_clock_steps_back(
@@ -364,7 +366,7 @@ def test_nothing_takes_less_than_no_time_when_the_clock_steps_back(
         assert one.completed_at is not None
         assert one.created_at <= (one.started_at or one.created_at) <= one.completed_at
     add(session, status="succeeded", started_at=9000.0, completed_at=362.0)
-    assert predictions.typical_seconds(session, "img2img") == 0
+    assert set(waits.load(session, "img2img", []).finished.values()) == {0}
 
 
 def test_runs_of_a_model_are_counted(session: Session) -> None:
@@ -377,16 +379,15 @@ def test_runs_of_a_model_are_counted(session: Session) -> None:
 def test_those_that_are_over_are_not_looked_at(tmp_path: Path) -> None:
     database = Database(tmp_path / "predictions.db")
     with database._writers() as session:
-        waits = add(session, task="upscale")
+        upscaled = add(session, task="upscale")
 
         def work() -> None:
             predictions.add(session, prediction(token(session), "owl", task="upscale"), 1)
             predictions.claim(session, "img2img", False, "this")
-            predictions.position(session, waits)
-            predictions.typical_seconds(session, "upscale")
+            waits.load(session, "upscale", [])
             predictions.unready(session, "this")
             predictions.running(session, "this")
-            predictions.find(session, waits.id, waits.token_id)
+            predictions.find(session, upscaled.id, upscaled.token_id)
 
         before = steps(session, work)
         for _ in range(100):

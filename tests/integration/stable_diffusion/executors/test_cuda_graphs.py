@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
-from stable_diffusion import executors, images
+from stable_diffusion import engine, executors, images
 from stable_diffusion.adapters import Combination, layout_of, ranks_of
 from stable_diffusion.catalogue import SetupError
+from stable_diffusion.events import Preview
 from stable_diffusion.executors import cuda_graphs, proof
 from stable_diffusion.executors.cuda_graphs import CudaGraphExecutor
 from stable_diffusion.executors.plain import PlainExecutor
 from stable_diffusion.models import Model
+from stable_diffusion.previews import Previews
 from stable_diffusion.request import SCHEDULERS
+from stable_diffusion.rough_decoder import RoughDecoder
 from tests.support import made_loras
-from tests.support.pictures import EXAMPLES, half_mask, same
+from tests.support.pictures import EXAMPLES, difference, half_mask, same
 from tests.support.studio import Studio
 
 FLOWER = images.read_image(EXAMPLES / "flower.png")
@@ -116,6 +121,31 @@ def test_a_captured_step_draws_the_same_with_every_sampler_and_mask(
     for inputs, pictures in zip(asked, together, strict=True):
         for ours, theirs in zip(pictures, studio.draw(**inputs), strict=True):
             assert same(ours, theirs)
+
+
+def test_previews_of_captured_steps_are_those_of_plain_ones(
+    demo: Model, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PREVIEW_SECONDS", 0)
+
+    def shown() -> dict[int, bytes]:
+        """The last preview of each image."""
+        inputs = {"num_images": 3, "num_inference_steps": 12}
+        with closing(Studio(demo, previews=Previews(RoughDecoder.of(demo)))) as studio:
+            events = [one for one in studio.events(True, **inputs) if isinstance(one, Preview)]
+        return {one.index: one.file for one in events}
+
+    plain = shown()
+    monkeypatch.setattr(executors, "choose", lambda *_: made(demo, recorder))
+    captured = shown()
+    assert recorder.replayed
+    assert plain.keys() == captured.keys() == {0, 1, 2}
+    for index, file in plain.items():
+        ours, theirs = (Image.open(io.BytesIO(one)) for one in (captured[index], file))
+        others = [Image.open(io.BytesIO(plain[one])) for one in plain if one != index]
+        near = difference(ours.convert("RGB"), theirs.convert("RGB"))[1]
+        far = [difference(ours.convert("RGB"), one.convert("RGB"))[1] for one in others]
+        assert near < min(far) / 4
 
 
 def test_a_graph_is_captured_when_the_calls_ahead_pay_for_it(

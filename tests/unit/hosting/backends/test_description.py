@@ -24,6 +24,7 @@ DOCUMENT: dict[str, Any] = {
     },
     "loras": [{"name": "ink", "hash": "1c" * 32, "trigger": "ink drawing", "reason": None}],
     "embeddings": [{"name": "far", "tokens": ["far", "off"], "hash": "fa" * 32, "reason": "No"}],
+    "token_limit": 75,
 }
 LINE = f"model {json.dumps(DOCUMENT)}"
 
@@ -42,6 +43,13 @@ def test_it_is_read_from_a_setups_logs(logs: str) -> None:
     read = Description.read(logs)
     assert read
     assert read.model_dump(mode="json") == DOCUMENT
+
+
+def test_the_path_of_its_tokenizer_is_read_and_told_to_nobody() -> None:
+    read = Description.read(f"model {json.dumps(DOCUMENT | {'tokenizer': '/cache/t.json'})}")
+    assert read
+    assert read.tokenizer == "/cache/t.json"
+    assert read.with_adapters(read.adapters).model_dump(mode="json") == DOCUMENT
 
 
 def test_a_model_without_upscalers_may_leave_them_out() -> None:

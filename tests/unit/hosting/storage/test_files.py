@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from hosting.storage.files import OUTPUT, Files, InputFile, OutputFile
+from hosting.storage.files import (
+    OUTPUT,
+    Files,
+    InputFile,
+    OutputFile,
+    thumbnail_of,
+    type_of,
+)
 from tools.fake_cog import data_url, pixels
 
 HOSTILE = [
@@ -222,3 +229,31 @@ def test_each_attempt_has_output_files_of_its_own(attempt: int, name: str) -> No
     file = OutputFile(2, attempt, "webp")
     assert (file.name, file.path("a1")) == (name, f"predictions/a1/{name}")
     assert OUTPUT.fullmatch(file.path("a1"))
+
+
+def test_a_thumbnail_is_named_by_its_picture_and_goes_with_it(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    for name in ("out-0.png", "out-1-2.webp", "in-image"):
+        files.write(f"predictions/fox/{name}", b"data")
+    for name in ("out-0.png", "out-1-2.webp"):
+        path = thumbnail_of(f"predictions/fox/{name}")
+        files.add(path, b"copy")
+        assert type_of(path) == "image/webp"
+    there = {path.name for path in (tmp_path / "predictions" / "fox").iterdir()}
+    assert there == {"out-0.png", "thumb-0.webp", "out-1-2.webp", "thumb-1-2.webp", "in-image"}
+    files.remove_outputs("fox", 2, keep=["out-0.png"])
+    there = {path.name for path in (tmp_path / "predictions" / "fox").iterdir()}
+    assert there == {"out-0.png", "thumb-0.webp", "in-image"}
+
+
+def test_nothing_is_added_to_a_folder_that_is_gone(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        files.add("predictions/fox/thumb-0.webp", b"copy")
+    assert list((tmp_path / "predictions").iterdir()) == []
+
+
+def test_only_what_we_encoded_has_a_type() -> None:
+    assert type_of("predictions/fox/out-0-2.jpg") == "image/jpeg"
+    for path in ("predictions/fox/in-image", "uploads/fox", "predictions/fox/thumb-0.png"):
+        assert type_of(path) is None

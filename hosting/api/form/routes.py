@@ -4,49 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.staticfiles import StaticFiles
-from typing_extensions import TypedDict
 
-from hosting.api.auth import Admitted, Caller
+from hosting.api import token_counts
+from hosting.api.auth import Admitted
+from hosting.api.compressed import CompressedFile
 from hosting.api.context import services_of
+from hosting.api.form import gallery, models
+from hosting.api.form.models import RunningModel
+from hosting.api.form.static import FormFiles
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
 from hosting.api.view import view_of
-from hosting.backends.description import Description
-from hosting.backends.endpoints import Endpoint
 from hosting.net.fetch import FetchError
 from hosting.queue.downloads import NoTurn
 from hosting.queue.inputs import Fault
 from hosting.storage import mime
 from hosting.storage.files import InputFile, folder_of_prediction, link_path
 
-FORM = Path(__file__).parents[1] / "form"
-EXAMPLES = Path(__file__).parents[2] / "examples"
+FORM = Path(__file__).parents[2] / "form"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 routes = APIRouter(include_in_schema=False)
-
-
-class RunningModel(TypedDict):
-    """A model that the page offers."""
-
-    id: str
-    """By which `/openapi.json` describes it, and predictions are asked of it."""
-    name: str
-    task: str
-    status: str
-    description: Description | None
-    """What its worker says of it, with those LoRAs that the caller may use; None until it was
-    ready once."""
 
 
 class Address(BaseModel):
@@ -58,16 +45,18 @@ class Address(BaseModel):
 def include(application: FastAPI) -> None:
     """Add the page to the application."""
     application.include_router(routes)
-    application.mount("/form/examples", _Static(directory=EXAMPLES))
+    application.include_router(gallery.routes)
+    application.include_router(token_counts.routes)
+    application.mount("/form/examples", FormFiles(directory=EXAMPLES))
     # Compressed: nothing in these files is secret.
-    application.mount("/form", GZipMiddleware(_Static(directory=FORM)))
+    application.mount("/form", GZipMiddleware(FormFiles(directory=FORM)))
 
 
 @routes.get("/")
 async def page() -> Response:
     """Return the page. It gets what it shows by the API, as any client does."""
     headers = {"content-security-policy": POLICY, "cache-control": "no-cache", "vary": "accept"}
-    return FileResponse(FORM / "index.html", headers=headers)
+    return CompressedFile(FORM / "index.html", headers=headers)
 
 
 @routes.get("/p/{prediction_id}", response_model=None)
@@ -100,11 +89,7 @@ async def prediction(request: Request, prediction_id: str) -> Response:
 @routes.get("/form/models")
 async def running_models(caller: Admitted) -> list[RunningModel]:
     """Return the models that the page offers: one for each that runs."""
-    return [
-        _running(caller, endpoint, endpoint.task, endpoint.model)
-        for endpoint in caller.services.endpoints
-        if endpoint.task and endpoint.model
-    ]
+    return models.running(caller)
 
 
 @routes.post("/form/picture", response_model=None)
@@ -117,24 +102,3 @@ async def picture(address: Address, caller: Admitted) -> Response:
     except FetchError as error:
         raise invalid([Fault("invalid_file", "url", str(error))]) from None
     return Response(data, media_type=mime.picture_type(data))
-
-
-def _running(caller: Caller, endpoint: Endpoint, task: str, weights: str) -> RunningModel:
-    usable = endpoint.adapters.for_names(caller.loras)
-    described = endpoint.description
-    return {
-        "id": caller.services.models.offered(task, weights).model.id,
-        "name": weights,
-        "task": task,
-        "status": endpoint.status,
-        "description": described and described.with_adapters(usable),
-    }
-
-
-class _Static(StaticFiles):
-    """Files that browsers keep, but ask for anew: a new version must not meet an old one."""
-
-    def file_response(self, *arguments: Any, **options: Any) -> Response:
-        response = super().file_response(*arguments, **options)
-        response.headers["cache-control"] = "no-cache"
-        return response

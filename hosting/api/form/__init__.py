@@ -1,0 +1,1 @@
+"""What the web form asks for, and nobody else."""

@@ -1,0 +1,44 @@
+"""The models that the form offers."""
+
+from __future__ import annotations
+
+# Pydantic, which documents `RunningModel`, takes no other before Python 3.12.
+from typing_extensions import TypedDict
+
+from hosting.api.auth import Caller
+from hosting.backends.description import Description
+from hosting.backends.endpoints import Endpoint
+
+
+class RunningModel(TypedDict):
+    """A model that the page offers."""
+
+    id: str
+    """By which `/openapi.json` describes it, and predictions are asked of it."""
+    name: str
+    task: str
+    status: str
+    description: Description | None
+    """What its worker says of it, with those LoRAs that the caller may use; None until it was
+    ready once."""
+
+
+def running(caller: Caller) -> list[RunningModel]:
+    """Return a model for each that runs."""
+    return [
+        _running(caller, endpoint, endpoint.task, endpoint.model)
+        for endpoint in caller.services.endpoints
+        if endpoint.task and endpoint.model
+    ]
+
+
+def _running(caller: Caller, endpoint: Endpoint, task: str, weights: str) -> RunningModel:
+    usable = endpoint.adapters.for_names(caller.loras)
+    described = endpoint.description
+    return {
+        "id": caller.services.models.offered(task, weights).model.id,
+        "name": weights,
+        "task": task,
+        "status": endpoint.status,
+        "description": described and described.with_adapters(usable),
+    }

@@ -1,0 +1,76 @@
+"""All that changes for whoever has the form open, as server-sent events."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator
+
+from fastapi.encoders import jsonable_encoder
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+
+from hosting.api.auth import Caller
+from hosting.api.form import documents, models
+from hosting.prediction import Prediction
+from hosting.queue.prediction_queue import PING_SECONDS
+
+MOST_TOLD = 1000
+"""Predictions of which a stream remembers what it has sent last."""
+
+
+async def events(caller: Caller) -> AsyncGenerator[bytes, None]:
+    """Return the events `prediction`, `deleted`, `preview` and `models` of a caller.
+
+    It has no end, but when the token is revoked.
+    """
+    queue, token_id = caller.services.queue, caller.token.id
+    told = _Told(caller)
+    with caller.services.streams.opened(token_id):
+        yield KEEPALIVE_COMMENT  # so that the client knows that it is connected
+        told_at = time.monotonic()
+        async for changed in queue.follow_all(token_id):
+            news = [_event("deleted", {"id": shown_id}) for shown_id in changed.removed]
+            for prediction in changed.predictions:
+                news += await told.news_of(prediction)
+            news += told.news_of_models()
+            if not news and time.monotonic() - told_at > PING_SECONDS:
+                news.append(KEEPALIVE_COMMENT)
+            for event in news:
+                told_at = time.monotonic()
+                yield event
+
+
+class _Told:
+    """What was sent last: nothing is sent again that is still so."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._models = models.running(caller)
+        self._predictions: dict[str, tuple[int, int]] = {}
+        """By the ids of the last ones, the hashes of what was sent, and the last preview's number.
+        """
+
+    async def news_of(self, prediction: Prediction) -> list[bytes]:
+        """Return the events to be sent of a prediction that may have changed."""
+        document = await documents.shown(self._caller.view, prediction)
+        event = _event("prediction", document)
+        before, last_preview = self._predictions.pop(prediction.id, (None, 0))
+        news = [event] if hash(event) != before else []
+        preview = self._caller.services.queue.preview(prediction.id)
+        if preview and preview.number > last_preview:
+            last_preview = preview.number
+            shown = {"id": document["id"], "index": preview.index, "url": preview.url}
+            news.append(_event("preview", shown))
+        self._predictions[prediction.id] = hash(event), last_preview
+        if len(self._predictions) > MOST_TOLD:
+            del self._predictions[next(iter(self._predictions))]
+        return news
+
+    def news_of_models(self) -> list[bytes]:
+        """Return the event to be sent if the models have changed."""
+        before, self._models = self._models, models.running(self._caller)
+        return [] if self._models == before else [_event("models", {})]
+
+
+def _event(kind: str, data: object) -> bytes:
+    return format_sse_event(data_str=json.dumps(jsonable_encoder(data)), event=kind)

@@ -1,0 +1,56 @@
+// The prompts that were run before, in this browser: the arrow keys walk through them.
+
+const KEY = "prompts";
+const MOST = 100;
+
+/** The prompts, the newest first. @returns {string[]} */
+export function earlierPrompts() {
+  try {
+    return [JSON.parse(localStorage.getItem(KEY) ?? "[]")].flat().filter(isText);
+  } catch {
+    return [];
+  }
+}
+
+/** @param {unknown} value @returns {value is string} */
+const isText = (value) => typeof value === "string";
+
+/** @param {string} prompt */
+export function keepPrompt(prompt) {
+  const others = earlierPrompts().filter((one) => one !== prompt);
+  localStorage.setItem(KEY, JSON.stringify([prompt, ...others].slice(0, MOST)));
+}
+
+/** Forgets them. */
+export const forgetPrompts = () => localStorage.removeItem(KEY);
+
+/**
+ * Has ↑ bring the prompt before into a text that is empty or is itself an earlier one, and ↓ the
+ * one after.
+ * @param {HTMLTextAreaElement} area
+ */
+export function walkByArrows(area) {
+  area.addEventListener("keydown", (event) => {
+    const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+    if (!step || event.shiftKey || event.ctrlKey || event.altKey || event.metaKey) return;
+    const { value, selectionStart, selectionEnd } = area;
+    const isAtEnd = selectionStart === selectionEnd && selectionEnd === value.length;
+    const prompts = earlierPrompts();
+    const place = value ? prompts.indexOf(value) : -1;
+    if (!isAtEnd || (value && place < 0)) return; // within a text they move the cursor
+    event.preventDefault();
+    const next = place + step;
+    if (next >= -1 && next < prompts.length) replaceText(area, prompts[next] ?? "");
+  });
+}
+
+/**
+ * Puts a text in the place of another, as if it was typed.
+ * @param {HTMLTextAreaElement} area
+ * @param {string} text
+ */
+export function replaceText(area, text) {
+  area.value = text;
+  area.setSelectionRange(text.length, text.length);
+  area.dispatchEvent(new Event("input", { bubbles: true }));
+}

@@ -1,0 +1,125 @@
+"""What changes, told to all tabs of a browser by one stream."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, Request, Route, expect
+
+from tests.browser.test_gallery import make
+from tests.support.asking import ask
+from tests.support.browser import Visit, Visitor
+from tests.support.front import Front
+from tools.fake_cog import CogServer
+
+TABS = 8
+
+
+def streams_of(visitor: Visitor) -> list[Request]:
+    """The streams that the browser asks for from now on, while it has no page open."""
+    visitor.page.goto("about:blank")
+    asked: list[Request] = []
+    visitor.context.on(
+        "request", lambda request: asked.append(request) if "/form/events" in request.url else None
+    )
+    return asked
+
+
+def test_eight_tabs_have_one_stream(one: Front, visit: Visit, cog: CogServer) -> None:
+    visitor = visit(one.url)
+    asked = streams_of(visitor)
+    visitor.page.goto(one.url)
+    tabs: list[Page] = [visitor.page, *(visitor.open("/") for _ in range(TABS - 1))]
+    for tab in tabs:
+        expect(tab.locator("#welcome")).to_be_visible()
+    cog.tell("slow", "hold")
+    ask(visitor, "slow")
+    for tab in tabs:
+        expect(tab.locator(".card .status")).to_have_text("Step 1 of 2, 1 s left")
+    cog.let_go("slow")
+    for tab in tabs:
+        expect(tab.locator(".card[data-status=succeeded]")).to_have_count(1)
+    assert len(asked) == 1
+
+
+def test_another_tab_goes_on_when_that_with_the_stream_is_closed(
+    visitor: Visitor, one: Front
+) -> None:
+    other = visitor.open("/")
+    expect(other.locator("#welcome")).to_be_visible()
+    visitor.page.close()
+    make(one, "a fox")
+    expect(other.locator(".card h3")).to_have_text("a fox")
+
+
+def test_tabs_agree_where_the_browser_has_no_locks(one: Front, visit: Visit) -> None:
+    visitor = visit(one.url)
+    asked = streams_of(visitor)
+    visitor.context.add_init_script("delete Navigator.prototype.locks")
+    with visitor.page.expect_request("**/form/events"):
+        visitor.page.goto(one.url)
+    others = [visitor.open("/") for _ in range(3)]
+    for tab in others:
+        expect(tab.locator("#welcome")).to_be_visible()
+    make(one, "a fox")
+    for tab in (visitor.page, *others):
+        expect(tab.locator(".card h3")).to_have_text("a fox")
+    assert len(asked) == 1
+    visitor.page.close()
+    make(one, "a cat")
+    for tab in others:
+        expect(tab.locator(".card h3")).to_have_text(["a cat", "a fox"])
+
+
+def test_a_stream_that_breaks_is_asked_for_anew_and_what_was_missed_is_there(
+    visitor: Visitor, one: Front
+) -> None:
+    held: list[Route] = []
+    visitor.page.goto("about:blank")
+    visitor.page.route(
+        "**/form/events", lambda route: route.fallback() if held else held.append(route)
+    )
+    visitor.page.goto(one.url)
+    expect(visitor.page.locator("#welcome")).to_be_visible()
+    make(one, "a fox")
+    expect(visitor.cards).to_have_count(0)
+    held[0].fulfill(status=200, content_type="text/event-stream", body=": nothing\n\n")
+    expect(visitor.card().locator("h3")).to_have_text("a fox")
+
+
+def test_too_many_requests_and_a_busy_server_are_waited_for(visitor: Visitor, one: Front) -> None:
+    refused: list[int] = []
+
+    def refuse(route: Route) -> None:
+        if len(refused) == 4:
+            return route.fallback()
+        refused.append([429, 503][len(refused) % 2])
+        problem = "application/problem+json"
+        return route.fulfill(
+            status=refused[-1],
+            content_type=problem,
+            headers={"retry-after": "1"},
+            json={"detail": "You may make 3000 requests a minute; try again in 1 s"},
+        )
+
+    visitor.page.route("**/form/predictions", refuse)
+    visitor.page.route("**/form/events", refuse)
+    visitor.page.reload()
+    ask(visitor, "a fox")
+    visitor.card()
+    assert refused == [429, 503, 429, 503]
+    expect(visitor.page.locator("#fault")).to_have_text("")
+    visitor.expect_refusals()
+
+
+def test_a_tab_whose_browser_signs_out_shows_nothing_more(one: Front, visit: Visit) -> None:
+    token = one.token("ada")["authorization"].partition(" ")[2]
+    visitor = visit(one.url)
+    visitor.page.get_by_label("Token").fill(token)
+    visitor.press("Continue")
+    ask(visitor, "a fox")
+    visitor.card()
+    other = visitor.open("/")
+    expect(other.locator(".card")).to_have_count(1)
+    visitor.page.locator("#forget-token").click()
+    expect(other.get_by_role("dialog")).to_be_visible()
+    expect(other.locator(".card")).to_have_count(0)
+    visitor.expect_refusals()
