@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -46,16 +47,20 @@ def main() -> int:
         page = _page(opened, server.url, viewport=LAPTOP, device_scale_factor=1.25)
         for example, prompt in (("house.png", "a castle"), ("orange.jpg", "a pumpkin")):
             _draw(page, example, prompt, images=4)
-        page.locator("#advanced > summary").click()
+        _choose(page, "cat.png", "a fox", images=2)
+        page.locator("#advanced > summary").press("Enter")
         page.get_by_label("Steps", exact=True).fill("512")
-        page.locator("#advanced > summary").click()
-        _ask(page, "cat.png", "a fox", images=2)
-        expect(page.locator(".card").first.locator(".status")).to_contain_text("Step 1")
+        page.locator("#advanced > summary").press("Enter")
+        _run(page)
+        expect(page.locator(".card canvas").first).to_be_visible()
+        expect(page.locator(".card").first.locator(".status")).to_contain_text(
+            re.compile(r"Step 1\d\d of"), timeout=LONGEST_MILLISECONDS
+        )
         _take(page, "form.png")
         page.get_by_role("button", name="Stop").first.click()
 
-        page.locator(".card").nth(2).locator(".picture").nth(1).click()
-        page.get_by_label("How much of the input is shown").fill("50")
+        page.get_by_role("button", name="Picture 2 of a pumpkin: look closer").click()
+        expect(page.locator("dialog.viewer img").first).to_be_visible()
         _take(page, "form-picture.png")
 
         phone = _page(
@@ -67,9 +72,7 @@ def main() -> int:
             is_mobile=True,
             color_scheme="dark",
         )
-        phone.get_by_role("button", name="Examples").click()
-        phone.get_by_role("button", name="Take house.png and the prompt a castle").click()
-        expect(phone.locator("#run")).to_be_focused()
+        _choose(phone, "house.png", "a castle", images=1)
         _take(phone, "form-phone.png")
     return 0
 
@@ -82,20 +85,25 @@ def _page(opened: Browser, url: str, **options: Any) -> Page:
     return page
 
 
-def _ask(page: Page, example: str, prompt: str, images: int) -> None:
+def _choose(page: Page, example: str, prompt: str, images: int) -> None:
     if page.get_by_role("button", name="Remove").count():
         page.get_by_role("button", name="Remove").first.click()
     take = page.get_by_role("button", name=f"Take {example} and the prompt {prompt}")
     if not take.is_visible():
         page.get_by_role("button", name="Examples").click()
     take.click()
+    expect(page.locator("#run")).to_be_focused()
     page.get_by_label("Number of images", exact=True).fill(str(images))
-    page.get_by_role("button", name="Run").click()
+
+
+def _run(page: Page) -> None:
+    page.get_by_role("button", name="Run", exact=True).click()
 
 
 def _draw(page: Page, example: str, prompt: str, images: int) -> None:
-    before = page.locator(".card").count()
-    _ask(page, example, prompt, images)
+    before = page.locator(".card[data-status=succeeded]").count()
+    _choose(page, example, prompt, images)
+    _run(page)
     expect(page.locator(".card[data-status=succeeded]")).to_have_count(
         before + 1, timeout=LONGEST_MILLISECONDS
     )
