@@ -10,7 +10,7 @@ from cog_schema.schema import ROOT
 
 EXAMPLES = ROOT / "examples"
 LISTED = ("cat.png", "orange.jpg", "face.png", "car.png", "house.png", "flower.png")
-"""The files that `hosting/form/examples.js` lists."""
+"""The files that `hosting/form/inputs/examples.js` lists."""
 SIDE_PIXELS = 128
 """Of the square that each is cropped to: two for each pixel of the page."""
 QUALITY = 85

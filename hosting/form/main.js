@@ -1,25 +1,25 @@
 // The page: its tabs, its buttons, its start.
 
-import { keepAdvancedInSight } from "./advanced.js";
-import { token } from "./api.js";
-import { acting, byId, say } from "./dom.js";
-import { listenForPictures } from "./drops.js";
-import { exampleList, offerExamples } from "./examples.js";
-import * as form from "./form.js";
-import * as history from "./history.js";
-import { forgetAll } from "./kept.js";
-import { listenForKeys } from "./keys.js";
-import { chooseModel, loadModels } from "./models.js";
-import { listenForReset } from "./reset.js";
-import { actions, run, showStrips, tryGrid, tryStrengths } from "./runs.js";
-import { restore, takeHandedOn } from "./settings.js";
-import * as stream from "./stream.js";
-import { listenToTabs } from "./tabs.js";
+import * as history from "./gallery/history.js";
+import { keepAdvancedInSight } from "./inputs/advanced.js";
+import { exampleList, offerExamples } from "./inputs/examples.js";
+import * as form from "./inputs/form.js";
+import { forgetAll } from "./inputs/kept.js";
+import { chooseModel, loadModels } from "./inputs/models.js";
+import { listenForReset } from "./inputs/reset.js";
+import { restore, takeHandedOn } from "./inputs/settings.js";
+import { token } from "./page/api.js";
+import { acting, byId, say } from "./page/dom.js";
+import { listenForKeys } from "./page/keys.js";
+import * as stream from "./page/stream.js";
+import { listenToTabs } from "./page/tabs.js";
+import { listenForPictures } from "./picture/drops.js";
+import { actions, run, showStrips, tryGrid, tryStrengths } from "./runs/runs.js";
 
 /** Shows the code where that is wanted. Few people do: the others don't wait for it. */
 async function showCode() {
   if (byId("code").hidden) return;
-  const code = await import("./code.js");
+  const code = await import("./inputs/code.js");
   code.showCode();
 }
 
@@ -64,14 +64,14 @@ function listen() {
 
 /**
  * Shows what can be chosen of the pictures, once there are any.
- * @param {import("./history.js").Counts} counts
+ * @param {import("./gallery/history.js").Counts} counts
  */
 async function showShelf(counts) {
-  if (counts.all || !byId("shelf").hidden) (await import("./shelf.js")).showCounts(counts);
+  if (counts.all || !byId("shelf").hidden) (await import("./gallery/shelf.js")).showCounts(counts);
 }
 
 async function start() {
-  if (/^\/[ps]\//.test(location.pathname)) return (await import("./shared.js")).showShared();
+  if (/^\/[ps]\//.test(location.pathname)) return (await import("./share/shared.js")).showShared();
   listen();
   byId("welcome").querySelector("ul")?.replaceWith(exampleList("Try", run));
   await form.begin({ changed, restore, tryStrengths, examples: () => exampleList("Take") });

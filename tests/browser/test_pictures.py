@@ -105,7 +105,7 @@ def test_the_size_that_is_foretold_is_the_one_that_the_model_chooses(visitor: Vi
         asked.append((chosen[0], chosen[1], generator.choice(shapes), side))
     foretold = visitor.page.evaluate(
         """async (asked) => {
-            const { sizeOf } = await import("/form/schema.js");
+            const { sizeOf } = await import("/form/inputs/schema.js");
             return asked.map(([width, height, shape, native]) => {
                 const picture = shape && { width: shape[0], height: shape[1] };
                 return sizeOf(width, height, picture, native);

@@ -34,7 +34,7 @@ def drop(visitor: Visitor, *files: tuple[str, bytes]) -> None:
     expect(visitor.field("Prompt")).to_be_visible()
     visitor.page.evaluate(
         """async (files) => {
-            const { runEach } = await import("/form/runs.js");
+            const { runEach } = await import("/form/runs/runs.js");
             runEach(files.map(([name, bytes]) =>
                 new File([new Uint8Array(bytes)], name, { type: "image/png" })));
         }""",
@@ -48,7 +48,7 @@ def test_strengths_are_tried_side_by_side_and_one_is_picked(
     visitor.choose("image", EXAMPLES / "car.png")
     visitor.page.locator("#input-num_images").fill("2")
     visitor.field("Prompt").fill("a bus")
-    visitor.page.evaluate("import('/form/runs.js').then(({ tryStrengths }) => tryStrengths())")
+    visitor.page.evaluate("import('/form/runs/runs.js').then(({ tryStrengths }) => tryStrengths())")
     expect(strip.locator("img")).to_have_count(4)
     expect(strip.locator("figcaption")).to_have_text(
         [f"Strength {one}" for one in (0.3, 0.5, 0.7, 0.9)]
@@ -209,7 +209,7 @@ def test_what_is_deleted_goes_from_its_strip(
     expect(strip.locator("img")).to_have_count(2)
     visitor.page.evaluate(
         """async () => {
-            const history = await import("/form/history.js");
+            const history = await import("/form/gallery/history.js");
             history.remove(history.all()[0]);
         }"""
     )

@@ -280,7 +280,7 @@ def test_an_input_lies_where_it_was_used(
 ) -> None:
     found = visitor.page.evaluate(
         """async ([settings, side, [width, height]]) => {
-            const { placeOf } = await import("/form/placing.js");
+            const { placeOf } = await import("/form/viewer/placing.js");
             return placeOf(settings, { width: side, height: side }, { width, height });
         }""",
         [settings, SIDE, result],
