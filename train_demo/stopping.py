@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class Stopped(KeyboardInterrupt):
     """The end of a training that a signal stopped.
@@ -28,15 +30,18 @@ class Stop:
 
     def __init__(self) -> None:
         self.is_awaited, self.number = False, 0
+        self._is_forking = False
 
     def listen(self) -> None:
         """Listen for the signals from now on, in this process and not in those that it forks."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in SIGNALS:
             # A shell's script ignores SIGINT for what it starts in the background: whoever sends
             # it means it. `nohup` ignores SIGHUP, and means that.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._hear)
-        os.register_at_fork(after_in_child=_leave_to_the_parent)
+        os.register_at_fork(
+            before=self._hold, after_in_parent=self._release, after_in_child=_leave_to_the_parent
+        )
 
     @contextmanager
     def after(self) -> Iterator[None]:
@@ -50,10 +55,20 @@ class Stop:
             raise Stopped(self.number)
 
     def _hear(self, number: int, _: FrameType | None) -> None:
-        waits = self.is_awaited and not self.number
+        waits = (self.is_awaited or self._is_forking) and not self.number
         self.number = number
         if not waits:
             raise Stopped(number)
+
+    # What a child gets before it has left the signals to its parent would be heard by a handler
+    # whose exception nobody catches there: a pool that ends in that moment would wait for ever.
+    def _hold(self) -> None:
+        self._is_forking = True
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def _release(self) -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        self._is_forking = False
 
 
 def _leave_to_the_parent() -> None:
@@ -61,3 +76,4 @@ def _leave_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

@@ -33,7 +33,8 @@ try:
     while not stop.number:
         time.sleep(0.01)
     print("heard", flush=True)
-    time.sleep(1000)
+    while True:
+        time.sleep(0.01)
 except Stopped as stopped:
     sys.exit(128 + stopped.number)
 """
@@ -51,9 +52,24 @@ try:
         pool.map(abs, range(100))
         pool.map_async(time.sleep, [1000] * 2)
         print("ready", flush=True)
-        time.sleep(1000)
+        while True:  # Not one long sleep: a signal just before it would be heard after it.
+            time.sleep(0.01)
 except Stopped as stopped:
     sys.exit(128 + stopped.number)
+"""
+WHILE_IT_STARTS = """
+import os, signal
+from train_demo.stopping import Stop
+
+reading, writing = os.pipe()
+os.register_at_fork(after_in_child=lambda: os.read(reading, 1))
+Stop().listen()
+child = os.fork()
+if not child:
+    signal.pause()
+os.kill(child, signal.SIGTERM)
+os.write(writing, b"on")
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
@@ -127,3 +143,9 @@ def test_ctrl_c_in_a_terminal_ends_all_its_processes_without_a_word() -> None:
         assert process.returncode == 128 + SIGINT
         with pytest.raises(ProcessLookupError):
             os.killpg(process.pid, 0)
+
+
+def test_another_process_can_be_ended_while_it_starts() -> None:
+    command = [sys.executable, "-c", WHILE_IT_STARTS]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (told.stdout, told.stderr) == (f"{-SIGTERM}\n", "")
