@@ -27,13 +27,18 @@ const CUT_HINT = `${HINT} What is dark is cut off.`;
  * @param {[number, number, number, number]} [more.box]: what a result shows of the picture, in
  *   shares.
  * @param {number?} [more.blur]: px by which the mask's edge is softened; null where it can't be.
+ * @param {import("../picture/frame.js").Get} [more.get]: by which the mask is read.
  * @returns {Promise<Painted?>} white where it was painted, else black, of the picture's size; null
  *   if the person goes back.
  */
-export async function paintMask(picture, mask, { box = WHOLE, blur = null } = {}) {
+export async function paintMask(
+  picture,
+  mask,
+  { box = WHOLE, blur = null, get = () => null } = {},
+) {
   const { width, height } = picture;
   await useStyle("mask/editor");
-  const base = mask && (await layerOf(mask, width, height));
+  const base = mask && (await layerOf(mask, width, height, get));
   /** @type {import("./tools.js").Tools | undefined} */
   let tools;
   const update = () => tools?.update({ zoom: stage.zoom(), isClosest: stage.isClosest() });
@@ -107,10 +112,21 @@ async function opened(picture, layer, stage, tools, box) {
     event.preventDefault();
     leave();
   });
+  const ended = new AbortController();
+  // Browsers let a page prevent only the first of two cancels.
+  document.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.key !== "Escape" || event.defaultPrevented) return;
+      event.preventDefault();
+      if (!event.repeat) leave();
+    },
+    ended,
+  );
   dialog.addEventListener("keydown", (event) => {
     if (!event.defaultPrevented && tools.press(event)) event.preventDefault();
   });
-  listenToHand(dialog, layer, stage, tools);
+  listenToHand(dialog, layer, stage, tools, ended.signal);
   const resized = new ResizeObserver(() => stage.fit());
   document.body.append(dialog);
   dialog.showModal();
@@ -118,6 +134,7 @@ async function opened(picture, layer, stage, tools, box) {
   resized.observe(stage.element);
   await new Promise((closed) => dialog.addEventListener("close", closed));
   resized.disconnect();
+  ended.abort();
   dialog.remove();
   return dialog.returnValue === "use";
 }

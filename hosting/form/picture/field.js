@@ -44,6 +44,8 @@ const LONG = 300;
  *   carries.
  * @property {(values: Record<string, import("../inputs/schema.js").Value>) => void} [fit]  takes inputs on
  *   what of it is used.
+ * @property {() => void} [another]  called before a picture of another size takes the place of one,
+ *   or the person takes it out.
  */
 
 /**
@@ -62,7 +64,10 @@ export function makePictureField(input, changed, more = {}) {
   const doing = h("p", { class: "hint doing", role: "status" });
   const notices = makeNotices(() => field.focus());
   const reader = makeReader(title, doing, {
-    read: (read) => field.set(read),
+    read(read) {
+      if (picture && !isOfOneSize(picture, read)) more.another?.();
+      field.set(read);
+    },
     failed: (text) => field.say(text),
   });
   const painted = makePainting(more.paint, {
@@ -96,6 +101,7 @@ export function makePictureField(input, changed, more = {}) {
     paint,
     replace: ways.pick,
     remove() {
+      more.another?.();
       field.set(null);
       ways.focus();
       announce(`The ${title} is removed`);
@@ -159,6 +165,13 @@ export function makePictureField(input, changed, more = {}) {
 }
 
 /**
+ * @param {Picture} one
+ * @param {Picture} other
+ */
+const isOfOneSize = (one, other) =>
+  one.width !== null && one.width === other.width && one.height === other.height;
+
+/**
  * What a URL leads to: the page itself can't reach other sites.
  * @param {string} url
  */
@@ -174,8 +187,14 @@ async function gotten(url) {
  * @param {string} url
  * @param {string} fallback
  */
-const nameIn = (url, fallback) =>
-  decodeURIComponent(new URL(url, location.href).pathname.replace(/.*\//s, "")) || fallback;
+function nameIn(url, fallback) {
+  const name = new URL(url, location.href).pathname.replace(/.*\//s, "");
+  try {
+    return decodeURIComponent(name) || fallback;
+  } catch {
+    return name; // a % that encodes nothing
+  }
+}
 
 /**
  * Reads what is given. Of two, the later stays, whichever is read sooner.
@@ -207,7 +226,7 @@ function makeReader(title, doing, { read, failed }) {
         return false;
       }
       read(picture);
-      announce(`${name} is the ${title}`);
+      announce(`${picture.name} is the ${title}`);
       return true;
     } catch (error) {
       if (isNewest()) failed(error.faults?.url ?? error.message);
