@@ -275,7 +275,7 @@ function makeRow(name, weight, hash, { faultId, offered, changed, check, write, 
       if (lora?.reason) state.textContent = `It can't be used: ${lora.reason}`;
       else if (offered() && !lora) state.textContent = "This model has no LoRA of this name.";
       else if (lora && !lora.hash.startsWith(hash.toLowerCase()))
-        state.textContent = "The file of this name is another one now than then.";
+        state.textContent = "This file has changed since.";
       else state.textContent = "";
     },
   };
