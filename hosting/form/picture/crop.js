@@ -267,9 +267,7 @@ function makeTools(change, zoomBy) {
   });
   const more = button("+", () => zoomBy(ZOOM_STEP), { "aria-label": "Use less of the picture" });
   const sides = ["←", "↑", "→", "↓"].map((arrow, side) =>
-    button(arrow, () => frame && change(extended(frame, side)), {
-      "aria-label": `Extend the picture ${SIDES[side]}`,
-    }),
+    button(arrow, () => frame && change(extended(frame, side))),
   );
   const none = button(
     "✕",
@@ -301,8 +299,13 @@ function makeTools(change, zoomBy) {
     for (const [place, mode] of MODES.entries())
       modes[place].setAttribute("aria-pressed", String(mode === newer.mode));
     less.setAttribute("aria-disabled", String(zoom < 1.01));
-    for (const [side, px] of newer.margins.entries())
+    for (const [side, px] of newer.margins.entries()) {
       sides[side].textContent = "←↑→↓"[side] + (px ? ` ${px}` : "");
+      const now = px ? `, now ${px} px` : "";
+      sides[side].setAttribute("aria-label", `Extend the picture ${SIDES[side]}${now}`);
+      const isMost = extended(newer, side)[EXTENSIONS[side]] <= px;
+      sides[side].setAttribute("aria-disabled", String(isMost));
+    }
     none.hidden = !newer.margins.some(Boolean);
   };
   return { tools, update };
