@@ -103,15 +103,25 @@ export function makeShapes({ sides, chosen, choose }) {
       if (width && height && width !== height) isTall = width < height;
       const isAutomatic = !width && !height;
       automatic.setAttribute("aria-pressed", String(isAutomatic));
-      for (const [chip, { name, size }] of shapes) {
-        const sides = isTall ? size.toReversed() : size;
-        const isChosen = sides[0] === width && sides[1] === height;
-        chip.setAttribute("aria-pressed", String(isChosen));
-        chip.textContent = isTall ? name.split(":").reverse().join(":") : name;
-      }
+      press(shapes, { width, height }, isTall);
+      const own = hasImage ? "as the image" : `${native} × ${native} px`;
       if (result) said.textContent = `${result[0]} × ${result[1]} px, the result size`;
-      else if (!isAutomatic) said.textContent = `${width ?? "auto"} × ${height ?? "auto"} px`;
-      else said.textContent = hasImage ? "as the image" : `${native} × ${native} px`;
+      else said.textContent = isAutomatic ? own : `${width ?? "auto"} × ${height ?? "auto"} px`;
     },
   };
+}
+
+/**
+ * Shows which of the shapes is chosen, and how they lie.
+ * @param {Map<HTMLButtonElement, {name: string, size: Size}>} shapes
+ * @param {{width: number?, height: number?}} chosen
+ * @param {boolean} isTall
+ */
+function press(shapes, { width, height }, isTall) {
+  for (const [chip, { name, size }] of shapes) {
+    const sides = isTall ? size.toReversed() : size;
+    const isChosen = sides[0] === width && sides[1] === height;
+    chip.setAttribute("aria-pressed", String(isChosen));
+    chip.textContent = isTall ? name.split(":").reverse().join(":") : name;
+  }
 }

@@ -72,8 +72,7 @@ export async function paintMask(
  */
 async function opened(picture, layer, stage, tools, box) {
   const blurBefore = tools.blur();
-  const isWhole = box.every((share, place) => Math.abs(share - WHOLE[place]) < 0.001);
-  const hint = h("span", { class: "hint" }, isWhole ? HINT : CUT_HINT);
+  const hint = h("span", { class: "hint" }, isWhole(box) ? HINT : CUT_HINT);
   /** @param {string} text */
   const tell = (text) => {
     hint.textContent = text;
@@ -108,21 +107,8 @@ async function opened(picture, layer, stage, tools, box) {
       button("Use this mask", use, { class: "primary" }),
     ),
   );
-  dialog.addEventListener("cancel", (event) => {
-    event.preventDefault();
-    leave();
-  });
   const ended = new AbortController();
-  // Browsers let a page prevent only the first of two cancels.
-  document.addEventListener(
-    "keydown",
-    (event) => {
-      if (event.key !== "Escape" || event.defaultPrevented) return;
-      event.preventDefault();
-      if (!event.repeat) leave();
-    },
-    ended,
-  );
+  listenToLeaving(dialog, leave, ended.signal);
   dialog.addEventListener("keydown", (event) => {
     if (!event.defaultPrevented && tools.press(event)) event.preventDefault();
   });
@@ -137,6 +123,32 @@ async function opened(picture, layer, stage, tools, box) {
   ended.abort();
   dialog.remove();
   return dialog.returnValue === "use";
+}
+
+/** @param {number[]} box */
+const isWhole = (box) => box.every((share, place) => Math.abs(share - WHOLE[place]) < 0.001);
+
+/**
+ * Has Escape, and Back on a phone, do what the button does.
+ * @param {HTMLDialogElement} dialog
+ * @param {() => void} leave
+ * @param {AbortSignal} signal
+ */
+function listenToLeaving(dialog, leave, signal) {
+  dialog.addEventListener("cancel", (event) => {
+    event.preventDefault();
+    leave();
+  });
+  // Browsers let a page prevent only the first of two cancels.
+  document.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.key !== "Escape" || event.defaultPrevented) return;
+      event.preventDefault();
+      if (!event.repeat) leave();
+    },
+    { signal },
+  );
 }
 
 /**
