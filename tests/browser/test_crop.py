@@ -143,6 +143,7 @@ def drag(visitor: Visitor, right: float, down: float) -> None:
 def wide(visitor: Visitor, tmp_path: Path) -> None:
     """A picture of 600 × 300 px, for a square result."""
     visitor.choose("image", file_of(places((600, 300)), tmp_path / "wide.png"))
+    expect(visitor.name("image")).to_be_visible()  # its field takes the focus
     visitor.more()
     visitor.field("Width").select_option("512")
     visitor.field("Height").select_option("512")
