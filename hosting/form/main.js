@@ -4,7 +4,7 @@ import * as history from "./gallery/history.js";
 import { keepAdvancedInSight } from "./inputs/advanced.js";
 import { exampleList, offerExamples } from "./inputs/examples.js";
 import * as form from "./inputs/form.js";
-import { forgetAll } from "./inputs/kept.js";
+import { forgetAll, hasOwn } from "./inputs/kept.js";
 import { chooseModel, loadModels } from "./inputs/models.js";
 import { listenForReset } from "./inputs/reset.js";
 import { restore, takeHandedOn } from "./inputs/settings.js";
@@ -15,6 +15,8 @@ import * as stream from "./page/stream.js";
 import { listenToTabs } from "./page/tabs.js";
 import { listenForPictures } from "./picture/drops.js";
 import { actions, run, showStrips, tryGrid, tryStrengths } from "./runs/runs.js";
+
+const SIGN_OUT = "Sign out? Earlier prompts, styles and favourites of this browser are removed.";
 
 /** Shows the code where that is wanted. Few people do: the others don't wait for it. */
 async function showCode() {
@@ -56,6 +58,7 @@ function listen() {
   });
   byId("forget-token").hidden = !token();
   byId("forget-token").addEventListener("click", async () => {
+    if (hasOwn() && !confirm(SIGN_OUT)) return;
     await forgetAll();
     location.reload();
   });

@@ -250,3 +250,17 @@ def test_it_changes_with_the_form(visitor: Visitor) -> None:
     visitor.page.reload()
     visitor.page.get_by_role("tab", name="Code").click()
     expect(visitor.page.get_by_label("Language")).to_have_value("curl")
+
+
+def test_where_the_code_reads_files_from_is_said(visitor: Visitor, tmp_path: Path) -> None:
+    hint = visitor.page.locator("#code .hint").first
+    visitor.choose("image", EXAMPLES / "flower.png")
+    code(visitor, "JSON")
+    expect(hint).to_have_text(
+        "Save flower.png first (Download at the picture); the code reads it from its folder."
+    )
+    with_files(visitor, tmp_path)
+    expect(hint).to_have_text(
+        "Save flower.png and flower-mask.png first (Download at the picture);"
+        " the code reads them from its folder."
+    )

@@ -143,6 +143,7 @@ def drag(visitor: Visitor, right: float, down: float) -> None:
 def wide(visitor: Visitor, tmp_path: Path) -> None:
     """A picture of 600 × 300 px, for a square result."""
     visitor.choose("image", file_of(places((600, 300)), tmp_path / "wide.png"))
+    expect(visitor.name("image")).to_be_visible()  # its field takes the focus
     visitor.more()
     visitor.field("Width").select_option("512")
     visitor.field("Height").select_option("512")
@@ -236,17 +237,24 @@ def test_a_part_that_somebody_else_has_chosen_stays_as_it_is(
     assert (right - left) * 600 == pytest.approx(2 * (bottom - top) * 300, abs=3)
 
 
+def extend(visitor: Visitor, side: str) -> None:
+    visitor.page.get_by_role("button", name=f"Extend the picture {side}").click()
+
+
 def test_the_picture_is_extended_on_any_side(
     visitor: Visitor, cog: CogServer, tmp_path: Path
 ) -> None:
     wide(visitor, tmp_path)
-    visitor.press("Extend the picture left")
-    visitor.press("Extend the picture left")
-    visitor.press("Extend the picture bottom")
+    extend(visitor, "left")
+    extend(visitor, "left")
+    extend(visitor, "bottom")
     expect(visitor.page.get_by_text("becomes 768 × 640 px")).to_be_visible()
-    for _ in range(12):
-        visitor.press("Extend the picture right")
+    for _ in range(6):
+        extend(visitor, "right")
     expect(visitor.page.get_by_text("becomes 1536 × 640 px")).to_be_visible()
+    most = visitor.page.get_by_role("button", name="Extend the picture right, now 768 px")
+    expect(most).to_be_disabled()
+    expect(visitor.page.get_by_role("button", name="Extend the picture top")).to_be_enabled()
     ask(visitor, "a bus")
     visitor.card()
     said = {"extend_left": 256, "extend_bottom": 128, "extend_right": 768}
@@ -285,3 +293,20 @@ def test_what_is_done_with_a_finger_is_large_enough_for_one(
     )
     assert len(sizes) > 15
     assert min(sizes) >= 44
+
+
+def test_the_crop_of_a_picture_goes_with_it(visitor: Visitor, tmp_path: Path) -> None:
+    wide(visitor, tmp_path)
+    crop = visitor.field("Crop")
+    crop.fill("100,50,100,200")
+    visitor.choose("image", file_of(Image.new("RGB", (600, 300), "red"), tmp_path / "other.png"))
+    expect(visitor.name("image")).to_have_text("other.png")
+    expect(crop).to_have_value("100,50,100,200")
+    visitor.choose("image", file_of(Image.new("RGB", (80, 60)), tmp_path / "small.png"))
+    expect(visitor.name("image")).to_have_text("small.png")
+    expect(crop).to_have_value("")
+    crop.fill("0,0,40,40")
+    visitor.press("Remove")
+    visitor.choose("image", tmp_path / "other.png")
+    expect(visitor.name("image")).to_have_text("other.png")
+    expect(crop).to_have_value("")

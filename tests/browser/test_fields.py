@@ -256,3 +256,8 @@ def test_without_upscalers_there_is_no_choice_of_them(visitor: Visitor) -> None:
     visitor.field("Refine scale").fill("2")
     expect(visitor.field("Refine strength")).to_be_visible()
     expect(visitor.field("Upscaler")).to_have_count(0)
+
+
+def test_what_is_needed_is_heard(visitor: Visitor) -> None:
+    expect(visitor.field("Prompt")).to_have_attribute("aria-required", "true")
+    expect(visitor.field("Seed")).to_have_attribute("aria-required", "false")

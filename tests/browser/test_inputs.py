@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
 from tests.support.asking import ask, sent, shown
 from tests.support.browser import Visit, Visitor, violations
@@ -302,3 +302,129 @@ def test_on_a_wide_screen_the_header_is_above_what_it_heads(one: Front, visit: V
     assert form
     assert title
     assert abs(form["x"] - title["x"]) < 1
+
+
+def test_a_browser_that_keeps_nothing_more_still_runs(visitor: Visitor, cog: CogServer) -> None:
+    expect(visitor.field("Prompt")).to_be_visible()
+    visitor.page.evaluate(
+        """() => {
+            for (let size = 2 ** 22; size >= 1; size /= 2)
+                try {
+                    for (let place = 0; ; place++)
+                        localStorage.setItem(`full ${size} ${place}`, "x".repeat(size));
+                } catch {}
+        }"""
+    )
+    ask(visitor, "a bus with many wheels")
+    visitor.card()
+    assert cog.prompts == ["a bus with many wheels"]
+
+
+def test_the_oldest_prompts_make_room_for_new_ones(visitor: Visitor) -> None:
+    expect(visitor.field("Prompt")).to_be_visible()
+    kept = visitor.page.evaluate(
+        """async () => {
+            const { keepPrompt, earlierPrompts } = await import("/form/inputs/earlier.js");
+            for (const letter of "abcd") keepPrompt(letter.repeat(60_000));
+            return earlierPrompts().map((prompt) => prompt[0]);
+        }"""
+    )
+    assert kept == ["d", "c", "b"]
+
+
+def test_an_example_can_be_taken_back(visitor: Visitor) -> None:
+    visitor.field("Prompt").fill("a bus")
+    visitor.field("Seed").fill("4")
+    visitor.choose("image", EXAMPLES / "house.png")
+    expect(visitor.name("image")).to_have_text("house.png")
+    visitor.page.get_by_role("button", name="Try cat.png and the prompt a fox").click()
+    expect(visitor.name("image")).to_have_text("cat.png")
+    expect(visitor.field("Prompt")).to_have_value("a fox")
+    visitor.press("Undo")
+    expect(visitor.name("image")).to_have_text("house.png")
+    expect(visitor.field("Prompt")).to_have_value("a bus")
+    expect(visitor.field("Seed")).to_have_value("4")
+
+
+def test_after_an_undone_reset_the_focus_is_where_it_was(visitor: Visitor) -> None:
+    visitor.field("Prompt").fill("a bus")
+    visitor.page.get_by_role("button", name="Reset").press("Enter")
+    expect(visitor.page.locator(".toast")).to_contain_text("Form reset.")
+    visitor.page.get_by_role("button", name="Undo").press("Enter")
+    expect(visitor.field("Prompt")).to_have_value("a bus")
+    expect(visitor.page.get_by_role("button", name="Reset")).to_be_focused()
+
+
+def test_who_types_while_the_model_gets_ready_types_on(visitor: Visitor) -> None:
+    visitor.more()
+    prompt = visitor.field("Prompt")
+    prompt.fill("a bus")
+    prompt.press("ArrowLeft")
+
+    def got_ready(route: Route) -> None:
+        models = route.fetch().json()
+        models[0]["description"]["upscalers"] = ["4x-sharp"]
+        route.fulfill(json=models)
+
+    visitor.page.route("**/form/models", got_ready)
+    visitor.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(visitor.field("Upscaler")).to_have_count(1)
+    visitor.page.keyboard.type("l")
+    expect(prompt).to_have_value("a buls")
+    expect(visitor.page.locator(".group[open]")).not_to_have_count(0)
+
+
+def test_a_slider_shows_what_its_box_means(visitor: Visitor) -> None:
+    visitor.more()
+    slider, box = visitor.field("Guidance scale, slider"), visitor.field("Guidance scale")
+    own = box.input_value()
+    box.fill("12,5")
+    expect(slider).to_have_value("12.5")
+    box.fill("")
+    expect(slider).to_have_value(own)
+
+
+def test_a_group_that_is_opened_at_the_lower_edge_comes_into_sight(
+    one: Front, visit: Visit
+) -> None:
+    visitor = visit(one.url, viewport=SHORT)
+    visitor.page.locator("#advanced > summary").press("Enter")
+    heading = visitor.page.locator(".group > summary", has_text="Sampling")
+    heading.evaluate("(one) => one.scrollIntoView({ block: 'end' })")
+    heading.click()
+    expect(visitor.field("Clip skip")).to_be_in_viewport(ratio=1)
+    expect(heading).to_be_in_viewport(ratio=1)
+
+
+def test_a_field_that_is_hidden_keeps_what_it_holds(visitor: Visitor) -> None:
+    visitor.more()
+    visitor.field("Output format").select_option("webp")
+    visitor.field("Output quality").fill("60")
+    visitor.field("Output format").select_option("png")
+    visitor.page.reload()
+    visitor.more()
+    visitor.field("Output format").select_option("webp")
+    expect(visitor.field("Output quality")).to_have_value("60")
+
+
+def test_that_nothing_new_would_come_is_said_as_long_as_it_is_true(visitor: Visitor) -> None:
+    visitor.field("Seed").fill("4")
+    ask(visitor, "a bus")
+    visitor.card()
+    visitor.press("Run")
+    notice = visitor.page.locator(".repeat")
+    expect(notice).to_be_visible()
+    visitor.press("4:3")
+    expect(notice).to_have_count(0)
+
+
+def test_the_shape_is_the_result_size_where_there_is_one(visitor: Visitor) -> None:
+    visitor.more()
+    visitor.field("Result size").fill("100x200")
+    expect(visitor.page.locator(".shapes .hint")).to_have_text("100 × 200 px, the result size")
+
+
+def test_on_a_phone_there_is_no_empty_room_above_run(one: Front, visit: Visit) -> None:
+    visitor = visit(one.url, viewport=PHONE)
+    expect(visitor.field("Prompt")).to_be_visible()
+    expect(visitor.page.locator(".to-advanced")).to_have_css("display", "none")

@@ -191,7 +191,7 @@ def test_what_comes_and_goes_is_offered_once_the_page_is_seen_and_a_prediction_i
 
 
 def test_a_file_that_is_another_than_then_is_said(visitor: Visitor, cog: CogServer) -> None:
-    says = "The file of this name is another one now than then."
+    says = "This file has changed since."
     visitor.field("Prompt").fill("a bus")
     offer(visitor, "blueprint").click()
     visitor.run()

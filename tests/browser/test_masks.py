@@ -416,3 +416,78 @@ def test_there_is_room_to_paint_at_400_percent(one: Front, visit: Visit, cog: Co
     ask(visitor, "a rose")
     visitor.card()
     assert at(mask_sent(cog), 0.5, 0.5) == 255
+
+
+def test_a_mask_that_is_meant_otherwise_is_painted_on_as_it_is_meant(
+    visitor: Visitor, cog: CogServer, tmp_path: Path
+) -> None:
+    half = Image.new("L", (64, 64), 0)
+    half.paste(255, (0, 0, 32, 64))
+    visitor.choose("image", file_of(Image.new("RGB", (64, 64), "red"), tmp_path / "red.png"))
+    visitor.choose("mask", file_of(half, tmp_path / "half.png"))
+    visitor.more()
+    visitor.field("Invert mask").check()
+    visitor.press("Edit mask")
+    painted(visitor, (0.1, 0.1, 0.1, 0.1))
+    visitor.press("Use this mask")
+    expect(visitor.field("Invert mask")).not_to_be_checked()
+    ask(visitor, "a rose")
+    visitor.card()
+    assert "invert_mask" not in sent(cog)
+    mask = mask_sent(cog)
+    assert [at(mask, *place) for place in ((0.1, 0.1), (0.25, 0.9), (0.75, 0.5))] == [255, 0, 255]
+
+    holes = Image.new("RGBA", (64, 64), "white")
+    holes.paste((0, 0, 0, 0), (0, 0, 32, 64))
+    visitor.choose("mask", file_of(holes, tmp_path / "holes.png"))
+    visitor.field("Mask source").select_option("alpha")
+    visitor.press("Edit mask")
+    painted(visitor, (0.9, 0.9, 0.9, 0.9))
+    visitor.press("Use this mask")
+    ask(visitor, "another rose")
+    visitor.card()
+    assert "mask_source" not in sent(cog)
+    mask = mask_sent(cog)
+    assert [at(mask, *place) for place in ((0.2, 0.5), (0.75, 0.2), (0.9, 0.9))] == [255, 0, 255]
+
+
+def test_whose_mask_it_is_outlasts_a_reload_and_an_undone_reset(visitor: Visitor) -> None:
+    visitor.choose("image", EXAMPLES / "flower.png")
+    visitor.choose("mask", EXAMPLES / "flower-mask.png")
+    expect(visitor.name("mask")).to_be_visible()
+    visitor.choose("image", EXAMPLES / "car.png")
+    question = visitor.page.locator(".notice", has_text="made for another picture")
+    expect(question).to_be_visible()
+    visitor.page.reload()
+    expect(question).to_be_visible()
+    visitor.press("Reset")
+    expect(question).to_have_count(0)
+    visitor.press("Undo")
+    expect(visitor.name("image")).to_have_text("car.png")
+    expect(question).to_be_visible()
+    visitor.press("Keep it")
+    visitor.page.reload()
+    expect(visitor.page.get_by_role("button", name="Set strength to 1")).to_be_visible()
+    expect(question).to_have_count(0)
+
+
+def test_what_is_said_of_a_mask_goes_with_its_image(visitor: Visitor) -> None:
+    visitor.choose("image", EXAMPLES / "flower.png")
+    visitor.choose("mask", EXAMPLES / "flower-mask.png")
+    notice = visitor.page.locator('[data-name="mask"] .notice')
+    expect(notice).to_have_count(1)
+    visitor.press("Remove")
+    expect(notice).to_have_count(0)
+    expect(visitor.name("mask")).to_be_visible()
+
+
+def test_escape_pressed_twice_loses_no_mask(visitor: Visitor) -> None:
+    visitor.choose("image", EXAMPLES / "flower.png")
+    visitor.press("Paint on the image")
+    painted(visitor, (0.3, 0.3, 0.6, 0.6))
+    for _ in range(3):  # a question each time, which is answered with no
+        visitor.page.keyboard.press("Escape")
+    expect(visitor.page.get_by_role("dialog")).to_be_visible()
+    visitor.press("Undo")
+    visitor.page.keyboard.press("Escape")
+    expect(visitor.page.get_by_role("dialog")).to_be_hidden()

@@ -290,3 +290,27 @@ def test_a_reload_keeps_the_pictures_that_were_chosen(visitor: Visitor, cog: Cog
     visitor.card()
     assert sent(cog)["image"] == data_url((EXAMPLES / "flower.png").read_bytes())
     assert sent(cog)["mask"] == data_url((EXAMPLES / "flower-mask.png").read_bytes())
+
+
+def test_a_url_with_a_stray_percent_sign_leads_to_its_picture(visitor: Visitor) -> None:
+    data = (EXAMPLES / "house.png").read_bytes()
+    visitor.page.route(
+        "**/form/picture", lambda route: route.fulfill(body=data, content_type="image/png")
+    )
+    visitor.press("From a URL")
+    address = visitor.page.get_by_label("URL of the picture")
+    address.fill("https://example.com/100%.png")
+    address.press("Enter")
+    expect(visitor.name("image")).to_have_text("100%.png")
+
+
+def test_a_picture_of_another_format_than_before_is_named_by_it(
+    visitor: Visitor, tmp_path: Path
+) -> None:
+    visitor.choose("image", file_of(Image.new("RGB", (1500, 1500)), tmp_path / "a.photo.webp"))
+    expect(visitor.name("image")).to_have_text("a.photo.png")
+    with visitor.page.expect_download() as saved:
+        visitor.press("Download")
+    assert saved.value.suggested_filename == "a.photo.png"
+    with Image.open(saved.value.path()) as picture:
+        assert picture.format == "PNG"

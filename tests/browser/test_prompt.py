@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Route, expect
 
 from tests.support.asking import ask
 from tests.support.browser import Visit, Visitor, violations
-from tests.support.front import Front
+from tests.support.front import Front, front
 from tools.fake_cog import CogServer
 from tools.screenshots import LAPTOP, PHONE
 
@@ -205,6 +205,7 @@ def test_the_keys_are_listed_by_a_key_that_can_be_switched_off(visitor: Visitor)
     on_the_page(visitor)
     page.keyboard.press("?")
     expect(sheet).to_contain_text("Run")
+    expect(sheet).to_contain_text("Brush, lasso, rectangle")
     assert violations(page) == []
     sheet.get_by_label("? shows them").uncheck()
     page.keyboard.press("Escape")
@@ -251,3 +252,83 @@ def test_a_kept_list_that_is_broken_is_as_none(one: Front, visit: Visit, tmp_pat
         visitor.press("Close")
     visitor.press("Earlier")
     expect(visitor.page.get_by_role("dialog").get_by_role("listitem")).to_have_text(["a bus"])
+
+
+def test_ctrl_and_enter_that_are_held_run_once(visitor: Visitor, cog: CogServer) -> None:
+    visitor.field("Prompt").fill("a bus")
+    visitor.page.keyboard.down("Control")
+    for _ in range(3):
+        visitor.page.keyboard.down("Enter")
+        visitor.page.wait_for_timeout(300)
+    visitor.page.keyboard.up("Enter")
+    visitor.page.keyboard.up("Control")
+    visitor.card()
+    expect(visitor.cards).to_have_count(1)
+    assert cog.prompts == ["a bus"]
+
+
+def styled(visitor: Visitor, prompt: str, style: str) -> str:
+    """What a prompt is once a style was used on it twice."""
+    visitor.page.evaluate(
+        """(prompt) => localStorage.setItem("styles", JSON.stringify([
+            { name: "Mine", prompt, negative: "" }]))""",
+        style,
+    )
+    visitor.field("Prompt").fill(prompt)
+    for _ in range(2):
+        visitor.press("Styles")
+        row = visitor.page.get_by_role("dialog").get_by_role("listitem").get_by_role("button").first
+        expect(row).to_have_text(f"Mine{style}")
+        row.click()
+    return visitor.field("Prompt").input_value()
+
+
+def test_a_style_is_added_once_and_word_by_word(visitor: Visitor) -> None:
+    expect(visitor.field("Prompt")).to_be_visible()
+    assert styled(visitor, "a bored cat", "red") == "a bored cat, red"
+    assert styled(visitor, "a cat", "flat, red") == "a cat, flat, red"
+    assert styled(visitor, "a cat", "oil of {prompt}, dark") == "oil of a cat, dark"
+
+
+def test_the_undo_of_a_deleted_style_brings_back_no_other(visitor: Visitor) -> None:
+    visitor.field("Prompt").fill("a cat")
+    visitor.press("Styles")
+    dialog = visitor.page.get_by_role("dialog", name="Styles")
+    for name in ("One", "Two", "Three"):
+        dialog.get_by_label("Name").fill(name)
+        dialog.get_by_role("button", name="Save").click()
+    visitor.press("Delete One")
+    visitor.press("Delete Two")
+    dialog.get_by_role("listitem").nth(1).get_by_role("button", name="Undo").click()
+    dialog.get_by_role("button", name="Close").click()
+    visitor.press("Styles")
+    expect(dialog.get_by_role("button", name="Delete")).to_have_count(2)
+    expect(dialog.get_by_role("listitem")).to_contain_text(["Two", "Three"])
+
+
+def test_a_colour_takes_the_place_of_another_with_its_article(tmp_path: Path, visit: Visit) -> None:
+    cog = CogServer()
+    cog.description["vocabulary"] = {
+        "words": ["fox", "owl", "orange"],
+        "colours": ["red", "orange"],
+        "backgrounds": [],
+        "styles": [],
+        "sizes": [],
+    }
+    with cog.served(), front(tmp_path, cog) as one:
+        visitor = visit(one.url)
+        prompt = visitor.field("Prompt")
+        visitor.page.get_by_text("What this model can draw").click()
+        things, colours = (
+            visitor.page.get_by_role("group", name=name) for name in ("Things", "In colours")
+        )
+        prompt.fill("a fox")
+        for colour, becomes in (("orange", "an orange fox"), ("red", "a red fox")):
+            colours.get_by_role("button", name=colour).click()
+            expect(prompt).to_have_value(becomes)
+        prompt.fill("a fox")
+        things.get_by_role("button", name="owl").click()
+        expect(prompt).to_have_value("an owl")
+        prompt.fill("an orange")
+        colours.get_by_role("button", name="red").click()
+        expect(prompt).to_have_value("a red orange")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page, Request, Route, expect
+from playwright.sync_api import Dialog, Page, Request, Route, expect
 
 from tests.browser.test_gallery import make
 from tests.support.asking import ask
@@ -119,7 +119,17 @@ def test_a_tab_whose_browser_signs_out_shows_nothing_more(one: Front, visit: Vis
     visitor.card()
     other = visitor.open("/")
     expect(other.locator(".card")).to_have_count(1)
+    asked: list[str] = []
+
+    def accept(question: Dialog) -> None:
+        asked.append(question.message)
+        question.accept()
+
+    visitor.page.once("dialog", accept)
     visitor.page.locator("#forget-token").click()
     expect(other.get_by_role("dialog")).to_be_visible()
     expect(other.locator(".card")).to_have_count(0)
+    assert [text.partition(".")[0] for text in asked] == [
+        "Sign out? Earlier prompts, styles and favourites of this browser are removed"
+    ]
     visitor.expect_refusals()

@@ -13,6 +13,7 @@ export function keepAdvancedInSight() {
   heading.addEventListener("click", () => {
     if (!advanced.open) requestAnimationFrame(show);
   });
+  inputs.addEventListener("toggle", showOpened, true); // it does not bubble
   // The heading itself can't stick to the lower edge: nothing leaves the box that it is in.
   const sign = h("button", { type: "button", class: "to-advanced", hidden: true }, "Advanced ↓");
   sign.addEventListener("click", () => {
@@ -27,4 +28,15 @@ export function keepAdvancedInSight() {
     },
     { root: inputs },
   ).observe(heading);
+}
+
+/**
+ * Brings what the person has unfolded into sight.
+ * @param {Event} event
+ */
+function showOpened({ target }) {
+  const group = /** @type {HTMLDetailsElement} */ (target);
+  if (!group.open || !group.matches("#rest *")) return;
+  group.scrollIntoView({ block: "nearest" });
+  group.querySelector("summary")?.scrollIntoView({ block: "nearest" }); // of what is higher than that
 }

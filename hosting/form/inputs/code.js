@@ -3,6 +3,7 @@
 import { token } from "../page/api.js";
 import { button, byId, copy, h } from "../page/dom.js";
 import * as form from "./form.js";
+import { keepText } from "./kept.js";
 
 /** @typedef {import("./schema.js").Value} Value */
 /**
@@ -58,7 +59,7 @@ export function showCode() {
   if (before && before in LANGUAGES) language.value = before;
   const show = () => {
     code.textContent = LANGUAGES[language.value](request);
-    localStorage.setItem("language", language.value);
+    keepText("language", language.value);
   };
   language.addEventListener("change", show);
   show();
@@ -71,7 +72,7 @@ export function showCode() {
       button("Copy", (event) => copy(code.textContent, event.target)),
     ),
     shown,
-    files.length ? h("p", { class: "hint" }, `It reads ${files.join(" and ")} beside it.`) : "",
+    files.length ? h("p", { class: "hint" }, filesHint(files)) : "",
     h(
       "p",
       { class: "hint" },
@@ -81,6 +82,11 @@ export function showCode() {
     ),
   );
 }
+
+/** @param {string[]} files */
+const filesHint = (files) =>
+  `Save ${files.join(" and ")} first (Download at the picture); ` +
+  `the code reads ${files.length > 1 ? "them" : "it"} from its folder.`;
 
 /** @returns {Request?} null before there is a model. */
 function requestOf() {

@@ -27,7 +27,7 @@ const LONGEST_SLIDER = 1000;
  * @returns {Control}
  */
 export function makeControl(input, id, described) {
-  const common = { id, "aria-describedby": described, "aria-required": input.isRequired };
+  const common = { id, "aria-describedby": described, "aria-required": String(input.isRequired) };
   if (input.choices) return list(input, common);
   if (input.type === "boolean") return toggle(common);
   if (input.type === "string") return area(input, common);
@@ -100,26 +100,29 @@ function number(input, common) {
   });
   if (input.presets) return withPresets(box, input.presets, input.label);
   const slider = sliderOf(input);
-  return slider ? withSlider(box, slider) : plain(box);
+  return slider ? withSlider(box, slider, String(input.fallback)) : plain(box);
 }
 
 /**
  * @param {HTMLInputElement} box
  * @param {HTMLInputElement} slider
+ * @param {string} fallback: what an empty box means.
  * @returns {Control}
  */
-function withSlider(box, slider) {
+function withSlider(box, slider, fallback) {
+  const slide = () => {
+    slider.value = box.value.trim().replace(",", ".") || fallback;
+  };
   box.classList.add("number");
-  box.addEventListener("input", () => {
-    slider.value = box.value;
-  });
+  box.addEventListener("input", slide);
   slider.addEventListener("input", () => {
     box.value = slider.value;
   });
   return {
     ...plain(h("div", { class: "pair" }, slider, box), box),
     write: (text) => {
-      box.value = slider.value = text;
+      box.value = text;
+      slide();
     },
   };
 }

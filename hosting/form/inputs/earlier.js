@@ -1,7 +1,11 @@
 // The prompts that were run before, in this browser: the arrow keys walk through them.
 
+import { keepText } from "./kept.js";
+
 const KEY = "prompts";
 const MOST = 100;
+/** Characters that all of them may have together. */
+const MOST_CHARACTERS = 200_000;
 
 /** The prompts, the newest first. @returns {string[]} */
 export function earlierPrompts() {
@@ -15,10 +19,16 @@ export function earlierPrompts() {
 /** @param {unknown} value @returns {value is string} */
 const isText = (value) => typeof value === "string";
 
-/** @param {string} prompt */
+/**
+ * Keeps a prompt; the oldest go where there is no room.
+ * @param {string} prompt
+ */
 export function keepPrompt(prompt) {
   const others = earlierPrompts().filter((one) => one !== prompt);
-  localStorage.setItem(KEY, JSON.stringify([prompt, ...others].slice(0, MOST)));
+  for (const prompts = [prompt, ...others].slice(0, MOST); prompts.length; prompts.pop()) {
+    const text = JSON.stringify(prompts);
+    if (text.length <= MOST_CHARACTERS && keepText(KEY, text)) return;
+  }
 }
 
 /** Forgets them. */

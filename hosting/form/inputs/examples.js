@@ -1,7 +1,8 @@
 // Pictures and prompts to try.
 
-import { announce, button, byId, h } from "../page/dom.js";
+import { button, byId, h } from "../page/dom.js";
 import * as form from "./form.js";
+import { offerUndo } from "./reset.js";
 
 /**
  * @typedef {object} Example
@@ -30,10 +31,10 @@ export function exampleList(verb, then = () => byId("run").focus()) {
   /** @param {Example} example */
   const item = ({ file, prompt, mask }) => {
     const take = async () => {
-      form.fill({ prompt, ...(mask && { strength: 1 }) });
+      const undo = form.fill({ prompt, ...(mask && { strength: 1 }) });
       await form.pictureField("image")?.takeFrom(`${FOLDER}/${file}`, file);
       if (mask) await form.pictureField("mask")?.takeFrom(`${FOLDER}/${mask}`, mask);
-      announce(`${file} and the prompt ${prompt} are in the form`);
+      offerUndo(`${file} and “${prompt}” are in the form.`, undo);
       await then();
     };
     const label = `${verb} ${file} and the prompt ${prompt}`;

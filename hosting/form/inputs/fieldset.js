@@ -88,14 +88,14 @@ export const inputValue = (name) => tryGet(plainFields[name]) ?? pictureIn(name)
 export const othersOf = (values) =>
   Object.fromEntries(Object.entries(values).filter(([name]) => !(name in plainFields)));
 
-/** What the browser keeps of the fields that are no pictures. */
+/** What the browser keeps of the fields that are no pictures: of hidden ones too. */
 export function held() {
-  const { plain } = contents(tryGet);
   /** @type {Record<string, Value>} */
   const values = {};
-  for (const [name, field] of Object.entries(plainFields)) {
-    const value = field.kept?.() ?? plain[name];
-    if (value != null) values[name] = value;
+  for (const { name, isFile, isRequired, fallback } of inputs) {
+    if (isFile) continue;
+    const value = plainFields[name].kept?.() ?? tryGet(plainFields[name]);
+    if (value != null && (isRequired || value !== fallback)) values[name] = value;
   }
   return values;
 }

@@ -1,12 +1,12 @@
 // The form of the chosen model: its fields, what is in them, and what of it is sent.
 
-import { isForeign, layOn } from "../mask/mask.js";
+import { groundOf, isForeign, layOn, madeFor } from "../mask/mask.js";
 import { askJson } from "../page/api.js";
-import { acting, announce, button, byId, h, say } from "../page/dom.js";
+import { acting, button, byId, h, say } from "../page/dom.js";
 import { chooseTab } from "../page/tabs.js";
 import { isSized } from "../picture/chosen.js";
 import { makePictureField } from "../picture/field.js";
-import { frameOf } from "../picture/frame.js";
+import { frameOf, resultSize } from "../picture/frame.js";
 import { readPicture } from "../picture/picture.js";
 import { makeField } from "./fields.js";
 import {
@@ -91,9 +91,10 @@ export async function begin({ changed, tryStrengths, ...rest }) {
   onChange = changed;
   strengthsTried = tryStrengths;
   pictureActions = rest;
-  for (const [name, { blob, name: known }] of await keptFiles())
+  for (const [name, { blob, name: known, ground = null }] of await keptFiles())
     try {
       pictures.set(name, await readPicture(blob, known));
+      if (name === "mask") layOn(ground);
     } catch {
       keepFile(name, null); // this browser can't read it any more
     }
@@ -109,6 +110,7 @@ export async function draw(chosen) {
   const document = await askJson(path);
   if (model.id !== chosen.id) return; // another was chosen meanwhile
   loraField = undefined;
+  const lookBack = attention();
   makeFields(inputsOf(document, upscalersOf(chosen)), makePlain, makePicture);
   shapes = plainFields.width && plainFields.height && makeShapes(sidesOf());
   placeFields();
@@ -121,6 +123,28 @@ export async function draw(chosen) {
     if (picture) field.set(picture);
   }
   changed();
+  lookBack();
+}
+
+/**
+ * Where the person is in the form, which may be drawn anew while they type.
+ * @returns {() => void} brings them back.
+ */
+function attention() {
+  const active = document.activeElement;
+  if (!active?.id || !byId("inputs").contains(active)) return () => {};
+  const [start, end] =
+    active instanceof HTMLTextAreaElement || active instanceof HTMLInputElement
+      ? [active.selectionStart, active.selectionEnd]
+      : [null, null];
+  const scrolled = byId("inputs").scrollTop;
+  return () => {
+    const now = document.getElementById(active.id);
+    byId("inputs").scrollTop = scrolled;
+    now?.focus({ preventScroll: true });
+    if (now instanceof HTMLTextAreaElement || now instanceof HTMLInputElement)
+      if (start !== null) now.setSelectionRange(start, end);
+  };
 }
 
 /**
@@ -139,7 +163,7 @@ function makePlain(input) {
 function sidesOf() {
   const sides = inputs.find(({ name }) => name === "width")?.choices ?? [];
   /** @param {string} name */
-  const side = (name) => /** @type {number?} */ (tryGet(plainFields[name]));
+  const side = (name) => /** @type {number?} */ (plainValue(name));
   return {
     sides: sides.map(Number),
     chosen: () => ({ width: side("width"), height: side("height") }),
@@ -160,12 +184,14 @@ function placeFields() {
     (plainFields.num_images?.element ?? byId("first").lastElementChild)?.before(shapes.element);
   const label = plainFields.strength?.element.querySelector("label");
   label?.after(button("Try strengths", strengthsTried, { class: "quiet after-label" }));
+  const open = [...byId("rest").querySelectorAll(".group[open] > summary")];
+  const opened = open.map(({ textContent }) => textContent);
   byId("rest").replaceChildren(
-    ...grouped(rest).flatMap(([title, some]) =>
-      title
-        ? [h("details", { class: "group" }, h("summary", {}, title), ...elements(some))]
-        : elements(some),
-    ),
+    ...grouped(rest).flatMap(([title, some]) => {
+      if (!title) return elements(some);
+      const properties = { class: "group", open: opened.includes(title) };
+      return [h("details", properties, h("summary", {}, title), ...elements(some))];
+    }),
   );
   byId("seed").replaceChildren(...elements(elsewhere));
 }
@@ -218,10 +244,10 @@ function makePicture(input) {
   const chosen = () => {
     const picture = pictureIn(input.name);
     const isOther = picture !== (pictures.get(input.name) ?? null);
-    if (isOther) keepFile(input.name, picture);
     if (picture) pictures.set(input.name, picture);
     else pictures.delete(input.name);
-    if (input.name === "mask" && isOther) layOn(pictureIn("image"));
+    if (isOther && input.name === "mask") layMaskOn(groundOf(pictureIn("image")));
+    else if (isOther) keepFile(input.name, picture);
     if (input.name === "image") pictureFields.mask?.show(); // it lies on the picture
     changed();
   };
@@ -229,7 +255,24 @@ function makePicture(input) {
     return makePictureField(input, chosen, { under: () => pictureIn("image"), paint: paintMask });
   const { restore, examples } = pictureActions;
   const fit = inputs.some(({ name }) => name === "crop") ? add : undefined;
-  return makePictureField(input, chosen, { restore, examples: examples(), fit });
+  return makePictureField(input, chosen, { restore, examples: examples(), fit, another: uncrop });
+}
+
+/** Another picture is used as a whole: the crop was one of the picture before. */
+function uncrop() {
+  if (plainFields.crop) return add({ crop: "" });
+  const { crop, ...rest } = draft(); // another model's
+  keepDraft(rest);
+}
+
+/**
+ * The mask is one for an image from now on, after a reload too.
+ * @param {import("../mask/mask.js").Ground?} ground
+ */
+function layMaskOn(ground) {
+  layOn(ground);
+  const mask = pictureIn("mask");
+  keepFile("mask", mask && { ...mask, ground });
 }
 
 /**
@@ -247,26 +290,31 @@ async function paintMask(before) {
   const painted = await editor.paintMask(image, isForeign(image) ? null : before, {
     box: frame(image)?.box,
     blur,
+    get: plainValue,
   });
-  if (painted?.blur != null) plainFields.mask_blur.set(painted.blur);
-  return painted?.mask ?? null;
+  if (!painted) return null;
+  if (painted.blur !== null) plainFields.mask_blur.set(painted.blur);
+  // In what was painted white is drawn anew, however the mask before was meant.
+  add({ invert_mask: null, mask_source: null });
+  return painted.mask;
 }
 
 /** Says at the mask what is to be known of it. */
 const noteOnMask = acting(async () => {
-  const { showNotes } = await import("../mask/notes.js");
+  const { clearNotes, showNotes } = await import("../mask/notes.js");
   const [mask, image] = [pictureIn("mask"), pictureIn("image")];
-  if (!mask || !image) return;
+  if (!mask) return;
+  if (!image) return clearNotes(pictureFields.mask);
   await showNotes({
     field: pictureFields.mask,
     mask,
     image,
     frame: isSized(image) ? frame(image) : null,
     isForeign: isForeign(image),
-    get: (name) => tryGet(plainFields[name]),
+    get: plainValue,
     strength: inputs.find(({ name }) => name === "strength")?.fallback ?? null,
     keep() {
-      layOn(image);
+      layMaskOn(groundOf(image));
       changed();
     },
     add,
@@ -274,16 +322,20 @@ const noteOnMask = acting(async () => {
   });
 });
 
+/** @param {string} name: of an input that is no picture. */
+const plainValue = (name) => tryGet(plainFields[name]);
+
 /** Something in the form is another. */
 function changed() {
   changes++;
+  byId("form").querySelector(".repeat")?.remove(); // what it says is of the form before
   const useless = uselessOf(inputs, inputValue);
   for (const name of CONDITIONAL) field(name)?.element.toggleAttribute("hidden", useless.has(name));
   keepDraft({ ...othersOf(draft()), ...held() });
   const image = pictureIn("image");
   if (image) pictureFields.image.crop(isSized(image) ? frame(image) : null);
-  if (image && pictureIn("mask")) noteOnMask();
-  shapes?.show(model?.description?.native_size ?? null, Boolean(image));
+  if (pictureIn("mask")) noteOnMask();
+  shapes?.show(model?.description?.native_size ?? null, Boolean(image), resultSize(plainValue));
   if (model) prompts?.count(model, inputValue("use_compel") === true);
   onChange();
 }
@@ -292,30 +344,25 @@ function changed() {
 function frame(image) {
   if (!plainFields.width || !model) return null;
   const native = model.description?.native_size ?? null;
-  return frameOf(image, (name) => tryGet(plainFields[name]), Boolean(pictureIn("mask")), native);
+  return frameOf(image, plainValue, Boolean(pictureIn("mask")), native);
 }
 
 /**
  * Puts values into the form; what they lack gets the model's own choice, and files are taken out.
  * @param {Record<string, Value | undefined>} values: by the names of the inputs.
+ * @returns {() => Promise<void>} puts back what was in it.
  */
 export function fill(values) {
+  const [before, files, ground] = [held(), new Map(pictures), madeFor()];
   for (const [name, field] of Object.entries(plainFields)) field.set(values[name]);
   for (const field of Object.values(pictureFields)) field.set(null);
   changed();
-}
-
-/**
- * Empties the form.
- * @returns {() => Promise<void>} puts back what was in it.
- */
-export function empty() {
-  const values = held();
-  const files = new Map(pictures);
-  fill({});
   return async () => {
-    fill(values);
+    fill(before);
     for (const [name, { blob, name: known }] of files) await pictureFields[name]?.take(blob, known);
+    if (!pictureIn("mask")) return;
+    layMaskOn(ground);
+    changed();
   };
 }
 
@@ -326,15 +373,6 @@ export function empty() {
 export function add(values) {
   for (const [name, value] of Object.entries(values)) plainFields[name]?.set(value);
   changed();
-}
-
-/**
- * Keeps a seed for what is run from now on.
- * @param {number} seed
- */
-export function lockSeed(seed) {
-  add({ seed });
-  announce(`The seed is ${seed} from now on`);
 }
 
 /** Leads the person to the button that runs what is in the form now. */

@@ -4,7 +4,27 @@ const DRAFT = "draft";
 const STORE = "files";
 
 /** @typedef {import("./schema.js").Value} Value */
-/** @typedef {{blob: Blob, name: string}} KeptFile */
+/**
+ * @typedef {object} KeptFile
+ * @property {Blob} blob
+ * @property {string} name
+ * @property {import("../mask/mask.js").Ground?} [ground]  of a mask: the image that it was made for.
+ */
+
+/**
+ * Keeps a text, where there is room for it.
+ * @param {string} key
+ * @param {string} text
+ * @returns {boolean} whether there is.
+ */
+export function keepText(key, text) {
+  try {
+    localStorage.setItem(key, text);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /**
  * The values that the person has chosen, by the names of the inputs.
@@ -22,7 +42,7 @@ export function draft() {
  * Keeps those values.
  * @param {Record<string, Value>} values
  */
-export const keepDraft = (values) => localStorage.setItem(DRAFT, JSON.stringify(values));
+export const keepDraft = (values) => keepText(DRAFT, JSON.stringify(values));
 
 /**
  * The files that were chosen, by the names of the inputs.
@@ -46,8 +66,14 @@ export async function files() {
  */
 export const keepFile = (name, file) =>
   request("readwrite", (store) =>
-    file ? store.put({ blob: file.blob, name: file.name }, name) : store.delete(name),
+    file
+      ? store.put({ blob: file.blob, name: file.name, ground: file.ground }, name)
+      : store.delete(name),
   );
+
+/** Whether the browser keeps what nobody could get back. */
+export const hasOwn = () =>
+  ["prompts", "styles", "favourites"].some((key) => (localStorage.getItem(key) ?? "[]") !== "[]");
 
 /** Forgets everything, the token too. */
 export async function forgetAll() {

@@ -3,6 +3,7 @@
 import { askJson } from "../page/api.js";
 import { acting, byId, h } from "../page/dom.js";
 import * as form from "./form.js";
+import { keepText } from "./kept.js";
 
 /** @typedef {import("./form.js").Model} Model */
 
@@ -63,7 +64,7 @@ export async function chooseModel(id) {
   const chosen = models.find((one) => one.id === id);
   if (!chosen) return;
   byId("model").value = id;
-  localStorage.setItem("model", id);
+  keepText("model", id);
   await form.draw(chosen);
   byId("run").disabled = false;
   showState();

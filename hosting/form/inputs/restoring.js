@@ -2,8 +2,8 @@
 
 import { thereOf } from "../gallery/predictions.js";
 import { ask, askJson } from "../page/api.js";
-import { toast } from "../page/toast.js";
 import * as form from "./form.js";
+import { offerUndo } from "./reset.js";
 import { reuse } from "./settings.js";
 
 /** @typedef {import("../gallery/predictions.js").Prediction} Prediction */
@@ -18,15 +18,14 @@ export async function restore({ blob, making, width, height }) {
   const origin = await predictionOf(blob, making);
   if (origin) {
     await reuse(origin.prediction, origin.drawn);
-    toast("Its settings are in the form");
     return;
   }
   const sides = form.all().find(({ name }) => name === "width")?.choices ?? [];
   const isOffered = [width, height].every((side) => side !== null && sides.includes(side));
   const size = isOffered ? { width, height } : {};
-  form.fill({ ...size, ...making });
+  const undo = form.fill({ ...size, ...making });
   form.lead();
-  toast("Its settings are in the form. If it was made from an image, choose that too.");
+  offerUndo("Its settings are in the form. If it was made from an image, choose that too.", undo);
 }
 
 /**

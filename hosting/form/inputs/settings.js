@@ -1,10 +1,10 @@
 // Settings that come back into the form: a prediction's, a picture's, a shared prediction's.
 
 import { askJson, here } from "../page/api.js";
-import { announce } from "../page/dom.js";
 import { nameFor } from "../picture/picture.js";
 import * as form from "./form.js";
 import { chooseModel, modelFor } from "./models.js";
+import { offerUndo } from "./reset.js";
 
 /** @typedef {import("../gallery/predictions.js").Drawn} Drawn */
 /** @typedef {import("../gallery/predictions.js").Prediction} Prediction */
@@ -42,16 +42,20 @@ export async function reuse(prediction, picture = null) {
  * @param {Drawn?} picture
  */
 async function takeOver({ input, settings, task }, picture) {
-  const model = modelFor(task);
-  if (model && form.modelOf()?.task !== task) await chooseModel(model.id);
+  const [model, before] = [modelFor(task), form.modelOf()];
+  if (model && before?.task !== task) await chooseModel(model.id);
   // A seed that nobody chose would draw the same pictures once more.
   const alone =
     picture === null || picture.seed === null
       ? { seed: input.seed }
       : { seed: picture.seed, num_images: 1 };
-  form.fill({ ...settings, ...alone });
+  const undo = form.fill({ ...settings, ...alone });
+  const shown = form.modelOf();
   const missing = [...(model ? [] : ["model"]), ...(await takeFiles(settings))];
-  announce("Its settings are in the form");
+  offerUndo("Its settings are in the form.", async () => {
+    await undo();
+    if (before && before.id !== shown?.id) await chooseModel(before.id);
+  });
   const verb = missing.length > 1 ? "are" : "is";
   const names = missing.join(" and the ");
   form.lead(missing.length ? `The ${names} ${verb} no longer on the server.` : "");

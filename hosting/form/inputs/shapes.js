@@ -24,7 +24,7 @@ const NEAR = 0.08;
  * @param {number} native: the side in px of the square that it was trained on.
  * @returns {Map<string, Size>}
  */
-export function sizesOf(sides, native) {
+function sizesOf(sides, native) {
   const sizes = sides
     .flatMap((width) => sides.map((height) => /** @type {Size} */ ([width, height])))
     .filter(([w, h]) => w * h >= SMALLEST * native ** 2 && w * h <= LARGEST * native ** 2);
@@ -92,8 +92,9 @@ export function makeShapes({ sides, chosen, choose }) {
      * Shows what is chosen.
      * @param {number?} native: as of `sizesOf`; null where nobody knows.
      * @param {boolean} hasImage: whose shape is taken where none is chosen.
+     * @param {Size?} result: that the drawing is scaled and cut to.
      */
-    show(native, hasImage) {
+    show(native, hasImage, result) {
       element.hidden = native === null;
       if (native === null) return;
       if (native !== offered) offer(native);
@@ -102,14 +103,25 @@ export function makeShapes({ sides, chosen, choose }) {
       if (width && height && width !== height) isTall = width < height;
       const isAutomatic = !width && !height;
       automatic.setAttribute("aria-pressed", String(isAutomatic));
-      for (const [chip, { name, size }] of shapes) {
-        const sides = isTall ? size.toReversed() : size;
-        const isChosen = sides[0] === width && sides[1] === height;
-        chip.setAttribute("aria-pressed", String(isChosen));
-        chip.textContent = isTall ? name.split(":").reverse().join(":") : name;
-      }
-      const text = hasImage ? "as the image" : `${native} × ${native} px`;
-      said.textContent = isAutomatic ? text : `${width ?? "auto"} × ${height ?? "auto"} px`;
+      press(shapes, { width, height }, isTall);
+      const own = hasImage ? "as the image" : `${native} × ${native} px`;
+      if (result) said.textContent = `${result[0]} × ${result[1]} px, the result size`;
+      else said.textContent = isAutomatic ? own : `${width ?? "auto"} × ${height ?? "auto"} px`;
     },
   };
+}
+
+/**
+ * Shows which of the shapes is chosen, and how they lie.
+ * @param {Map<HTMLButtonElement, {name: string, size: Size}>} shapes
+ * @param {{width: number?, height: number?}} chosen
+ * @param {boolean} isTall
+ */
+function press(shapes, { width, height }, isTall) {
+  for (const [chip, { name, size }] of shapes) {
+    const sides = isTall ? size.toReversed() : size;
+    const isChosen = sides[0] === width && sides[1] === height;
+    chip.setAttribute("aria-pressed", String(isChosen));
+    chip.textContent = isTall ? name.split(":").reverse().join(":") : name;
+  }
 }

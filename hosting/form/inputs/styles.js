@@ -3,6 +3,7 @@
 import { openDialog } from "../page/dialogs.js";
 import { announce, button, h } from "../page/dom.js";
 import { replaceText } from "./earlier.js";
+import { keepText } from "./kept.js";
 
 const KEY = "styles";
 /** Where a style has the prompt in its middle. */
@@ -25,8 +26,11 @@ function kept() {
   }
 }
 
-/** @param {Style[]} styles */
-const keep = (styles) => localStorage.setItem(KEY, JSON.stringify(styles));
+/**
+ * @param {Style[]} styles
+ * @returns {boolean} whether there is room for them.
+ */
+const keep = (styles) => keepText(KEY, JSON.stringify(styles));
 
 /**
  * A text with a piece added to it, once.
@@ -34,10 +38,25 @@ const keep = (styles) => localStorage.setItem(KEY, JSON.stringify(styles));
  * @param {string} piece
  */
 function withPiece(text, piece) {
-  if (!piece || text.includes(piece)) return text;
-  if (piece.includes(PLACE)) return piece.replace(PLACE, () => text.trim());
-  return text.trim() ? `${text.trim().replace(/,$/, "")}, ${piece}` : piece;
+  const old = text.trim();
+  const place = piece.indexOf(PLACE);
+  if (place >= 0) {
+    const [before, after] = [piece.slice(0, place), piece.slice(place + PLACE.length)];
+    const isThere = old.startsWith(before.trimStart()) && old.endsWith(after.trimEnd());
+    const isLong = old.length >= before.length + after.length;
+    return isThere && isLong ? text : before + old + after;
+  }
+  const parts = partsOf(text);
+  if (partsOf(piece).every((part) => parts.includes(part))) return text;
+  return old ? `${old.replace(/,$/, "")}, ${piece}` : piece;
 }
+
+/** @param {string} text */
+const partsOf = (text) =>
+  text
+    .split(",")
+    .map((part) => part.trim())
+    .filter(Boolean);
 
 /**
  * Has the person use, save and delete styles.
@@ -80,7 +99,9 @@ export function openStyles(areas) {
  */
 function rowOf(style, use) {
   const apply = button(style.name, () => use(style), { dir: "auto" });
-  apply.append(h("span", { class: "hint" }, [style.prompt, style.negative].join(" · ")));
+  apply.append(
+    h("span", { class: "hint" }, [style.prompt, style.negative].filter(Boolean).join(" · ")),
+  );
   const others = () => kept().filter(({ name }) => name !== style.name);
   const remove = button("Delete", removed, {
     class: "quiet",
@@ -89,10 +110,10 @@ function rowOf(style, use) {
   const row = h("li", {}, apply, remove);
 
   function removed() {
-    const before = kept();
+    const place = kept().findIndex(({ name }) => name === style.name);
     keep(others());
     const undo = button("Undo", () => {
-      keep(before);
+      keep(others().toSpliced(place, 0, style));
       row.replaceChildren(apply, remove);
       remove.focus();
     });
@@ -111,6 +132,7 @@ function saving({ prompt, negative }, saved) {
   const name = h("input", { id: "style-name", required: true, maxlength: 60, autocomplete: "off" });
   const piece = h("textarea", { id: "style-prompt", rows: 2, dir: "auto" });
   const other = h("textarea", { id: "style-negative", rows: 1, dir: "auto" });
+  const fault = h("p", { class: "fault", role: "alert" });
   piece.value = prompt.value;
   other.value = negative?.value ?? "";
   const form = h(
@@ -123,6 +145,7 @@ function saving({ prompt, negative }, saved) {
     piece,
     negative ? h("label", { for: other.id }, "Add to the negative prompt") : null,
     negative ? other : null,
+    fault,
     h("p", { class: "buttons" }, h("button", { class: "primary" }, "Save")),
   );
   form.addEventListener("submit", (event) => {
@@ -133,7 +156,9 @@ function saving({ prompt, negative }, saved) {
       negative: other.value.trim(),
     };
     if (!style.name) return name.focus();
-    keep([...kept().filter((one) => one.name !== style.name), style]);
+    const isKept = keep([...kept().filter((one) => one.name !== style.name), style]);
+    fault.textContent = isKept ? "" : "This browser has no room for it: delete another style.";
+    if (!isKept) return;
     announce(`${style.name} is saved`);
     saved();
     name.value = "";

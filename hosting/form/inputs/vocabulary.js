@@ -49,10 +49,11 @@ export function aboutVocabulary(name, vocabulary, area) {
  * @param {HTMLTextAreaElement} area
  * @param {(word: string) => void} thing
  */
-function lists({ words, colours, backgrounds, styles, sizes }, area, thing) {
+function lists(vocabulary, area, thing) {
+  const { words, colours, backgrounds, styles, sizes } = vocabulary;
   const sides = sizes.map((side) => `${side} × ${side}`);
   /** @param {string} colour */
-  const colour = (colour) => replaceText(area, area.value.replace(/^(an? )?/, `$1${colour} `));
+  const colour = (colour) => replaceText(area, coloured(area.value, colour, vocabulary));
   /** @type {[string, string[], (word: string) => void][]} */
   const groups = [
     ["Things", words, thing],
@@ -86,9 +87,34 @@ const chips = (words, act) =>
 const thingWriter = (words, area) => (word) => {
   const before = words.find((one) => area.value.trim().endsWith(one) && isWhole(area.value, one));
   if (!area.value.trim()) replaceText(area, word);
-  else if (before) replaceText(area, area.value.trim().slice(0, -before.length) + word);
+  else if (before) replaceText(area, ending(area.value.trim().slice(0, -before.length), word));
   else write(area, word);
 };
+
+/**
+ * A text in a colour, in the place of another that it has.
+ * @param {string} text
+ * @param {string} colour
+ * @param {Vocabulary} vocabulary
+ */
+function coloured(text, colour, { words, colours }) {
+  const [, start, old] = /** @type {string[]} */ (/^(\s*(?:an?\s+)?)(.*)$/is.exec(text));
+  const before = colours.find((one) => old.startsWith(`${one} `)) ?? "";
+  const rest = old.slice(before.length).trimStart();
+  // "an orange on a table" is no table.
+  const isThing = words.includes(before) && !words.some((word) => rest.startsWith(word));
+  return `${ending(start, colour)} ${isThing ? old : rest}`;
+}
+
+/**
+ * A text that ends in a word, by the article that the word has.
+ * @param {string} start
+ * @param {string} word
+ */
+function ending(start, word) {
+  const article = /^(?!uni|eu|one)[aeiou]/i.test(word) ? "an" : "a";
+  return start.replace(/(?<!\w)(a)n?(\s+)$/i, `$1${article.slice(1)}$2`) + word;
+}
 
 /**
  * Whether a text ends in a word, and not in a part of one.

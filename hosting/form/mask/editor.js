@@ -27,13 +27,18 @@ const CUT_HINT = `${HINT} What is dark is cut off.`;
  * @param {[number, number, number, number]} [more.box]: what a result shows of the picture, in
  *   shares.
  * @param {number?} [more.blur]: px by which the mask's edge is softened; null where it can't be.
+ * @param {import("../picture/frame.js").Get} [more.get]: by which the mask is read.
  * @returns {Promise<Painted?>} white where it was painted, else black, of the picture's size; null
  *   if the person goes back.
  */
-export async function paintMask(picture, mask, { box = WHOLE, blur = null } = {}) {
+export async function paintMask(
+  picture,
+  mask,
+  { box = WHOLE, blur = null, get = () => null } = {},
+) {
   const { width, height } = picture;
   await useStyle("mask/editor");
-  const base = mask && (await layerOf(mask, width, height));
+  const base = mask && (await layerOf(mask, width, height, get));
   /** @type {import("./tools.js").Tools | undefined} */
   let tools;
   const update = () => tools?.update({ zoom: stage.zoom(), isClosest: stage.isClosest() });
@@ -67,8 +72,7 @@ export async function paintMask(picture, mask, { box = WHOLE, blur = null } = {}
  */
 async function opened(picture, layer, stage, tools, box) {
   const blurBefore = tools.blur();
-  const isWhole = box.every((share, place) => Math.abs(share - WHOLE[place]) < 0.001);
-  const hint = h("span", { class: "hint" }, isWhole ? HINT : CUT_HINT);
+  const hint = h("span", { class: "hint" }, isWhole(box) ? HINT : CUT_HINT);
   /** @param {string} text */
   const tell = (text) => {
     hint.textContent = text;
@@ -103,14 +107,12 @@ async function opened(picture, layer, stage, tools, box) {
       button("Use this mask", use, { class: "primary" }),
     ),
   );
-  dialog.addEventListener("cancel", (event) => {
-    event.preventDefault();
-    leave();
-  });
+  const ended = new AbortController();
+  listenToLeaving(dialog, leave, ended.signal);
   dialog.addEventListener("keydown", (event) => {
     if (!event.defaultPrevented && tools.press(event)) event.preventDefault();
   });
-  listenToHand(dialog, layer, stage, tools);
+  listenToHand(dialog, layer, stage, tools, ended.signal);
   const resized = new ResizeObserver(() => stage.fit());
   document.body.append(dialog);
   dialog.showModal();
@@ -118,8 +120,35 @@ async function opened(picture, layer, stage, tools, box) {
   resized.observe(stage.element);
   await new Promise((closed) => dialog.addEventListener("close", closed));
   resized.disconnect();
+  ended.abort();
   dialog.remove();
   return dialog.returnValue === "use";
+}
+
+/** @param {number[]} box */
+const isWhole = (box) => box.every((share, place) => Math.abs(share - WHOLE[place]) < 0.001);
+
+/**
+ * Has Escape, and Back on a phone, do what the button does.
+ * @param {HTMLDialogElement} dialog
+ * @param {() => void} leave
+ * @param {AbortSignal} signal
+ */
+function listenToLeaving(dialog, leave, signal) {
+  dialog.addEventListener("cancel", (event) => {
+    event.preventDefault();
+    leave();
+  });
+  // Browsers let a page prevent only the first of two cancels.
+  document.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.key !== "Escape" || event.defaultPrevented) return;
+      event.preventDefault();
+      if (!event.repeat) leave();
+    },
+    { signal },
+  );
 }
 
 /**

@@ -5,16 +5,20 @@ import { greyPng } from "./grey-png.js";
 
 /** @typedef {import("../picture/picture.js").Picture} Picture */
 
+/** @typedef {import("../picture/frame.js").Get} Get */
+
 /**
- * What is white in a mask, as opaque in the colour that is painted with; fitted like the server does.
+ * What a mask has repainted, as opaque in the colour that is painted with; fitted like the server
+ * does.
  * @param {Picture} mask
  * @param {number} width
  * @param {number} height
+ * @param {Get} get
  */
-export async function layerOf(mask, width, height) {
+export async function layerOf(mask, width, height, get) {
   const { canvas, context, pixels } = await fitted(mask, width, height);
-  for (let at = 0; at < pixels.data.length; at += 4)
-    pixels.data.set([229, 72, 77, greyAt(pixels.data, at)], at);
+  const greyAt = reading(pixels.data, get);
+  for (let at = 0; at < pixels.data.length; at += 4) pixels.data.set([229, 72, 77, greyAt(at)], at);
   context.putImageData(pixels, 0, 0);
   return canvas;
 }
@@ -37,11 +41,27 @@ export async function fitted(mask, width, height) {
 }
 
 /**
+ * How much of a pixel of a mask is repainted, from 0 to 255, by what the form says of masks.
+ * @param {Uint8ClampedArray} data
+ * @param {Get} get
+ * @returns {(at: number) => number}
+ */
+export function reading(data, get) {
+  const source = get("mask_source");
+  const hasHoles = data.some((value, at) => at % 4 === 3 && value < 255);
+  if (source === "alpha" && hasHoles) return (at) => 255 - data[at + 3];
+  const isInverted = source !== "alpha" && Boolean(get("invert_mask"));
+  /** @param {number} at */
+  const grey = (at) => (source === "opacity" && hasHoles ? data[at + 3] : greyAt(data, at));
+  return isInverted ? (at) => 255 - grey(at) : grey;
+}
+
+/**
  * How white a pixel is; what is transparent counts as black.
  * @param {Uint8ClampedArray} data
  * @param {number} at
  */
-export function greyAt(data, at) {
+function greyAt(data, at) {
   const [red, green, blue, alpha] = data.subarray(at, at + 4);
   return Math.round(((0.299 * red + 0.587 * green + 0.114 * blue) * alpha) / 255);
 }

@@ -21,10 +21,12 @@ const ARROWS = {
  * @param {Layer} layer
  * @param {Stage} stage
  * @param {Tools} tools
+ * @param {AbortSignal} signal: ends it.
  */
-export function listenToHand(dialog, layer, stage, tools) {
+export function listenToHand(dialog, layer, stage, tools, signal) {
   const gesture = makeGesture(layer, stage, tools);
-  listenToPointers(dialog, layer, stage, tools, gesture);
+  const held = holdingOfSpace(dialog, layer.canvas, signal);
+  listenToPointers(layer.canvas, stage, tools, gesture, held);
   listenToKeys(layer.canvas, stage, tools, gesture);
   stage.element.addEventListener(
     "wheel",
@@ -116,17 +118,13 @@ const rectangle = ([left, top], [right, bottom]) => [
 ];
 
 /**
- * One pointer paints, or moves the paper while Space is held; two fingers move it and zoom.
+ * Whether Space is held.
  * @param {HTMLElement} dialog
- * @param {Layer} layer
- * @param {Stage} stage
- * @param {Tools} tools
- * @param {Gesture} gesture
+ * @param {HTMLCanvasElement} canvas: looks like it.
+ * @param {AbortSignal} signal
  */
-function listenToPointers(dialog, { canvas }, stage, tools, gesture) {
-  const pointers = /** @type {Map<number, PointerEvent>} */ (new Map());
-  let isHolding = false; // of Space
-  let isMoving = false;
+function holdingOfSpace(dialog, canvas, signal) {
+  let isHolding = false;
   /** @param {boolean} isHeld */
   const hold = (isHeld) => {
     isHolding = isHeld;
@@ -134,14 +132,28 @@ function listenToPointers(dialog, { canvas }, stage, tools, gesture) {
   };
   dialog.addEventListener("keydown", ({ key }) => key === " " && hold(true));
   dialog.addEventListener("keyup", ({ key }) => key === " " && hold(false));
-  window.addEventListener("blur", () => hold(false));
+  window.addEventListener("blur", () => hold(false), { signal });
+  return () => isHolding;
+}
+
+/**
+ * One pointer paints, or moves the paper while Space is held; two fingers move it and zoom.
+ * @param {HTMLCanvasElement} canvas
+ * @param {Stage} stage
+ * @param {Tools} tools
+ * @param {Gesture} gesture
+ * @param {() => boolean} isHolding: Space.
+ */
+function listenToPointers(canvas, stage, tools, gesture, isHolding) {
+  const pointers = /** @type {Map<number, PointerEvent>} */ (new Map());
+  let isMoving = false;
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button > 1) return;
     event.preventDefault(); // the middle button would scroll
     canvas.focus({ preventScroll: true });
     canvas.setPointerCapture(event.pointerId);
     pointers.set(event.pointerId, event);
-    isMoving = isHolding || event.button === 1 || pointers.size > 1;
+    isMoving = isHolding() || event.button === 1 || pointers.size > 1;
     if (pointers.size > 1) gesture.cancel();
     else if (!isMoving) gesture.begin(stage.pointAt(event));
   });

@@ -1,6 +1,6 @@
 // What is to be said of a mask: whose it is, how strongly it is drawn, whether it is seen at all.
 
-import { fitted, greyAt } from "./file.js";
+import { fitted, reading } from "./file.js";
 
 /** The longer side, in px, at which it is looked where a mask is white. */
 const LOOKED_AT = 256;
@@ -56,6 +56,15 @@ export async function showNotes(around) {
   });
 }
 
+/**
+ * Takes away what was said of a mask.
+ * @param {import("../picture/field.js").PictureField} field: of the mask.
+ */
+export function clearNotes(field) {
+  newest++;
+  for (const name of ["foreign", "strength", "cut"]) field.note(name, "");
+}
+
 /** @param {Reach?} reach */
 function cutNote(reach) {
   if (!reach || reach.share > 1 - LITTLE) return "";
@@ -73,13 +82,13 @@ async function reachOf({ mask, image, frame, get }) {
   if (frame.margins.some(Boolean)) return null; // what is added is repainted anyway
   const scale = Math.min(1, LOOKED_AT / Math.max(image.width, image.height));
   const [width, height] = [image.width, image.height].map((side) => Math.ceil(side * scale));
-  const isWhite = reading(await pixelsOf(mask, width, height), get);
+  const greyAt = reading(await pixelsOf(mask, width, height), get);
   const grown = Math.max(0, Number(get("mask_grow") ?? 0));
   const [across, down] = [grown / image.width, grown / image.height];
   const [left, top, wide, high] = frame.box;
   let [all, used, sumX, sumY] = [0, 0, 0, 0];
   for (let place = 0; place < width * height; place++) {
-    if (!isWhite(4 * place)) continue;
+    if (greyAt(4 * place) < WHITE) continue;
     const x = ((place % width) + 0.5) / width;
     const y = (Math.floor(place / width) + 0.5) / height;
     all++;
@@ -100,20 +109,4 @@ async function pixelsOf(mask, width, height) {
   const key = `${mask.url} ${width} ${height}`;
   if (looked.key !== key) looked = { key, pixels: (await fitted(mask, width, height)).pixels.data };
   return looked.pixels;
-}
-
-/**
- * Whether a pixel of a mask is repainted, by what the form says of masks.
- * @param {Uint8ClampedArray} data
- * @param {import("../picture/frame.js").Get} get
- * @returns {(at: number) => boolean}
- */
-function reading(data, get) {
-  const source = get("mask_source");
-  const hasHoles = data.some((value, at) => at % 4 === 3 && value < 255);
-  if (source === "alpha" && hasHoles) return (at) => data[at + 3] < WHITE;
-  const isInverted = Boolean(get("invert_mask"));
-  /** @param {number} at */
-  const grey = (at) => (source === "opacity" && hasHoles ? data[at + 3] : greyAt(data, at));
-  return (at) => grey(at) >= WHITE !== isInverted;
 }

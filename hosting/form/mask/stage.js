@@ -16,15 +16,12 @@ const SVG = "http://www.w3.org/2000/svg";
  * @param {() => void} changed: called when it is closer or farther.
  */
 export function makeStage({ url, width, height }, canvas, box, changed) {
-  const cursor = h("div", { class: "brush" });
+  const cursor = makeCursor(width, height);
   const [outline, area] = ["svg", "polygon"].map((tag) => document.createElementNS(SVG, tag));
   outline.setAttribute("viewBox", `0 0 ${width} ${height}`);
   outline.append(area);
-  const cut = h("div", { class: "cut" });
-  const [left, top, wide, high] = box.map((share) => `${100 * share}%`);
-  Object.assign(cut.style, { left, top, width: wide, height: high });
   const image = h("img", { src: url, alt: "", draggable: "false" });
-  const paper = h("div", { class: "paper" }, image, canvas, cut, outline, cursor);
+  const paper = h("div", { class: "paper" }, image, canvas, cutAt(box), outline, cursor.element);
   const element = h("div", { class: "stage" }, paper);
   let zoom = 1;
 
@@ -73,25 +70,49 @@ export function makeStage({ url, width, height }, canvas, box, changed) {
         ((clientY - shown.top) * height) / shown.height,
       ];
     },
+    point: cursor.point,
+    /** Shows the outline of what is being marked. @param {Point[]} corners */
+    mark: (corners) => area.setAttribute("points", corners.join(" ")),
+    showCursor: cursor.show,
+  };
+}
+
+/**
+ * What shows where the brush is.
+ * @param {number} width: of the picture, in its pixels.
+ * @param {number} height
+ */
+function makeCursor(width, height) {
+  const element = h("div", { class: "brush" });
+  return {
+    element,
     /**
-     * Shows where the brush is.
      * @param {Point} point
      * @param {number} size: its diameter in px of the picture; 0 for what is no brush.
      */
     point([x, y], size) {
-      cursor.style.left = `${(100 * x) / width}%`;
-      cursor.style.top = `${(100 * y) / height}%`;
-      cursor.style.width = `${(100 * size) / width}%`;
-      cursor.classList.toggle("cross", !size);
+      element.style.left = `${(100 * x) / width}%`;
+      element.style.top = `${(100 * y) / height}%`;
+      element.style.width = `${(100 * size) / width}%`;
+      element.classList.toggle("cross", !size);
     },
-    /** Shows the outline of what is being marked. @param {Point[]} corners */
-    mark: (corners) => area.setAttribute("points", corners.join(" ")),
-    /** Shows the cursor where only the keyboard moves it. @param {boolean} isByKeys */
-    showCursor(isByKeys) {
-      cursor.classList.toggle("by-keys", isByKeys);
-      if (isByKeys) cursor.scrollIntoView({ block: "nearest", inline: "nearest" });
+    /** Shows it where only the keyboard moves it. @param {boolean} isByKeys */
+    show(isByKeys) {
+      element.classList.toggle("by-keys", isByKeys);
+      if (isByKeys) element.scrollIntoView({ block: "nearest", inline: "nearest" });
     },
   };
+}
+
+/**
+ * What darkens all that is cut off.
+ * @param {[number, number, number, number]} box: as of `makeStage`.
+ */
+function cutAt(box) {
+  const cut = h("div", { class: "cut" });
+  const [left, top, width, height] = box.map((share) => `${100 * share}%`);
+  Object.assign(cut.style, { left, top, width, height });
+  return cut;
 }
 
 /**

@@ -43,21 +43,18 @@ export function makeTools({ width, height }, layer, blur, zoomBy, blurred) {
   const redo = button("Redo", layer.redo, { title: "Ctrl+Y" });
   const farther = button("−", () => zoomBy(1 / 1.5), { "aria-label": "Zoom out", title: "−" });
   const closer = button("+", () => zoomBy(1.5), { "aria-label": "Zoom in", title: "+" });
+  const invert = button("Invert", () => layer.act("invert"));
+  const clear = button("Clear", () => layer.act("clear"));
   const element = h(
     "div",
     { class: "tools", role: "toolbar", "aria-label": "Tools" },
-    h("div", { class: "segments", role: "group", "aria-label": "Paint by" }, ...kinds),
+    group("Paint by", kinds),
     eraser,
     size.element,
     ...(blur === null ? [] : [feather.element]),
     h("div", { class: "ways" }, undo, redo),
-    h(
-      "div",
-      { class: "ways" },
-      button("Invert", () => layer.act("invert")),
-      button("Clear", () => layer.act("clear")),
-    ),
-    h("div", { class: "segments", role: "group", "aria-label": "Zoom" }, farther, closer),
+    h("div", { class: "ways" }, invert, clear),
+    group("Zoom", [farther, closer]),
   );
 
   function show() {
@@ -68,18 +65,6 @@ export function makeTools({ width, height }, layer, blur, zoomBy, blurred) {
   }
   /** @param {number} by */
   const resize = (by) => size.set(Number(size.range.value) + by * RESIZE_STEP);
-
-  /** @type {Record<string, () => void>} */
-  const keys = {
-    "[": () => resize(-1),
-    "]": () => resize(1),
-    "+": () => closer.click(),
-    "=": () => closer.click(),
-    "-": () => farther.click(),
-    ...Object.fromEntries([...kinds, eraser].map((one) => [one.dataset.key, () => one.click()])),
-  };
-  /** @type {Record<string, () => void>} */
-  const keysWithControl = { z: layer.undo, Z: layer.redo, y: layer.redo };
 
   size.set(25);
   feather.set(blur ?? 0);
@@ -92,18 +77,7 @@ export function makeTools({ width, height }, layer, blur, zoomBy, blurred) {
     brush: () => (kind === "brush" ? brush() : 0),
     blur: () => (blur === null ? null : Number(feather.range.value)),
     resize,
-    /**
-     * Does what a key is for.
-     * @param {KeyboardEvent} event
-     * @returns {boolean} whether it is for anything.
-     */
-    press({ key, ctrlKey, metaKey, altKey, shiftKey }) {
-      if (altKey) return false;
-      const held = shiftKey ? key.toUpperCase() : key.toLowerCase();
-      const act = ctrlKey || metaKey ? keysWithControl[held] : keys[held];
-      act?.();
-      return Boolean(act);
-    },
+    press: presser(layer, { resize, closer, farther, named: [...kinds, eraser] }),
     /**
      * Shows what can be done now.
      * @param {{zoom: number, isClosest: boolean}} stage
@@ -115,6 +89,44 @@ export function makeTools({ width, height }, layer, blur, zoomBy, blurred) {
       farther.setAttribute("aria-disabled", String(zoom <= 1));
       closer.setAttribute("aria-disabled", String(isClosest));
     },
+  };
+}
+
+/**
+ * @param {string} label
+ * @param {HTMLElement[]} buttons
+ */
+const group = (label, buttons) =>
+  h("div", { class: "segments", role: "group", "aria-label": label }, ...buttons);
+
+/**
+ * What keys do with the tools.
+ * @param {import("./layer.js").Layer} layer
+ * @param {object} tools
+ * @param {(by: number) => void} tools.resize
+ * @param {HTMLButtonElement} tools.closer
+ * @param {HTMLButtonElement} tools.farther
+ * @param {HTMLButtonElement[]} tools.named
+ * @returns {(event: KeyboardEvent) => boolean} does what a key is for: whether it is for anything.
+ */
+function presser(layer, { resize, closer, farther, named }) {
+  /** @type {Record<string, () => void>} */
+  const keys = {
+    "[": () => resize(-1),
+    "]": () => resize(1),
+    "+": () => closer.click(),
+    "=": () => closer.click(),
+    "-": () => farther.click(),
+    ...Object.fromEntries(named.map((one) => [one.dataset.key, () => one.click()])),
+  };
+  /** @type {Record<string, () => void>} */
+  const keysWithControl = { z: layer.undo, Z: layer.redo, y: layer.redo };
+  return ({ key, ctrlKey, metaKey, altKey, shiftKey }) => {
+    if (altKey) return false;
+    const held = shiftKey ? key.toUpperCase() : key.toLowerCase();
+    const act = ctrlKey || metaKey ? keysWithControl[held] : keys[held];
+    act?.();
+    return Boolean(act);
   };
 }
 

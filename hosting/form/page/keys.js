@@ -2,7 +2,7 @@
 
 import { acting, byId } from "./dom.js";
 
-const IS_MAC = /Mac|iP/.test(navigator.platform);
+export const IS_MAC = /Mac|iP/.test(navigator.platform);
 /** Where it is kept that keys without Ctrl do nothing. */
 export const NO_SINGLE_KEYS = "no-single-keys";
 
@@ -19,7 +19,7 @@ export function listenForKeys(run) {
     if (document.querySelector("dialog[open]")) return; // it has keys of its own
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
-      run();
+      if (!event.repeat) run(); // held, it is one wish
     } else if (event.key === "?" && !isTyping(event) && !localStorage.getItem(NO_SINGLE_KEYS)) {
       event.preventDefault();
       open();

@@ -2,24 +2,39 @@
 
 import { openDialog } from "./dialogs.js";
 import { button, h } from "./dom.js";
-import { NO_SINGLE_KEYS } from "./keys.js";
+import { IS_MAC, NO_SINGLE_KEYS } from "./keys.js";
 
 /** @type {Record<string, [string, string][]>} what keys do, by where they do it. */
 const KEYS = {
   Everywhere: [
     ["Ctrl Enter", "Run"],
     ["?", "Show these keys"],
+    ["Ctrl Z", "Undo, while a message at the edge offers it"],
   ],
   "In the prompt": [["↑ ↓", "Earlier prompts, where it is empty or is one of them"]],
+  "On the frame of a picture": [
+    ["← ↑ → ↓", "Move it; with Shift by a pixel"],
+    ["+ −", "Use less, more of the picture"],
+  ],
   "In the viewer": [
     ["← →", "The picture before, the next one"],
+    ["+ −", "Closer, farther"],
+    ["0", "All of the picture"],
+    ["1", "One pixel for one"],
+    ["↑ ↓", "Move a picture that is close, with Shift ← → too"],
     ["Esc", "Close"],
   ],
   "When painting a mask": [
-    ["[ ]", "Smaller, larger brush"],
+    ["B L R", "Brush, lasso, rectangle"],
+    ["E", "Eraser, and back"],
+    ["← ↑ → ↓", "Move the brush; with Shift by a pixel"],
+    ["Enter", "Put the brush down, lift it"],
+    ["[ ]", "Smaller, larger brush; the wheel too"],
     ["Ctrl Z", "Undo"],
     ["Ctrl Y", "Redo"],
-    ["+ −", "Closer, farther"],
+    ["+ −", "Closer, farther; Ctrl and the wheel too"],
+    ["Space", "Held: the mouse moves the picture"],
+    ["Esc", "Go back"],
   ],
 };
 
@@ -50,6 +65,6 @@ export function showShortcuts() {
 
 /** @param {[string, string]} keys */
 const rowOf = ([keys, what]) => [
-  h("dt", {}, ...keys.split(" ").map((key) => h("kbd", {}, key))),
+  h("dt", {}, ...keys.split(" ").map((key) => h("kbd", {}, IS_MAC && key === "Ctrl" ? "⌘" : key))),
   h("dd", {}, what),
 ];

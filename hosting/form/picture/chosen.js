@@ -40,20 +40,6 @@ export function makeChosen(id, title, { paint, under, restore, fit, replace, rem
   /** @type {Picture?} */
   let picture = null;
 
-  /** @param {Picture} chosen */
-  const imageOf = (chosen) =>
-    h("img", { src: chosen.url, alt: `The ${title} that was chosen`, draggable: "false" });
-
-  /** @param {SizedPicture} chosen */
-  function preview(chosen) {
-    const image = imageOf(chosen);
-    const ground = under?.();
-    const isOver = ground && ground.width === chosen.width && ground.height === chosen.height;
-    if (!isOver) return h("div", { class: "preview" }, image);
-    image.classList.add("over");
-    return h("div", { class: "preview" }, h("img", { src: ground.url, alt: "" }), image);
-  }
-
   /** Lays a frame on the picture that is shown. Until there is one, nobody waits for its module. */
   const frameIt = acting(async (/** @type {SizedPicture} */ chosen) => {
     const { makeCrop } = await import("./crop.js");
@@ -78,13 +64,6 @@ export function makeChosen(id, title, { paint, under, restore, fit, replace, rem
     );
   }
 
-  /** @param {Picture} chosen */
-  function noticeOf(chosen) {
-    if (!chosen.making || !restore) return [];
-    const restoring = button("Use its settings", () => restore(chosen));
-    return [h("p", { class: "notice" }, "This picture was made here. ", restoring)];
-  }
-
   return {
     element,
     show(chosen) {
@@ -100,8 +79,8 @@ export function makeChosen(id, title, { paint, under, restore, fit, replace, rem
         h("span", { class: "hint" }, sizeOf(chosen)),
         becomes,
       );
-      const shown = isSized(chosen) ? [preview(chosen)] : [];
-      element.replaceChildren(...shown, caption, buttons(chosen), ...noticeOf(chosen));
+      const shown = isSized(chosen) ? [preview(chosen, title, under?.())] : [];
+      element.replaceChildren(...shown, caption, buttons(chosen), ...noticeOf(chosen, restore));
       if (fit && isSized(chosen)) frameIt(chosen);
     },
     crop(newer) {
@@ -112,6 +91,29 @@ export function makeChosen(id, title, { paint, under, restore, fit, replace, rem
     moveTo: (x, y) => crop?.moveTo(x, y),
     focus: () => element.querySelector("button")?.focus(),
   };
+}
+
+/**
+ * @param {SizedPicture} chosen
+ * @param {string} title
+ * @param {Picture?} [ground]: what it lies on, where that has its size.
+ */
+function preview({ url, width, height }, title, ground) {
+  const image = h("img", { src: url, alt: `The ${title} that was chosen`, draggable: "false" });
+  const isOver = ground && ground.width === width && ground.height === height;
+  if (!isOver) return h("div", { class: "preview" }, image);
+  image.classList.add("over");
+  return h("div", { class: "preview" }, h("img", { src: ground.url, alt: "" }), image);
+}
+
+/**
+ * @param {Picture} chosen
+ * @param {More["restore"]} restore
+ */
+function noticeOf(chosen, restore) {
+  if (!chosen.making || !restore) return [];
+  const restoring = button("Use its settings", () => restore(chosen));
+  return [h("p", { class: "notice" }, "This picture was made here. ", restoring)];
 }
 
 /**

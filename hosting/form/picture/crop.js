@@ -1,12 +1,9 @@
 // The frame on a chosen picture: what a result shows of it, to be moved, zoomed and extended.
 
 import { announce, button, h } from "../page/dom.js";
-import { EXTENSIONS, framed, LONGEST_SIDE, largest, MODES } from "./frame.js";
+import { EXTENSIONS, LONGEST_SIDE, MODES } from "./frame.js";
+import { cropAt, pixelsOf, placeOf, shapeOf } from "./part.js";
 
-/** How much closer than all of it a part can be. */
-const CLOSEST = 8;
-/** Px of a picture that a part's shorter side has at least. */
-const SMALLEST = 16;
 const ZOOM_STEP = 1.25;
 /** An extension is a multiple of it, in px. */
 const EXTENSION_STEP = 8;
@@ -27,14 +24,10 @@ const ARROWS = {
 const SIDES = ["left", "top", "right", "bottom"];
 
 /** @typedef {import("./frame.js").Frame} Frame */
-/** @typedef {import("./frame.js").Size} Size */
 /** @typedef {import("./picture.js").SizedPicture} SizedPicture */
 /** @typedef {Record<string, import("../inputs/schema.js").Value>} Values */
 
-/**
- * What part is wanted: its middle in px of the picture, and how often the largest is as wide.
- * @typedef {{x: number, y: number, zoom: number}} Place
- */
+/** @typedef {import("./part.js").Place} Place */
 
 /**
  * @typedef {object} Crop
@@ -63,72 +56,32 @@ export function makeCrop(picture, preview, change) {
 
   const isOurs = () => asked !== null && frame?.crop === asked.text;
 
-  /** The shape of the part, wherever it is. @returns {Size} */
-  const shape = () => frame?.shape ?? [picture.width, picture.height];
-  const known = () => `${frame?.mode} ${shape()}`;
-
-  /** @returns {Place} */
-  const place = () => {
-    const [left, top, width, height] = frame?.box ?? [0, 0, 1, 1];
-    const [wide, high] = largest(picture, shape());
-    const zoom = Math.min(wide / (width * picture.width), high / (height * picture.height));
-    return {
-      x: (left + width / 2) * picture.width,
-      y: (top + height / 2) * picture.height,
-      zoom: Math.max(1, zoom),
-    };
-  };
+  const known = () => `${frame?.mode} ${shapeOf(picture, frame)}`;
+  const place = () => placeOf(picture, frame);
 
   /** @param {Place} wanted */
-  const put = ({ x, y, zoom: wanted }) => {
-    const closest = Math.min(CLOSEST, Math.min(...largest(picture, shape())) / SMALLEST);
-    const zoom = Math.min(Math.max(1, wanted), Math.max(1, closest));
-    const text = textOf(picture, shape(), zoom, [x, y]);
-    asked = { x, y, zoom, text, shape: "" };
+  const put = (wanted) => {
+    const { zoom, text } = cropAt(picture, frame, wanted);
+    asked = { ...wanted, zoom, text, shape: "" };
     isWriting = true;
     change({ crop: text });
     isWriting = false;
     asked.shape = known();
   };
 
-  /** @param {number} factor */
-  const zoomBy = (factor) => {
-    const now = place();
-    put({ ...now, zoom: now.zoom * factor });
-    tell();
-  };
-
-  const tell = () => {
+  /** @param {Place} wanted */
+  const putAndTell = (wanted) => {
+    put(wanted);
     const [left, top, width, height] = pixelsOf(picture, frame);
     announce(`${width} × ${height} px of the picture are used, from ${left}, ${top}`);
   };
 
-  box.addEventListener("keydown", (event) => {
-    const arrow = ARROWS[/** @type {keyof typeof ARROWS} */ (event.key)];
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (arrow) {
-      const step = event.shiftKey ? 1 : Math.max(picture.width, picture.height) / 50;
-      const now = place();
-      put({ ...now, x: now.x + arrow[0] * step, y: now.y + arrow[1] * step });
-      tell();
-    } else if (event.key === "+" || event.key === "=") zoomBy(ZOOM_STEP);
-    else if (event.key === "-") zoomBy(1 / ZOOM_STEP);
-    else return;
-    event.preventDefault();
-  });
-  listenToPointers(preview, { place, put, picture });
-  preview.addEventListener(
-    "wheel",
-    (event) => {
-      // Without Ctrl it scrolls the form, unless the person is at the frame.
-      if (!frame || !(event.ctrlKey || document.activeElement === box)) return;
-      event.preventDefault();
-      const now = place();
-      put({ ...now, zoom: now.zoom * Math.exp(-event.deltaY / 400) });
-    },
-    { passive: false },
-  );
+  /** @param {number} factor */
+  const zoomBy = (factor) => putAndTell({ ...place(), zoom: place().zoom * factor });
 
+  listenToKeys(box, { place, put: putAndTell, picture }, zoomBy);
+  listenToPointers(preview, { place, put, picture });
+  listenToWheel(preview, box, { place, put, picture });
   const { tools, update } = makeTools(change, zoomBy);
   return {
     tools,
@@ -146,29 +99,6 @@ export function makeCrop(picture, preview, change) {
       if (frame) update(frame, place().zoom);
     },
   };
-}
-
-/**
- * The input `crop` for a part; nothing for what is used anyway.
- * @param {SizedPicture} picture
- * @param {Size} shape
- * @param {number} zoom
- * @param {[number, number]} middle
- */
-function textOf(picture, shape, zoom, middle) {
-  const part = framed(picture, shape, zoom, middle);
-  const usual = framed(picture, shape, 1, [picture.width / 2, picture.height / 2]);
-  return String(part) === String(usual) ? "" : String(part);
-}
-
-/**
- * What is used of a picture, in whole px.
- * @param {SizedPicture} picture
- * @param {Frame?} frame
- */
-function pixelsOf({ width, height }, frame) {
-  const [left, top, wide, high] = frame?.box ?? [0, 0, 1, 1];
-  return [left * width, top * height, wide * width, high * height].map(Math.round);
 }
 
 /**
@@ -196,13 +126,53 @@ function makeMovable(box, preview, frame) {
   );
 }
 
+/** @typedef {{place: () => Place, put: (place: Place) => void, picture: SizedPicture}} Movable */
+
+/**
+ * Has arrow keys move the frame, and + and − zoom it.
+ * @param {HTMLElement} box
+ * @param {Movable} frame
+ * @param {(factor: number) => void} zoomBy
+ */
+function listenToKeys(box, { place, put, picture }, zoomBy) {
+  box.addEventListener("keydown", (event) => {
+    const arrow = ARROWS[/** @type {keyof typeof ARROWS} */ (event.key)];
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (arrow) {
+      const step = event.shiftKey ? 1 : Math.max(picture.width, picture.height) / 50;
+      const now = place();
+      put({ ...now, x: now.x + arrow[0] * step, y: now.y + arrow[1] * step });
+    } else if (event.key === "+" || event.key === "=") zoomBy(ZOOM_STEP);
+    else if (event.key === "-") zoomBy(1 / ZOOM_STEP);
+    else return;
+    event.preventDefault();
+  });
+}
+
+/**
+ * Has the wheel zoom the frame.
+ * @param {HTMLElement} preview
+ * @param {HTMLElement} box
+ * @param {Movable} frame
+ */
+function listenToWheel(preview, box, { place, put }) {
+  preview.addEventListener(
+    "wheel",
+    (event) => {
+      // Without Ctrl it scrolls the form, unless the person is at the frame.
+      if (!box.hasAttribute("role") || !(event.ctrlKey || document.activeElement === box)) return;
+      event.preventDefault();
+      const now = place();
+      put({ ...now, zoom: now.zoom * Math.exp(-event.deltaY / 400) });
+    },
+    { passive: false },
+  );
+}
+
 /**
  * Has one pointer move the frame, and two zoom it.
  * @param {HTMLElement} preview
- * @param {object} frame
- * @param {() => Place} frame.place
- * @param {(place: Place) => void} frame.put
- * @param {SizedPicture} frame.picture
+ * @param {Movable} frame
  */
 function listenToPointers(preview, { place, put, picture }) {
   const pointers = /** @type {Map<number, PointerEvent>} */ (new Map());
@@ -267,9 +237,7 @@ function makeTools(change, zoomBy) {
   });
   const more = button("+", () => zoomBy(ZOOM_STEP), { "aria-label": "Use less of the picture" });
   const sides = ["←", "↑", "→", "↓"].map((arrow, side) =>
-    button(arrow, () => frame && change(extended(frame, side)), {
-      "aria-label": `Extend the picture ${SIDES[side]}`,
-    }),
+    button(arrow, () => frame && change(extended(frame, side))),
   );
   const none = button(
     "✕",
@@ -301,8 +269,13 @@ function makeTools(change, zoomBy) {
     for (const [place, mode] of MODES.entries())
       modes[place].setAttribute("aria-pressed", String(mode === newer.mode));
     less.setAttribute("aria-disabled", String(zoom < 1.01));
-    for (const [side, px] of newer.margins.entries())
+    for (const [side, px] of newer.margins.entries()) {
       sides[side].textContent = "←↑→↓"[side] + (px ? ` ${px}` : "");
+      const now = px ? `, now ${px} px` : "";
+      sides[side].setAttribute("aria-label", `Extend the picture ${SIDES[side]}${now}`);
+      const isMost = extended(newer, side)[EXTENSIONS[side]] <= px;
+      sides[side].setAttribute("aria-disabled", String(isMost));
+    }
     none.hidden = !newer.margins.some(Boolean);
   };
   return { tools, update };

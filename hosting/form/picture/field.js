@@ -1,13 +1,9 @@
 // The field of an input that is a picture: what is chosen, and what comes while it is read.
 
-import { ask } from "../page/api.js";
 import { announce, button, h } from "../page/dom.js";
 import { makeChosen } from "./chosen.js";
-import { readPicture } from "./picture.js";
+import { makeReader } from "./reading.js";
 import { makeWays } from "./ways.js";
-
-/** Milliseconds after which it is said that a picture is still being read. */
-const LONG = 300;
 
 /** @typedef {import("./picture.js").Picture} Picture */
 
@@ -44,6 +40,8 @@ const LONG = 300;
  *   carries.
  * @property {(values: Record<string, import("../inputs/schema.js").Value>) => void} [fit]  takes inputs on
  *   what of it is used.
+ * @property {() => void} [another]  called before a picture of another size takes the place of one,
+ *   or the person takes it out.
  */
 
 /**
@@ -59,59 +57,35 @@ export function makePictureField(input, changed, more = {}) {
   /** @type {Picture?} */
   let picture = null;
   const fault = h("p", { class: "fault", id: `${id}-fault` });
-  const doing = h("p", { class: "hint doing", role: "status" });
   const notices = makeNotices(() => field.focus());
-  const reader = makeReader(title, doing, {
-    read: (read) => field.set(read),
+  const reader = makeReader(title, {
+    read(read) {
+      if (picture && !isOfOneSize(picture, read)) more.another?.();
+      field.set(read);
+    },
     failed: (text) => field.say(text),
   });
-  const painted = makePainting(more.paint, {
-    get: () => picture,
-    set: (made) => {
-      field.set(made);
-      field.focus();
-    },
-    say: (text) => field.say(text),
-  });
+  const painted = makePainting(
+    more.paint,
+    () => picture,
+    () => field,
+  );
   const paint = more.paint && painted;
-  /** @param {string} url */
-  const load = async (url) => {
-    if (!/^https?:\/\/./.test(url) || !URL.canParse(url)) {
-      field.say("Enter the address of a picture, such as https://example.com/cat.png.");
-      return false;
-    }
-    const isTaken = await field.takeFrom(url);
-    if (isTaken) field.focus();
-    return isTaken;
-  };
-  const take = async (/** @type {File} */ file) => {
-    await field.take(file);
-    field.focus();
-  };
-  const ways = makeWays(id, title, { take, load, paint, examples: more.examples });
+  const { examples, ...rest } = more;
+  const ways = makeWays(id, title, { ...byHand(() => field), paint, examples });
   const chosen = makeChosen(id, title, {
-    under: more.under,
-    restore: more.restore,
-    fit: more.fit,
+    ...rest,
     paint,
     replace: ways.pick,
     remove() {
+      more.another?.();
       field.set(null);
       ways.focus();
       announce(`The ${title} is removed`);
     },
   });
-  const element = h(
-    "div",
-    { class: "field", "data-name": input.name, role: "group", "aria-labelledby": `${id}-label` },
-    h("span", { class: "label", id: `${id}-label` }, input.label),
-    h("p", { class: "hint", id: `${id}-hint` }, input.hint),
-    ...ways.elements,
-    chosen.element,
-    doing,
-    notices.element,
-    fault,
-  );
+  const below = [chosen.element, reader.element, notices.element, fault];
+  const element = drawn(input, id, [...ways.elements, ...below]);
 
   /** @type {PictureField} */
   const field = {
@@ -127,8 +101,7 @@ export function makePictureField(input, changed, more = {}) {
       field.say("");
       notices.clear();
       field.show();
-      // Not at once: its image may be loading, and would complain.
-      if (before && before !== value) setTimeout(() => URL.revokeObjectURL(before.url), 1000);
+      if (before !== value) letGo(before);
       changed();
     },
     say(text) {
@@ -145,12 +118,7 @@ export function makePictureField(input, changed, more = {}) {
     ready: () => reader.ready(),
     take: (blob, name) =>
       reader.take(blob, name ?? ((blob instanceof File && blob.name) || `pasted ${title}.png`)),
-    async takeFrom(url, name) {
-      if (URL.canParse(url, location.href))
-        return reader.take(gotten(url), name ?? nameIn(url, title));
-      field.say(`${url.slice(0, 100)} is not a URL.`);
-      return false;
-    },
+    takeFrom: (url, name) => reader.takeFrom(url, name),
     crop: (frame) => chosen.crop(frame),
     moveTo: (x, y) => chosen.moveTo(x, y),
     paint: painted,
@@ -159,101 +127,72 @@ export function makePictureField(input, changed, more = {}) {
 }
 
 /**
- * What a URL leads to: the page itself can't reach other sites.
- * @param {string} url
+ * @param {Picture} one
+ * @param {Picture} other
  */
-async function gotten(url) {
-  const { origin, pathname, search } = new URL(url, location.href);
-  const isHere = origin === location.origin;
-  const answer = isHere ? ask(pathname + search) : ask("/form/picture", { body: { url } });
-  return (await answer).blob();
-}
+const isOfOneSize = (one, other) =>
+  one.width !== null && one.width === other.width && one.height === other.height;
 
 /**
- * What a picture is called by its URL.
- * @param {string} url
- * @param {string} fallback
+ * @param {import("../inputs/schema.js").Input} input
+ * @param {string} id
+ * @param {HTMLElement[]} parts
  */
-const nameIn = (url, fallback) =>
-  decodeURIComponent(new URL(url, location.href).pathname.replace(/.*\//s, "")) || fallback;
+const drawn = ({ name, label, hint }, id, parts) =>
+  h(
+    "div",
+    { class: "field", "data-name": name, role: "group", "aria-labelledby": `${id}-label` },
+    h("span", { class: "label", id: `${id}-label` }, label),
+    h("p", { class: "hint", id: `${id}-hint` }, hint),
+    ...parts,
+  );
 
 /**
- * Reads what is given. Of two, the later stays, whichever is read sooner.
- * @param {string} title: of what is read.
- * @param {HTMLElement} doing: says what is being read, where it takes a while.
- * @param {object} listeners
- * @param {(picture: Picture) => void} listeners.read
- * @param {(text: string) => void} listeners.failed
+ * Not at once: its image may be loading, and would complain.
+ * @param {Picture?} picture
  */
-function makeReader(title, doing, { read, failed }) {
-  let reading = Promise.resolve(true);
-  let newest = 0;
+const letGo = (picture) => picture && setTimeout(() => URL.revokeObjectURL(picture.url), 1000);
 
-  /**
-   * @param {Blob | Promise<Blob>} what
-   * @param {string} name
-   */
-  async function taken(what, name) {
-    const mine = ++newest;
-    const isNewest = () => mine === newest;
-    doing.textContent = what instanceof Promise ? "Loading it …" : "";
-    const late = setTimeout(() => {
-      if (isNewest()) doing.textContent = `Reading ${name} …`;
-    }, LONG);
-    try {
-      const picture = await readPicture(await what, name);
-      if (!isNewest()) {
-        URL.revokeObjectURL(picture.url);
-        return false;
-      }
-      read(picture);
-      announce(`${name} is the ${title}`);
-      return true;
-    } catch (error) {
-      if (isNewest()) failed(error.faults?.url ?? error.message);
+/**
+ * What the person gives at the field; the focus goes to it.
+ * @param {() => PictureField} to
+ */
+const byHand = (to) => ({
+  /** @param {File} file */
+  async take(file) {
+    await to().take(file);
+    to().focus();
+  },
+  /** @param {string} url */
+  async load(url) {
+    if (!/^https?:\/\/./.test(url) || !URL.canParse(url)) {
+      to().say("Enter the address of a picture, such as https://example.com/cat.png.");
       return false;
-    } finally {
-      clearTimeout(late);
-      if (isNewest()) doing.textContent = "";
     }
-  }
-
-  return {
-    /**
-     * @param {Blob | Promise<Blob>} what
-     * @param {string} name
-     */
-    take(what, name) {
-      reading = taken(what, name);
-      return reading;
-    },
-    ready: () => reading,
-    /** What is being read comes too late. */
-    forget() {
-      newest++;
-      doing.textContent = "";
-    },
-  };
-}
+    const isTaken = await to().takeFrom(url);
+    if (isTaken) to().focus();
+    return isTaken;
+  },
+});
 
 /**
  * Has the person paint, once at a time.
  * @param {More["paint"]} paint
- * @param {object} field
- * @param {() => Picture?} field.get
- * @param {(picture: Picture) => void} field.set
- * @param {(text: string) => void} field.say
+ * @param {() => Picture?} before: what there is.
+ * @param {() => PictureField} to
  */
-function makePainting(paint, { get, set, say }) {
+function makePainting(paint, before, to) {
   let isPainting = false;
   return async () => {
     if (isPainting || !paint) return;
     isPainting = true;
     try {
-      const made = await paint(get());
-      if (made) set(made);
+      const made = await paint(before());
+      if (!made) return;
+      to().set(made);
+      to().focus();
     } catch (error) {
-      say(error.message);
+      to().say(error.message);
     } finally {
       isPainting = false;
     }

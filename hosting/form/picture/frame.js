@@ -114,10 +114,11 @@ const numberIn = (get, name) => Number(get(name)) || null;
 const refineScale = (get) => numberIn(get, "refine_scale") ?? 1;
 
 /**
+ * The input of that name.
  * @param {Get} get
- * @returns {Size?}
+ * @returns {Size?} null where it names none.
  */
-function resultSize(get) {
+export function resultSize(get) {
   const found = /^\s*([1-9]\d*)\s*[x×]\s*([1-9]\d*)\s*$/i.exec(String(get("result_size") ?? ""));
   return found && [Number(found[1]), Number(found[2])];
 }

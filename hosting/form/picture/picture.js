@@ -69,10 +69,21 @@ export async function readPicture(file, name) {
     context.drawImage(bitmap, 0, 0, w, h);
     const type = format === "JPEG" || !format ? "image/jpeg" : "image/png";
     const blob = await canvas.convertToBlob({ type, quality: 0.95 });
-    return picture(blob, name, w, h, making);
+    return picture(blob, named(name, format, type), w, h, making);
   } finally {
     bitmap.close();
   }
+}
+
+/**
+ * What a file is called that has another format now.
+ * @param {string} name
+ * @param {string?} format: that it had.
+ * @param {"image/jpeg" | "image/png"} type: that it has.
+ */
+function named(name, format, type) {
+  if (format && FORMATS[format] === type) return name;
+  return `${name.replace(/\.\w+$/, "")}.${type === "image/png" ? "png" : "jpg"}`;
 }
 
 /**

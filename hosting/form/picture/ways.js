@@ -1,6 +1,6 @@
 // The ways by which a picture comes into its field: a file, a camera, a URL, an example.
 
-import { button, h } from "../page/dom.js";
+import { acting, button, h } from "../page/dom.js";
 import { ACCEPTED } from "./picture.js";
 
 /**
@@ -94,9 +94,9 @@ function addressOf(id, title, load) {
     "aria-label": `URL of the ${title}`,
     "aria-describedby": `${id}-fault`,
   });
-  const go = async () => {
+  const go = acting(async () => {
     if (await load(address.value.trim())) address.value = "";
-  };
+  });
   address.addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     event.preventDefault();
