@@ -135,7 +135,7 @@ async def get_file_content(name: str, request: Request) -> Response:
         path = files.path(name)
     except ValueError:
         raise gone from None
-    if not files.is_there(name) or await services.store.tokens.is_owner_revoked(name):
+    if not files.is_there(name) or await services.store.tokens.is_owner_gone(name):
         raise gone
     ours = type_of(name)
     headers = {"cross-origin-resource-policy": "cross-origin"}

@@ -91,7 +91,10 @@ def test_paths_that_are_named_are_there(name: str) -> None:
 
 @pytest.mark.parametrize("name", FOR_DEVELOPERS)
 def test_names_of_the_code_are_in_the_code(name: str) -> None:
-    sources = [*MODULES, *paths("*.toml", "*.txt", "cog*.yaml", "hosting/form/*.*", "hosting/form/*/*.*")]
+    sources = [
+        *MODULES,
+        *paths("*.toml", "*.txt", "cog*.yaml", "hosting/form/*.*", "hosting/form/*/*.*"),
+    ]
     known = {word for path in sources for word in re.findall(r"\w+", (ROOT / path).read_text())}
     known |= {Path(path).stem for path in sources}
     for code in code_in(name):

@@ -73,7 +73,7 @@ async def prediction(request: Request, prediction_id: str) -> Response:
     expires = services.links.expiry_of(str(request.url))
     found = await services.queue.current(prediction_id) if expires else None
     folder = folder_of_prediction(prediction_id)
-    if found is None or await services.store.tokens.is_owner_revoked(folder):
+    if found is None or await services.store.tokens.is_owner_gone(folder):
         raise Problem(404, "The link has expired or is not complete, or nothing is there")
     view = dataclasses.replace(view_of(request), expires=expires)
     shown = await documents.shown(view, found)

@@ -175,10 +175,8 @@ async def stream_prediction(
     services = services_of(request)
     folder = folder_of_prediction(prediction_id)
     expires = services.links.expiry_of(str(request.url))
-    if expires is None or await services.store.tokens.is_owner_revoked(folder):
+    if expires is None or await services.store.tokens.is_owner_gone(folder):
         prediction_id, expires = (await _own(await caller_of(request), prediction_id)).id, None
-    elif await services.queue.current(prediction_id) is None:
-        raise _none(prediction_id)
     view = dataclasses.replace(view_of(request), expires=expires)
     return event_stream.response(stream.events(view, prediction_id, last_event_id, previews))
 
