@@ -9,7 +9,7 @@ import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 # Pydantic, which documents these, takes no other before Python 3.12.
@@ -19,13 +19,13 @@ from hosting.api import archives
 from hosting.api.auth import Admitted, Caller
 from hosting.api.compressed import CompressedHTML
 from hosting.api.context import Services, services_of
-from hosting.api.files import SANDBOX
+from hosting.api.files import stored_file
 from hosting.api.form.routes import FORM, POLICY
 from hosting.api.problems import Problem
 from hosting.api.replicate import documents
 from hosting.api.view import View, view_of
 from hosting.prediction import Prediction
-from hosting.storage.files import OUTPUT, TYPES, InputFile, file_of_prediction
+from hosting.storage.files import TYPES, FileGone, InputFile, file_of_prediction
 from hosting.storage.shares import TooManyShares
 from hosting.storage.tables import Share, new_id
 
@@ -121,19 +121,11 @@ async def shared_file(request: Request, share_id: str, file: str) -> Response:
     inputs = {one.location for one in _stored(found).values()}
     if file not in {*found.output, *inputs}:
         raise _gone()
-    known_as = file_of_prediction(found.id, file)
-    if not services.files.is_there(known_as):
-        raise _gone()
-    # As of /files: what we encoded is shown, what a client sent is given back.
-    ours = OUTPUT.fullmatch(known_as)
-    policy = {} if ours else {"content-security-policy": SANDBOX}
-    return FileResponse(
-        services.files.path(known_as),
-        headers={**policy, "cross-origin-resource-policy": "cross-origin", **NOT_FOR_ROBOTS},
-        media_type=TYPES[ours["ending"]] if ours else "application/octet-stream",
-        content_disposition_type="inline" if ours else "attachment",
-        filename=file,
-    )
+    path = file_of_prediction(found.id, file)
+    try:
+        return await stored_file(services.files, path, file, NOT_FOR_ROBOTS)
+    except FileGone:
+        raise _gone() from None
 
 
 @routes.get("/s/{share_id}/zip", include_in_schema=False, response_model=None)

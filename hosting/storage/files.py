@@ -202,6 +202,17 @@ class Files:
         except FileNotFoundError:
             return None
 
+    def stat(self, name: str) -> os.stat_result:
+        """Return what the disk knows of a file.
+
+        Raises:
+            FileGone: when it is not there.
+        """
+        try:
+            return os.stat(self.path(name))
+        except FileNotFoundError as error:
+            raise FileGone(name) from error
+
     def picture_size(self, name: str) -> tuple[int, int] | None:
         """Return the width and height in pixels of a picture that we encoded; None of none."""
         if name not in self._sizes:
