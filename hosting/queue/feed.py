@@ -11,7 +11,7 @@ from hosting import log
 from hosting.prediction import Prediction
 from hosting.queue.changes import within
 from hosting.queue.dispatch import Dispatcher
-from hosting.storage.database import Unavailable
+from hosting.storage.database import RETRY_SECONDS, Unavailable
 from hosting.storage.feed import Seen
 from hosting.storage.store import Predictions
 
@@ -71,6 +71,7 @@ async def follow(
                 log.warning("nobody is told of changes", reason=str(error))
                 for prediction_id in ids:
                     watch.add(prediction_id)
+                await asyncio.sleep(RETRY_SECONDS)
             if await within(watch.happened, poll_seconds):
                 await asyncio.sleep(LEAST_SECONDS - (time.monotonic() - looked_at))
 
