@@ -21,14 +21,17 @@ MOST_TOLD = 1000
 async def events(caller: Caller) -> AsyncGenerator[bytes, None]:
     """Return the events `prediction`, `deleted`, `preview` and `models` of a caller.
 
-    It has no end, but when the token is revoked.
+    It has no end, but when the token is revoked. It is empty where the token has as many streams
+    as it may: others may have begun since its route has looked.
     """
-    queue, token_id = caller.services.queue, caller.token.id
+    services, token_id = caller.services, caller.token.id
+    if services.streams.is_full(token_id):
+        return
     told = _Told(caller)
-    with caller.services.streams.opened(token_id):
+    with services.streams.opened(token_id):
         yield KEEPALIVE_COMMENT  # so that the client knows that it is connected
         told_at = time.monotonic()
-        async for changed in queue.follow_all(token_id):
+        async for changed in services.queue.follow_all(token_id):
             news = [_event("deleted", {"id": shown_id}) for shown_id in changed.removed]
             for prediction in changed.predictions:
                 news += await told.news_of(prediction)

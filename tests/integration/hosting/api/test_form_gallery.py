@@ -16,6 +16,9 @@ import pytest
 from PIL import Image
 
 from hosting.api import limits
+from hosting.api.auth import Caller
+from hosting.api.form import stream
+from hosting.api.view import View
 from hosting.backends import copyist
 from hosting.storage import search, tokens
 from tests.support.events import Listener, listening
@@ -201,6 +204,22 @@ def test_a_token_has_so_many_streams_and_gets_the_place_of_one_that_has_gone(
     wait_until(lambda: not one.services.streams.is_full("local"))
     with listening(one):
         pass
+
+
+def test_of_streams_that_begin_together_there_are_no_more_either(
+    one: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MOST_STREAMS", 1)
+    token = one.database.write_now(tokens.find, None)
+    assert token is not None
+    caller = Caller(View(one.services, one.url, frozenset(), False, False), token)
+
+    async def second() -> list[bytes]:
+        admitted = stream.events(caller)
+        with one.services.streams.opened(token.id):
+            return [event async for event in admitted]
+
+    assert asyncio.run(second()) == []
 
 
 def test_a_stream_ends_with_its_server(cog: CogServer, tmp_path: Path) -> None:
