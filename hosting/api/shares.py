@@ -133,7 +133,7 @@ async def shared_pictures(request: Request, share_id: str) -> StreamingResponse:
     """Return the pictures of a shared prediction as a zip file."""
     services = services_of(request)
     found = await _of_share(services, share_id)
-    return await archives.response(services.files, [found])
+    return await archives.response(services.files, archives.pictures_of(found))
 
 
 async def _open(services: Services, share_id: str) -> tuple[Share, Prediction] | None:

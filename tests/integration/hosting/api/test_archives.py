@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 import zipfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from hosting.api import archives
-from tests.support.front import Front, front
+from hosting.storage.tables import Token
+from tests.support.front import Front, front, prediction
 from tools.fake_cog import CogServer, pixels
 
 MODEL = "stability-ai/stable-diffusion-img2img"
@@ -54,6 +57,24 @@ def test_names_tell_what_it_is_and_are_there_once(one: Front) -> None:
 )
 def test_a_prompt_becomes_a_name(one: Front, prompt: str, name: str) -> None:
     assert list(zipped(one, drawn(one, prompt))) == [name]
+
+
+def test_of_a_long_prompt_only_the_beginning_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+
+    class Counted:
+        category = unicodedata.category
+
+        @staticmethod
+        def normalize(form: Literal["NFC"], text: str) -> str:
+            looked_at.append(text)
+            return unicodedata.normalize(form, text)
+
+    token = Token(id="ann", name="ann", webhook_secret="")
+    long = replace(prediction(token, "fox " * 2**18), output=["out-0.png", "out-1.png"])
+    monkeypatch.setattr(archives, "unicodedata", Counted)
+    assert len(archives.pictures_of(long)) == 2
+    assert max(map(len, looked_at)) < 1000
 
 
 def test_a_picture_that_is_gone_is_left_out(one: Front) -> None:
