@@ -113,6 +113,20 @@ def test_predictions_are_found_by_all_words_of_a_text_in_any_case(
     assert len(prompts(one, search="")) == 5
 
 
+@pytest.mark.parametrize("bound", ["MOST_ROWS", "MOST_CHARACTERS"])
+def test_a_search_looks_through_so_many_at_a_time_and_leads_on(
+    one: Front, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    for prompt in ("a red fox", "a cat", "a red dog", "a cow"):
+        drawn(one, prompt)
+    monkeypatch.setattr(search, bound, 1)
+    first = one.client.get("/form/predictions?search=red").json()
+    assert first["results"] == []
+    assert first["next"]
+    assert prompts(one, search="red") == ["a red dog", "a red fox"]
+    assert prompts(one, search="owl") == []
+
+
 def test_a_search_that_is_no_text_of_people_is_refused(one: Front) -> None:
     answer = one.client.get("/form/predictions", params={"search": "x" * 501})
     assert answer.status_code == 422
