@@ -13,6 +13,7 @@ from hosting.queue.changes import within
 from hosting.queue.dispatch import Dispatcher
 from hosting.storage.database import RETRY_SECONDS, Unavailable
 from hosting.storage.feed import Seen
+from hosting.storage.pages import ROWS_AT_ONCE
 from hosting.storage.store import Predictions
 
 
@@ -29,8 +30,6 @@ LEAST_SECONDS = 0.33
 """Between two looks, however much happens."""
 WAITS_SECONDS = 2.0
 """After which one that waits is told of anew: its wait gets shorter though it does not change."""
-AT_ONCE = 50
-"""Predictions that are read at a time: the inputs of each may have a MiB."""
 
 
 async def follow(
@@ -63,8 +62,8 @@ async def follow(
                     ids += seen.waiting
                 ids = [one for one in dict.fromkeys(ids) if one not in gone]
                 yield Changed([], list(news.removed.values()))
-                for start in range(0, len(ids), AT_ONCE):
-                    batch = ids[start : start + AT_ONCE]
+                for start in range(0, len(ids), ROWS_AT_ONCE):
+                    batch = ids[start : start + ROWS_AT_ONCE]
                     now = await _current(token_id, predictions, dispatcher, batch)
                     yield Changed(now, [])
             except Unavailable as error:
