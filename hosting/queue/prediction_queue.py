@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from hosting import log
@@ -29,8 +29,8 @@ PING_SECONDS = 15.0
 class PredictionQueue:
     """The operations on predictions; who may do them, the routes have checked.
 
-    All methods raise `Unavailable` when the database can't be reached, but `follow`, `follow_all`
-    and `place`, whose answers may have begun.
+    All methods raise `Unavailable` when the database can't be reached, but `follow`, `follow_all`,
+    `place` and `places`, whose answers may have begun.
     """
 
     def __init__(
@@ -177,6 +177,13 @@ class PredictionQueue:
             return await self._waits.place(prediction)
         except Unavailable:
             return None
+
+    async def places(self, task: str) -> Mapping[str, Place]:
+        """Return the places of the predictions of a task, by their ids; none where nobody can."""
+        try:
+            return await self._waits.places(task)
+        except Unavailable:
+            return {}
 
     async def unfinished(self) -> dict[tuple[str, Status], int]:
         """Return how many predictions wait and run, by their task and status."""

@@ -20,6 +20,7 @@ from hosting.api.auth import Caller
 from hosting.api.form import stream
 from hosting.api.view import View
 from hosting.backends import copyist
+from hosting.queue import feed
 from hosting.storage import search, tokens
 from tests.support.events import Listener, listening
 from tests.support.front import Front, front, wait_until
@@ -184,6 +185,31 @@ def test_what_does_not_change_is_told_once(one: Front, cog: CogServer) -> None:
         told = heard.states(fox)
         assert all(before != after for before, after in pairwise(told))
         cog.let_go("fox")
+
+
+def positions(heard: Listener, prediction_id: str) -> list[int]:
+    """The positions in the queue that were told of a prediction by themselves."""
+    places = [data for data in heard.of("place") if data["id"] == prediction_id]
+    return [data["queue"]["position"] for data in places]
+
+
+def test_of_what_waits_only_its_place_is_told_again(
+    one: Front, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "PLACES_SECONDS", 0.0)
+    cog.tell("fox", "hold")
+    foxes = [begun(one, "fox"), begun(one, "fox")]
+    wait_until(lambda: len(cog.running) == 2)
+    cat, dog = begun(one, "a cat"), begun(one, "a dog")
+    with listening(one) as heard:
+        heard.wait(lambda heard: heard.states(dog))
+        assert heard.states(dog)[0]["queue"]["position"] == 2
+        one.client.post(f"/v1/predictions/{cat}/cancel")
+        heard.wait(lambda heard: 1 in positions(heard, dog))
+        assert len(heard.states(dog)) == 1
+        cog.let_go("fox")
+        heard.wait(lambda heard: heard.states(dog)[-1]["status"] == "succeeded")
+        assert {place["id"] for place in heard.of("place")}.isdisjoint(foxes)
 
 
 def test_a_change_of_the_models_is_told(one: Front, cog: CogServer) -> None:
