@@ -235,7 +235,7 @@ class Dispatcher:
                 if self._runs.get(run.prediction.id) is not run or run.is_lost:
                     continue  # it has ended meanwhile, or is about to
                 if about not in own:
-                    log.warning("another front has it", prediction=run.prediction.id)
+                    log.warning("it is no longer this front's", prediction=run.prediction.id)
                     run.is_lost = True
                     task.cancel()
                 elif own[about]:
