@@ -47,10 +47,7 @@ async def pictures(caller: Admitted, ids: str = Query(min_length=1)) -> Streamin
         raise Problem(413, f"Ask for {MOST_PREDICTIONS} predictions at most, not {len(wanted)}")
     named = list[Named]()
     for prediction_id in wanted:
-        prediction = await caller.services.queue.of_token(prediction_id, caller.token.id)
-        if prediction is None:
-            raise Problem(404, f"There is no prediction {prediction_id[:100]}")
-        named += pictures_of(prediction)
+        named += pictures_of(await caller.prediction(prediction_id))
     return await response(caller.services.files, named)
 
 

@@ -16,12 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from hosting.api import archives
-from hosting.api.auth import Admitted, Caller
+from hosting.api.auth import Admitted
 from hosting.api.compressed import CompressedHTML
 from hosting.api.context import Services, services_of
 from hosting.api.files import stored_file
 from hosting.api.form.routes import FORM, POLICY
-from hosting.api.problems import Problem
+from hosting.api.problems import Problem, no_prediction
 from hosting.api.replicate import documents
 from hosting.api.view import View, view_of
 from hosting.prediction import Prediction
@@ -59,7 +59,7 @@ class ShareDocument(TypedDict):
 @routes.post("/v1/predictions/{prediction_id}/shares", status_code=201, tags=["shares"])
 async def create_share(prediction_id: str, asked: NewShare, caller: Admitted) -> ShareDocument:
     """Make a link by which whoever has it sees a prediction: pictures, inputs and settings."""
-    prediction = await _own(caller, prediction_id)
+    prediction = await caller.prediction(prediction_id)
     now = time.time()
     share = Share(
         id=new_id(),
@@ -72,14 +72,14 @@ async def create_share(prediction_id: str, asked: NewShare, caller: Admitted) ->
     except TooManyShares as error:
         raise Problem(409, str(error)) from None
     if added is None:
-        raise _no_prediction(prediction_id)
+        raise no_prediction(prediction_id)
     return _shown(caller.view, added)
 
 
 @routes.get("/v1/predictions/{prediction_id}/shares", tags=["shares"])
 async def list_shares(prediction_id: str, caller: Admitted) -> documents.Page[ShareDocument]:
     """List the links to a prediction that have not ended, the newest first."""
-    prediction = await _own(caller, prediction_id)
+    prediction = await caller.prediction(prediction_id)
     shares = await caller.services.store.shares.of_prediction(prediction.id)
     return documents.page([_shown(caller.view, one) for one in shares])
 
@@ -155,22 +155,6 @@ async def _of_share(services: Services, share_id: str) -> Prediction:
     if opened is None:
         raise _gone()
     return opened[1]
-
-
-async def _own(caller: Caller, prediction_id: str) -> Prediction:
-    """Return the caller's prediction.
-
-    Raises:
-        Problem: when the caller has none of the id.
-    """
-    found = await caller.services.queue.of_token(prediction_id, caller.token.id)
-    if found is None:
-        raise _no_prediction(prediction_id)
-    return found
-
-
-def _no_prediction(prediction_id: str) -> Problem:
-    return Problem(404, f"There is no prediction {prediction_id[:100]}")
 
 
 def _gone() -> Problem:
