@@ -1,4 +1,4 @@
-"""The pictures of several predictions in one zip file, by names that people can read."""
+"""The pictures of predictions in one zip file, by names that people can read."""
 
 from __future__ import annotations
 
@@ -8,23 +8,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from hosting.api import results, zip_stream
-from hosting.api.auth import Admitted
 from hosting.api.problems import Problem
 from hosting.api.zip_stream import Entry
 from hosting.prediction import Prediction
 from hosting.storage.files import Files, file_of_prediction
 
-MOST_PREDICTIONS = 200
 LARGEST_BYTES = 2**31
 """Of the pictures in an archive together."""
 LONGEST_NAME_CHARACTERS = 60
 """Of what a name has of a prompt."""
-
-routes = APIRouter(include_in_schema=False)
 
 
 @dataclass(frozen=True)
@@ -37,18 +32,6 @@ class Named:
     """Here."""
     made_at: float
     """Seconds since 1970."""
-
-
-@routes.get("/form/zip", response_model=None)
-async def pictures(caller: Admitted, ids: str = Query(min_length=1)) -> StreamingResponse:
-    """Return the pictures of one's predictions, named with commas between them, as a zip file."""
-    wanted = list(dict.fromkeys(ids.split(",")))
-    if len(wanted) > MOST_PREDICTIONS:
-        raise Problem(413, f"Ask for {MOST_PREDICTIONS} predictions at most, not {len(wanted)}")
-    named = list[Named]()
-    for prediction_id in wanted:
-        named += pictures_of(await caller.prediction(prediction_id))
-    return await response(caller.services.files, named)
 
 
 async def response(files: Files, named: Sequence[Named]) -> StreamingResponse:

@@ -20,7 +20,7 @@ from hosting.api.auth import Admitted
 from hosting.api.compressed import CompressedHTML
 from hosting.api.context import Services, services_of
 from hosting.api.files import stored_file
-from hosting.api.form.routes import FORM, POLICY
+from hosting.api.form.static import FORM, POLICY
 from hosting.api.problems import Problem, no_prediction
 from hosting.api.replicate import documents
 from hosting.api.view import View, view_of

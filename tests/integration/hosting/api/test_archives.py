@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytest
 
 from hosting.api import archives
+from hosting.api.form import gallery
 from hosting.storage.tables import Token
 from tests.support.front import Front, front, prediction
 from tools.fake_cog import CogServer, pixels
@@ -86,7 +87,7 @@ def test_a_picture_that_is_gone_is_left_out(one: Front) -> None:
 
 def test_too_many_and_too_large_are_refused(one: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [drawn(one, "a"), drawn(one, "b")]
-    monkeypatch.setattr(archives, "MOST_PREDICTIONS", 1)
+    monkeypatch.setattr(gallery, "MOST_PREDICTIONS", 1)
     answer = one.client.get(f"/form/zip?ids={','.join(ids)}")
     assert (answer.status_code, answer.json()["detail"]) == (
         413, "Ask for 1 predictions at most, not 2",
