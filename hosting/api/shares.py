@@ -73,7 +73,7 @@ async def create_share(prediction_id: str, asked: NewShare, caller: Admitted) ->
         raise Problem(409, str(error)) from None
     if added is None:
         raise no_prediction(prediction_id)
-    return _shown(caller.view, added)
+    return _share_document(caller.view, added)
 
 
 @routes.get("/v1/predictions/{prediction_id}/shares", tags=["shares"])
@@ -81,7 +81,7 @@ async def list_shares(prediction_id: str, caller: Admitted) -> documents.Page[Sh
     """List the links to a prediction that have not ended, the newest first."""
     prediction = await caller.prediction(prediction_id)
     shares = await caller.services.store.shares.of_prediction(prediction.id)
-    return documents.page([_shown(caller.view, one) for one in shares])
+    return documents.page([_share_document(caller.view, one) for one in shares])
 
 
 @routes.delete("/v1/shares/{share_id}", status_code=204, tags=["shares"])
@@ -170,7 +170,7 @@ def _root(view: View, share: Share) -> str:
     return f"{view.base}/s/{share.id}"
 
 
-def _shown(view: View, share: Share) -> ShareDocument:
+def _share_document(view: View, share: Share) -> ShareDocument:
     return {
         "id": share.id,
         "url": _root(view, share),
@@ -212,7 +212,7 @@ async def _document(view: View, share: Share, prediction: Prediction) -> dict[st
         "task": prediction.task,
         "logs": "",
         "error": None,
-        "expires_at": _shown(view, share)["expires_at"],
+        "expires_at": _share_document(view, share)["expires_at"],
         "urls": {"web": root},
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import aclosing
 
 from hosting import log
-from hosting.backends import copyist
+from hosting.backends import thumbnailer
 from hosting.prediction import Prediction
 from hosting.queue.changes import Changes
 from hosting.storage.files import Files, file_of_prediction, thumbnail_of
@@ -75,7 +75,7 @@ class Thumbnails:
         if not names:
             return
         paths = [self._files.path(name) for name in names]
-        async with aclosing(copyist.copies(paths)) as copies:
+        async with aclosing(thumbnailer.copies(paths)) as copies:
             left = iter(names)
             async for copy in copies:
                 name = next(left)

@@ -19,7 +19,7 @@ from hosting.api import limits
 from hosting.api.auth import Caller
 from hosting.api.form import stream
 from hosting.api.view import View
-from hosting.backends import copyist
+from hosting.backends import thumbnailer
 from hosting.queue import feed
 from hosting.storage import search, tokens
 from tests.support.events import Listener, listening
@@ -351,13 +351,13 @@ def test_a_picture_that_can_not_be_read_is_tried_once(
     one: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[str] = []
-    copies = copyist.copies
+    copies = thumbnailer.copies
 
     def counted(paths: Sequence[str]) -> AsyncGenerator[bytes | None, None]:
         tried.extend(Path(path).parent.name for path in paths)
         return copies(paths)
 
-    monkeypatch.setattr(copyist, "copies", counted)
+    monkeypatch.setattr(thumbnailer, "copies", counted)
     broken, whole = drawn(one, "a fox"), drawn(one, "a cat")
     picture = tmp_path / "predictions" / broken["id"] / "out-0.png"
     picture.write_bytes(picture.read_bytes()[:50])
@@ -378,7 +378,7 @@ def test_a_copy_that_comes_after_its_prediction_was_deleted_is_dropped(
         await asyncio.to_thread(goes_on.wait)
         yield b"copy"
 
-    monkeypatch.setattr(copyist, "copies", slow)
+    monkeypatch.setattr(thumbnailer, "copies", slow)
     fox = drawn(one, "a fox")
     listed(one)
     began.wait()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hosting.backends import copyist
+from hosting.backends import thumbnailer
 from hosting.prediction import Prediction
 from hosting.queue import thumbnails
 from hosting.queue.changes import Changes
@@ -75,7 +75,7 @@ def test_a_token_has_so_many_places_and_takes_none_of_others(
             copied.append("/".join(path.split("/")[-2:]))
             yield b"copy"
 
-    monkeypatch.setattr(copyist, "copies", copies)
+    monkeypatch.setattr(thumbnailer, "copies", copies)
     monkeypatch.setattr(thumbnails, "MOST_WANTED", 2)
     changes = Changes()
     one = Thumbnails(files, changes)
