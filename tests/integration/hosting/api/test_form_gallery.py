@@ -301,6 +301,7 @@ def test_what_is_done_by_another_front_is_told_too(tmp_path: Path) -> None:
 def test_previews_of_what_runs_here_are_told_once_and_stored_nowhere(
     one: Front, cog: CogServer
 ) -> None:
+    cog.shows_previews = False
     cog.tell("fox", "hold")
     fox = begun(one, "fox")
     wait_until(lambda: cog.running)
