@@ -19,7 +19,6 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from hosting import log, models_file, published_models
 from hosting.api import (
-    archives,
     documentation,
     error_handlers,
     inspection,
@@ -233,7 +232,6 @@ def create(
         cog_routes,
         files_routes,
         shares,
-        archives,
         inspection,
         operations,
         documentation,

@@ -31,6 +31,10 @@ def cache_folder(name: str) -> Path:
 def write_whole(file: Path, data: bytes) -> None:
     """Write a file completely, or not at all."""
     descriptor, part = tempfile.mkstemp(dir=file.parent)
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(data)
-    Path(part).rename(file)
+    try:
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(data)
+        Path(part).rename(file)
+    except BaseException:
+        Path(part).unlink()
+        raise

@@ -247,21 +247,16 @@ class Engine:
         """
         return self._prompts.tokenizer_file()
 
-    @property
-    def has_previews(self) -> bool:
-        """Whether requests may have previews."""
-        return self._previews is not None
-
     def submit(
         self, request: Request, listener: Callable[[Event], None], with_previews: bool = False
     ) -> Job:
         """Queue a request and return at once.
 
         Args:
-            with_previews: whether the events have previews, too, where the engine makes any.
             listener: takes the events: what was cut from the prompts, the progress after each
                 step, the pictures in their order, or that they were flagged, and, last, `Finished`
                 or `Failed`. It is called on the engine's threads and must neither block nor raise.
+            with_previews: whether the events have previews, too, where the engine makes any.
         """
         course = self._task.course(request, self._task.strength(request))
         table = self._task.samplers.table(course)
@@ -696,7 +691,8 @@ class Engine:
                 for row, denoising in enumerate(batch):
                     if denoising in self._due:
                         job = owners[denoising]
-                        self._estimates[job] = self._estimate(job, denoising, after[row, -1])
+                        with self._contained():  # without a preview the request goes on
+                            self._estimates[job] = self._estimate(job, denoising, after[row, -1])
                     denoising.advance()
                 return
             self._executor.release()

@@ -7,6 +7,7 @@ picture. The thread touches no device, and the engine never waits for it.
 from __future__ import annotations
 
 import io
+import sys
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -81,7 +82,10 @@ class Previews:
                 if self._is_closed:
                     return
                 estimate, show = self._waiting.pop(next(iter(self._waiting)))
-            show(Preview(estimate.index, self._file(estimate)))
+            try:
+                show(Preview(estimate.index, self._file(estimate)))
+            except Exception as error:  # such as of too little memory: the next may be made
+                print(f"a preview was not made: {error}", file=sys.stderr)
             del estimate, show  # and whose they are, while this waits for the next
 
     def _file(self, estimate: Estimate) -> bytes:

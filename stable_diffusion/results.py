@@ -43,8 +43,8 @@ async def generate_files(
     When it fails or is cancelled no file is left.
 
     Args:
-        tell: takes all other events of the engine,
-        with_previews: also previews, where it makes any.
+        tell: takes all other events of the engine.
+        with_previews: whether previews are among them, where the engine makes any.
     """
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[Event] = asyncio.Queue()

@@ -12,8 +12,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hosting.api.context import Services, services_of
-from hosting.api.problems import Problem
+from hosting.api.problems import Problem, no_prediction
 from hosting.api.view import View, view_of
+from hosting.prediction import Prediction
 from hosting.storage.database import Unavailable
 from hosting.storage.tables import Token
 
@@ -43,6 +44,17 @@ class Caller:
     def services(self) -> Services:
         """The parts of the application that routes use."""
         return self.view.services
+
+    async def prediction(self, prediction_id: str) -> Prediction:
+        """Return its prediction of an id, its own or the caller's, as it is now.
+
+        Raises:
+            Problem: when it has none.
+        """
+        found = await self.services.queue.of_token(prediction_id, self.token.id)
+        if found is None:
+            raise no_prediction(prediction_id)
+        return found
 
     @property
     def loras(self) -> frozenset[str] | None:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -19,7 +20,7 @@ from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
 from hosting.api.replicate.documents import FileDocument, Page
 from hosting.queue.inputs import MOST_LEVELS, Fault, is_too_deep
-from hosting.storage.files import LINKED, file_of_upload, link_path, type_of
+from hosting.storage.files import LINKED, FileGone, Files, file_of_upload, link_path, type_of
 from hosting.storage.tables import Upload, new_id
 
 SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'none'"
@@ -130,25 +131,38 @@ async def get_file_content(name: str, request: Request) -> Response:
     gone = Problem(404, "The link has expired, or is not complete, or the file was removed")
     if not services.links.is_valid(str(request.url)):
         raise gone
-    files = services.files
+    files, ours = services.files, type_of(name)
+    known_as = name.partition("/")[2].replace("/", "-") if ours else name.rpartition("/")[2]
+    headers = {"cache-control": "private, max-age=3600, immutable"} if ours else {}
     try:
-        path = files.path(name)
-    except ValueError:
+        if not files.is_there(name) or await services.store.tokens.is_owner_gone(name):
+            raise gone
+        return await stored_file(files, name, known_as, headers)
+    except (ValueError, FileGone):
         raise gone from None
-    if not files.is_there(name) or await services.store.tokens.is_owner_revoked(name):
-        raise gone
+
+
+async def stored_file(
+    files: Files, name: str, known_as: str, headers: Mapping[str, str]
+) -> FileResponse:
+    """Return a file: what we encoded is shown, what a client sent is given back as an attachment.
+
+    Args:
+        known_as: its name for whoever saves it.
+
+    Raises:
+        ValueError: when it is no name of a file of ours.
+        FileGone: when it is not there.
+    """
     ours = type_of(name)
-    headers = {"cross-origin-resource-policy": "cross-origin"}
-    if ours:
-        headers["cache-control"] = "private, max-age=3600, immutable"
-    else:
-        headers["content-security-policy"] = SANDBOX
+    policy = {} if ours else {"content-security-policy": SANDBOX}
     return FileResponse(
-        path,
-        headers=headers,
+        files.path(name),
+        headers={"cross-origin-resource-policy": "cross-origin", **policy, **headers},
         media_type=ours or "application/octet-stream",
         content_disposition_type="inline" if ours else "attachment",
-        filename=name.partition("/")[2].replace("/", "-") if ours else name.rpartition("/")[2],
+        filename=known_as,
+        stat_result=await asyncio.to_thread(files.stat, name),
     )
 
 

@@ -73,6 +73,11 @@ class Problem(Exception):
         )
 
 
+def no_prediction(prediction_id: str) -> Problem:
+    """Return the problem of an id of which who asks has no prediction."""
+    return Problem(404, f"There is no prediction {prediction_id[:100]}")
+
+
 def invalid(faults: Sequence[Fault]) -> Problem:
     """Return the problem that names a request's faults."""
     lines = [f"- {fault.field}: {fault.description}" for fault in faults]

@@ -9,23 +9,23 @@ import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 # Pydantic, which documents these, takes no other before Python 3.12.
 from typing_extensions import TypedDict
 
 from hosting.api import archives
-from hosting.api.auth import Admitted, Caller
+from hosting.api.auth import Admitted
 from hosting.api.compressed import CompressedHTML
 from hosting.api.context import Services, services_of
-from hosting.api.files import SANDBOX
-from hosting.api.form.routes import FORM, POLICY
-from hosting.api.problems import Problem
+from hosting.api.files import stored_file
+from hosting.api.form.static import FORM, POLICY
+from hosting.api.problems import Problem, no_prediction
 from hosting.api.replicate import documents
 from hosting.api.view import View, view_of
 from hosting.prediction import Prediction
-from hosting.storage.files import OUTPUT, TYPES, InputFile, file_of_prediction
+from hosting.storage.files import TYPES, FileGone, InputFile, file_of_prediction
 from hosting.storage.shares import TooManyShares
 from hosting.storage.tables import Share, new_id
 
@@ -59,7 +59,7 @@ class ShareDocument(TypedDict):
 @routes.post("/v1/predictions/{prediction_id}/shares", status_code=201, tags=["shares"])
 async def create_share(prediction_id: str, asked: NewShare, caller: Admitted) -> ShareDocument:
     """Make a link by which whoever has it sees a prediction: pictures, inputs and settings."""
-    prediction = await _own(caller, prediction_id)
+    prediction = await caller.prediction(prediction_id)
     now = time.time()
     share = Share(
         id=new_id(),
@@ -72,16 +72,16 @@ async def create_share(prediction_id: str, asked: NewShare, caller: Admitted) ->
     except TooManyShares as error:
         raise Problem(409, str(error)) from None
     if added is None:
-        raise _no_prediction(prediction_id)
-    return _shown(caller.view, added)
+        raise no_prediction(prediction_id)
+    return _share_document(caller.view, added)
 
 
 @routes.get("/v1/predictions/{prediction_id}/shares", tags=["shares"])
 async def list_shares(prediction_id: str, caller: Admitted) -> documents.Page[ShareDocument]:
     """List the links to a prediction that have not ended, the newest first."""
-    prediction = await _own(caller, prediction_id)
+    prediction = await caller.prediction(prediction_id)
     shares = await caller.services.store.shares.of_prediction(prediction.id)
-    return documents.page([_shown(caller.view, one) for one in shares])
+    return documents.page([_share_document(caller.view, one) for one in shares])
 
 
 @routes.delete("/v1/shares/{share_id}", status_code=204, tags=["shares"])
@@ -121,19 +121,11 @@ async def shared_file(request: Request, share_id: str, file: str) -> Response:
     inputs = {one.location for one in _stored(found).values()}
     if file not in {*found.output, *inputs}:
         raise _gone()
-    known_as = file_of_prediction(found.id, file)
-    if not services.files.is_there(known_as):
-        raise _gone()
-    # As of /files: what we encoded is shown, what a client sent is given back.
-    ours = OUTPUT.fullmatch(known_as)
-    policy = {} if ours else {"content-security-policy": SANDBOX}
-    return FileResponse(
-        services.files.path(known_as),
-        headers={**policy, "cross-origin-resource-policy": "cross-origin", **NOT_FOR_ROBOTS},
-        media_type=TYPES[ours["ending"]] if ours else "application/octet-stream",
-        content_disposition_type="inline" if ours else "attachment",
-        filename=file,
-    )
+    path = file_of_prediction(found.id, file)
+    try:
+        return await stored_file(services.files, path, file, NOT_FOR_ROBOTS)
+    except FileGone:
+        raise _gone() from None
 
 
 @routes.get("/s/{share_id}/zip", include_in_schema=False, response_model=None)
@@ -141,7 +133,7 @@ async def shared_pictures(request: Request, share_id: str) -> StreamingResponse:
     """Return the pictures of a shared prediction as a zip file."""
     services = services_of(request)
     found = await _of_share(services, share_id)
-    return await archives.response(services.files, [found])
+    return await archives.response(services.files, archives.pictures_of(found))
 
 
 async def _open(services: Services, share_id: str) -> tuple[Share, Prediction] | None:
@@ -165,22 +157,6 @@ async def _of_share(services: Services, share_id: str) -> Prediction:
     return opened[1]
 
 
-async def _own(caller: Caller, prediction_id: str) -> Prediction:
-    """Return the caller's prediction.
-
-    Raises:
-        Problem: when the caller has none of the id.
-    """
-    found = await caller.services.queue.of_token(prediction_id, caller.token.id)
-    if found is None:
-        raise _no_prediction(prediction_id)
-    return found
-
-
-def _no_prediction(prediction_id: str) -> Problem:
-    return Problem(404, f"There is no prediction {prediction_id[:100]}")
-
-
 def _gone() -> Problem:
     return Problem(
         404,
@@ -194,7 +170,7 @@ def _root(view: View, share: Share) -> str:
     return f"{view.base}/s/{share.id}"
 
 
-def _shown(view: View, share: Share) -> ShareDocument:
+def _share_document(view: View, share: Share) -> ShareDocument:
     return {
         "id": share.id,
         "url": _root(view, share),
@@ -236,7 +212,7 @@ async def _document(view: View, share: Share, prediction: Prediction) -> dict[st
         "task": prediction.task,
         "logs": "",
         "error": None,
-        "expires_at": _shown(view, share)["expires_at"],
+        "expires_at": _share_document(view, share)["expires_at"],
         "urls": {"web": root},
     }
 

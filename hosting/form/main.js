@@ -80,6 +80,7 @@ async function start() {
   await form.begin({ changed, restore, tryStrengths, examples: () => exampleList("Take") });
   stream.begin({
     prediction: history.take,
+    place: history.place,
     deleted: history.drop,
     preview: history.preview,
     models: acting(loadModels),

@@ -18,7 +18,7 @@ from hosting.queue.changes import Changes, within
 from hosting.queue.downloads import Downloads
 from hosting.queue.metrics import Metrics
 from hosting.queue.previews import Previews
-from hosting.queue.removals import Removals
+from hosting.queue.removals import FileRemovals
 from hosting.queue.runs import Run
 from hosting.queue.thumbnails import Thumbnails
 from hosting.queue.webhooks import Webhooks
@@ -58,7 +58,9 @@ class Dispatcher:
         self._timings = timings
         self._webhooks = Webhooks(store, render, settings.networks, self.front_id)
         self.thumbnails = Thumbnails(files, self.changes)
-        self._removals = Removals(store, files, self.front_id, self._is_busy, timings.poll_seconds)
+        self._removals = FileRemovals(
+            store, files, self.front_id, self._is_busy, timings.poll_seconds
+        )
         self._runs: dict[str, Run] = {}
         """By the predictions' ids."""
         self._ended: dict[str, Prediction] = {}
@@ -235,7 +237,7 @@ class Dispatcher:
                 if self._runs.get(run.prediction.id) is not run or run.is_lost:
                     continue  # it has ended meanwhile, or is about to
                 if about not in own:
-                    log.warning("another front has it", prediction=run.prediction.id)
+                    log.warning("it is no longer this front's", prediction=run.prediction.id)
                     run.is_lost = True
                     task.cancel()
                 elif own[about]:

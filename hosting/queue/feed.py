@@ -11,8 +11,9 @@ from hosting import log
 from hosting.prediction import Prediction
 from hosting.queue.changes import within
 from hosting.queue.dispatch import Dispatcher
-from hosting.storage.database import Unavailable
-from hosting.storage.feed import Seen
+from hosting.storage.database import RETRY_SECONDS, Unavailable
+from hosting.storage.feed import Seen, Waiting
+from hosting.storage.pages import ROWS_AT_ONCE
 from hosting.storage.store import Predictions
 
 
@@ -23,14 +24,14 @@ class Changed:
     predictions: list[Prediction]
     removed: list[str]
     """The ids, as their client knows them, of those that were removed."""
+    waiting: list[Waiting]
+    """Those that are the same, but for their place in the queue."""
 
 
 LEAST_SECONDS = 0.33
 """Between two looks, however much happens."""
-WAITS_SECONDS = 2.0
-"""After which one that waits is told of anew: its wait gets shorter though it does not change."""
-AT_ONCE = 50
-"""Predictions that are read at a time: the inputs of each may have a MiB."""
+PLACES_SECONDS = 2.0
+"""Between two looks at the places in the queue, which change though nothing else does."""
 
 
 async def follow(
@@ -47,7 +48,7 @@ async def follow(
     seen: Seen | None = None
     gone: set[str] = set()
     """Removed ones that still run here, for a moment."""
-    told_waits_at = time.monotonic()
+    placed_at = time.monotonic()
     with dispatcher.changes.watched(token_id) as watch:
         while not dispatcher.has_stopped:
             looked_at = time.monotonic()
@@ -58,19 +59,22 @@ async def follow(
                     return
                 seen, ids = news.seen, [*news.changed, *ids]
                 gone = {one for one in (*gone, *news.removed) if dispatcher.running(one)}
-                if looked_at - told_waits_at > WAITS_SECONDS:
-                    told_waits_at = looked_at
-                    ids += seen.waiting
                 ids = [one for one in dict.fromkeys(ids) if one not in gone]
-                yield Changed([], list(news.removed.values()))
-                for start in range(0, len(ids), AT_ONCE):
-                    batch = ids[start : start + AT_ONCE]
+                waiting = list[Waiting]()
+                if looked_at - placed_at > PLACES_SECONDS:
+                    placed_at = looked_at
+                    others = {*ids, *gone}
+                    waiting = [one for one in seen.waiting if one.id not in others]
+                yield Changed([], list(news.removed.values()), waiting)
+                for start in range(0, len(ids), ROWS_AT_ONCE):
+                    batch = ids[start : start + ROWS_AT_ONCE]
                     now = await _current(token_id, predictions, dispatcher, batch)
-                    yield Changed(now, [])
+                    yield Changed(now, [], [])
             except Unavailable as error:
                 log.warning("nobody is told of changes", reason=str(error))
                 for prediction_id in ids:
                     watch.add(prediction_id)
+                await asyncio.sleep(RETRY_SECONDS)
             if await within(watch.happened, poll_seconds):
                 await asyncio.sleep(LEAST_SECONDS - (time.monotonic() - looked_at))
 

@@ -226,7 +226,10 @@ class Intake:
             return None
         if not self._links.is_valid(url):
             raise fetch.FetchError("The link has expired, or it is not complete")
-        return parts.path.removeprefix(LINKED)
+        name = parts.path.removeprefix(LINKED)
+        if await self._store.tokens.is_owner_gone(name):
+            raise fetch.FetchError(f"{url[:100]} is no longer there")
+        return name
 
 
 def _faults_around(new: NewPrediction) -> Iterator[Fault]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import replace
 
+from hosting import log
 from hosting.prediction import Prediction
 from hosting.queue import feed
 from hosting.queue.changes import within
@@ -15,6 +17,7 @@ from hosting.queue.intake import Intake, NewPrediction
 from hosting.queue.previews import Preview
 from hosting.queue.waits import Place, Waits
 from hosting.states import Status
+from hosting.storage.database import RETRY_SECONDS, Unavailable
 from hosting.storage.pages import Page
 from hosting.storage.store import Store
 from hosting.timings import Timings
@@ -26,7 +29,8 @@ PING_SECONDS = 15.0
 class PredictionQueue:
     """The operations on predictions; who may do them, the routes have checked.
 
-    All methods raise `Unavailable` when the database can't be reached.
+    All methods raise `Unavailable` when the database can't be reached, but `follow`, `follow_all`,
+    `place` and `places`, whose answers may have begun.
     """
 
     def __init__(
@@ -116,13 +120,17 @@ class PredictionQueue:
         last: Prediction | None = None
         while True:
             change = self._dispatcher.changes.subscribe(prediction_id)
-            prediction = await self.current(prediction_id) or (last and _removed(last))
-            if prediction is None:
-                return
-            yield prediction
-            last = prediction
-            if prediction.status.is_over or self.gives_up(prediction):
-                return
+            try:
+                last = await self.current(prediction_id) or (last and _removed(last))
+            except Unavailable as error:
+                log.warning("nobody is told of changes", reason=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                if last is None:
+                    return
+                yield last
+                if last.status.is_over or self.gives_up(last):
+                    return
             if await within(change, self._poll_seconds):
                 yielded_at = time.monotonic()
             elif time.monotonic() - yielded_at > PING_SECONDS:
@@ -161,8 +169,21 @@ class PredictionQueue:
         return prediction
 
     async def place(self, prediction: Prediction) -> Place | None:
-        """Return the position and the estimated wait of a prediction; None if it does not wait."""
-        return await self._waits.place(prediction)
+        """Return the position and the estimated wait of a prediction.
+
+        None if it does not wait, or nobody can know now.
+        """
+        try:
+            return await self._waits.place(prediction)
+        except Unavailable:
+            return None
+
+    async def places(self, task: str) -> Mapping[str, Place]:
+        """Return the places of the predictions of a task, by their ids; none where nobody can."""
+        try:
+            return await self._waits.places(task)
+        except Unavailable:
+            return {}
 
     async def unfinished(self) -> dict[tuple[str, Status], int]:
         """Return how many predictions wait and run, by their task and status."""

@@ -13,7 +13,7 @@ from hosting.storage.removals import Removed
 from hosting.storage.store import Store
 
 
-class Removals:
+class FileRemovals:
     """Removes what removed predictions have left.
 
     Args:

@@ -159,44 +159,15 @@ class Run:
                     case "log":
                         text = WORKERS_LINE.sub("", str(data.get("data", "")))
                         self._change(logs=self.prediction.logs + text)
-                    case "metric" if data["name"] == "progress":
-                        metric, line = progress.over_all(number, data["value"])
-                        self._set_metrics(progress=metric)
-                        self._change(logs=f"{self.prediction.logs}{line}\n")
                     case "metric" if data["name"] == PREVIEW:
-                        if self.prediction.metrics.get("images") == before.metrics.get("images"):
-                            self._previews.take(
-                                before.id,
-                                data["value"],
-                                number * parts.IMAGES,
-                                before.token_id,
-                            )
+                        self._take_preview(before, number, data["value"])
                         continue  # nothing of it is to be written
-                    case "metric" if data["name"] == "images":
-                        earlier = before.metrics.get("images", [])
-                        later = _images(data["value"], before, number * parts.IMAGES)
-                        self._set_metrics(images=[*earlier, *later])
-                        self._previews.forget(before.id)
-                    case "metric" if data["name"] == "notes":
-                        # Of another part they are the same again.
-                        notes = [*before.metrics.get("notes", []), *data["value"]]
-                        self._set_metrics(notes=list(dict.fromkeys(notes)))
-                    case "metric" if data["name"] == ADAPTERS:
-                        self._learn(data["value"])
                     case "metric":
-                        if data["name"] == "warming":
-                            self.endpoint.is_warming = data["value"] is True
-                        self._set_metrics(**{data["name"]: data["value"]})
+                        self._take_metric(before, number, data["name"], data["value"], progress)
                     case "output":
                         await self._store_output(str(data["chunk"]))
                     case "completed":
-                        totals = dict(data.get("metrics", {}))
-                        for name in (ADAPTERS, PREVIEW):
-                            totals.pop(name, None)
-                        seconds = [one.get("predict_time", 0) for one in (before.metrics, totals)]
-                        # What came while it ran is over all parts already.
-                        metrics = {**totals, **self.prediction.metrics}
-                        self._change(metrics={**metrics, "predict_time": sum(seconds)})
+                        self._take_totals(before, dict(data.get("metrics", {})))
                         return Ended(data["status"], data["error"], data["failure"])
                 self._changes.notify(before.id, before.token_id)
                 if time.monotonic() - saved_at >= self._timings.save_seconds or kind == "output":
@@ -204,6 +175,50 @@ class Run:
                     if await self._save():
                         await self.cancel()
         raise Died("it ended without a result")
+
+    def _take_preview(self, before: Prediction, number: int, preview: object) -> None:
+        """Show a preview of a part, unless its pictures are there.
+
+        Args:
+            before: as the prediction was when the part began.
+            number: of the part.
+        """
+        if self.prediction.metrics.get("images") == before.metrics.get("images"):
+            self._previews.take(before.id, preview, number * parts.IMAGES, before.token_id)
+
+    def _take_metric(
+        self, before: Prediction, number: int, name: str, value: Any, progress: Progress
+    ) -> None:
+        """Keep a metric of a part, joined to those of the parts before; the same arguments."""
+        match name:
+            case "progress":
+                metric, line = progress.over_all(number, value)
+                self._set_metrics(progress=metric)
+                self._change(logs=f"{self.prediction.logs}{line}\n")
+            case "images":
+                earlier = before.metrics.get("images", [])
+                later = _images(value, before, number * parts.IMAGES)
+                self._set_metrics(images=[*earlier, *later])
+                self._previews.forget(before.id)
+            case "notes":
+                # Of another part they are the same again.
+                notes = [*before.metrics.get("notes", []), *value]
+                self._set_metrics(notes=list(dict.fromkeys(notes)))
+            case _ if name == ADAPTERS:
+                self._learn(value)
+            case _:
+                if name == "warming":
+                    self.endpoint.is_warming = value is True
+                self._set_metrics(**{name: value})
+
+    def _take_totals(self, before: Prediction, totals: dict[str, Any]) -> None:
+        """Keep the metrics with which a part has ended."""
+        for name in (ADAPTERS, PREVIEW):
+            totals.pop(name, None)
+        seconds = [one.get("predict_time", 0) for one in (before.metrics, totals)]
+        # What came while it ran is over all parts already.
+        metrics = {**totals, **self.prediction.metrics}
+        self._change(metrics={**metrics, "predict_time": sum(seconds)})
 
     def _learn(self, metric: object) -> None:
         """Tell what is installed to all that serve the model: requests are read by the first."""

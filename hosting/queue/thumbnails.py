@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import aclosing
 
 from hosting import log
-from hosting.backends import copyist
+from hosting.backends import thumbnailer
 from hosting.prediction import Prediction
 from hosting.queue.changes import Changes
 from hosting.storage.files import Files, file_of_prediction, thumbnail_of
 
 AT_ONCE = 16
 """Pictures of a process."""
-MOST_WANTED = 1000
-"""Pictures that wait for their copy; beyond them none is noted, but when it is asked for again."""
+MOST_WANTED = 500
+"""Pictures of a token that wait for their copy; beyond them none is noted, but when it is asked for
+again."""
 MOST_FAILED = 1000
 """Pictures that are remembered since they have no copy."""
 
@@ -40,12 +42,13 @@ class Thumbnails:
         copies = [thumbnail_of(name) for name in names]
         return [copy if self._files.is_there(copy) else None for copy in copies]
 
-    def want(self, prediction: Prediction) -> None:
-        """Have those made that a prediction's pictures have not."""
-        for name in prediction.output:
-            path = file_of_prediction(prediction.id, name)
-            if path not in self._failed and len(self._wanted) < MOST_WANTED:
-                self._wanted[path] = prediction.id, prediction.token_id
+    def want(self, prediction: Prediction, names: Iterable[str]) -> None:
+        """Have copies made of those of a prediction's pictures that have none."""
+        token_id = prediction.token_id
+        room = MOST_WANTED - sum(owner == token_id for _, owner in self._wanted.values())
+        paths = [file_of_prediction(prediction.id, name) for name in names]
+        new = [path for path in paths if path not in self._failed and path not in self._wanted]
+        self._wanted |= dict.fromkeys(new[: max(0, room)], (prediction.id, token_id))
         self._news.set()
 
     async def run(self) -> None:
@@ -55,23 +58,24 @@ class Thumbnails:
             while self._wanted:
                 names = list(self._wanted)[:AT_ONCE]
                 try:
-                    await self._make([one for one in names if await self._is_missing(one)])
+                    await self._make([one for one in names if await self._is_needed(one)])
                 finally:
                     for name in names:
                         self._wanted.pop(name, None)
             await self._news.wait()
 
-    async def _is_missing(self, name: str) -> bool:
+    async def _is_needed(self, name: str) -> bool:
         """Return whether a picture is there, and its copy is not."""
-        return await asyncio.to_thread(
-            lambda: self._files.is_there(name) and not self._files.is_there(thumbnail_of(name))
-        )
+        if await asyncio.to_thread(self._files.is_there, thumbnail_of(name)):
+            self._changes.notify(*self._wanted[name])  # another front has made it
+            return False
+        return await asyncio.to_thread(self._files.is_there, name)
 
     async def _make(self, names: list[str]) -> None:
         if not names:
             return
         paths = [self._files.path(name) for name in names]
-        async with aclosing(copyist.copies(paths)) as copies:
+        async with aclosing(thumbnailer.copies(paths)) as copies:
             left = iter(names)
             async for copy in copies:
                 name = next(left)

@@ -62,14 +62,23 @@ class Waits:
         """Return the place of a prediction; None if it does not wait."""
         if prediction.status is not Status.STARTING:
             return None
-        async with self._looking:
-            found_at, places = self._places.get(prediction.task, (-math.inf, {}))
-            is_old = time.monotonic() - found_at > self._seconds
-            if is_old or prediction.id not in places:
-                places = await self._look(prediction.task)
-                self._places[prediction.task] = time.monotonic(), places
+        places = await self.places(prediction.task, prediction.id)
         # One that is not among them has just been begun.
         return places.get(prediction.id, {"position": 1, "estimated_wait": 0.0})
+
+    async def places(self, task: str, wanted: str | None = None) -> Mapping[str, Place]:
+        """Return the places of all predictions of a task that wait, by their ids.
+
+        Args:
+            wanted: the id of one that is to be among them, if it waits.
+        """
+        async with self._looking:
+            found_at, places = self._places.get(task, (-math.inf, {}))
+            is_old = time.monotonic() - found_at > self._seconds
+            if is_old or (wanted is not None and wanted not in places):
+                places = await self._look(task)
+                self._places[task] = time.monotonic(), places
+        return places
 
     def forget(self) -> None:
         """Find the places anew: somebody has left the queue."""

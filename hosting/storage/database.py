@@ -28,7 +28,8 @@ Work = Callable[Concatenate[Session, Given], Result]
 
 THREADS = 8
 """Transactions at the same time that write, and as many that read; each has a connection."""
-
+RETRY_SECONDS = 1.0
+"""Before a database is asked again that could not answer."""
 
 RESTORE = "docs/hosting.md says how to put a back-up in its place"
 
@@ -119,7 +120,7 @@ class Database:
                 return await asyncio.shield(self.write(work, *arguments, **options))
             except Unavailable as error:
                 log.warning("the database does not answer", reason=str(error))
-                await asyncio.sleep(1)
+                await asyncio.sleep(RETRY_SECONDS)
 
     def close(self) -> None:
         """Close its connections."""

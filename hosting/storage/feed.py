@@ -18,6 +18,16 @@ from hosting.storage.tables import PredictionRow, Removal
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """A prediction that has not begun."""
+
+    id: str
+    known_as: str
+    """Its id for its client."""
+    task: str
+
+
+@dataclass(frozen=True)
 class Seen:
     """What a follower has been told of."""
 
@@ -27,7 +37,7 @@ class Seen:
     """That of the newest removal."""
     unfinished: Mapping[str, Any]
     """By the ids of those that are not over, how far each is."""
-    waiting: list[str]
+    waiting: list[Waiting]
     """Those of them that have not begun."""
 
 
@@ -61,10 +71,12 @@ def look(session: Session, token_id: str, seen: Seen | None = None) -> News | No
             func.length(PredictionRow.logs),
             func.length(cast(PredictionRow.output, String)),
             func.length(cast(PredictionRow.metrics, String)),
+            PredictionRow.given_id,
+            PredictionRow.task,
         )
         .where(own, PredictionRow.status.in_(UNFINISHED))
         .order_by(PredictionRow.number)
-    )
+    ).all()
     unfinished = {row.id: tuple(row) for row in rows}
     before = seen.unfinished if seen else {}
     changed = [one for one in before if one not in unfinished]
@@ -79,7 +91,11 @@ def look(session: Session, token_id: str, seen: Seen | None = None) -> News | No
     ).all()
     removed = {one.prediction_id: one.given_id or one.prediction_id for one in removals}
     last = removals[-1].number if removals else seen.removed if seen else 0
-    waiting = [one for one, mark in unfinished.items() if mark[1] == Status.STARTING]
+    waiting = [
+        Waiting(row.id, row.given_id or row.id, row.task)
+        for row in rows
+        if row.status == Status.STARTING
+    ]
     changed = [one for one in dict.fromkeys(changed) if one not in removed]
     return News(changed, removed if seen else {}, Seen(newest, last, unfinished, waiting))
 

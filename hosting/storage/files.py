@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import os
 import re
 import secrets
@@ -153,8 +154,8 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self._folder = os.path.realpath(folder)
-        self._sizes: dict[str, tuple[int, int] | None] = {}
-        """Of pictures that were looked at, by their names: a file never changes."""
+        # A file never changes.
+        self._picture_size = functools.lru_cache(MOST_SIZES)(self._read_picture_size)
         for kind in ("predictions", "uploads"):
             Path(self._folder, kind).mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -202,18 +203,27 @@ class Files:
         except FileNotFoundError:
             return None
 
+    def stat(self, name: str) -> os.stat_result:
+        """Return what the disk knows of a file.
+
+        Raises:
+            FileGone: when it is not there.
+        """
+        try:
+            return os.stat(self.path(name))
+        except FileNotFoundError as error:
+            raise FileGone(name) from error
+
     def picture_size(self, name: str) -> tuple[int, int] | None:
         """Return the width and height in pixels of a picture that we encoded; None of none."""
-        if name not in self._sizes:
-            try:
-                with open(self.path(name), "rb") as file:
-                    size = picture_size(file.read(HEAD_BYTES))
-            except FileNotFoundError:
-                return None
-            while len(self._sizes) >= MOST_SIZES:
-                self._sizes.pop(next(iter(self._sizes)), None)
-            self._sizes[name] = size
-        return self._sizes[name]
+        try:
+            return self._picture_size(name)
+        except FileNotFoundError:
+            return None
+
+    def _read_picture_size(self, name: str) -> tuple[int, int] | None:
+        with open(self.path(name), "rb") as file:
+            return picture_size(file.read(HEAD_BYTES))
 
     def data_url(self, name: str) -> str:
         """Return a picture that lies here, as a data URL."""

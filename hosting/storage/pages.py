@@ -16,6 +16,8 @@ from hosting.storage.tables import PredictionRow, Upload
 
 PAGE_ROWS = 100
 """Rows of a page, at most."""
+ROWS_AT_ONCE = 50
+"""Rows that are read at a time where whole columns are: the inputs of each may have a MiB."""
 LARGEST_PAGE_CHARACTERS = 4 * 2**20
 """Characters that the rows of a page have together, as text. A row that has more is a page alone.
 JSON is stored as ASCII: characters are bytes, except in logs and errors."""

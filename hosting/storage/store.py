@@ -110,7 +110,7 @@ class Tokens:
 
     def __init__(self, database: Database) -> None:
         self.find = _reading(database, tokens.find)
-        self.is_owner_revoked = _reading(database, tokens.is_owner_revoked)
+        self.is_owner_gone = _reading(database, tokens.is_owner_gone)
 
 
 class Heartbeats:

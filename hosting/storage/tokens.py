@@ -85,17 +85,19 @@ def is_valid(session: Session, token_id: str) -> bool:
     return session.scalar(known) is not None
 
 
-def is_owner_revoked(session: Session, path: str) -> bool:
-    """Return whether a file's or a prediction's token was revoked: then its links end too.
+def is_owner_gone(session: Session, path: str) -> bool:
+    """Return whether a file's upload or prediction was removed, or its token revoked.
+
+    Then its links end too, though the file may still be there.
 
     Args:
         path: such as `uploads/<id>`, `predictions/<id>` or a file in that folder.
     """
     kind, _, rest = path.partition("/")
     owned = Upload if kind == "uploads" else PredictionRow
-    owner = select(owned.token_id).where(owned.id == rest.partition("/")[0]).scalar_subquery()
-    revoked = select(Token.id).where(Token.id == owner, Token.revoked_at.is_not(None))
-    return session.scalar(revoked) is not None
+    owner = select(Token.id).join(owned, owned.token_id == Token.id)
+    is_it = owned.id == rest.partition("/")[0]
+    return session.scalar(owner.where(is_it, Token.revoked_at.is_(None))) is None
 
 
 def _hash(text: str) -> str:

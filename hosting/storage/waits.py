@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from hosting.states import Status
+from hosting.storage.pages import ROWS_AT_ONCE
 from hosting.storage.tables import PredictionRow
 
 SAMPLE_SIZE = 20
@@ -74,8 +75,8 @@ def load(session: Session, task: str, known: Collection[str]) -> Load:
 def _requests(session: Session, ids: Collection[str]) -> dict[str, tuple[Mapping[str, Any], bool]]:
     found: dict[str, tuple[Mapping[str, Any], bool]] = {}
     wanted = list(ids)
-    for start in range(0, len(wanted), 500):  # a statement takes only so many
-        batch = wanted[start : start + 500]
+    for start in range(0, len(wanted), ROWS_AT_ONCE):
+        batch = wanted[start : start + ROWS_AT_ONCE]
         rows = select(PredictionRow.id, PredictionRow.request, PredictionRow.files)
         for row in session.execute(rows.where(PredictionRow.id.in_(batch))):
             # The rest may be large.

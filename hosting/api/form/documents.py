@@ -36,8 +36,9 @@ async def shown(view: View, record: Prediction) -> FormPrediction:
     """Return a prediction as the form shows it. Small copies that it lacks are made by and by."""
     services = view.services
     sizes, thumbnails = await asyncio.to_thread(_of_files, services, record)
-    if None in thumbnails:
-        services.thumbnails.want(record)
+    pairs = zip(record.output, thumbnails, strict=True)
+    if lacking := [name for name, copy in pairs if copy is None]:
+        services.thumbnails.want(record, lacking)
     document = await documents.shown(view, record)
     return {
         **document,

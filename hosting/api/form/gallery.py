@@ -1,4 +1,4 @@
-"""The predictions in the form's gallery: in pages, and as they change."""
+"""The predictions in the form's gallery: in pages, as they change, and their pictures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from hosting.api import event_stream, limits
+from hosting.api import archives, event_stream, limits
+from hosting.api.archives import Named
 from hosting.api.auth import Admitted
 from hosting.api.form import documents, stream
 from hosting.api.form.documents import FormPage
@@ -16,6 +17,8 @@ from hosting.api.problems import Problem
 
 LONGEST_SEARCH = 500
 """Characters of the words that predictions are searched for by."""
+MOST_PREDICTIONS = 200
+"""Whose pictures are sent together."""
 
 routes = APIRouter(prefix="/form", include_in_schema=False)
 
@@ -45,3 +48,15 @@ async def stream_events(caller: Admitted) -> StreamingResponse:
             headers={"Retry-After": "15"},
         )
     return event_stream.response(stream.events(caller))
+
+
+@routes.get("/zip", response_model=None)
+async def send_pictures(caller: Admitted, ids: str = Query(min_length=1)) -> StreamingResponse:
+    """Return the pictures of one's predictions, named with commas between them, as a zip file."""
+    wanted = list(dict.fromkeys(ids.split(",")))
+    if len(wanted) > MOST_PREDICTIONS:
+        raise Problem(413, f"Ask for {MOST_PREDICTIONS} predictions at most, not {len(wanted)}")
+    named = list[Named]()
+    for prediction_id in wanted:
+        named += archives.pictures_of(await caller.prediction(prediction_id))
+    return await archives.response(caller.services.files, named)

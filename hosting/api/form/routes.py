@@ -10,13 +10,12 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.middleware.gzip import GZipMiddleware
 
-from hosting.api import token_counts
 from hosting.api.auth import Admitted
 from hosting.api.compressed import CompressedFile
 from hosting.api.context import services_of
-from hosting.api.form import gallery, models
+from hosting.api.form import gallery, models, token_counts
 from hosting.api.form.models import RunningModel
-from hosting.api.form.static import FormFiles
+from hosting.api.form.static import FORM, POLICY, FormFiles
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
 from hosting.api.view import view_of
@@ -26,12 +25,7 @@ from hosting.queue.inputs import Fault
 from hosting.storage import mime
 from hosting.storage.files import InputFile, folder_of_prediction, link_path
 
-FORM = Path(__file__).parents[2] / "form"
 EXAMPLES = Path(__file__).parents[3] / "examples"
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 routes = APIRouter(include_in_schema=False)
 
@@ -73,7 +67,7 @@ async def prediction(request: Request, prediction_id: str) -> Response:
     expires = services.links.expiry_of(str(request.url))
     found = await services.queue.current(prediction_id) if expires else None
     folder = folder_of_prediction(prediction_id)
-    if found is None or await services.store.tokens.is_owner_revoked(folder):
+    if found is None or await services.store.tokens.is_owner_gone(folder):
         raise Problem(404, "The link has expired or is not complete, or nothing is there")
     view = dataclasses.replace(view_of(request), expires=expires)
     shown = await documents.shown(view, found)

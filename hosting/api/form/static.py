@@ -13,6 +13,12 @@ from starlette.responses import Response
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Scope
 
+FORM = Path(__file__).parents[2] / "form"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The page's content security policy."""
 MOST_FILES = 256
 """Files that are kept in memory as they travel; more than there are."""
 

@@ -19,7 +19,7 @@ from hosting.api import event_stream, preferences
 from hosting.api.auth import Admitted, Caller, caller_of
 from hosting.api.context import services_of
 from hosting.api.deadlines import CancelAfter, CancelAfterField, seconds_of
-from hosting.api.problems import Problem, invalid
+from hosting.api.problems import invalid, no_prediction
 from hosting.api.replicate import collections, deployments, documents, models, stream, trainings
 from hosting.api.replicate.documents import (
     AccountDocument,
@@ -28,7 +28,6 @@ from hosting.api.replicate.documents import (
 )
 from hosting.api.schemas import Url, running
 from hosting.api.view import view_of
-from hosting.prediction import Prediction
 from hosting.queue.inputs import Fault
 from hosting.queue.intake import NewPrediction
 from hosting.states import Status
@@ -139,23 +138,23 @@ async def list_predictions(caller: Admitted, cursor: str | None = None) -> Page[
 @routes.get("/predictions/{prediction_id}", tags=["predictions"])
 async def get_prediction(prediction_id: str, caller: Admitted) -> PredictionDocument:
     """Return a prediction as it is now; `queue` has the position and estimated wait."""
-    return await documents.shown(caller.view, await _own(caller, prediction_id))
+    return await documents.shown(caller.view, await caller.prediction(prediction_id))
 
 
 @routes.delete("/predictions/{prediction_id}", status_code=204, tags=["predictions"])
 async def delete_prediction(prediction_id: str, caller: Admitted) -> Response:
     """Remove a prediction, its files and the calls of its webhook. One that runs is cancelled."""
     if not await caller.services.queue.remove(prediction_id, caller.token.id):
-        raise _none(prediction_id)
+        raise no_prediction(prediction_id)
     return Response(status_code=204)
 
 
 @routes.post("/predictions/{prediction_id}/cancel", tags=["predictions"])
 async def cancel_prediction(prediction_id: str, caller: Admitted) -> PredictionDocument:
     """End a prediction, between two steps if it runs. One that is over stays as it is."""
-    prediction = await _own(caller, prediction_id)
+    prediction = await caller.prediction(prediction_id)
     await caller.services.queue.cancel(prediction.id)
-    return await documents.shown(caller.view, await _own(caller, prediction_id))
+    return await documents.shown(caller.view, await caller.prediction(prediction_id))
 
 
 @routes.get("/predictions/{prediction_id}/stream", tags=["predictions"])
@@ -175,10 +174,9 @@ async def stream_prediction(
     services = services_of(request)
     folder = folder_of_prediction(prediction_id)
     expires = services.links.expiry_of(str(request.url))
-    if expires is None or await services.store.tokens.is_owner_revoked(folder):
-        prediction_id, expires = (await _own(await caller_of(request), prediction_id)).id, None
-    elif await services.queue.current(prediction_id) is None:
-        raise _none(prediction_id)
+    if expires is None or await services.store.tokens.is_owner_gone(folder):
+        caller = await caller_of(request)
+        prediction_id, expires = (await caller.prediction(prediction_id)).id, None
     view = dataclasses.replace(view_of(request), expires=expires)
     return event_stream.response(stream.events(view, prediction_id, last_event_id, previews))
 
@@ -233,19 +231,3 @@ def _seconds_to_wait(prefer: Sequence[str]) -> int | None:
     if wanted is None or not re.fullmatch(r"\d{0,9}", wanted, re.ASCII):
         return None
     return min(max(int(wanted or LONGEST_WAIT_SECONDS), 1), LONGEST_WAIT_SECONDS)
-
-
-async def _own(caller: Caller, prediction_id: str) -> Prediction:
-    """Return the caller's prediction, as it is now.
-
-    Raises:
-        Problem: when the caller has none of the id.
-    """
-    found = await caller.services.queue.of_token(prediction_id, caller.token.id)
-    if found is None:
-        raise _none(prediction_id)
-    return found
-
-
-def _none(prediction_id: str) -> Problem:
-    return Problem(404, f"There is no prediction {prediction_id[:100]}")

@@ -26,6 +26,7 @@ const BEFORE_ALL = "~";
 /** @typedef {import("./arrangement.js").Strip} Strip */
 /** @typedef {import("./arrangement.js").View} View */
 /** @typedef {import("./predictions.js").Actions} Actions */
+/** @typedef {import("./predictions.js").Place} Place */
 /** @typedef {import("./predictions.js").Prediction} Prediction */
 
 /**
@@ -209,6 +210,18 @@ export function take(prediction) {
     tellEnd(prediction, () => reveal(prediction.id));
   }
   draw();
+}
+
+/**
+ * Takes the place in the queue of a prediction that waits.
+ * @param {string} id
+ * @param {Place} queue
+ */
+export function place(id, queue) {
+  const entry = entries.get(id);
+  if (entry?.prediction.status !== "starting") return;
+  entry.prediction = { ...entry.prediction, queue };
+  entry.card?.update(entry.prediction);
 }
 
 /** Forgets a prediction that was deleted. @param {string} id */

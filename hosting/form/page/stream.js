@@ -10,12 +10,14 @@ const SILENT = 40000;
 const AGAIN = 500;
 
 /** @typedef {import("../gallery/predictions.js").Prediction} Prediction */
+/** @typedef {import("../gallery/predictions.js").Place} Place */
 /** @typedef {(prediction: Prediction) => void} Listener */
 
 /**
  * What is done with what happens.
  * @typedef {object} Handlers
  * @property {Listener} prediction  one is new, or another than before.
+ * @property {(id: string, queue: Place) => void} place  of one that waits is another.
  * @property {(id: string) => void} deleted
  * @property {(id: string, index: number, url: string) => void} preview  of the image of an index.
  * @property {() => void} models  they or what they have changed.
@@ -83,6 +85,7 @@ function tell(event) {
 /** @param {Event} event */
 function happen({ kind, data }) {
   if (kind === "prediction") pass(data);
+  if (kind === "place") handlers?.place(data.id, data.queue);
   if (kind === "deleted") handlers?.deleted(data.id);
   if (kind === "preview") handlers?.preview(data.id, data.index, data.url);
   if (kind === "models") handlers?.models();

@@ -258,6 +258,36 @@ def test_what_is_late_is_left_out(demo: Model) -> None:
     assert come.empty()
 
 
+def test_after_one_that_fails_the_next_is_made(
+    demo: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed, come = threading.Event(), SimpleQueue[int]()
+
+    def fail(*arguments: Any) -> Image.Image:
+        failed.set()
+        raise MemoryError("no room")
+
+    with closing(Previews(RoughDecoder.of(demo))) as previews:
+        with monkeypatch.context() as short:
+            short.setattr(RoughDecoder, "picture", fail)
+            previews.submit("first", estimate(0), lambda preview: come.put(preview.index))
+            failed.wait()
+        previews.submit("second", estimate(1), lambda preview: come.put(preview.index))
+        assert come.get(timeout=60) == 1
+    assert "a preview was not made: no room" in capsys.readouterr().err
+
+
+def test_without_room_for_an_estimate_the_request_goes_on(
+    shown: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(values: torch.Tensor) -> torch.Tensor:
+        raise MemoryError
+
+    monkeypatch.setattr(engine, "_copy", fail)
+    previews, pictures = drawn(shown)
+    assert (len(previews), len(pictures)) == (0, 1)
+
+
 def test_the_engine_goes_on_while_a_preview_is_made(
     demo: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

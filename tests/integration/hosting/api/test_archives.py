@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 import zipfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from hosting.api import archives
-from tests.support.front import Front, front
+from hosting.api.form import gallery
+from hosting.storage.tables import Token
+from tests.support.front import Front, front, prediction
 from tools.fake_cog import CogServer, pixels
 
 MODEL = "stability-ai/stable-diffusion-img2img"
@@ -56,6 +60,24 @@ def test_a_prompt_becomes_a_name(one: Front, prompt: str, name: str) -> None:
     assert list(zipped(one, drawn(one, prompt))) == [name]
 
 
+def test_of_a_long_prompt_only_the_beginning_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+
+    class Counted:
+        category = unicodedata.category
+
+        @staticmethod
+        def normalize(form: Literal["NFC"], text: str) -> str:
+            looked_at.append(text)
+            return unicodedata.normalize(form, text)
+
+    token = Token(id="ann", name="ann", webhook_secret="")
+    long = replace(prediction(token, "fox " * 2**18), output=["out-0.png", "out-1.png"])
+    monkeypatch.setattr(archives, "unicodedata", Counted)
+    assert len(archives.pictures_of(long)) == 2
+    assert max(map(len, looked_at)) < 1000
+
+
 def test_a_picture_that_is_gone_is_left_out(one: Front) -> None:
     there, gone = drawn(one, "there"), drawn(one, "gone")
     (one.services.settings.data / "predictions" / gone / "out-0.png").unlink()
@@ -65,7 +87,7 @@ def test_a_picture_that_is_gone_is_left_out(one: Front) -> None:
 
 def test_too_many_and_too_large_are_refused(one: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [drawn(one, "a"), drawn(one, "b")]
-    monkeypatch.setattr(archives, "MOST_PREDICTIONS", 1)
+    monkeypatch.setattr(gallery, "MOST_PREDICTIONS", 1)
     answer = one.client.get(f"/form/zip?ids={','.join(ids)}")
     assert (answer.status_code, answer.json()["detail"]) == (
         413, "Ask for 1 predictions at most, not 2",

@@ -312,6 +312,10 @@ def test_what_can_not_be_removed_now_is_removed_later(
         patched.setattr(Files, "remove", fail)
         assert deleted(one, made["id"]) == 204
         assert (tmp_path / "predictions" / made["id"] / "out-0.png").exists()
+        assert [one.client.get(link).status_code for link in made["output"]] == [404]
+        inputs = {"prompt": "a fox", "image": made["output"][0]}
+        refused = one.client.post(PATH, json={"input": inputs})
+        assert "is no longer there" in refused.json()["detail"]
     wait_until(lambda: not has_files(one))
     assert list((tmp_path / "predictions").iterdir()) == []
 

@@ -244,6 +244,19 @@ def test_an_upload_that_is_no_picture_is_no_input(one: Front, ann: dict[str, str
     assert "is not a picture" in answer.json()["detail"]
 
 
+def test_a_file_that_goes_while_it_is_asked_for_is_gone(
+    one: Front, ann: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = upload(one, ann)
+
+    async def removed_meanwhile(name: str) -> bool:
+        one.services.files.remove(name)
+        return False
+
+    monkeypatch.setattr(one.services.store.tokens, "is_owner_gone", removed_meanwhile)
+    assert one.client.get(sent["urls"]["download"]).status_code == 404
+
+
 def test_a_removed_file_is_gone(one: Front, ann: dict[str, str]) -> None:
     document = upload(one, ann)
     answer = one.client.delete(document["urls"]["get"], headers=ann)

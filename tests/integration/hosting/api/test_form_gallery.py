@@ -16,7 +16,11 @@ import pytest
 from PIL import Image
 
 from hosting.api import limits
-from hosting.backends import copyist
+from hosting.api.auth import Caller
+from hosting.api.form import stream
+from hosting.api.view import View
+from hosting.backends import thumbnailer
+from hosting.queue import feed
 from hosting.storage import search, tokens
 from tests.support.events import Listener, listening
 from tests.support.front import Front, front, wait_until
@@ -110,6 +114,20 @@ def test_predictions_are_found_by_all_words_of_a_text_in_any_case(
     assert len(prompts(one, search="")) == 5
 
 
+@pytest.mark.parametrize("bound", ["MOST_ROWS", "MOST_CHARACTERS"])
+def test_a_search_looks_through_so_many_at_a_time_and_leads_on(
+    one: Front, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    for prompt in ("a red fox", "a cat", "a red dog", "a cow"):
+        drawn(one, prompt)
+    monkeypatch.setattr(search, bound, 1)
+    first = one.client.get("/form/predictions?search=red").json()
+    assert first["results"] == []
+    assert first["next"]
+    assert prompts(one, search="red") == ["a red dog", "a red fox"]
+    assert prompts(one, search="owl") == []
+
+
 def test_a_search_that_is_no_text_of_people_is_refused(one: Front) -> None:
     answer = one.client.get("/form/predictions", params={"search": "x" * 501})
     assert answer.status_code == 422
@@ -169,6 +187,31 @@ def test_what_does_not_change_is_told_once(one: Front, cog: CogServer) -> None:
         cog.let_go("fox")
 
 
+def positions(heard: Listener, prediction_id: str) -> list[int]:
+    """The positions in the queue that were told of a prediction by themselves."""
+    places = [data for data in heard.of("place") if data["id"] == prediction_id]
+    return [data["queue"]["position"] for data in places]
+
+
+def test_of_what_waits_only_its_place_is_told_again(
+    one: Front, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "PLACES_SECONDS", 0.0)
+    cog.tell("fox", "hold")
+    foxes = [begun(one, "fox"), begun(one, "fox")]
+    wait_until(lambda: len(cog.running) == 2)
+    cat, dog = begun(one, "a cat"), begun(one, "a dog")
+    with listening(one) as heard:
+        heard.wait(lambda heard: heard.states(dog))
+        assert heard.states(dog)[0]["queue"]["position"] == 2
+        one.client.post(f"/v1/predictions/{cat}/cancel")
+        heard.wait(lambda heard: 1 in positions(heard, dog))
+        assert len(heard.states(dog)) == 1
+        cog.let_go("fox")
+        heard.wait(lambda heard: heard.states(dog)[-1]["status"] == "succeeded")
+        assert {place["id"] for place in heard.of("place")}.isdisjoint(foxes)
+
+
 def test_a_change_of_the_models_is_told(one: Front, cog: CogServer) -> None:
     with listening(one) as heard:
         assert heard.of("models") == []
@@ -201,6 +244,22 @@ def test_a_token_has_so_many_streams_and_gets_the_place_of_one_that_has_gone(
     wait_until(lambda: not one.services.streams.is_full("local"))
     with listening(one):
         pass
+
+
+def test_of_streams_that_begin_together_there_are_no_more_either(
+    one: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MOST_STREAMS", 1)
+    token = one.database.write_now(tokens.find, None)
+    assert token is not None
+    caller = Caller(View(one.services, one.url, frozenset(), False, False), token)
+
+    async def second() -> list[bytes]:
+        admitted = stream.events(caller)
+        with one.services.streams.opened(token.id):
+            return [event async for event in admitted]
+
+    assert asyncio.run(second()) == []
 
 
 def test_a_stream_ends_with_its_server(cog: CogServer, tmp_path: Path) -> None:
@@ -242,6 +301,7 @@ def test_what_is_done_by_another_front_is_told_too(tmp_path: Path) -> None:
 def test_previews_of_what_runs_here_are_told_once_and_stored_nowhere(
     one: Front, cog: CogServer
 ) -> None:
+    cog.shows_previews = False
     cog.tell("fox", "hold")
     fox = begun(one, "fox")
     wait_until(lambda: cog.running)
@@ -292,13 +352,13 @@ def test_a_picture_that_can_not_be_read_is_tried_once(
     one: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[str] = []
-    copies = copyist.copies
+    copies = thumbnailer.copies
 
     def counted(paths: Sequence[str]) -> AsyncGenerator[bytes | None, None]:
         tried.extend(Path(path).parent.name for path in paths)
         return copies(paths)
 
-    monkeypatch.setattr(copyist, "copies", counted)
+    monkeypatch.setattr(thumbnailer, "copies", counted)
     broken, whole = drawn(one, "a fox"), drawn(one, "a cat")
     picture = tmp_path / "predictions" / broken["id"] / "out-0.png"
     picture.write_bytes(picture.read_bytes()[:50])
@@ -319,7 +379,7 @@ def test_a_copy_that_comes_after_its_prediction_was_deleted_is_dropped(
         await asyncio.to_thread(goes_on.wait)
         yield b"copy"
 
-    monkeypatch.setattr(copyist, "copies", slow)
+    monkeypatch.setattr(thumbnailer, "copies", slow)
     fox = drawn(one, "a fox")
     listed(one)
     began.wait()

@@ -141,6 +141,15 @@ def test_it_goes_with_its_prediction(one: Front) -> None:
     assert ways(one, kept["url"]) == [200] * 4
 
 
+def test_a_picture_that_is_gone_is_said_to_be(one: Front) -> None:
+    made = drawn(one)
+    (picture,) = seen(one, shared(one, made["id"])["url"])["output"]
+    one.services.files.remove(f"predictions/{made['id']}")
+    answer = one.client.get(picture)
+    assert (answer.status_code, answer.json()["detail"]) == (404, GONE)
+    assert "noindex" in answer.headers["x-robots-tag"]
+
+
 def test_what_has_expired_is_gone(one: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     made = drawn(one)["id"]
     link, endless = shared(one, made, 3600), shared(one, made)

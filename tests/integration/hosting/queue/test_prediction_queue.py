@@ -9,6 +9,8 @@ import pytest
 
 from hosting.prediction import Outcome, Prediction
 from hosting.queue import prediction_queue
+from hosting.storage.database import Unavailable
+from hosting.storage.store import Predictions
 from hosting.storage.tables import new_id
 from tests.support.front import LONGEST, Queue, in_queue, said, until
 from tools.fake_cog import CogServer
@@ -24,6 +26,18 @@ def cog() -> Iterator[CogServer]:
 
 async def seen(queue: Queue, prediction_id: str) -> list[Prediction | None]:
     return [one async for one in queue.follow(prediction_id)]
+
+
+def is_away(store: Predictions, name: str, patch: pytest.MonkeyPatch) -> list[Any]:
+    """Has a transaction find no database; returns the arguments of its calls as they come."""
+    calls: list[Any] = []
+
+    async def fail(*arguments: Any) -> None:
+        calls.append(arguments)
+        raise Unavailable("the database is away")
+
+    patch.setattr(store, name, fail)
+    return calls
 
 
 def test_who_follows_a_prediction_sees_it_to_its_end(tmp_path: Path, cog: CogServer) -> None:
@@ -77,6 +91,29 @@ def test_nobody_can_follow_what_is_not_there(tmp_path: Path, cog: CogServer) -> 
     @in_queue(tmp_path, cog)
     async def _(queue: Queue) -> None:
         assert await seen(queue, new_id()) == []
+
+
+def test_who_follows_a_prediction_waits_for_a_database_that_is_away(
+    tmp_path: Path, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_queue, "RETRY_SECONDS", 0.01)
+    cog.status = "STARTING"
+
+    @in_queue(tmp_path, cog)
+    async def _(queue: Queue) -> None:
+        fox = await queue.ask("fox")
+        record = await queue.found(fox)
+        following = asyncio.create_task(seen(queue, fox))
+        with monkeypatch.context() as away:
+            asked = is_away(queue.store.predictions, "find", away)
+            await until(lambda: len(asked) > 1)
+            is_away(queue.store.predictions, "load", away)
+            assert await queue.place(record) is None
+        assert await queue.place(record) is not None
+        cog.status = "READY"
+        last = (await following)[-1]
+        assert last is not None
+        assert last.status == "succeeded"
 
 
 def test_a_long_silence_is_told(

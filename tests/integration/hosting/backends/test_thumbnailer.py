@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from hosting.backends import copyist
+from hosting.backends import thumbnailer
 from tests.support.pictures import EXAMPLES
 
 
 def copied(*paths: Path) -> list[bytes | None]:
     async def all_copies() -> list[bytes | None]:
-        return [copy async for copy in copyist.copies([str(path) for path in paths])]
+        return [copy async for copy in thumbnailer.copies([str(path) for path in paths])]
 
     return asyncio.run(all_copies())
 
@@ -54,12 +54,12 @@ def test_what_is_no_picture_spoils_no_other(tmp_path: Path) -> None:
     assert [copy is None for copy in found] == [True, True, True, False]
 
 
-def test_where_the_command_fails_there_is_none(
+def test_where_the_command_fails_none_is_said_to_have_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = saved(tmp_path / "good.png", (64, 64))
-    monkeypatch.setattr(copyist, "ROOT", tmp_path)
-    assert copied(good, good) == [None, None]
+    monkeypatch.setattr(thumbnailer, "ROOT", tmp_path)
+    assert copied(good, good) == []
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
     with pytest.raises(OSError, match="none"):
         copied(good)
@@ -69,7 +69,7 @@ def test_who_is_cancelled_leaves_no_process(tmp_path: Path) -> None:
     good = saved(tmp_path / "good.png", (64, 64))
 
     async def cancelled(turns: int) -> None:
-        copying = asyncio.create_task(anext(copyist.copies([str(good)])))
+        copying = asyncio.create_task(anext(thumbnailer.copies([str(good)])))
         for _ in range(turns):
             await asyncio.sleep(0)
         copying.cancel()
@@ -84,4 +84,4 @@ def test_who_is_cancelled_leaves_no_process(tmp_path: Path) -> None:
     children = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
     running = " ".join(children).split()
     names = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in running]
-    assert [name for name in names if b"copyist" in name] == []
+    assert [name for name in names if b"thumbnailer" in name] == []

@@ -30,6 +30,8 @@ LARGEST_LINE_BYTES = 2**20
 async def copies(paths: Sequence[str]) -> AsyncGenerator[bytes | None, None]:
     """Yield a small copy of each picture, as WebP, in their order; None where it can't be made.
 
+    It ends before those that were not tried, where the command has ended or took too long.
+
     Raises:
         OSError: when the machine fails it.
     """
@@ -40,7 +42,9 @@ async def copies(paths: Sequence[str]) -> AsyncGenerator[bytes | None, None]:
     try:
         for path in paths:
             line = await process.stdout.readline()
-            copy = json.loads(line) if line else None
+            if not line:
+                break
+            copy = json.loads(line)
             if copy is None:
                 log.warning("a picture has no small copy", file=path)
             yield None if copy is None else base64.b64decode(copy)
