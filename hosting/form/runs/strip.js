@@ -4,8 +4,9 @@
 import * as history from "../gallery/history.js";
 import { isOver, stop } from "../gallery/predictions.js";
 import { askJson, Problem } from "../page/api.js";
-import { acting, announce, byId, h, pause } from "../page/dom.js";
+import { acting, announce, byId, faultOf, pause } from "../page/dom.js";
 import { pass, watch } from "../page/stream.js";
+import { useStyle } from "../page/style-sheet.js";
 import { post } from "./runs.js";
 import { makeCell, makeView } from "./strip-view.js";
 
@@ -34,6 +35,10 @@ const STORE = "strips";
 const MOST = 6;
 /** Milliseconds until what the queue had no room for is asked for again. */
 const FULL = 2000;
+/** What the server answers that has no room or no time: it has taken nothing. */
+const BUSY = [429, 503];
+/** Few people have strips: the others don't wait for how they look. */
+const STYLE = "runs/strip";
 
 /** @returns {Kept[]} the newest first. */
 function read() {
@@ -56,9 +61,9 @@ function keep(strip, isKept = true) {
   localStorage.setItem(STORE, JSON.stringify(all.slice(0, MOST)));
 }
 
-/** Shows the strips that were kept. */
-export async function showKept() {
-  await styled();
+/** Shows the strips that were kept, soon as they are to look: nothing waits for that. */
+export function showKept() {
+  useStyle(STYLE);
   for (const kept of read().reverse()) acting(make(kept).follow)();
 }
 
@@ -69,20 +74,10 @@ export async function showKept() {
  * @param {Model} model
  */
 export async function begin(about, inputs, model) {
-  await styled();
+  await useStyle(STYLE);
   const kept = { ...about, begun: Date.now(), ids: Array(inputs.length).fill(null) };
   await make(kept).send(inputs, model);
 }
-
-/** @type {Promise<void>?} */
-let styling = null;
-
-/** Few people have strips: the others don't wait for how they look. */
-const styled = () =>
-  (styling ??= new Promise((done) => {
-    const sheet = h("link", { rel: "stylesheet", href: "/form/strip.css", onload: () => done() });
-    document.head.append(sheet);
-  }));
 
 /**
  * Shows a strip.
@@ -102,7 +97,8 @@ function make(kept) {
     isStopped = true;
     // The last first: else one that waits would begin as soon as one before it has ended.
     for (const { prediction } of cells.toReversed())
-      if (prediction && !isOver(prediction)) pass(await stop(prediction));
+      if (prediction && !isOver(prediction))
+        await stop(prediction).then(pass, (error) => view.say(faultOf(error)));
   }
 
   /** Its predictions get cards of their own. */
@@ -155,7 +151,7 @@ function make(kept) {
           if (isStopped) await stopAll(); // it was on its way
         }
       } catch (error) {
-        view.say(error.message);
+        view.say(faultOf(error));
       }
       isSending = false;
       for (const cell of cells) if (!cell.prediction) cell.say("Not asked for");
@@ -210,7 +206,7 @@ async function* sent(inputs, model, isStopped) {
         yield [place, prediction];
         break;
       } catch (error) {
-        if (!(error instanceof Problem) || error.status !== 429) throw error;
+        if (!(error instanceof Problem && BUSY.includes(error.status))) throw error;
         await pause(FULL);
       }
     }
