@@ -367,6 +367,35 @@ def test_rows_load_small_copies(one: Front, visit: Visit, monkeypatch: pytest.Mo
     )
 
 
+def test_links_are_made_anew_while_the_page_stays_open(visitor: Visitor, one: Front) -> None:
+    for number in range(25):
+        make(one, f"number {number}")
+    visitor.page.clock.install()
+    visitor.page.reload()
+    expect(visitor.cards).to_have_count(24)
+    visitor.press("Show older")
+    expect(visitor.cards).to_have_count(25)
+    with visitor.page.expect_request("**/form/predictions?*"):  # and the second page with them
+        visitor.page.clock.fast_forward(31 * 60_000)
+
+
+def test_a_newer_link_mends_a_picture_that_could_not_be_loaded(
+    visitor: Visitor, one: Front
+) -> None:
+    make(one, "a fox")
+    visitor.page.route("**/files/**", lambda route: route.fulfill(status=404))
+    visitor.expect_refusals()
+    with visitor.page.expect_response(lambda answer: "/files/" in answer.url):
+        visitor.page.reload()
+    image = visitor.card().locator(".picture img")
+    expect(image).to_have_js_property("complete", True)
+    visitor.page.unroute("**/files/**")
+    (news,) = one.client.get("/form/predictions").json()["results"]
+    news["output"] = [f"{url}&newer" for url in news["output"]]
+    visitor.page.evaluate("async (news) => (await import('/form/page/stream.js')).pass(news)", news)
+    expect(image).to_have_js_property("naturalWidth", 2)
+
+
 def test_the_tabs_title_says_how_far_it_is(visitor: Visitor, cog: CogServer) -> None:
     cog.tell("a red fox", "hold")
     ask(visitor, "a red fox")
