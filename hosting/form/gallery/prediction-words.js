@@ -71,6 +71,6 @@ export function endOf(prediction) {
   if (status === "canceled" || status === "aborted")
     return prompt ? `Stopped: ${prompt}` : "Stopped";
   const pictures = `${count} ${count === 1 ? "picture" : "pictures"}`;
-  const done = `Done: ${pictures}${prompt ? ` of ${prompt}` : ""}`;
+  const done = prompt ? `Done: ${pictures} of ${prompt}` : `Done: ${pictures}`;
   return [done, ...notesOf(prediction)].join("\n");
 }

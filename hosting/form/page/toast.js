@@ -10,7 +10,12 @@ import { acting, announce, button, faultOf, h } from "./dom.js";
  * @property {() => unknown} [gone]  called when it has passed and nothing was done.
  * @property {number} [seconds]
  */
-/** @typedef {{withdraw: () => void, take: (() => unknown) | null}} Toast */
+/**
+ * @typedef {object} Toast
+ * @property {() => void} withdraw
+ * @property {(() => unknown) | null} take
+ * @property {boolean} isPending  whether something will be done when it is gone.
+ */
 
 /** Seconds for which a failure is shown. */
 const FAILURE = 10;
@@ -20,13 +25,13 @@ const region = h("div", { class: "toasts", role: "region", "aria-label": "Messag
 const shown = /** @type {Set<Toast>} */ (new Set());
 
 /**
- * Says something for a while; what was said before goes, unless something can be done about it.
+ * Says something for a while; what was said before goes, unless something waits for that.
  * @param {string} text
  * @param {Offer} [offer]
  * @returns {Toast} which can be withdrawn: then it is not `gone`.
  */
 export function toast(text, { action, act, gone, seconds = 5 } = {}) {
-  for (const one of shown) if (!one.take) one.withdraw();
+  for (const one of shown) if (!one.isPending) one.withdraw();
   let passing = 0;
   const withdraw = () => {
     clearTimeout(passing);
@@ -55,7 +60,7 @@ export function toast(text, { action, act, gone, seconds = 5 } = {}) {
     action ? button(action, take, { title: "Ctrl+Z" }) : null,
     button("✕", end, { class: "quiet", "aria-label": "Dismiss" }),
   );
-  const made = { withdraw, take: act ? take : null };
+  const made = { withdraw, take: act ? take : null, isPending: Boolean(gone) };
   shown.add(made);
   region.append(element);
   place();
