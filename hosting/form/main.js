@@ -69,8 +69,16 @@ function listen() {
  * Shows what can be chosen of the pictures, once there are any.
  * @param {import("./gallery/history.js").Counts} counts
  */
-async function showShelf(counts) {
-  if (counts.all || !byId("shelf").hidden) (await import("./gallery/shelf.js")).showCounts(counts);
+const showShelf = (counts) =>
+  acting(async () => {
+    if (counts.all || !byId("shelf").hidden)
+      (await import("./gallery/shelf.js")).showCounts(counts);
+  })();
+
+/** The strips first: what is in them gets no cards. */
+async function showHistory() {
+  await acting(showStrips)();
+  await acting(history.showFirst)();
 }
 
 async function start() {
@@ -78,6 +86,7 @@ async function start() {
   listen();
   byId("welcome").querySelector("ul")?.replaceWith(exampleList("Try", run));
   await form.begin({ changed, restore, tryStrengths, examples: () => exampleList("Take") });
+  history.begin(actions, showShelf);
   stream.begin({
     prediction: history.take,
     place: history.place,
@@ -86,8 +95,7 @@ async function start() {
     models: acting(loadModels),
     reconnected: acting(() => history.refresh()),
   });
-  await showStrips();
-  await Promise.all([loadModels(), acting(() => history.begin(actions, showShelf))()]);
+  await Promise.all([loadModels(), showHistory()]);
   await takeHandedOn();
 }
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.support.asking import ask
+from tests.support.asking import ask, do
 from tests.support.browser import Visit, Visitor, violations
 from tests.support.front import Front, wait_until
 from tools import fake_cog
@@ -150,6 +150,78 @@ def test_who_leaves_takes_nothing_back(visitor: Visitor, one: Front) -> None:
     visitor.page.reload()
     expect(visitor.page.locator("#welcome")).to_be_visible()
     assert one.client.get(f"/v1/predictions/{made['id']}").status_code == 404
+
+
+def test_two_deletions_are_taken_back_as_one(visitor: Visitor, one: Front) -> None:
+    for prompt in ("a cat", "a dog", "a fox"):
+        make(one, prompt)
+    visitor.page.reload()
+    delete(visitor, "a fox")
+    delete(visitor, "a dog")
+    toast = visitor.page.locator(".toast")
+    expect(toast).to_contain_text("Deleted 2 predictions")
+    do(visitor, "Copy settings")  # which says so, too
+    expect(toast).to_have_count(2)
+    visitor.press("Undo")
+    expect(visitor.cards).to_have_count(3)
+
+
+def test_nothing_is_deleted_while_the_hand_is_at_undo(visitor: Visitor, one: Front) -> None:
+    made = make(one, "a fox")
+    visitor.page.clock.install()
+    visitor.page.reload()
+    delete(visitor, "a fox")
+    visitor.page.get_by_role("button", name="Undo").hover()
+    visitor.page.clock.run_for(30_000)
+    visitor.press("Undo")
+    expect(visitor.card().locator("h3")).to_have_text("a fox")
+    assert one.client.get(f"/v1/predictions/{made['id']}").status_code == 200
+
+
+def test_who_signs_out_takes_nothing_back(one: Front, visit: Visit) -> None:
+    token = one.token("ada")
+    visitor = visit(one.url)
+    visitor.expect_refusals()
+    visitor.page.get_by_label("Token").fill(token["authorization"].partition(" ")[2])
+    visitor.press("Continue")
+    ask(visitor, "a fox")
+    made = visitor.card().get_attribute("data-id")
+    delete(visitor, "a fox")
+    visitor.press("Sign out")
+    expect(visitor.page.get_by_role("dialog")).to_be_visible()
+    path = f"/v1/predictions/{made}"
+    wait_until(lambda: one.client.get(path, headers=token).status_code == 404)
+
+
+def test_what_is_run_during_a_search_is_shown(visitor: Visitor, one: Front) -> None:
+    make(one, "a cat")
+    visitor.page.reload()
+    search = visitor.page.get_by_label("Search prompts")
+    search.fill("unicorn")
+    expect(visitor.cards).to_have_count(0)
+    visitor.press("Favourites")
+    ask(visitor, "a fox")
+    expect(visitor.cards.locator("h3")).to_have_text(["a fox", "a cat"])
+    expect(search).to_have_value("")
+    favourites = visitor.page.get_by_role("button", name="Favourites", exact=True)
+    expect(favourites).to_have_attribute("aria-pressed", "false")
+
+
+def test_an_old_one_that_another_tab_shows_is_no_news(visitor: Visitor, one: Front) -> None:
+    oldest = make(one, "the oldest")
+    for number in range(24):
+        make(one, f"number {number}")
+    visitor.page.reload()
+    expect(visitor.cards).to_have_count(24)
+    said = "document.querySelector('#announcer').textContent"
+    before = visitor.page.evaluate(said)
+    visitor.page.evaluate(
+        "async (news) => (await import('/form/page/stream.js')).pass(news)", oldest
+    )
+    expect(visitor.cards).to_have_count(24)
+    assert visitor.page.evaluate(said) == before
+    visitor.press("Show older")
+    expect(visitor.cards).to_have_count(25)
 
 
 def test_the_keys_go_on_where_something_was_deleted(visitor: Visitor, one: Front) -> None:
@@ -295,6 +367,35 @@ def test_rows_load_small_copies(one: Front, visit: Visit, monkeypatch: pytest.Mo
     )
 
 
+def test_links_are_made_anew_while_the_page_stays_open(visitor: Visitor, one: Front) -> None:
+    for number in range(25):
+        make(one, f"number {number}")
+    visitor.page.clock.install()
+    visitor.page.reload()
+    expect(visitor.cards).to_have_count(24)
+    visitor.press("Show older")
+    expect(visitor.cards).to_have_count(25)
+    with visitor.page.expect_request("**/form/predictions?*"):  # and the second page with them
+        visitor.page.clock.fast_forward(31 * 60_000)
+
+
+def test_a_newer_link_mends_a_picture_that_could_not_be_loaded(
+    visitor: Visitor, one: Front
+) -> None:
+    make(one, "a fox")
+    visitor.page.route("**/files/**", lambda route: route.fulfill(status=404))
+    visitor.expect_refusals()
+    with visitor.page.expect_response(lambda answer: "/files/" in answer.url):
+        visitor.page.reload()
+    image = visitor.card().locator(".picture img")
+    expect(image).to_have_js_property("complete", True)
+    visitor.page.unroute("**/files/**")
+    (news,) = one.client.get("/form/predictions").json()["results"]
+    news["output"] = [f"{url}&newer" for url in news["output"]]
+    visitor.page.evaluate("async (news) => (await import('/form/page/stream.js')).pass(news)", news)
+    expect(image).to_have_js_property("naturalWidth", 2)
+
+
 def test_the_tabs_title_says_how_far_it_is(visitor: Visitor, cog: CogServer) -> None:
     cog.tell("a red fox", "hold")
     ask(visitor, "a red fox")
@@ -332,6 +433,27 @@ def test_who_is_elsewhere_is_told_when_it_is_done(visitor: Visitor, cog: CogServ
     expect(page.locator("body")).to_have_attribute("data-told", "Done: slow")
     page.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
     expect(page).to_have_title("Stable Diffusion")
+
+
+def test_a_browser_that_lets_no_page_notify_offers_it_no_more(
+    visitor: Visitor, cog: CogServer
+) -> None:
+    page = visitor.page
+    page.add_init_script(STAND_IN.replace("constructor(title) {", "constructor() { throw Error();"))
+    page.reload()
+    cog.tell("slow", "hold")
+    ask(visitor, "a cat")
+    visitor.card()
+    visitor.press("Notify me")
+    ask(visitor, "slow")
+    visitor.card("processing")
+    page.evaluate("window.away = true")
+    cog.let_go("slow")
+    notify = page.get_by_role("button", name="Notify me")
+    expect(notify).to_be_hidden()
+    page.reload()
+    expect(page.get_by_role("button", name="Favourites", exact=True)).to_be_visible()
+    expect(notify).to_be_hidden()
 
 
 def test_the_model_that_starts_is_named_as_what_is_waited_for(

@@ -33,6 +33,14 @@ def test_the_settings_are_copied_as_the_api_takes_them(visitor: Visitor, cog: Co
     assert copied == {"prompt": "a bus", "seed": 9, "num_images": 1}
 
 
+def test_one_step_without_a_prompt_is_said_in_english(visitor: Visitor, one: Front) -> None:
+    expect(visitor.page.locator("#welcome")).to_be_visible()
+    path = "/v1/models/stability-ai/stable-diffusion-img2img/predictions"
+    one.client.post(path, json={"input": {"num_inference_steps": 1}})
+    expect(visitor.card().locator(".about")).to_contain_text("1 step ·")
+    expect(visitor.page.locator("#announcer")).to_have_text("Done: 1 picture")
+
+
 def test_three_queue_and_one_that_waits_is_stopped(visitor: Visitor, cog: CogServer) -> None:
     cog.tell("slow", "hold")
     for prompt in ("slow", "second", "third"):

@@ -71,6 +71,7 @@ def test_a_link_shows_one_prediction_to_who_has_no_token(one: Front, visit: Visi
     expect(page.locator(".drawn img")).to_have_js_property("naturalWidth", 2)
     expect(page.get_by_role("dialog")).to_be_hidden()
     expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+    expect(page.get_by_role("button", name="Shortcuts")).to_be_hidden()
     spoiled = other.open(link[:-1])
     expect(spoiled.get_by_role("alert")).to_contain_text("This link has expired")
     other.expect_refusals()
@@ -145,6 +146,13 @@ def test_a_link_is_made_copied_followed_and_revoked(
         "This link has expired or was revoked, or its pictures were deleted"
     )
     is_in_order(shown)
+
+
+def test_a_double_click_opens_it_once(visitor: Visitor) -> None:
+    ask(visitor, "a bus")
+    with visitor.page.expect_response("**/shares"):
+        visitor.card().get_by_role("button", name="Share").dblclick()
+    expect(visitor.page.locator("dialog.share")).to_have_count(1)
 
 
 def test_revoking_ends_a_link_and_leaves_the_others(visitor: Visitor, one: Front) -> None:

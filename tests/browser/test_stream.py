@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Dialog, Page, Request, Route, expect
+import json
 
-from tests.browser.test_gallery import make
+from playwright.sync_api import APIResponse, Dialog, Page, Request, Route, expect
+
+from tests.browser.test_gallery import MODEL, make
 from tests.support.asking import ask
 from tests.support.browser import Visit, Visitor
-from tests.support.front import Front
+from tests.support.front import Front, wait_until
 from tools.fake_cog import CogServer
 
 TABS = 8
@@ -83,6 +85,82 @@ def test_a_stream_that_breaks_is_asked_for_anew_and_what_was_missed_is_there(
     expect(visitor.cards).to_have_count(0)
     held[0].fulfill(status=200, content_type="text/event-stream", body=": nothing\n\n")
     expect(visitor.card().locator("h3")).to_have_text("a fox")
+
+
+def test_what_is_deleted_while_the_stream_is_away_goes(visitor: Visitor, one: Front) -> None:
+    held: list[Route] = []
+    made = [make(one, prompt) for prompt in ("a cat", "a fox")]
+    listed = "/form/predictions"
+    wait_until(
+        lambda: all(some["thumbnails"][0] for some in one.client.get(listed).json()["results"])
+    )
+    visitor.page.goto("about:blank")
+    visitor.page.route(
+        "**/form/events", lambda route: route.fallback() if held else held.append(route)
+    )
+    visitor.page.goto(one.url)
+    expect(visitor.cards).to_have_count(2)
+    assert one.client.delete(f"/v1/predictions/{made[0]['id']}").status_code == 204
+    held[0].fulfill(status=200, content_type="text/event-stream", body=": nothing\n\n")
+    expect(visitor.cards.locator("h3")).to_have_text(["a fox"])
+    visitor.expect_refusals()
+
+
+def test_more_than_a_page_that_was_missed_is_there(visitor: Visitor, one: Front) -> None:
+    held: list[Route] = []
+    make(one, "a fox")
+    visitor.page.goto("about:blank")
+    visitor.page.route(
+        "**/form/events", lambda route: route.fallback() if held else held.append(route)
+    )
+    visitor.page.goto(one.url)
+    expect(visitor.cards).to_have_count(1)
+    for number in range(30):
+        one.client.post(MODEL, json={"input": {"prompt": f"number {number}"}})
+    held[0].fulfill(status=200, content_type="text/event-stream", body=": nothing\n\n")
+    expect(visitor.cards).to_have_count(31)
+
+
+def test_what_changes_while_the_list_is_on_its_way_is_there(visitor: Visitor, one: Front) -> None:
+    streams: list[Route] = []
+    lists: list[tuple[Route, APIResponse]] = []
+    visitor.page.goto("about:blank")
+    visitor.page.route("**/form/events", lambda route: streams.append(route))
+    visitor.page.route(
+        "**/form/predictions",
+        lambda route: route.fallback() if lists else lists.append((route, route.fetch())),
+    )
+    visitor.page.goto(one.url)
+    expect(visitor.field("Prompt")).to_be_visible()
+    for _ in range(200):
+        if streams and lists:
+            break
+        visitor.page.wait_for_timeout(50)
+    make(one, "a fox")
+    with visitor.page.expect_response("**/form/events"):
+        streams[0].continue_()
+    visitor.page.wait_for_timeout(500)
+    route, empty = lists[0]
+    route.fulfill(response=empty)
+    expect(visitor.cards.locator("h3")).to_have_text(["a fox"])
+
+
+def test_a_fault_of_the_page_does_not_end_the_stream(visitor: Visitor, one: Front) -> None:
+    held: list[Route] = []
+    news = {**make(one, "a fox"), "id": "another", "status": "processing"}
+    body = f"event: prediction\ndata: null\n\nevent: prediction\ndata: {json.dumps(news)}\n\n"
+    visitor.page.goto("about:blank")
+
+    def answer(route: Route) -> None:
+        held.append(route)
+        if len(held) == 1:
+            route.fulfill(status=200, content_type="text/event-stream", body=body)
+
+    visitor.page.route("**/form/events", answer)
+    visitor.page.goto(one.url)
+    expect(visitor.cards).to_have_count(2)
+    assert visitor.complaints  # it is reported
+    visitor.complaints.clear()
 
 
 def test_too_many_requests_and_a_busy_server_are_waited_for(visitor: Visitor, one: Front) -> None:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
 from tests.support.asking import ask, sent
 from tests.support.browser import Visit, Visitor, violations
@@ -91,6 +91,8 @@ def test_a_grid_of_two_settings_is_there_after_a_reload(
 
     visitor.page.reload()
     expect(strip.locator("img")).to_have_count(4)
+    expect(strip.locator("table")).to_have_css("border-collapse", "separate")
+    expect(strip.locator("table")).to_have_css("border-spacing", "8px")
     expect(visitor.page.locator(".card")).to_have_count(1)
     visitor.press("Use the settings of Guidance scale 3, PNDM")
     expect(visitor.field("Guidance scale")).to_have_value("3")
@@ -99,6 +101,17 @@ def test_a_grid_of_two_settings_is_there_after_a_reload(
     expect(visitor.cards).to_have_count(4)
     visitor.page.reload()
     expect(visitor.cards).to_have_count(4)
+
+
+def test_nothing_waits_for_how_a_kept_strip_looks(visitor: Visitor, strip: Locator) -> None:
+    visitor.field("Prompt").fill("a bus")
+    dialog = compare(visitor)
+    dialog.get_by_label("Down", exact=True).select_option("")
+    visitor.press("Draw 4 pictures")
+    expect(strip.locator("img")).to_have_count(4)
+    visitor.page.route("**/runs/strip.css", lambda route: None)
+    visitor.page.reload(wait_until="commit")
+    expect(strip.locator("img")).to_have_count(4)
 
 
 def test_prompts_seeds_and_switches_are_compared(
@@ -160,6 +173,34 @@ def test_a_grid_is_stopped_as_one(visitor: Visitor, cog: CogServer, strip: Locat
     assert len(cog.runs) == 2
 
 
+def test_what_can_not_be_stopped_does_not_keep_the_others_going(
+    visitor: Visitor, cog: CogServer, strip: Locator
+) -> None:
+    cog.tell("a bus", "hold")
+    visitor.field("Prompt").fill("a bus")
+    dialog = compare(visitor)
+    dialog.get_by_label("Down", exact=True).select_option("")
+    visitor.press("Draw 4 pictures")
+    expect(strip.get_by_text("Step 1 of 2")).to_be_visible()
+    ids = "JSON.parse(localStorage.getItem('strips'))[0].ids.filter((one) => one).length"
+    visitor.page.wait_for_function(f"{ids} === 4")
+    refused: list[str] = []
+
+    def refuse(route: Route) -> None:
+        if refused:
+            return route.fallback()
+        refused.append(route.request.url)
+        problem = "application/problem+json"
+        return route.fulfill(status=500, content_type=problem, json={"detail": "Something broke."})
+
+    visitor.page.route("**/cancel", refuse)
+    visitor.expect_refusals()
+    strip.get_by_role("button", name="Stop all").click()
+    expect(strip.locator(".fault")).to_have_text("Something broke.")
+    expect(strip.get_by_text("Stopped", exact=True)).to_have_count(3)
+    cog.let_go("a bus")
+
+
 def test_several_pictures_are_several_runs_when_that_is_wanted(
     visitor: Visitor, cog: CogServer, strip: Locator
 ) -> None:
@@ -196,6 +237,25 @@ def test_a_full_queue_is_waited_for(cog: CogServer, tmp_path: Path, visit: Visit
         cog.let_go("a bus")
         expect(visitor.page.locator(".strip img")).to_have_count(2)
     visitor.expect_refusals()
+
+
+def test_a_busy_server_is_waited_for(visitor: Visitor, cog: CogServer, strip: Locator) -> None:
+    refused: list[str] = []
+
+    def refuse(route: Route) -> None:
+        if refused or route.request.method != "POST":
+            return route.fallback()
+        refused.append(route.request.url)
+        problem = "application/problem+json"
+        return route.fulfill(status=503, content_type=problem, json={"detail": "It is busy."})
+
+    visitor.page.route("**/v1/models/**/predictions", refuse)
+    visitor.expect_refusals()
+    visitor.field("Prompt").fill("a bus")
+    drop(visitor, ("one.png", pixels("one", 1)), ("two.png", pixels("two", 1)))
+    visitor.page.get_by_role("dialog").get_by_role("button", name="Run").click()
+    expect(strip.locator("img")).to_have_count(2)
+    assert len(refused) == 1
 
 
 def test_what_is_deleted_goes_from_its_strip(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.test_gallery import make
-from tests.support.asking import ask
+from tests.support.asking import ask, do
 from tests.support.browser import Visit, Visitor, violations
 from tests.support.front import Front
 from tools.fake_cog import CogServer
@@ -72,6 +73,8 @@ def test_the_menu_is_walked_by_keys(visitor: Visitor) -> None:
     expect(focused).to_have_text("Use as input")
     page.keyboard.press("u")
     expect(focused).to_have_text("Use its settings and seed")
+    page.keyboard.press("D")  # as with Caps Lock
+    expect(focused).to_have_text("Delete")
     page.keyboard.press("Escape")
     expect(page.get_by_role("menu")).to_have_count(0)
     expect(focused).to_have_accessible_name(MENU)
@@ -84,10 +87,61 @@ def test_the_menu_is_walked_by_keys(visitor: Visitor) -> None:
     expect(visitor.name("image")).to_have_text(re.compile("a-fox-seed"))
 
 
+def test_its_button_closes_the_menu_too(visitor: Visitor) -> None:
+    ask(visitor, "a fox")
+    visitor.card()
+    button = visitor.page.get_by_role("button", name=MENU)
+    for count in (1, 0, 1):
+        button.click()
+        expect(visitor.page.get_by_role("menu")).to_have_count(count)
+
+
+def test_copying_the_settings_leaves_the_picture_and_its_button(visitor: Visitor) -> None:
+    ask(visitor, "a fox")
+    tile = visitor.card().locator(".tile")
+    do(visitor, "Copy settings")
+    expect(visitor.page.locator(".toast")).to_contain_text("The settings are copied")
+    tile.locator(".picture").press("Shift+F10")
+    visitor.page.get_by_role("menuitem", name="Copy settings").press("Enter")
+    expect(visitor.page.get_by_role("menu")).to_have_count(0)
+    copied = json.loads(visitor.page.evaluate("navigator.clipboard.readText()"))
+    assert copied["prompt"] == "a fox"
+    expect(tile.locator("img")).to_be_visible()
+    expect(tile.locator(".menu-button svg")).to_be_visible()
+
+
+def test_what_fails_is_said_where_it_is_seen(visitor: Visitor, one: Front) -> None:
+    for prompt in ("a cat", "a fox"):
+        make(one, prompt)
+    visitor.page.reload()
+    expect(visitor.cards).to_have_count(2)
+    refusal = {"status": 500, "content_type": "application/problem+json"}
+    visitor.page.route(
+        "**/files/**", lambda route: route.fulfill(**refusal, json={"detail": "The disk is full."})
+    )
+    visitor.expect_refusals()
+    do(visitor, "Download", card=1)
+    toasts = visitor.page.locator(".toast")
+    expect(toasts).to_contain_text("The disk is full.")
+    toasts.get_by_role("button", name="Dismiss").click()
+    visitor.cards.nth(1).locator(".picture").hover()
+    visitor.page.get_by_role("button", name="Download: Picture 1 of a cat").click()
+    expect(toasts).to_contain_text("The disk is full.")
+
+
+def test_a_part_of_the_page_that_can_not_be_loaded_is_named_as_that(visitor: Visitor) -> None:
+    ask(visitor, "a fox")
+    visitor.card()
+    visitor.page.route("**/tile-menu.js", lambda route: route.abort())
+    visitor.expect_refusals()
+    visitor.page.get_by_role("button", name=MENU).click()
+    expect(visitor.page.locator(".toast")).to_contain_text("Reload the page and try again.")
+
+
 def test_a_star_is_set_and_taken_by_the_menu(visitor: Visitor) -> None:
     ask(visitor, "a fox")
     visitor.card()
-    for name in ("Favourite", "No favourite any more"):
+    for name in ("Favourite", "Remove from favourites"):
         visitor.page.get_by_role("button", name=MENU).click()
         visitor.page.get_by_role("menuitem", name=name, exact=True).click()
     star = visitor.page.get_by_role("button", name="Favourite: Picture 1 of a fox")
@@ -146,5 +200,5 @@ def test_the_gallery_is_for_everyone(
     visitor.page.get_by_role("button", name="What to do with it").last.click()
     assert violations(visitor.page) == []
     visitor.page.get_by_role("menuitem", name="Delete").click()
-    expect(visitor.page.get_by_text(re.compile("^Deleted: "))).to_be_visible()
+    expect(visitor.page.locator(".toast")).to_contain_text("Deleted: ")
     assert violations(visitor.page) == []

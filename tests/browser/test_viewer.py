@@ -34,7 +34,7 @@ def opened(visitor: Visitor, place: int = 0) -> Locator:
     """The viewer, at one of the newest prediction's pictures."""
     visitor.card().locator(".picture").nth(place).click()
     dialog = visitor.page.get_by_role("dialog", name="Picture")
-    expect(dialog.locator(".after")).to_have_js_property("complete", True)
+    expect(dialog.locator(".stage")).not_to_have_attribute("aria-busy", "true")
     return dialog
 
 
@@ -196,6 +196,56 @@ def test_any_two_are_compared(visitor: Visitor, one: Front) -> None:
     expect(slider).to_be_hidden()
 
 
+def test_a_double_click_opens_it_once(visitor: Visitor) -> None:
+    ask(visitor, "a bus")
+    visitor.card().locator(".picture").dblclick()
+    expect(visitor.page.locator("dialog.viewer .settings")).to_be_visible()
+    expect(visitor.page.locator("dialog.viewer")).to_have_count(1)
+
+
+def test_a_picture_becomes_a_favourite_there_too(visitor: Visitor, one: Front) -> None:
+    drawn(one, "first")
+    drawn(one, "second", num_outputs=2)
+    visitor.page.reload()
+    dialog = opened(visitor)
+    favourite = dialog.get_by_role("button", name="Favourite")
+    favourite.click()
+    expect(favourite).to_have_attribute("aria-pressed", "true")
+    visitor.page.keyboard.press("ArrowRight")
+    expect(favourite).to_have_attribute("aria-pressed", "false")
+    with visitor.page.expect_download() as saved:
+        dialog.get_by_role("button", name="Download all").click()
+    assert saved.value.suggested_filename == "second.zip"
+    visitor.press("Close")
+    star = visitor.page.get_by_role("button", name="Favourite: Picture 1 of second")
+    expect(star).to_have_attribute("aria-pressed", "true")
+
+
+def test_what_is_still_loaded_does_not_undo_the_choice_of_nothing(
+    visitor: Visitor, one: Front
+) -> None:
+    drawn(one, "first")
+    drawn(one, "second")
+    visitor.page.reload()
+    dialog = opened(visitor)
+    dialog.get_by_role("button", name="Compare").click()
+    visitor.page.evaluate(
+        """() => {
+            const decode = HTMLImageElement.prototype.decode;
+            const waiting = new Promise((go) => { window.go = go; });
+            HTMLImageElement.prototype.decode = async function () {
+                await waiting;
+                return decode.call(this);
+            };
+        }"""
+    )
+    dialog.get_by_role("button", name="Picture 1 of first").click()
+    dialog.get_by_role("button", name="Nothing").click()
+    visitor.page.evaluate("window.go()")
+    visitor.page.wait_for_timeout(300)
+    expect(dialog.get_by_role("slider")).to_have_count(0)
+
+
 def test_the_focus_stays_in_it_and_goes_back_to_the_picture(visitor: Visitor, one: Front) -> None:
     drawn(one, "first")
     drawn(one, "second")
@@ -315,6 +365,19 @@ def test_a_picture_whose_file_is_gone_leads_on(visitor: Visitor, one: Front) -> 
     visitor.page.keyboard.press("ArrowRight")
     expect(dialog.get_by_role("heading")).to_have_text("first")
     expect(dialog.locator(".after")).to_have_js_property("naturalWidth", 2)
+
+
+def test_a_picture_that_can_not_be_loaded_says_so(visitor: Visitor, one: Front) -> None:
+    drawn(one, "first")
+    visitor.page.reload()
+    visitor.card()
+    visitor.page.route("**/files/**", lambda route: route.fulfill(status=404))
+    visitor.expect_refusals()
+    dialog = opened(visitor)
+    expect(dialog.get_by_role("alert")).to_have_text("The picture can't be loaded.")
+    visitor.page.keyboard.press("1")
+    visitor.page.set_viewport_size({"width": 1000, "height": 700})
+    expect(dialog.locator(".zoom button").nth(1)).to_have_text("– %")
 
 
 @pytest.mark.parametrize("look", LOOKS, ids=["laptop, light", "phone, dark", "400 %, forced"])

@@ -1,7 +1,8 @@
 // A prediction as a card: how far it is, its pictures, and what can be done with it.
 
-import { announce, arrangeChildren, button, contextOf, copy, h } from "../page/dom.js";
+import { arrangeChildren, button, contextOf, copy, h } from "../page/dom.js";
 import { icon } from "../page/icons.js";
+import { trying } from "../page/toast.js";
 import { aboutOf, notesOf, statusOf } from "./prediction-words.js";
 import {
   countOf,
@@ -28,7 +29,6 @@ import { makeTile, setRatio } from "./tile.js";
  * @property {(isLarge: boolean) => void} fit  makes it large, or as small as its pictures.
  * @property {() => void} age  says anew how long ago it was.
  * @property {() => void} mark  shows which pictures are favourites.
- * @property {(text: string) => void} say  says what went wrong with what was done.
  */
 
 /**
@@ -39,24 +39,13 @@ import { makeTile, setRatio } from "./tile.js";
  */
 export function makeCard(prediction, actions) {
   const parts = makeParts();
-  const { element, about, fault } = parts;
+  const { element, about } = parts;
   element.dataset.id = prediction.id;
   /** @type {Host} */
   const host = {
     prediction: () => prediction,
     actions,
-    button: (text, act, properties) =>
-      button(
-        text,
-        async (event) => {
-          try {
-            await act(event);
-          } catch (error) {
-            card.say(error.message);
-          }
-        },
-        properties,
-      ),
+    button: (text, act, properties) => button(text, trying(act), properties),
   };
   const ways = makeWays(host);
   const pictures = makePictures(parts.grid, host);
@@ -82,10 +71,6 @@ export function makeCard(prediction, actions) {
       about.textContent = aboutOf(prediction);
     },
     mark: pictures.mark,
-    say(text) {
-      fault.textContent = text;
-      announce(text);
-    },
   };
   card.update(prediction);
   return card;
@@ -245,10 +230,13 @@ function makePlace(ratio) {
     async preview(url) {
       const [kind, data] = url.replace("data:", "").split(";base64,");
       const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-      const bitmap = await createImageBitmap(new Blob([bytes], { type: kind }));
+      const blob = new Blob([bytes], { type: kind });
+      const bitmap = await createImageBitmap(blob).catch(() => null);
+      if (!bitmap) return; // the next one may be whole
       [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
       contextOf(canvas).drawImage(bitmap, 0, 0);
-      if (!ratio) setRatio(element, bitmap.width / bitmap.height);
+      bitmap.close();
+      if (!ratio) setRatio(element, canvas.width / canvas.height);
       canvas.hidden = false;
       element.classList.add("seen");
     },

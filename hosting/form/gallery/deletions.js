@@ -1,19 +1,32 @@
-// Predictions that are about to be deleted: for a while it can be taken back.
+// Predictions that are about to be deleted: as long as a toast says so, it can be taken back.
 
 import { ask, token } from "../page/api.js";
-import { say } from "../page/dom.js";
+import { faultOf } from "../page/dom.js";
 import { toast } from "../page/toast.js";
 
 /** Seconds in which a deletion can be taken back. */
 const UNDO = 8;
+/** Letters of a prompt in a toast. */
+const LONGEST = 60;
 
 /** @typedef {import("./predictions.js").Prediction} Prediction */
+/**
+ * A deletion that the server has not answered.
+ * @typedef {object} Deletion
+ * @property {string?} asWho  the token of who wants it: the page may forget it meanwhile.
+ * @property {() => void} back
+ * @property {boolean} isSent  whether it is too late to take it back.
+ */
 
-/** When each is deleted, by its id. */
-const due = /** @type {Map<string, number>} */ (new Map());
+/** By the ids of the predictions. */
+const due = /** @type {Map<string, Deletion>} */ (new Map());
+/** @type {import("../page/toast.js").Toast?} */
+let offer = null;
 
 /** @param {string} id */
 const pathOf = (id) => `/v1/predictions/${encodeURIComponent(id)}`;
+
+const unsent = () => [...due].filter(([, { isSent }]) => !isSent);
 
 /**
  * Deletes a prediction, unless the person takes it back.
@@ -21,36 +34,48 @@ const pathOf = (id) => `/v1/predictions/${encodeURIComponent(id)}`;
  * @param {() => void} back: called when it stays.
  */
 export function deleteSoon({ id, input }, back) {
-  const timer = setTimeout(async () => {
-    due.delete(id);
-    try {
-      await ask(pathOf(id), { method: "DELETE" });
-    } catch (error) {
-      if (error.status === 404) return; // another tab was faster
-      back();
-      say(error.message);
-    }
-  }, UNDO * 1000);
-  due.set(id, timer);
-  const undo = () => {
-    if (!due.has(id)) return;
-    clearTimeout(timer);
-    due.delete(id);
-    back();
-  };
+  due.set(id, { asWho: token(), back, isSent: false });
+  const count = unsent().length;
   const name = String(input.prompt || "Without a prompt");
-  const text = `Deleted: ${name.length > 60 ? `${name.slice(0, 60)} …` : name}`;
-  toast(text, { action: "Undo", act: undo, seconds: UNDO });
+  const short = name.length > LONGEST ? `${name.slice(0, LONGEST)} …` : name;
+  offer?.withdraw();
+  offer = toast(count > 1 ? `Deleted ${count} predictions` : `Deleted: ${short}`, {
+    action: "Undo",
+    act: undo,
+    gone: () => Promise.all(unsent().map(([one]) => send(one))),
+    seconds: UNDO,
+  });
 }
 
-/** Whoever leaves the page takes nothing back. */
+function undo() {
+  for (const [id, { back }] of unsent()) {
+    due.delete(id);
+    back();
+  }
+}
+
+/** @param {string} id */
+async function send(id) {
+  const deletion = /** @type {Deletion} */ (due.get(id));
+  deletion.isSent = true;
+  try {
+    await ask(pathOf(id), { method: "DELETE" });
+  } catch (error) {
+    if (error.status === 404) return; // another tab was faster
+    deletion.back();
+    toast(`It is not deleted. ${faultOf(error)}`);
+  } finally {
+    due.delete(id);
+  }
+}
+
+/** Whoever leaves the page takes nothing back. What is on its way may not arrive: it is sent again. */
 addEventListener("pagehide", () => {
-  const asWho = token();
-  /** @type {Record<string, string>} */
-  const headers = asWho ? { Authorization: `Bearer ${asWho}` } : {};
-  for (const [id, timer] of due) {
-    clearTimeout(timer);
-    fetch(pathOf(id), { method: "DELETE", keepalive: true, headers });
+  offer?.withdraw();
+  for (const [id, { asWho }] of due) {
+    /** @type {Record<string, string>} */
+    const headers = asWho ? { Authorization: `Bearer ${asWho}` } : {};
+    fetch(pathOf(id), { method: "DELETE", keepalive: true, headers }).catch(() => {});
   }
   due.clear();
 });

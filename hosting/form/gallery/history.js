@@ -2,10 +2,11 @@
 
 import { askJson, here } from "../page/api.js";
 import { tellEnd, tellProgress } from "../page/attention.js";
-import { announce, byId } from "../page/dom.js";
+import { acting, announce, byId } from "../page/dom.js";
 import { pass, watch } from "../page/stream.js";
 import { arrange, isFolded, sorted } from "./arrangement.js";
 import { makeCard } from "./card.js";
+import { deleteSoon } from "./deletions.js";
 import { favoured, forgetFavourites, onFavourites } from "./favourites.js";
 import { endOf } from "./prediction-words.js";
 import { isOver } from "./predictions.js";
@@ -57,15 +58,18 @@ const whole = { next: /** @type {string?} */ (LIST), oldest: BEFORE_ALL };
 let found = { next: /** @type {string?} */ (null) };
 let changes = 0;
 let refreshed = Date.now();
+/** Whether the list was asked for, and whether something may have changed before its answer came. */
+let isAsked = false;
+let isMissed = false;
 /** @type {(counts: Counts) => void} */
 let onArranged = () => {};
 
 /**
- * Begins to show predictions.
+ * Begins to show predictions as they come.
  * @param {Actions} what: can be done with them.
  * @param {(counts: Counts) => void} arranged: called whenever something came or went.
  */
-export async function begin(what, arranged) {
+export function begin(what, arranged) {
   actions = what;
   onArranged = arranged;
   onFavourites(() => {
@@ -73,12 +77,23 @@ export async function begin(what, arranged) {
     draw();
   });
   setInterval(() => {
-    if (!document.hidden) for (const { card } of entries.values()) card?.age();
+    if (document.hidden) return;
+    for (const { card } of entries.values()) card?.age();
+    renew();
   }, AGE);
-  document.addEventListener("visibilitychange", () => {
-    if (!document.hidden && Date.now() - refreshed > STALE) refresh(true);
-  });
+  document.addEventListener("visibilitychange", renew);
+}
+
+/** Shows the newest of those that were there before. */
+export async function showFirst() {
+  isAsked = true;
   await showMore();
+  if (isMissed) await refresh();
+}
+
+/** Makes the links anew before they expire. */
+function renew() {
+  if (!document.hidden && Date.now() - refreshed > STALE) acting(() => refresh(true))();
 }
 
 /**
@@ -91,6 +106,7 @@ export function add(prediction, { isNew = true } = {}) {
   draw();
   const entry = entries.get(prediction.id);
   if (!isNew || !entry) return;
+  if (entry.card && !entry.card.element.isConnected) showAll();
   entry.card?.element.scrollIntoView({ block: "nearest" });
   if (isOver(entry.prediction)) announce(endOf(entry.prediction)); // it was faster than the answer
 }
@@ -142,7 +158,7 @@ export function removeStrip(strip) {
 
 /** Leads to a prediction. @param {string} id */
 export function reveal(id) {
-  if (!entries.get(id)?.card?.element.isConnected) show({ search: "", isFavourites: false });
+  if (!entries.get(id)?.card?.element.isConnected) showAll();
   const strip = strips.find(({ ids }) => ids.includes(id));
   const element = strip?.element ?? entries.get(id)?.card?.element;
   if (!element) return;
@@ -151,6 +167,9 @@ export function reveal(id) {
   element.classList.remove("flash");
   requestAnimationFrame(() => element.classList.add("flash"));
 }
+
+/** Shows those that a search or a choice leaves out, too. */
+const showAll = () => acting(() => show({ search: "", isFavourites: false }))();
 
 /** What the person wishes to see now. */
 export const shown = () => view;
@@ -162,8 +181,7 @@ export const all = () => sorted([...entries.values()]).map(({ prediction }) => p
  * Deletes a prediction, which can be taken back for a while.
  * @param {Prediction} prediction
  */
-export async function remove({ id }) {
-  const { deleteSoon } = await import("./deletions.js");
+export function remove({ id }) {
   const entry = entries.get(id);
   if (!entry) return;
   const { element } = entry.card ?? {};
@@ -193,6 +211,7 @@ const tellStrip = (id, isGone) => strips.find(({ ids }) => ids.includes(id))?.go
 export function take(prediction) {
   if (gone.has(prediction.id)) return;
   const entry = entries.get(prediction.id);
+  if (!entry && isOver(prediction) && isBeyond(prediction)) return;
   if (!entry) put(prediction, true);
   else {
     const before = entry.prediction;
@@ -223,6 +242,9 @@ export function place(id, queue) {
   entry.prediction = { ...entry.prediction, queue };
   entry.card?.update(entry.prediction);
 }
+
+/** Whether the list will come to it later: it is no news. @param {Prediction} prediction */
+const isBeyond = ({ created_at: created }) => whole.oldest !== BEFORE_ALL && created < whole.oldest;
 
 /** Forgets a prediction that was deleted. @param {string} id */
 export function drop(id) {
@@ -261,10 +283,14 @@ export async function showMore() {
  * @param {boolean} isAll: whether all is asked for anew, not only what is new.
  */
 export async function refresh(isAll = false) {
-  if (whole.oldest === BEFORE_ALL) return; // the list itself is still to come
+  if (whole.oldest === BEFORE_ALL) {
+    isMissed = isAsked; // what is still to be asked for misses nothing
+    return;
+  }
   refreshed = Date.now();
-  const unsure = new Set(entries.keys());
-  const count = unsure.size;
+  const known = new Set(entries.keys());
+  const unsure = new Set(known);
+  let reached = BEFORE_ALL;
   /** @type {string?} */
   let path = LIST;
   for (let seen = 0; path; ) {
@@ -273,11 +299,15 @@ export async function refresh(isAll = false) {
     learn(results, before);
     for (const { id } of results) unsure.delete(id);
     seen += results.length;
-    path = isAll && seen < count && next ? here(next) : null;
+    const last = results.at(-1);
+    reached = (next && last?.created_at) || "";
+    const isGap = last && !known.has(last.id) && reached > whole.oldest;
+    path = next && (isGap || (isAll && seen < known.size)) ? here(next) : null;
   }
   for (const id of unsure) {
-    const entry = entries.get(id);
-    if (entry && !isOver(entry.prediction)) await look(id);
+    const now = entries.get(id)?.prediction;
+    // What is over and not in the pages that it belongs to was deleted.
+    if (now && (!isOver(now) || now.created_at > reached)) await look(id);
   }
   draw();
 }

@@ -39,7 +39,8 @@ function timeOf(seconds) {
 /** What it was made with, and when. @param {Prediction} prediction */
 export function aboutOf({ input, created_at: created, metrics }) {
   const size = input.width && input.height ? `${input.width} × ${input.height}` : null;
-  const steps = input.num_inference_steps && `${input.num_inference_steps} steps`;
+  const many = input.num_inference_steps;
+  const steps = many && `${many} ${Number(many) === 1 ? "step" : "steps"}`;
   const took = metrics?.predict_time && `took ${metrics.predict_time.toFixed(1)} s`;
   return [steps, size, input.scheduler, took, agoOf(created)].filter(Boolean).join(" · ");
 }
@@ -48,7 +49,7 @@ export function aboutOf({ input, created_at: created, metrics }) {
  * How long ago something was.
  * @param {string} when
  */
-export function agoOf(when) {
+function agoOf(when) {
   let amount = Math.max(0, (Date.now() - new Date(when).getTime()) / 60000);
   if (amount < 1) return "just now";
   for (const [unit, many] of UNITS) {
@@ -66,7 +67,10 @@ export function endOf(prediction) {
   const { status, output, error, input } = prediction;
   const count = [output ?? []].flat().length;
   if (status === "failed") return `Failed: ${error}`;
-  if (status === "canceled" || status === "aborted") return `Stopped: ${input.prompt}`;
-  const done = `Done: ${count} ${count === 1 ? "picture" : "pictures"} of ${input.prompt}`;
+  const { prompt } = input;
+  if (status === "canceled" || status === "aborted")
+    return prompt ? `Stopped: ${prompt}` : "Stopped";
+  const pictures = `${count} ${count === 1 ? "picture" : "pictures"}`;
+  const done = prompt ? `Done: ${pictures} of ${prompt}` : `Done: ${pictures}`;
   return [done, ...notesOf(prediction)].join("\n");
 }

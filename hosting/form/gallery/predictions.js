@@ -148,7 +148,7 @@ export const slugOf = (prompt) =>
  * @param {Prediction} prediction
  * @param {{index: number, seed: number?, url: string?}} drawn
  */
-export function nameOfPicture({ input }, { index, seed, url }) {
+function nameOfPicture({ input }, { index, seed, url }) {
   const which = seed === null ? index + 1 : `seed-${seed}`;
   const ending = url ? fileOf(url).split(".").pop() : "png";
   return `${slugOf(input.prompt) || "picture"}-${which}.${ending}`;

@@ -6,6 +6,8 @@ import * as history from "./history.js";
 
 /** Milliseconds without a key after which is searched. */
 const TYPED = 250;
+/** The timer of what was typed and is not yet searched for. */
+let typed = 0;
 
 /**
  * @param {string} id: of a button that is on or off.
@@ -34,15 +36,16 @@ function onToggle(id, change) {
 /** Begins to listen. */
 function listen() {
   const search = byId("search");
-  let typed = 0;
   search.addEventListener("input", () => {
     clearTimeout(typed);
     typed = setTimeout(
-      acting(() => history.show({ search: search.value.trim() })),
+      acting(() => {
+        typed = 0;
+        return history.show({ search: search.value.trim() });
+      }),
       TYPED,
     );
   });
-  press("large", history.shown().isLarge);
   onToggle("favourites", (isFavourites) => history.show({ isFavourites }));
   onToggle("ended", (hasEnded) => history.show({ hasEnded }));
   onToggle("large", (isLarge) => history.show({ isLarge }));
@@ -67,10 +70,21 @@ function listenToNotify() {
  * @param {import("./history.js").Counts} counts
  */
 export function showCounts({ all, shown, folded }) {
+  showView();
   byId("shelf").hidden = !all && !byId("search").value;
   byId("ended").hidden = !folded;
   byId("ended").textContent = `Stopped and failed (${folded})`;
   byId("nothing").textContent = shown || !all ? "" : nothingOf();
+}
+
+/** Shows what is chosen, which not only the controls change. */
+function showView() {
+  const { search, isFavourites, hasEnded, isLarge } = history.shown();
+  press("favourites", isFavourites);
+  press("ended", hasEnded);
+  press("large", isLarge);
+  const box = byId("search");
+  if (!typed && box !== document.activeElement) box.value = search;
 }
 
 function nothingOf() {

@@ -1,7 +1,8 @@
 // All that can be done with a picture and its prediction, as a menu.
 
-import { copy } from "../page/dom.js";
+import { copyText } from "../page/dom.js";
 import { openMenu } from "../page/menu.js";
+import { toast } from "../page/toast.js";
 import { isFavourite, toggleFavourite } from "./favourites.js";
 import { download, settingsOf, thereOf } from "./predictions.js";
 
@@ -19,7 +20,7 @@ const VARIATIONS = { "a little": 0.3, more: 0.5, much: 0.7 };
  * @param {ThereDrawn} drawn
  */
 export function openTileMenu(anchor, host, drawn) {
-  openMenu(anchor, [...pictureItems(host, drawn), null, ...predictionItems(host, drawn, anchor)]);
+  openMenu(anchor, [...pictureItems(host, drawn), null, ...predictionItems(host, drawn)]);
 }
 
 /**
@@ -47,7 +48,7 @@ function pictureItems({ prediction, actions }, drawn) {
     extend && { name: "Extend", sign: "extend", act: () => extend(drawn) },
     copyPicture && { name: "Copy", sign: "copy", act: () => copyPicture(drawn) },
     {
-      name: isFavourite(now, drawn.index) ? "No favourite any more" : "Favourite",
+      name: isFavourite(now, drawn.index) ? "Remove from favourites" : "Favourite",
       sign: "star",
       act: () => toggleFavourite(now, drawn.index),
     },
@@ -58,17 +59,20 @@ function pictureItems({ prediction, actions }, drawn) {
 /**
  * @param {Host} host
  * @param {ThereDrawn} drawn
- * @param {HTMLElement} anchor
  * @returns {Item[]}
  */
-function predictionItems({ prediction, actions }, drawn, anchor) {
+function predictionItems({ prediction, actions }, drawn) {
   const { reuse, share, saveAll, remove } = actions;
   const now = prediction();
+  const copySettings = async () => {
+    await copyText(settingsOf(now, drawn.seed));
+    toast("The settings are copied");
+  };
   const count = thereOf(now).length;
   /** @type {(Item | undefined)[]} */
   const items = [
     { name: "Use its settings and seed", sign: "settings", act: () => reuse(now, drawn) },
-    { name: "Copy settings", sign: "copy", act: () => copy(settingsOf(now, drawn.seed), anchor) },
+    { name: "Copy settings", sign: "copy", act: copySettings },
     share && { name: "Share", sign: "share", act: () => share(now) },
     count > 1 && saveAll
       ? { name: `Download all ${count}`, sign: "download", act: () => saveAll(now) }

@@ -2,6 +2,7 @@
 
 import { h } from "../page/dom.js";
 import { icon } from "../page/icons.js";
+import { trying } from "../page/toast.js";
 import { isFavourite, toggleFavourite } from "./favourites.js";
 import { download, isThere, sourcesOf } from "./predictions.js";
 
@@ -24,7 +25,7 @@ const SMALL = 12;
  * @property {() => Prediction} prediction  as it is now.
  * @property {import("./predictions.js").Actions} actions
  * @property {(text: string, act: import("../page/dom.js").Listener, properties?: object) => HTMLButtonElement} button
- *   whose failure the card says.
+ *   whose failure is said.
  */
 /**
  * A tile.
@@ -85,23 +86,26 @@ function pictureTile(drawn, host) {
     image.addEventListener("load", () =>
       setRatio(element, image.naturalWidth / image.naturalHeight),
     );
-  image.addEventListener("error", () => {
+  const renew = () => {
     if (image.getAttribute("src") === drawn.url) return;
     image.removeAttribute("srcset"); // its links have expired: these are newer
     image.src = drawn.url;
-  });
-  /** @param {HTMLElement} anchor */
-  const open = async (anchor) => {
-    const { openTileMenu } = await import("./tile-menu.js");
-    openTileMenu(anchor, host, drawn);
   };
-  menu.addEventListener("click", () => open(menu));
-  onLongPress(view, () => open(view));
+  image.addEventListener("error", renew);
+  /** @param {HTMLElement} anchor */
+  const opening = (anchor) =>
+    trying(async () => {
+      const { openTileMenu } = await import("./tile-menu.js");
+      openTileMenu(anchor, host, drawn);
+    });
+  menu.addEventListener("click", opening(menu));
+  onLongPress(view, opening(view));
   const tile = {
     element,
     /** @param {Drawn} newer */
     update(newer) {
       if (isThere(newer)) drawn = newer;
+      if (image.complete && !image.naturalWidth) renew(); // it has failed before they came
     },
     /** @param {boolean} isLarge */
     fit(isLarge) {

@@ -1,6 +1,6 @@
 // What tells a person who is elsewhere how far it is: the tab's title, and a notification.
 
-import { isOver } from "../gallery/predictions.js";
+import { acting } from "./dom.js";
 
 const TITLE = document.title;
 /** Milliseconds in which a tab that is seen can say that no notification is needed. */
@@ -43,15 +43,17 @@ export function tellProgress(predictions) {
  * @param {() => void} open: called when the person wants to see it.
  */
 export function tellEnd(prediction, open) {
-  if (!isOver(prediction) || prediction.status === "canceled") return;
+  const { status } = prediction;
+  if (status !== "succeeded" && status !== "failed") return;
   if (!document.hidden) {
     channel.postMessage(prediction.id);
     return;
   }
-  if (prediction.status === "succeeded") finished = prediction;
-  setTimeout(async () => {
+  if (status === "succeeded") finished = prediction;
+  const tell = acting(async () => {
     if (seen.has(prediction.id)) return;
     const { notify } = await import("./notifications.js");
     notify(prediction, open);
-  }, SEEN);
+  });
+  setTimeout(tell, SEEN);
 }

@@ -80,10 +80,20 @@ export const acting = (listener) => async (event) => {
   try {
     await listener(event);
   } catch (error) {
-    say(error.message);
-    announce(error.message);
+    const text = faultOf(error);
+    say(text);
+    announce(text);
   }
 };
+
+/**
+ * What went wrong, in words for the person.
+ * @param {Error} error
+ */
+export const faultOf = ({ message }) =>
+  /dynamically imported|module script/i.test(message) // in Chromium and Firefox, and in Safari
+    ? "A part of this page could not be loaded. Reload the page and try again."
+    : message;
 
 /**
  * Tells screen readers what happened elsewhere: in the dialog that is open, as they hear no other.
@@ -95,26 +105,35 @@ export function announce(text) {
 }
 
 /**
- * Copies a text; says so on the button that was pressed.
+ * Copies a text.
+ * @param {string} text
+ */
+export async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Browsers give no clipboard to pages that come by plain http from elsewhere.
+    const area = h("textarea", { class: "unseen" });
+    const focused = /** @type {HTMLElement?} */ (document.activeElement);
+    area.value = text;
+    (document.querySelector("dialog[open]") ?? document.body).append(area);
+    area.select();
+    const isCopied = document.execCommand("copy");
+    area.remove();
+    focused?.focus({ preventScroll: true });
+    if (!isCopied) throw new Error("The browser does not let this page copy anything.");
+  }
+}
+
+/**
+ * The same; says so on the button that was pressed, which has nothing but words.
  * @param {string} text
  * @param {HTMLElement} pressed
  */
 export async function copy(text, pressed) {
   const before = pressed.textContent;
   if (before === "Copied") return;
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    // Browsers give no clipboard to pages that come by plain http from elsewhere.
-    const area = h("textarea", { class: "unseen" });
-    area.value = text;
-    pressed.after(area);
-    area.select();
-    const isCopied = document.execCommand("copy");
-    area.remove();
-    pressed.focus();
-    if (!isCopied) throw new Error("The browser does not let this page copy anything.");
-  }
+  await copyText(text);
   pressed.textContent = "Copied";
   announce("Copied");
   setTimeout(() => {

@@ -27,10 +27,7 @@ const LINE = 16;
  */
 export function listenToGestures(element, taker) {
   const pointers = /** @type {Map<number, Point>} */ (new Map());
-  /** @type {Kind?} */
-  let kind = null;
-  let whole = { x: 0, y: 0 };
-  let isDragging = false;
+  const drag = new Drag(taker);
 
   /** @param {MouseEvent} event */
   const at = (event) => {
@@ -42,57 +39,24 @@ export function listenToGestures(element, taker) {
     if (event.button || pointers.size === 2) return;
     element.setPointerCapture(event.pointerId);
     pointers.set(event.pointerId, at(event));
-    if (pointers.size > 1) return cancelDrag();
-    kind = taker.begin(at(event), event.pointerType !== "mouse");
-    whole = { x: 0, y: 0 };
+    if (pointers.size > 1) drag.cancel();
+    else drag.begin(at(event), event.pointerType !== "mouse");
   });
-
   element.addEventListener("pointermove", (event) => {
     const before = pointers.get(event.pointerId);
     if (!before) return;
     const now = at(event);
-    const others = [...pointers].filter(([id]) => id !== event.pointerId);
+    const other = [...pointers].find(([id]) => id !== event.pointerId);
     pointers.set(event.pointerId, now);
-    if (others.length) return pinch(before, now, others[0][1]);
-    const by = { x: now.x - before.x, y: now.y - before.y };
-    whole = { x: whole.x + by.x, y: whole.y + by.y };
-    if (!kind) return;
-    if (!isDragging && Math.hypot(whole.x, whole.y) < SLACK) return;
-    taker.drag(kind, isDragging ? by : whole, now);
-    isDragging = true;
+    if (other) pinch(taker, before, now, other[1]);
+    else drag.move(before, now);
   });
-
-  for (const name of /** @type {const} */ (["pointerup", "pointercancel"]))
-    element.addEventListener(name, (event) => {
-      if (!pointers.delete(event.pointerId)) return;
-      if (name === "pointercancel") cancelDrag();
-      else endDrag();
-    });
-
-  function cancelDrag() {
-    whole = { x: 0, y: 0 };
-    endDrag();
-  }
-
-  function endDrag() {
-    if (kind && isDragging) taker.end(kind, whole);
-    kind = null;
-    isDragging = false;
-  }
-
-  /**
-   * Two fingers: what is between them stays there.
-   * @param {Point} before
-   * @param {Point} now
-   * @param {Point} other: the finger that did not move.
-   */
-  function pinch(before, now, other) {
-    const far = Math.hypot(before.x - other.x, before.y - other.y);
-    const middle = { x: (now.x + other.x) / 2, y: (now.y + other.y) / 2 };
-    taker.drag("pan", { x: (now.x - before.x) / 2, y: (now.y - before.y) / 2 }, middle);
-    if (far) taker.zoom(Math.hypot(now.x - other.x, now.y - other.y) / far, middle);
-  }
-
+  element.addEventListener("pointerup", ({ pointerId }) => {
+    if (pointers.delete(pointerId)) drag.end();
+  });
+  element.addEventListener("pointercancel", ({ pointerId }) => {
+    if (pointers.delete(pointerId)) drag.cancel();
+  });
   element.addEventListener(
     "wheel",
     (event) => {
@@ -103,4 +67,57 @@ export function listenToGestures(element, taker) {
     { passive: false },
   );
   element.addEventListener("dblclick", (event) => taker.doubled(at(event)));
+}
+
+/** What one pointer does from when it goes down. */
+class Drag {
+  /** @param {Taker} taker */
+  constructor(taker) {
+    this.taker = taker;
+    this.kind = /** @type {Kind?} */ (null);
+    this.whole = { x: 0, y: 0 };
+    this.isDragging = false;
+  }
+
+  /** @param {Point} at @param {boolean} isTouch */
+  begin(at, isTouch) {
+    this.kind = this.taker.begin(at, isTouch);
+    this.whole = { x: 0, y: 0 };
+  }
+
+  /** @param {Point} before @param {Point} now */
+  move(before, now) {
+    const by = { x: now.x - before.x, y: now.y - before.y };
+    this.whole = { x: this.whole.x + by.x, y: this.whole.y + by.y };
+    if (!this.kind) return;
+    if (!this.isDragging && Math.hypot(this.whole.x, this.whole.y) < SLACK) return;
+    this.taker.drag(this.kind, this.isDragging ? by : this.whole, now);
+    this.isDragging = true;
+  }
+
+  /** Ends it as if it had led nowhere. */
+  cancel() {
+    this.whole = { x: 0, y: 0 };
+    this.end();
+  }
+
+  end() {
+    if (this.kind && this.isDragging) this.taker.end(this.kind, this.whole);
+    this.kind = null;
+    this.isDragging = false;
+  }
+}
+
+/**
+ * Two fingers: what is between them stays there.
+ * @param {Taker} taker
+ * @param {Point} before
+ * @param {Point} now
+ * @param {Point} other: the finger that did not move.
+ */
+function pinch(taker, before, now, other) {
+  const far = Math.hypot(before.x - other.x, before.y - other.y);
+  const middle = { x: (now.x + other.x) / 2, y: (now.y + other.y) / 2 };
+  taker.drag("pan", { x: (now.x - before.x) / 2, y: (now.y - before.y) / 2 }, middle);
+  if (far) taker.zoom(Math.hypot(now.x - other.x, now.y - other.y) / far, middle);
 }

@@ -1,7 +1,8 @@
 // A menu beside a button, by mouse, finger and keys.
 
-import { acting, button, byId, h } from "./dom.js";
+import { button, byId, h } from "./dom.js";
 import { icon } from "./icons.js";
+import { trying } from "./toast.js";
 
 /** Pixels between a menu and its anchor, and the window's edges. */
 const GAP = 6;
@@ -17,16 +18,23 @@ const GAP = 6;
  */
 /** @typedef {ItemProperties | null} Item  null is a line between two groups. */
 
+/** @type {{anchor: HTMLElement, close: () => void} | null} */
+let opened = null;
+
 /**
- * Opens a menu until something is chosen, or nothing is wanted.
+ * Opens a menu until something is chosen, or nothing is wanted. Closes that which is open already.
  * @param {HTMLElement} anchor: has the focus again afterwards.
  * @param {Item[]} items
  */
 export function openMenu(anchor, items) {
+  const before = opened;
+  before?.close();
+  if (before?.anchor === anchor) return;
   // Not popover=auto: that closes when the finger is lifted whose long press has opened it.
   const menu = h("div", { class: "menu", role: "menu", popover: "manual" });
   menu.setAttribute("aria-label", anchor.getAttribute("aria-label") ?? "Menu");
   const close = () => {
+    opened = null;
     removeEventListener("pointerdown", onPress);
     removeEventListener("keydown", onEscape, true);
     if (menu.contains(document.activeElement)) anchor.focus({ preventScroll: true });
@@ -35,7 +43,9 @@ export function openMenu(anchor, items) {
   };
   /** @param {PointerEvent} event */
   const onPress = ({ target }) => {
-    if (!menu.contains(/** @type {Node} */ (target))) close();
+    const at = /** @type {Node} */ (target);
+    const isToggle = anchor.ariaHasPopup && anchor.contains(at); // its click closes it
+    if (!menu.contains(at) && !isToggle) close();
   };
   /** @param {KeyboardEvent} event */
   const onEscape = (event) => {
@@ -52,6 +62,7 @@ export function openMenu(anchor, items) {
   menu.addEventListener("keydown", (event) => onKey(event, menu, close));
   addEventListener("pointerdown", onPress);
   addEventListener("keydown", onEscape, true);
+  opened = { anchor, close };
   anchor.setAttribute("aria-expanded", "true");
   (anchor.closest("dialog") ?? byId("results")).append(menu);
   menu.showPopover();
@@ -68,7 +79,7 @@ function lineOf(item, choose) {
   const { name, sign, act, choices } = item;
   /** @param {string} text @param {Choice["act"]} act @param {object} [more] */
   const entry = (text, act, more) =>
-    button(text, acting(choose(act)), { role: "menuitem", ...more });
+    button(text, trying(choose(act)), { role: "menuitem", ...more });
   if (act) {
     const line = entry("", act);
     line.append(icon(sign), h("span", {}, name));
@@ -106,8 +117,9 @@ function onKey(event, menu, close) {
   else if (key === "End") next = items.length - 1;
   else if (key === "Tab") close();
   else if (/^\p{L}$/u.test(key)) {
+    const letter = key.toLowerCase(); // Caps Lock may be on
     const after = [...items.slice(place + 1), ...items.slice(0, place + 1)];
-    const found = after.find((item) => item.textContent?.toLowerCase().startsWith(key));
+    const found = after.find((item) => item.textContent?.toLowerCase().startsWith(letter));
     next = found ? items.indexOf(found) : -1;
   } else return;
   event.preventDefault();

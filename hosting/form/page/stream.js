@@ -84,16 +84,20 @@ function tell(event) {
 
 /** @param {Event} event */
 function happen({ kind, data }) {
-  if (kind === "prediction") pass(data);
-  if (kind === "place") handlers?.place(data.id, data.queue);
-  if (kind === "deleted") handlers?.deleted(data.id);
-  if (kind === "preview") handlers?.preview(data.id, data.index, data.url);
-  if (kind === "models") handlers?.models();
-  if (kind === "connected") handlers?.reconnected();
+  try {
+    if (kind === "prediction") pass(data);
+    if (kind === "place") handlers?.place(data.id, data.queue);
+    if (kind === "deleted") handlers?.deleted(data.id);
+    if (kind === "preview") handlers?.preview(data.id, data.index, data.url);
+    if (kind === "models") handlers?.models();
+    if (kind === "connected") handlers?.reconnected();
+  } catch (error) {
+    reportError(error); // a fault of the page's own; the stream goes on
+  }
 }
 
 /**
- * The events of one connection, after one of its own that says that it stands.
+ * The events of one connection.
  * @param {AbortSignal} until
  * @param {() => void} alive: called whenever anything comes.
  * @returns {AsyncGenerator<Event>}
@@ -101,16 +105,19 @@ function happen({ kind, data }) {
 async function* events(until, alive) {
   const silence = new AbortController();
   let silent = 0;
-  const heard = () => {
-    alive();
+  const wait = () => {
     clearTimeout(silent);
     silent = setTimeout(() => silence.abort(), SILENT);
   };
+  const heard = () => {
+    alive();
+    wait();
+  };
   const signal = AbortSignal.any([until, silence.signal]);
   try {
+    wait();
     const answer = await ask("/form/events", { signal, accept: "text/event-stream" });
     heard();
-    yield { kind: "connected", data: {} };
     yield* parsed(answer, heard);
   } finally {
     clearTimeout(silent);
@@ -118,7 +125,8 @@ async function* events(until, alive) {
 }
 
 /**
- * The events of a stream, as the HTML standard writes them.
+ * The events of a stream, as the HTML standard writes them, after one that says that it stands: the
+ * server begins to look for changes a moment after the headers.
  * @param {Response} answer
  * @param {() => void} heard: called with each piece.
  * @returns {AsyncGenerator<Event>}
@@ -127,10 +135,13 @@ async function* parsed({ body }, heard) {
   if (!body) return;
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
+  let isFirst = true;
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
     heard();
+    if (isFirst) yield { kind: "connected", data: {} };
+    isFirst = false;
     text += value;
     const blocks = text.split("\n\n");
     text = /** @type {string} */ (blocks.pop());

@@ -116,20 +116,10 @@ export function ask() {
     ),
   );
 
-  /** @returns {[Axis, Axis | null]} throws a sentence for what is wrong. */
-  function axes() {
-    const [x, y] = [across.get(), down.get()];
-    if (!x) throw new Error("Choose a setting to compare.");
-    if (x.input === y?.input) throw new Error(`${x.input.label} is chosen twice.`);
-    const count = x.values.length * (y?.values.length ?? 1);
-    if (count > MOST) throw new Error(`That is ${count} pictures; a grid has at most ${MOST}.`);
-    return [x, y];
-  }
-
   function show() {
     let text = "Draw";
     try {
-      const [x, y] = axes();
+      const [x, y] = axesOf(across.get(), down.get());
       text = `Draw ${x.values.length * (y?.values.length ?? 1)} pictures`;
       fault.textContent = "";
     } catch (error) {
@@ -140,7 +130,7 @@ export function ask() {
 
   async function drawn() {
     try {
-      const [x, y] = axes();
+      const [x, y] = axesOf(across.get(), down.get());
       dialog.close();
       await draw(x, y);
     } catch (error) {
@@ -151,6 +141,20 @@ export function ask() {
 
   dialog.addEventListener("input", show);
   show();
+}
+
+/**
+ * The axes of a grid, if they make one.
+ * @param {Axis?} across
+ * @param {Axis?} down
+ * @returns {[Axis, Axis | null]} throws a sentence for what is wrong.
+ */
+function axesOf(across, down) {
+  if (!across) throw new Error("Choose a setting to compare.");
+  if (across.input === down?.input) throw new Error(`${across.input.label} is chosen twice.`);
+  const count = across.values.length * (down?.values.length ?? 1);
+  if (count > MOST) throw new Error(`That is ${count} pictures; a grid has at most ${MOST}.`);
+  return [across, down];
 }
 
 /** @param {string} name: of an input. */

@@ -4,8 +4,9 @@
 import * as history from "../gallery/history.js";
 import { isOver, stop } from "../gallery/predictions.js";
 import { askJson, Problem } from "../page/api.js";
-import { acting, announce, byId, h, pause } from "../page/dom.js";
+import { acting, announce, byId, faultOf, pause } from "../page/dom.js";
 import { pass, watch } from "../page/stream.js";
+import { useStyle } from "../page/style-sheet.js";
 import { post } from "./runs.js";
 import { makeCell, makeView } from "./strip-view.js";
 
@@ -27,13 +28,16 @@ import { makeCell, makeView } from "./strip-view.js";
  * Makes the inputs of a cell. It is told the first prediction, whose files it may use.
  * @typedef {(first: Prediction?) => Promise<Record<string, Value>>} Making
  */
-/** @typedef {{send: (inputs: Making[], model: Model) => Promise<void>, follow: () => Promise<void>}} Strip */
 
 const STORE = "strips";
 /** Strips that are kept. */
 const MOST = 6;
 /** Milliseconds until what the queue had no room for is asked for again. */
 const FULL = 2000;
+/** What the server answers that has no room or no time: it has taken nothing. */
+const BUSY = [429, 503];
+/** Few people have strips: the others don't wait for how they look. */
+const STYLE = "runs/strip";
 
 /** @returns {Kept[]} the newest first. */
 function read() {
@@ -56,10 +60,13 @@ function keep(strip, isKept = true) {
   localStorage.setItem(STORE, JSON.stringify(all.slice(0, MOST)));
 }
 
-/** Shows the strips that were kept. */
-export async function showKept() {
-  await styled();
-  for (const kept of read().reverse()) acting(make(kept).follow)();
+/** Shows the strips that were kept, soon as they are to look: nothing waits for that. */
+export function showKept() {
+  useStyle(STYLE);
+  for (const kept of read().reverse()) {
+    const strip = new Strip(kept);
+    acting(() => strip.follow())();
+  }
 }
 
 /**
@@ -69,47 +76,84 @@ export async function showKept() {
  * @param {Model} model
  */
 export async function begin(about, inputs, model) {
-  await styled();
+  await useStyle(STYLE);
   const kept = { ...about, begun: Date.now(), ids: Array(inputs.length).fill(null) };
-  await make(kept).send(inputs, model);
+  await new Strip(kept).send(inputs, model);
 }
 
-/** @type {Promise<void>?} */
-let styling = null;
+/** A strip that is shown: one of the gallery's, too. */
+class Strip {
+  /** @param {Kept} kept */
+  constructor(kept) {
+    this.kept = kept;
+    this.cells = kept.ids.map((_, place) => makeCell(nameOf(kept, place)));
+    this.view = makeView(kept, this.cells, {
+      stop: () => this.stop(),
+      ungroup: () => this.ungroup(),
+    });
+    this.element = this.view.element;
+    this.ids = kept.ids.filter((id) => id !== null);
+    this.watching = /** @type {Map<string, () => void>} */ (new Map());
+    this.isStopped = false;
+    this.isSending = false;
+    history.addStrip(this);
+  }
 
-/** Few people have strips: the others don't wait for how they look. */
-const styled = () =>
-  (styling ??= new Promise((done) => {
-    const sheet = h("link", { rel: "stylesheet", href: "/form/strip.css", onload: () => done() });
-    document.head.append(sheet);
-  }));
+  count() {
+    this.view.count(this.isSending);
+  }
 
-/**
- * Shows a strip.
- * @param {Kept} kept
- * @returns {Strip}
- */
-function make(kept) {
-  const cells = kept.ids.map((_, place) => makeCell(nameOf(kept, place)));
-  const view = makeView(kept, cells, { stop: stopAll, ungroup });
-  const watching = /** @type {Map<string, () => void>} */ (new Map());
-  const shown = { element: view.element, ids: kept.ids.filter((id) => id !== null), gone };
-  let isStopped = false;
-  let isSending = false;
-  const count = () => view.count(isSending);
+  /**
+   * Asks for its predictions, one after the other.
+   * @param {Making[]} inputs
+   * @param {Model} model
+   */
+  async send(inputs, model) {
+    const { kept, cells, view } = this;
+    this.isSending = true;
+    this.count();
+    view.lead();
+    try {
+      for await (const [place, prediction] of sent(inputs, model, () => this.isStopped)) {
+        kept.ids[place] = prediction.id;
+        keep(kept);
+        this.ids.push(prediction.id);
+        this.show(place, prediction);
+        if (this.isStopped) await this.stop(); // it was on its way
+      }
+    } catch (error) {
+      view.say(faultOf(error));
+    }
+    this.isSending = false;
+    for (const cell of cells) if (!cell.prediction) cell.say("Not asked for");
+    this.count();
+  }
 
-  async function stopAll() {
-    isStopped = true;
+  /** Shows what has become of those that were asked for before. */
+  async follow() {
+    for (const [place, id] of this.kept.ids.entries()) {
+      const prediction = id && (await find(id));
+      if (prediction) this.show(place, prediction);
+      else this.cells[place].say(id ? "Deleted" : "Not asked for");
+    }
+    if (this.watching.size) return this.count();
+    keep(this.kept, false); // nothing of it is left
+    history.removeStrip(this);
+  }
+
+  async stop() {
+    this.isStopped = true;
     // The last first: else one that waits would begin as soon as one before it has ended.
-    for (const { prediction } of cells.toReversed())
-      if (prediction && !isOver(prediction)) pass(await stop(prediction));
+    for (const { prediction } of this.cells.toReversed())
+      if (prediction && !isOver(prediction))
+        await stop(prediction).then(pass, (error) => this.view.say(faultOf(error)));
   }
 
   /** Its predictions get cards of their own. */
-  function ungroup() {
-    for (const end of watching.values()) end();
-    keep(kept, false);
-    history.removeStrip(shown);
+  ungroup() {
+    for (const end of this.watching.values()) end();
+    keep(this.kept, false);
+    history.removeStrip(this);
     byId("results").focus({ preventScroll: true });
     announce("Each has a card of its own now");
   }
@@ -118,60 +162,27 @@ function make(kept) {
    * @param {string} id: of a prediction that was deleted.
    * @param {boolean} isGone: false where that was taken back.
    */
-  function gone(id, isGone) {
-    cells[kept.ids.indexOf(id)]?.hide(isGone);
-    count();
+  gone(id, isGone) {
+    this.cells[this.kept.ids.indexOf(id)]?.hide(isGone);
+    this.count();
   }
 
   /**
    * @param {number} place
    * @param {Prediction} prediction
    */
-  function show(place, prediction) {
+  show(place, prediction) {
     const { id } = prediction;
     /** @param {Prediction} now */
     const update = (now) => {
-      cells[place].update(now);
-      count();
+      this.cells[place].update(now);
+      this.count();
     };
-    history.addStrip(shown); // it may have one more
+    history.addStrip(this); // it may have one more
     history.add(prediction, { isNew: false });
-    watching.set(id, watch(id, update));
+    this.watching.set(id, watch(id, update));
     update(history.all().find((one) => one.id === id) ?? prediction);
   }
-
-  history.addStrip(shown);
-  return {
-    async send(inputs, model) {
-      isSending = true;
-      count();
-      view.lead();
-      try {
-        for await (const [place, prediction] of sent(inputs, model, () => isStopped)) {
-          kept.ids[place] = prediction.id;
-          keep(kept);
-          shown.ids.push(prediction.id);
-          show(place, prediction);
-          if (isStopped) await stopAll(); // it was on its way
-        }
-      } catch (error) {
-        view.say(error.message);
-      }
-      isSending = false;
-      for (const cell of cells) if (!cell.prediction) cell.say("Not asked for");
-      count();
-    },
-    async follow() {
-      for (const [place, id] of kept.ids.entries()) {
-        const prediction = id && (await find(id));
-        if (prediction) show(place, prediction);
-        else cells[place].say(id ? "Deleted" : "Not asked for");
-      }
-      if (watching.size) return count();
-      keep(kept, false); // nothing of it is left
-      history.removeStrip(shown);
-    },
-  };
 }
 
 /**
@@ -210,7 +221,7 @@ async function* sent(inputs, model, isStopped) {
         yield [place, prediction];
         break;
       } catch (error) {
-        if (!(error instanceof Problem) || error.status !== 429) throw error;
+        if (!(error instanceof Problem && BUSY.includes(error.status))) throw error;
         await pause(FULL);
       }
     }

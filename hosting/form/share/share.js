@@ -8,8 +8,10 @@ import { useStyle } from "../page/style-sheet.js";
 /** @typedef {{id: string, url: string, created_at: string, expires_at: string?}} Share */
 
 const HOUR = 3600;
-/** When a link may end, in seconds; null is with the prediction. */
-/** @type {[string, number | null][]} */
+/**
+ * When a link may end, in seconds; null is with the prediction.
+ * @type {[string, number | null][]}
+ */
 const TIMES = [
   ["in 1 hour", HOUR],
   ["in 1 day", 24 * HOUR],
@@ -25,6 +27,7 @@ const USUAL = 2;
  */
 export async function share(prediction) {
   await useStyle("share/share");
+  if (document.querySelector("dialog.share")) return; // a double click asks twice
   const path = `/v1/predictions/${encodeURIComponent(prediction.id)}/shares`;
   const time = h("select", { id: "share-time" });
   time.append(...TIMES.map(([text], place) => h("option", { value: place }, text)));
@@ -90,7 +93,10 @@ function linkOf({ id, url, expires_at: expires }, trying, next) {
   const address = addressOf(url);
   const shown = h("input", { readonly: true, value: address, "aria-label": "Link" });
   shown.addEventListener("focus", () => shown.select());
-  const copying = button("Copy", () => copy(address, copying));
+  const copying = button(
+    "Copy",
+    trying(() => copy(address, copying)),
+  );
   const revoking = button(
     "Revoke",
     trying(async () => {

@@ -15,8 +15,10 @@ import { endOf } from "./share.js";
 
 /** Milliseconds until one that is not over is looked at again. */
 const LOOK = 2000;
-/** What the inputs that are pictures are called. */
-/** @type {Record<string, string>} */
+/**
+ * What the inputs that are pictures are called.
+ * @type {Record<string, string>}
+ */
 const NAMES = { image: "The input", mask: "The mask" };
 
 /** Where the prediction itself is to be had. */
@@ -26,6 +28,7 @@ const path = () => location.pathname + location.search;
 export async function showShared() {
   byId("form").hidden = true;
   document.querySelector(".model")?.setAttribute("hidden", "");
+  byId("shortcuts").hidden = true; // they are of the form
   await useStyle("share/share");
   const results = byId("results");
   try {

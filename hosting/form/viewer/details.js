@@ -8,8 +8,10 @@ import { h } from "../page/dom.js";
 /** @typedef {import("../inputs/settings.js").MadeWith} MadeWith */
 /** @typedef {MadeWith & {model: string}} Details */
 
-/** The names of inputs, where they are not those of the API. */
-/** @type {Record<string, string>} */
+/**
+ * The names of inputs, where they are not those of the API.
+ * @type {Record<string, string>}
+ */
 const LABELS = {
   num_inference_steps: "Steps",
   guidance_scale: "Guidance",

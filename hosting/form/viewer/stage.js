@@ -21,7 +21,7 @@ import { listenToGestures } from "../page/gestures.js";
 const LARGEST_SCALE = 16;
 const SQUARES = 3;
 /** By how much the buttons and keys zoom, and a double click on a picture that is shown as it is. */
-export const ZOOM_STEP = 1.5;
+const ZOOM_STEP = 1.5;
 const CLOSER = 3;
 /** The px from the line within which a drag takes it: a mouse's of a zoomed picture, a finger's. */
 const NEAR = 24;
@@ -39,7 +39,8 @@ export class Stage {
   /**
    * @param {object} told
    * @param {(by: number) => void} told.turn: a swipe asks for the next picture (1), or the one before.
-   * @param {(percent: number) => void} told.zoomed: how large it is now, of its own size.
+   * @param {(percent: number?) => void} told.zoomed: how large it is now, of its own size; null
+   *   while there is none.
    */
   constructor({ turn, zoomed }) {
     this.told = { turn, zoomed };
@@ -64,8 +65,9 @@ export class Stage {
     this.corner = { x: 0, y: 0 };
     this.swiped = 0;
     this.isComparing = false;
-    /** Makes what was asked for before count no more. */
+    /** Make what was asked for before count no more. */
     this.asked = 0;
+    this.askedToCompare = 0;
     this.listen();
   }
 
@@ -121,13 +123,14 @@ export class Stage {
    * @param {Other?} other
    */
   async compare(other) {
-    const asked = this.asked;
+    const asked = ++this.askedToCompare;
     this.isComparing = false;
     this.draw();
     if (!other) return;
     this.other.src = other.url;
     this.other.alt = other.words;
-    if (!(await decoded(this.other)) || asked !== this.asked) return; // no longer kept, or a TIFF
+    if (!(await decoded(this.other))) return; // no longer kept, or a TIFF
+    if (asked !== this.askedToCompare) return;
     this.slider.setAttribute("aria-label", other.slider);
     this.badges.forEach((badge, side) => {
       badge.textContent = other.badges[side];
@@ -142,8 +145,13 @@ export class Stage {
     return sizeOf(this.after);
   }
 
+  get isEmpty() {
+    return !this.size.width;
+  }
+
   /** The scale at which all of it is seen. */
   get fitting() {
+    if (this.isEmpty) return 1;
     const { clientWidth, clientHeight } = this.element;
     return Math.min(clientWidth / this.size.width, clientHeight / this.size.height) || 1;
   }
@@ -162,6 +170,7 @@ export class Stage {
    * @param {Point} at: what stays where it is; the middle unless given.
    */
   zoomTo(scale, at = { x: this.element.clientWidth / 2, y: this.element.clientHeight / 2 }) {
+    if (this.isEmpty) return;
     const fitting = this.fitting;
     const least = Math.min(fitting, 1);
     const most = Math.max(LARGEST_SCALE, fitting * CLOSER);
@@ -250,7 +259,7 @@ export class Stage {
     for (const one of [this.before, this.line, this.slider, ...this.badges])
       one.hidden = !this.isComparing;
     if (this.isComparing) this.drawLine();
-    this.told.zoomed(Math.round(100 * this.scale));
+    this.told.zoomed(this.isEmpty ? null : Math.round(100 * this.scale));
   }
 
   /** Puts the line where the slider says, and the badges beside the sides that are seen. */

@@ -1,11 +1,13 @@
 // A picture as large as the window, beside what it was made with and what it was made from. The keys
 // lead through all pictures, and any two can be compared.
 
+import { isFavourite, toggleFavourite } from "../gallery/favourites.js";
 import * as history from "../gallery/history.js";
 import { download, settingsOf, thereOf } from "../gallery/predictions.js";
 import { here } from "../page/api.js";
-import { announce, button, copy, h } from "../page/dom.js";
+import { announce, button, copy, faultOf, h } from "../page/dom.js";
 import { useStyle } from "../page/style-sheet.js";
+import { trying } from "../page/toast.js";
 import { detailsOf, settingsList } from "./details.js";
 import { placeOf } from "./placing.js";
 import { Stage } from "./stage.js";
@@ -27,11 +29,14 @@ import { Stage } from "./stage.js";
  * @property {(drawn: ThereDrawn) => unknown} [extend]
  * @property {(drawn: ThereDrawn) => unknown} [copyPicture]
  * @property {(prediction: Prediction) => unknown} [share]
+ * @property {(prediction: Prediction) => unknown} [saveAll]
  * @property {(prediction: Prediction) => unknown} [remove]
  */
 
-/** How far from a picture its variations are. */
-/** @type {[string, number][]} */
+/**
+ * How far from a picture its variations are.
+ * @type {[string, number][]}
+ */
 const VARIATIONS = [
   ["A little", 0.3],
   ["More", 0.5],
@@ -56,6 +61,7 @@ export async function view(prediction, index, actions) {
     ({ prediction: { id }, drawn }) => id === prediction.id && drawn.index === index,
   );
   await useStyle("viewer/viewer");
+  if (document.querySelector("dialog.viewer")) return; // a double click asks twice
   new Viewer(entries, place, actions).open();
 }
 
@@ -75,7 +81,7 @@ class Viewer {
     this.stage = new Stage({
       turn: (by) => this.turn(by),
       zoomed: (percent) => {
-        this.percent.textContent = `${percent} %`;
+        this.percent.textContent = percent === null ? "– %" : `${percent} %`;
       },
     });
     this.percent = button("", () => this.toggleSize(), { title: "All of it, or its own size" });
@@ -86,6 +92,15 @@ class Viewer {
     this.done = h("p", { class: "hint" });
     this.strip = h("div", { class: "viewer-strip", role: "group", "aria-label": "Compare with" });
     this.strip.hidden = true;
+    this.star = button("Favourite", () => this.toggleFavourite());
+    this.copying = button(
+      "Copy settings",
+      this.trying(() => copy(settingsOf(this.now.prediction, this.now.drawn.seed), this.copying)),
+    );
+    this.saving = button(
+      "Download all",
+      this.trying(() => this.actions.saveAll?.(this.now.prediction)),
+    );
     this.choices = /** @type {Map<"input" | Entry | null, HTMLButtonElement>} */ (new Map());
     this.dialog = this.makeDialog();
   }
@@ -170,8 +185,15 @@ class Viewer {
         : null;
     /** @param {string} text @param {((entry: Entry) => unknown) | false | undefined} work */
     const leave = (text, work, properties = {}) =>
-      work ? button(text, () => this.leave(work), properties) : null;
-    const { useAsInput, paintOn, vary, enlarge, extend, copyPicture, share, remove } = actions;
+      work
+        ? button(
+            text,
+            trying(() => this.leave(work)),
+            properties,
+          )
+        : null;
+    const { useAsInput, paintOn, vary, enlarge, extend, copyPicture } = actions;
+    const { share, saveAll, remove } = actions;
     const variations = VARIATIONS.map(([text, strength]) =>
       leave(text, vary && (({ prediction, drawn }) => vary(prediction, drawn, strength)), {
         "aria-label": `More like this: ${text.toLowerCase()}`,
@@ -184,13 +206,13 @@ class Viewer {
       leave("Enlarge", enlarge && (({ prediction, drawn }) => enlarge(prediction, drawn))),
       leave("Extend", extend && (({ drawn }) => extend(drawn))),
       act("Copy", copyPicture && ((entry) => this.copy(entry))),
+      remove ? this.star : null, // a picture of one's own
       leave("Share", share && (({ prediction }) => share(prediction))),
       leave("Use its settings and seed", ({ prediction, drawn }) =>
         actions.reuse(prediction, drawn),
       ),
-      button("Copy settings", ({ target }) =>
-        copy(settingsOf(this.now.prediction, this.now.drawn.seed), target),
-      ),
+      this.copying,
+      saveAll ? this.saving : null,
       leave("Delete", remove && (({ prediction }) => remove(prediction))),
     ];
     const like = { class: "like", role: "group", "aria-label": "More like this" };
@@ -208,7 +230,7 @@ class Viewer {
       try {
         await work();
       } catch (error) {
-        this.fault.textContent = error.message;
+        this.fault.textContent = faultOf(error);
       }
     };
   }
@@ -218,6 +240,18 @@ class Viewer {
     await this.actions.copyPicture?.(drawn);
     this.done.textContent = "The picture is copied.";
     announce(this.done.textContent);
+  }
+
+  toggleFavourite() {
+    toggleFavourite(this.now.prediction, this.now.drawn.index);
+    this.mark();
+  }
+
+  /** Shows what of the buttons depends on the picture. */
+  mark() {
+    const { prediction, drawn } = this.now;
+    this.star.setAttribute("aria-pressed", String(isFavourite(prediction, drawn.index)));
+    this.saving.hidden = thereOf(prediction).length < 2;
   }
 
   /** Closes, and then does something. @param {(entry: Entry) => unknown} work */
@@ -244,10 +278,14 @@ class Viewer {
     this.fault.textContent = this.done.textContent = "";
     announce([`Picture ${place}`, seedOf(entry), prompt].filter(Boolean).join(", "));
     this.drawStrip();
+    this.mark();
     const words = `Picture ${drawn.index + 1} of ${prompt || "no prompt"}`;
     const size = await this.stage.show(drawn.url, words);
+    const isOvertaken = () => entry !== this.now || !this.dialog.open;
+    if (isOvertaken()) return;
+    if (!size) this.fault.textContent = "The picture can't be loaded.";
     const details = await this.detailsOf(prediction);
-    if (entry !== this.now || !this.dialog.open) return;
+    if (isOvertaken()) return;
     this.list.replaceChildren(
       details ? settingsList(details, drawn.seed, size) : h("p", { class: "hint" }, "Not known."),
     );
