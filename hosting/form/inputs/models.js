@@ -27,13 +27,19 @@ const LOOK = 2000;
 let models = [];
 let looking = 0;
 
-/** Looks which models there are, and what they have now. */
-export async function loadModels() {
+/**
+ * Looks which models there are, and what they have now.
+ * @param {Promise<Model[]>} [asked]: the answer, where it was asked for already.
+ */
+export async function loadModels(asked) {
   clearTimeout(looking);
   const before = JSON.stringify(models);
-  models = await askJson("/form/models");
+  models = await (asked ?? askJson("/form/models"));
   if (!models.length || models.some(({ status }) => status !== "READY"))
-    looking = setTimeout(acting(loadModels), LOOK);
+    looking = setTimeout(
+      acting(() => loadModels()),
+      LOOK,
+    );
   showState();
   if (JSON.stringify(models) === before) return; // a list that is open must not close
   const select = byId("model");

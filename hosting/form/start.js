@@ -1,0 +1,59 @@
+// The start of the page: its form first, which is all that somebody needs, then the rest of it.
+
+import { keepAdvancedInSight } from "./inputs/advanced.js";
+import { exampleList, offerExamples } from "./inputs/examples.js";
+import * as form from "./inputs/form.js";
+import { chooseModel, loadModels } from "./inputs/models.js";
+import { acting, byId } from "./page/dom.js";
+import { listenToTabs } from "./page/tabs.js";
+
+/** @typedef {typeof import("./workshop.js")} Workshop */
+
+/** Shows the code where that is wanted. Few people do: the others don't wait for it. */
+async function showCode() {
+  if (byId("code").hidden) return;
+  const code = await import("./inputs/code.js");
+  code.showCode();
+}
+
+/** Something in the form is another. */
+function changed() {
+  offerExamples();
+  acting(showCode)();
+}
+
+/** @param {Promise<Workshop>} workshop */
+function listen(workshop) {
+  const run = acting(async () => (await workshop).run());
+  byId("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    run();
+  });
+  byId("model").addEventListener(
+    "change",
+    acting(() => chooseModel(byId("model").value)),
+  );
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) acting(loadModels)();
+  });
+  listenToTabs(acting(showCode));
+  keepAdvancedInSight();
+  byId("welcome").querySelector("ul")?.replaceWith(exampleList("Try", run));
+}
+
+/**
+ * Shows the form and the pictures.
+ * @param {Promise<import("./inputs/form.js").Model[]>} models: as they were asked for already.
+ */
+export async function start(models) {
+  const workshop = import("./workshop.js");
+  listen(workshop);
+  await form.begin({
+    changed,
+    restore: async (picture) => (await workshop).restore(picture),
+    tryStrengths: async () => (await workshop).tryStrengths(),
+    examples: () => exampleList("Take"),
+  });
+  await Promise.all([loadModels(models), workshop.then(({ begin }) => begin())]);
+  await (await workshop).takeHandedOn();
+}
