@@ -26,7 +26,8 @@ export function statusOf({ status, queue, metrics }) {
 function waitOf({ position, estimated_wait: wait, reason }) {
   if (reason === "starting") return "Waiting: the model is starting";
   const place = position === 1 ? "next in the queue" : `number ${position} in the queue`;
-  return `Waiting: ${place}${wait && wait >= 1 ? `, about ${timeOf(wait)}` : ""}`;
+  const about = wait && wait >= 1 ? `, about ${timeOf(wait)}` : "";
+  return `Waiting: ${place}${about}`;
 }
 
 /** @param {number} seconds */

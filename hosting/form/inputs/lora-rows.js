@@ -97,6 +97,7 @@ function makeRow(name, weight, hash, around) {
   const weighing = makeWeight(name, weight, state.id, around);
   const trigger = button("", () => around.write(trigger.value), { dir: "auto" });
   const word = h("div", { class: "chips" }, h("span", { class: "hint" }, "Trigger:"), trigger);
+  const named = hash ? `${name}@${hash}` : name;
   return {
     element: h(
       "li",
@@ -114,7 +115,7 @@ function makeRow(name, weight, hash, around) {
       const value = weighing.get();
       return value === 1 ? name : `${name}:${value}`;
     },
-    kept: () => `${name}${hash && `@${hash}`}:${weighing.text()}`,
+    kept: () => `${named}:${weighing.text()}`,
     show() {
       const offered = around.offered();
       const lora = offered?.find((one) => one.name === name);

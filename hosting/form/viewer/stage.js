@@ -320,6 +320,7 @@ function lay(image, place) {
   image.style.top = `${100 * top}%`;
   image.style.width = `${100 * width}%`;
   image.style.height = `${100 * height}%`;
-  image.style.clipPath = `inset(${inset.map((part) => `${100 * part}%`).join(" ")})`;
+  const sides = inset.map((part) => `${100 * part}%`);
+  image.style.clipPath = `inset(${sides.join(" ")})`;
   image.classList.toggle("whole", !place);
 }
