@@ -3,24 +3,17 @@
 import * as history from "./gallery/history.js";
 import { forgetAll, hasOwn } from "./inputs/kept.js";
 import { loadModels } from "./inputs/models.js";
-import { listenForReset } from "./inputs/reset.js";
 import { token } from "./page/api.js";
 import { acting, byId } from "./page/dom.js";
-import { listenForKeys } from "./page/keys.js";
 import * as stream from "./page/stream.js";
-import { listenForPictures } from "./picture/drops.js";
-import { actions, run, showStrips, tryGrid } from "./runs/runs.js";
+import { actions, showStrips } from "./runs/runs.js";
 
 export { restore, takeHandedOn } from "./inputs/settings.js";
-export { run, tryStrengths } from "./runs/runs.js";
+export { run, runEach, tryGrid, tryStrengths } from "./runs/runs.js";
 
 const SIGN_OUT = "Sign out? Earlier prompts, styles and favourites of this browser are removed.";
 
 function listen() {
-  listenForKeys(run);
-  listenForReset();
-  listenForPictures();
-  byId("grid").addEventListener("click", acting(tryGrid));
   byId("more").addEventListener(
     "click",
     acting(() => history.showMore()),

@@ -1,7 +1,7 @@
 // The form of the chosen model: its fields, what is in them, and what of it is sent.
 
+import { askOnce, schemaPath } from "../ahead.js";
 import { groundOf, isForeign, layOn, madeFor } from "../mask/mask.js";
-import { askJson } from "../page/api.js";
 import { acting, button, byId, h, say } from "../page/dom.js";
 import { chooseTab } from "../page/tabs.js";
 import { isSized } from "../picture/chosen.js";
@@ -106,8 +106,7 @@ export async function begin({ changed, tryStrengths, ...rest }) {
  */
 export async function draw(chosen) {
   model = chosen;
-  const path = `/openapi.json?model=${encodeURIComponent(chosen.id)}`;
-  const document = await askJson(path);
+  const document = await askOnce(schemaPath(chosen));
   if (model.id !== chosen.id) return; // another was chosen meanwhile
   loraField = undefined;
   const lookBack = attention();

@@ -1,6 +1,6 @@
 // The models that this server runs, and which of them is chosen.
 
-import { askJson } from "../page/api.js";
+import { askOnce, MODELS, preferred } from "../ahead.js";
 import { acting, byId, h } from "../page/dom.js";
 import * as form from "./form.js";
 import { keepText } from "./kept.js";
@@ -27,25 +27,19 @@ const LOOK = 2000;
 let models = [];
 let looking = 0;
 
-/**
- * Looks which models there are, and what they have now.
- * @param {Promise<Model[]>} [asked]: the answer, where it was asked for already.
- */
-export async function loadModels(asked) {
+/** Looks which models there are, and what they have now. */
+export async function loadModels() {
   clearTimeout(looking);
   const before = JSON.stringify(models);
-  models = await (asked ?? askJson("/form/models"));
+  models = await askOnce(MODELS);
   if (!models.length || models.some(({ status }) => status !== "READY"))
-    looking = setTimeout(
-      acting(() => loadModels()),
-      LOOK,
-    );
+    looking = setTimeout(acting(loadModels), LOOK);
   showState();
   if (JSON.stringify(models) === before) return; // a list that is open must not close
   const select = byId("model");
-  const chosen = select.value || localStorage.getItem("model");
+  const chosen = models.find(({ id }) => id === select.value) ?? preferred(models);
   select.replaceChildren(...models.map(optionOf));
-  if (chosen && models.some(({ id }) => id === chosen)) select.value = chosen;
+  if (chosen) select.value = chosen.id;
   const shown = models.find(({ id }) => id === form.modelOf()?.id);
   if (shown?.id === select.value) await form.renew(shown);
   else if (models.length) await chooseModel(select.value);

@@ -2,10 +2,27 @@
 
 import * as form from "../inputs/form.js";
 import { acting, h } from "../page/dom.js";
-import { runEach } from "../runs/runs.js";
 
-/** Pictures may be dropped and pasted anywhere; text only where it belongs. */
-export function listenForPictures() {
+/**
+ * Pictures may be dropped and pasted anywhere; text only where it belongs.
+ * @param {(files: File[]) => unknown} runEach: takes several, to be run each.
+ */
+export function listenForPictures(runEach) {
+  /**
+   * Takes what was given: one picture into its field, several to be run each.
+   * @param {string} name: of the input.
+   * @param {File[]} files
+   * @param {string} [url]: where there is no file.
+   */
+  const take = (name, files, url) =>
+    acting(async () => {
+      const field = form.pictureField(name) ?? form.pictureField("image");
+      if (!field) return;
+      form.chooseTab("inputs");
+      if (files.length > 1) await runEach(files);
+      else if (files.length) await field.take(files[0]);
+      else if (url) await field.takeFrom(url);
+    })();
   const sign = makeSign();
   document.addEventListener("dragenter", (event) => {
     if (isWelcome(event)) sign.show(nameAt(event), event.dataTransfer);
@@ -34,22 +51,6 @@ export function listenForPictures() {
     if (!isWords && (pasted.files.length || url)) take("image", [...pasted.files], url);
   });
 }
-
-/**
- * Takes what was given: one picture into its field, several to be run each.
- * @param {string} name: of the input.
- * @param {File[]} files
- * @param {string | undefined} url: where there is no file.
- */
-const take = (name, files, url) =>
-  acting(async () => {
-    const field = form.pictureField(name) ?? form.pictureField("image");
-    if (!field) return;
-    form.chooseTab("inputs");
-    if (files.length > 1) await runEach(files);
-    else if (files.length) await field.take(files[0]);
-    else if (url) await field.takeFrom(url);
-  })();
 
 /** @param {Event} event */
 const isText = ({ target }) => target instanceof Element && target.matches("textarea, input");
