@@ -56,7 +56,7 @@ export async function begin() {
     deleted: history.drop,
     preview: history.preview,
     models: acting(loadModels),
-    reconnected: acting(() => history.refresh()),
+    reconnected: acting(() => Promise.all([history.refresh(), loadModels()])),
   });
   await showHistory();
 }

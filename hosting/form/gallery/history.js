@@ -262,8 +262,16 @@ export function drop(id) {
  */
 export const preview = (id, index, url) => entries.get(id)?.card?.preview(index, url);
 
+/** What is being loaded: who asks for more meanwhile wants what is after it. */
+let loading = Promise.resolve();
+
 /** Shows the next page of what is looked at. */
-export async function showMore() {
+export function showMore() {
+  loading = loading.catch(() => {}).then(loadMore);
+  return loading;
+}
+
+async function loadMore() {
   byId("more").hidden = false; // should it fail, it can be tried again
   const list = view.search ? found : whole;
   const shown = draw();
