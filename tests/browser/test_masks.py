@@ -475,10 +475,20 @@ def test_what_is_said_of_a_mask_goes_with_its_image(visitor: Visitor) -> None:
     visitor.choose("image", EXAMPLES / "flower.png")
     visitor.choose("mask", EXAMPLES / "flower-mask.png")
     notice = visitor.page.locator('[data-name="mask"] .notice')
-    expect(notice).to_have_count(1)
+    expect(notice).to_have_count(2)
     visitor.press("Remove")
     expect(notice).to_have_count(0)
     expect(visitor.name("mask")).to_be_visible()
+
+
+def test_a_mask_leads_to_the_prompt(visitor: Visitor) -> None:
+    visitor.field("Prompt").fill("a castle")
+    visitor.choose("image", EXAMPLES / "flower.png")
+    visitor.choose("mask", EXAMPLES / "flower-mask.png")
+    visitor.press("Write it")
+    expect(visitor.field("Prompt")).to_be_focused()
+    visitor.page.keyboard.type("a sun")
+    expect(visitor.field("Prompt")).to_have_value("a sun")
 
 
 def test_escape_pressed_twice_loses_no_mask(visitor: Visitor) -> None:

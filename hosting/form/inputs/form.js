@@ -318,6 +318,11 @@ const noteOnMask = acting(async () => {
     },
     add,
     moveTo: pictureFields.image.moveTo,
+    toPrompt() {
+      const prompt = textOf("prompt");
+      prompt?.focus();
+      prompt?.select();
+    },
   });
 });
 

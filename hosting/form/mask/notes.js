@@ -24,6 +24,7 @@ const LITTLE = 0.02;
  * @property {() => void} keep  takes it for one that was made for the image.
  * @property {(values: Record<string, import("../inputs/schema.js").Value>) => void} add  into the form.
  * @property {(x: number, y: number) => void} moveTo  has a result show a place of the image.
+ * @property {() => void} toPrompt  goes to the prompt, to write another.
  */
 /** @typedef {{share: number, x: number, y: number}} Reach  how much of a mask is used, and where its middle is. */
 
@@ -45,8 +46,10 @@ export async function showNotes(around) {
   const isWeak = around.get("strength") === around.strength && Number(around.strength) < 1;
   const proposal =
     around.strength !== null && isWeak && !isForeign
-      ? "Below strength 1 the old colours show in what is repainted."
+      ? "Below strength 1 what was there shows through in what is repainted."
       : "";
+  const aboutPrompt = isForeign ? "" : "Say in the prompt what is to be drawn there.";
+  field.note("prompt", aboutPrompt, { "Write it": around.toPrompt });
   field.note("strength", proposal, { "Set strength to 1": () => add({ strength: 1 }) });
   const reach = await reachOf(around);
   if (mine !== newest) return;
@@ -62,7 +65,7 @@ export async function showNotes(around) {
  */
 export function clearNotes(field) {
   newest++;
-  for (const name of ["foreign", "strength", "cut"]) field.note(name, "");
+  for (const name of ["foreign", "prompt", "strength", "cut"]) field.note(name, "");
 }
 
 /** @param {Reach?} reach */

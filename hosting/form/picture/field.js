@@ -226,7 +226,8 @@ function makeNotices(leave) {
       const buttons = Object.entries(answers).map(([answer, act]) =>
         button(answer, async () => {
           await act();
-          leave();
+          const { activeElement: focused, body } = document;
+          if (focused === body || notice.contains(focused)) leave(); // else it has led elsewhere
         }),
       );
       const notice = h("p", { class: "notice", "data-text": text }, text, ...buttons);

@@ -32,6 +32,7 @@ const LARGEST = 2048 ** 2;
 const LONGEST_UPSCALED = 2000;
 /** How much a second pass changes of a picture that is only to be larger. */
 const REFINE_STRENGTH = 0.3;
+const ENLARGED = "The larger picture is in the queue";
 
 /**
  * Draws more that are like a picture: from it, by new seeds. Where its model starts from no picture,
@@ -65,7 +66,7 @@ export async function enlarge(prediction, drawn) {
   const { tiling, ...manner } = mannerOf(settings);
   if (upscaler && Math.max(width, height) <= LONGEST_UPSCALED) {
     const { loras, clip_skip, num_inference_steps, ...text } = manner; // of another model
-    return follow({ ...text, image }, upscaler);
+    return follow({ ...text, image }, upscaler, ENLARGED);
   }
   const model = serving("img2img");
   const scale = Math.min(2, Math.floor(10 * Math.sqrt(LARGEST / (width * height))) / 10);
@@ -77,7 +78,7 @@ export async function enlarge(prediction, drawn) {
     Object.assign(input, { width, height, refine_strength: REFINE_STRENGTH });
   if (tiling && input.width) input.tiling = tiling;
   if (network) input.upscaler = network;
-  return follow(input, model);
+  return follow(input, model, ENLARGED);
 }
 
 /**
@@ -93,12 +94,13 @@ export async function tryAgain(prediction) {
 /**
  * @param {Inputs} input
  * @param {Model} model
+ * @param {string} [one]: what is said where it is a single picture.
  */
-async function follow(input, model) {
+async function follow(input, model, one = "The picture is in the queue") {
   const prediction = await send(input, model);
   history.reveal(prediction.id);
   const count = Number(input.num_images ?? 1);
-  toast(count === 1 ? "It is in the queue" : `${count} pictures are in the queue`);
+  toast(count === 1 ? one : `${count} pictures are in the queue`);
 }
 
 /** @param {string} task */

@@ -60,7 +60,7 @@ export async function share(prediction) {
     h(
       "p",
       { class: "hint" },
-      "Whoever has a link sees the pictures, the prompt, the settings and what they were made from. Nobody needs a token for that.",
+      "Whoever has a link sees the pictures, their prompt and settings, and the image that they were made from, without signing in.",
     ),
     h("div", { class: "new" }, h("label", { for: "share-time" }, "The link ends"), time, making),
     fault,
