@@ -55,6 +55,7 @@ function listen(workshop) {
 async function start() {
   if (isShared) return (await import("./share/shared.js")).showShared();
   const workshop = import("./workshop.js");
+  workshop.catch(() => {}); // said by who waits for it
   listen(workshop);
   await form.begin({
     changed,

@@ -38,6 +38,8 @@ def delete(visitor: Visitor, prompt: str) -> None:
     name = f"What to do with it: Picture 1 of {prompt}"
     visitor.page.get_by_role("button", name=name).click()
     visitor.page.get_by_role("menuitem", name="Delete").click()
+    expect(visitor.page.locator(".toast")).to_be_visible()
+    visitor.page.mouse.move(0, 0)  # from under the pointer it does not go
 
 
 def test_the_newest_is_large_and_older_ones_are_rows(visitor: Visitor, one: Front) -> None:

@@ -24,8 +24,8 @@ from tools.screenshots import LAPTOP
 LONGEST = 60_000
 """Milliseconds after which what should be seen is not."""
 expect.set_options(timeout=LONGEST)
-WAITING = ("/form/events", "/health-check")
-"""What the page asks for as long as it is open, so that the browser notes when a server ends."""
+SERVER_ENDED = "Failed to load resource: net::"
+"""How the browser notes that there is no server, which is so at the end of a test."""
 
 
 class Visitor:
@@ -60,7 +60,8 @@ class Visitor:
         """Goes; whatever the page complained of, or asked of others, is a fault of the page."""
         self.context.close()
         refusals = ("Failed to load resource: ",) if self._forgets_refusals else ()
-        assert [line for line in self.complaints if not line.startswith(refusals)] == []
+        heard = [line for line in self.complaints if not line.startswith(refusals)]
+        assert not heard, heard
         assert self.strangers == []
 
     def expect_refusals(self) -> None:
@@ -71,10 +72,7 @@ class Visitor:
         self._forgets_refusals = True
 
     def _hear(self, said: ConsoleMessage) -> None:
-        path = urlsplit(said.location["url"]).path
-        if path in WAITING and said.text.startswith("Failed to load resource: net::"):
-            return
-        if said.type in ("error", "warning"):
+        if said.type in ("error", "warning") and not said.text.startswith(SERVER_ENDED):
             self.complaints.append(said.text)
 
     def _note(self, request: Request) -> None:
