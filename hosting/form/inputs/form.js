@@ -107,6 +107,8 @@ export async function begin({ changed, tryStrengths, ...rest }) {
 export async function draw(chosen) {
   model = chosen;
   const document = await askOnce(schemaPath(chosen));
+  // What is being read would come into a field that is gone.
+  await Promise.allSettled(Object.values(pictureFields).map((field) => field.ready()));
   if (model.id !== chosen.id) return; // another was chosen meanwhile
   loraField = undefined;
   const lookBack = attention();

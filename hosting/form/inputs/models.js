@@ -27,8 +27,16 @@ const LOOK = 2000;
 let models = [];
 let looking = 0;
 
+/** One look after another: else the form might be drawn twice, under the hands of a person. */
+let looks = Promise.resolve();
+
 /** Looks which models there are, and what they have now. */
-export async function loadModels() {
+export function loadModels() {
+  looks = looks.catch(() => {}).then(look);
+  return looks;
+}
+
+async function look() {
   clearTimeout(looking);
   const before = JSON.stringify(models);
   models = await askOnce(MODELS);
