@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from stable_diffusion.canvas import canvas_of
 from stable_diffusion.request import Request
 from tests.support.asking import arrived, ask, file_of, sent
-from tests.support.browser import Visit, Visitor, violations
+from tests.support.browser import Visit, Visitor, fingers, violations
 from tests.support.front import Front
 from tools.fake_cog import CogServer
 from tools.screenshots import LAPTOP, PHONE
@@ -185,19 +185,14 @@ def test_two_fingers_zoom_the_frame_and_one_moves_it(
     box = visitor.page.locator(".crop").bounding_box()
     assert box
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    touch = visitor.context.new_cdp_session(visitor.page)
-
-    def fingers(kind: str, *points: tuple[float, float]) -> None:
-        touches = [{"x": px, "y": py, "id": number} for number, (px, py) in enumerate(points)]
-        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
-
-    fingers("touchStart", (x, y))
-    fingers("touchMove", (x + 200, y))
-    fingers("touchEnd")
+    touch = fingers(visitor.page)
+    touch("Start", (x, y))
+    touch("Move", (x + 200, y))
+    touch("End")
     expect(visitor.field("Crop")).to_have_value("300,0,300,300")
-    fingers("touchStart", (x - 10, y), (x + 10, y))
-    fingers("touchMove", (x - 20, y), (x + 20, y))
-    fingers("touchEnd")
+    touch("Start", (x - 10, y), (x + 10, y))
+    touch("Move", (x - 20, y), (x + 20, y))
+    touch("End")
     left, _, right, _ = shown(visitor)
     assert right - left == pytest.approx(0.25, abs=0.02)
     is_true(visitor, cog)

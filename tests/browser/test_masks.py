@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.support.asking import arrived, ask, file_of, sent
-from tests.support.browser import Visit, Visitor, violations
+from tests.support.browser import Visit, Visitor, fingers, violations
 from tests.support.front import Front
 from tests.support.pictures import EXAMPLES, opened
 from tools.fake_cog import CogServer, data_url
@@ -115,21 +115,16 @@ def test_a_finger_paints_and_two_fingers_move_the_paper(one: Front, visit: Visit
     box = canvas.bounding_box()
     assert box
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    touch = visitor.context.new_cdp_session(visitor.page)
-
-    def fingers(kind: str, *places: tuple[float, float]) -> None:
-        points = [{"x": px, "y": py, "id": number} for number, (px, py) in enumerate(places)]
-        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-
-    fingers("touchStart", (x, y))
-    fingers("touchMove", (x + 20, y))
-    fingers("touchEnd")
+    touch = fingers(visitor.page)
+    touch("Start", (x, y))
+    touch("Move", (x + 20, y))
+    touch("End")
     undo = visitor.page.get_by_role("button", name="Undo")
     expect(undo).to_be_enabled()
     undo.click()
-    fingers("touchStart", (x - 20, y), (x + 20, y))
-    fingers("touchMove", (x - 60, y), (x + 60, y))
-    fingers("touchEnd")
+    touch("Start", (x - 20, y), (x + 20, y))
+    touch("Move", (x - 60, y), (x + 60, y))
+    touch("End")
     expect(undo).to_be_disabled()
     wider = canvas.bounding_box()
     assert wider

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.test_gallery import make
 from tests.support.asking import ask, do
-from tests.support.browser import Visit, Visitor, violations
+from tests.support.browser import Visit, Visitor, fingers, violations
 from tests.support.front import Front
 from tools.fake_cog import CogServer
 from tools.screenshots import PHONE
@@ -156,11 +156,10 @@ def test_a_long_touch_opens_the_menu_and_a_short_one_the_picture(one: Front, vis
     picture.scroll_into_view_if_needed()
     box = picture.bounding_box()
     assert box
-    touch = {"x": box["x"] + 20, "y": box["y"] + 20}
-    fingers = page.context.new_cdp_session(page)
-    fingers.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [touch]})
+    touch = fingers(page)
+    touch("Start", (box["x"] + 20, box["y"] + 20))
     expect(page.get_by_role("menu")).to_be_visible()
-    fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    touch("End")
     expect(page.get_by_role("menu")).to_be_visible()
     assert violations(page) == []
     page.keyboard.press("Escape")

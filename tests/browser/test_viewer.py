@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playwright.sync_api import CDPSession, FloatRect, Locator, Page, expect
+from playwright.sync_api import FloatRect, Locator, expect
 
 from tests.support.asking import ask
-from tests.support.browser import Visit, Visitor, violations
+from tests.support.browser import Visit, Visitor, fingers, violations
 from tests.support.front import Front
 from tests.support.pictures import EXAMPLES
 from tools.fake_cog import data_url
@@ -262,34 +262,24 @@ def test_the_focus_stays_in_it_and_goes_back_to_the_picture(visitor: Visitor, on
     assert visitor.page.evaluate("document.activeElement.className") == "picture"
 
 
-def touch(session: CDPSession, kind: str, *points: tuple[float, float]) -> None:
-    """Fingers, as the browser has them from a screen."""
-    named = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)]
-    session.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": named})
-
-
-def fingers(page: Page) -> CDPSession:
-    return page.context.new_cdp_session(page)
-
-
 def test_a_swipe_turns_and_two_fingers_zoom(one: Front, visit: Visit) -> None:
     drawn(one, "first")
     drawn(one, "second")
     visitor = visit(one.url, **TOUCH)
-    dialog, session = opened(visitor), fingers(visitor.page)
+    dialog, touch = opened(visitor), fingers(visitor.page)
     expect(dialog.locator(".counter")).to_have_text("1 of 2")
     for start, by, expected in ((300, -120, "2 of 2"), (100, 120, "1 of 2"), (200, -20, "1 of 2")):
-        touch(session, "Start", (start, 400))
-        touch(session, "Move", (start + by / 2, 402))
-        touch(session, "Move", (start + by, 404))
-        touch(session, "End")
+        touch("Start", (start, 400))
+        touch("Move", (start + by / 2, 402))
+        touch("Move", (start + by, 404))
+        touch("End")
         expect(dialog.locator(".counter")).to_have_text(expected)
         expect(dialog.locator(".layers")).to_be_visible()
     fitting = percent(dialog)
-    touch(session, "Start", (150, 400))
-    touch(session, "Start", (150, 400), (250, 400))
-    touch(session, "Move", (100, 400), (300, 400))
-    touch(session, "End")
+    touch("Start", (150, 400))
+    touch("Start", (150, 400), (250, 400))
+    touch("Move", (100, 400), (300, 400))
+    touch("End")
     assert abs(percent(dialog) / fitting - 2) < 0.05
     expect(dialog.locator(".counter")).to_have_text("1 of 2")
 
@@ -297,13 +287,13 @@ def test_a_swipe_turns_and_two_fingers_zoom(one: Front, visit: Visit) -> None:
 def test_a_finger_drags_the_line(one: Front, visit: Visit) -> None:
     drawn(one, "bus", image=data_url((EXAMPLES / "car.png").read_bytes()))
     visitor = visit(one.url, **TOUCH)
-    dialog, session = opened(visitor), fingers(visitor.page)
+    dialog, touch = opened(visitor), fingers(visitor.page)
     slider = dialog.get_by_label("How much of the input is shown")
     expect(slider).to_be_visible()
-    touch(session, "Start", (200, 400))
-    touch(session, "Move", (150, 400))
-    touch(session, "Move", (78, 400))
-    touch(session, "End")
+    touch("Start", (200, 400))
+    touch("Move", (150, 400))
+    touch("Move", (78, 400))
+    touch("End")
     assert abs(float(slider.input_value()) - 20) < 1
 
 

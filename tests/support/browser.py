@@ -129,6 +129,17 @@ class Visitor:
         return self.page.locator(f'[data-name="{name}"] .fault')
 
 
+def fingers(page: Page) -> Callable[..., None]:
+    """Return what touches the screen: `touch("Start", (x, y))`, with a place for each finger."""
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *places: tuple[float, float]) -> None:
+        points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(places)]
+        session.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+
+    return touch
+
+
 Visit = Callable[..., Visitor]
 
 

@@ -2,7 +2,7 @@
 
 import { askJson, here } from "../page/api.js";
 import { tellEnd, tellProgress } from "../page/attention.js";
-import { acting, announce, byId } from "../page/dom.js";
+import { acting, announce, byId, inTurn } from "../page/dom.js";
 import { pass, watch } from "../page/stream.js";
 import { arrange, isFolded, sorted } from "./arrangement.js";
 import { makeCard } from "./card.js";
@@ -262,16 +262,8 @@ export function drop(id) {
  */
 export const preview = (id, index, url) => entries.get(id)?.card?.preview(index, url);
 
-/** What is being loaded: who asks for more meanwhile wants what is after it. */
-let loading = Promise.resolve();
-
-/** Shows the next page of what is looked at. */
-export function showMore() {
-  loading = loading.catch(() => {}).then(loadMore);
-  return loading;
-}
-
-async function loadMore() {
+/** Shows the next page of what is looked at; who asks meanwhile wants the one after it. */
+export const showMore = inTurn(async () => {
   byId("more").hidden = false; // should it fail, it can be tried again
   const list = view.search ? found : whole;
   const shown = draw();
@@ -284,7 +276,7 @@ async function loadMore() {
     if (draw() > shown) break;
   }
   draw();
-}
+});
 
 /**
  * Looks what has changed while nobody listened.

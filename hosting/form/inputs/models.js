@@ -1,7 +1,7 @@
 // The models that this server runs, and which of them is chosen.
 
 import { askOnce, MODELS, preferred } from "../ahead.js";
-import { acting, byId, h } from "../page/dom.js";
+import { acting, byId, h, inTurn } from "../page/dom.js";
 import * as form from "./form.js";
 import { keepText } from "./kept.js";
 
@@ -27,16 +27,11 @@ const LOOK = 2000;
 let models = [];
 let looking = 0;
 
-/** One look after another: else the form might be drawn twice, under the hands of a person. */
-let looks = Promise.resolve();
-
-/** Looks which models there are, and what they have now. */
-export function loadModels() {
-  looks = looks.catch(() => {}).then(look);
-  return looks;
-}
-
-async function look() {
+/**
+ * Looks which models there are, and what they have now. In turn: else the form might be drawn
+ * twice, under the hands of a person.
+ */
+export const loadModels = inTurn(async () => {
   clearTimeout(looking);
   const before = JSON.stringify(models);
   models = await askOnce(MODELS);
@@ -51,7 +46,7 @@ async function look() {
   const shown = models.find(({ id }) => id === form.modelOf()?.id);
   if (shown?.id === select.value) await form.renew(shown);
   else if (models.length) await chooseModel(select.value);
-}
+});
 
 /** Says whether what is run now waits for the model. */
 function showState() {

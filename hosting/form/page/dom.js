@@ -87,6 +87,18 @@ export const acting = (listener) => async (event) => {
 };
 
 /**
+ * Work that is done one after another: each call begins when the one before is over.
+ * @param {() => Promise<void>} work
+ */
+export function inTurn(work) {
+  let last = Promise.resolve();
+  return () => {
+    last = last.catch(() => {}).then(work); // who made that call has heard of its failure
+    return last;
+  };
+}
+
+/**
  * What went wrong, in words for the person.
  * @param {Error} error
  */
