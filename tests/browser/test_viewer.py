@@ -157,7 +157,7 @@ def test_the_arrows_lead_through_all_pictures_with_their_settings(
     seen: list[tuple[str, str]] = []
     for _ in range(3):
         expect(dialog.locator(".counter")).to_have_text(f"{len(seen) + 1} of 3")
-        expect(dialog.locator(".settings")).to_contain_text("Seed")
+        expect(dialog.locator("[aria-busy=false] .settings")).to_contain_text("Seed")
         expect(dialog.locator(".layers")).to_be_visible()
         seen.append(
             (

@@ -275,6 +275,7 @@ class Viewer {
     const place = `${this.place + 1} of ${this.entries.length}`;
     this.counter.textContent = place;
     this.asked.textContent = prompt || "Without a prompt";
+    this.list.ariaBusy = "true"; // the settings there are the last picture's
     this.fault.textContent = this.done.textContent = "";
     announce([`Picture ${place}`, seedOf(entry), prompt].filter(Boolean).join(", "));
     this.drawStrip();
@@ -289,6 +290,7 @@ class Viewer {
     this.list.replaceChildren(
       details ? settingsList(details, drawn.seed, size) : h("p", { class: "hint" }, "Not known."),
     );
+    this.list.ariaBusy = "false";
     this.drawStrip(details);
     if (size) await this.compare(details);
     for (const by of [1, -1]) {
