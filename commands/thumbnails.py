@@ -1,7 +1,7 @@
 """Print small copies of pictures: for each file a line of JSON with a WebP in base64, or null.
 
 It is for files that others have made: each is read in a process of its own, which may take only so
-much time and memory.
+much time and memory, and takes none from whatever else the machine does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def main() -> int:
     """Run the command; return 0."""
     parser = argparse.ArgumentParser(prog="commands.thumbnails", description=__doc__)
     parser.add_argument("file", nargs="+", type=Path, help="a picture's file")
-    for path in parser.parse_args().file:
+    files = parser.parse_args().file
+    os.nice(19)
+    for path in files:
         webp = copy_in_child(path)
         print(json.dumps(base64.b64encode(webp).decode() if webp else None), flush=True)
     return 0

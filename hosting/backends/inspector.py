@@ -8,13 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import runpy
 import signal
-import sys
 import tempfile
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -22,14 +17,11 @@ from weakref import WeakValueDictionary
 from typing_extensions import TypedDict
 
 from hosting import log
-from hosting.backends.cog_process import enter_own_network
+from hosting.backends.child import child
 
-ROOT = Path(__file__).parents[2]
 COMMAND = "commands.inspect"
 MOST_AT_ONCE = 2
 """Pictures that are read at once; of a token, one."""
-MOST_SECONDS = 60
-"""Time after which a process is ended that its processor time has not ended."""
 DAMAGED = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE)
 
 
@@ -72,7 +64,9 @@ class Inspector:
             with tempfile.NamedTemporaryFile() as file:
                 await asyncio.to_thread(file.write, data)
                 file.flush()
-                status, said, fault = await _run(file.name)
+                async with child(COMMAND, "--json", "--limited", file.name) as command:
+                    said = await command.output.read()
+                    status, fault = await command.wait()
         if status in (0, 2):
             answer = json.loads(said)
             if status:
@@ -84,27 +78,5 @@ class Inspector:
             raise Unreadable("The picture takes too long to read; save it anew as PNG or JPEG")
         if -status in DAMAGED:
             raise Unreadable("The picture can't be read, since its file is damaged")
-        log.error("a picture was not inspected", status=status, reason=fault[-1000:])
+        log.error("a picture was not inspected", status=status, reason=fault)
         raise OSError(f"{COMMAND} ended with {status}")
-
-
-async def _run(path: str) -> tuple[int, str, str]:
-    """Return the command's exit status for a file, and what it wrote to both its outputs."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", __name__, "--json", "--limited", path),
-        cwd=ROOT,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each thread would take memory
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    said, fault = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, said.decode(), fault.decode(errors="replace")
-
-
-if __name__ == "__main__":
-    signal.alarm(MOST_SECONDS)
-    with suppress(OSError):
-        enter_own_network()
-    runpy.run_module(COMMAND, run_name="__main__", alter_sys=True)

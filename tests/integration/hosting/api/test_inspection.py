@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 import infotext
-from hosting.backends import inspector
+from hosting.backends import child
 from stable_diffusion import images, watermark
 from tests.support.front import Front, front
 from tests.support.pictures import EXAMPLES
@@ -154,7 +154,7 @@ def test_whatever_ends_its_process_is_answered(
     program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\nkill -{number.value} $$\n")
     program.chmod(0o700)
-    monkeypatch.setattr(inspector, "sys", SimpleNamespace(executable=str(program)))
+    monkeypatch.setattr(child, "sys", SimpleNamespace(executable=str(program)))
     answer = one.client.post(URL, files={"image": file_of(Image.new("RGB", (8, 8)))})
     assert answer.status_code == status
     assert says in answer.json()["detail"]
