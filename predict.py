@@ -19,10 +19,18 @@ from typing import TYPE_CHECKING, Any, AsyncGenerator, AsyncIterator, Optional
 import cog
 from cog import BasePredictor, Input, Path
 
-from stable_diffusion import __version__, catalogue, images, models, prompts
+from stable_diffusion import (
+    __version__,
+    catalogue,
+    content_credentials,
+    images,
+    models,
+    prompts,
+)
 from stable_diffusion.request import InputError, InstalledLora, Request
 
 if TYPE_CHECKING:
+    from stable_diffusion.content_credentials import Signer
     from stable_diffusion.events import Event
     from stable_diffusion.installed import Installed
     from stable_diffusion.previews import Previews
@@ -242,6 +250,7 @@ class Predictor(BasePredictor):
     task = "img2img"
     required: tuple[str, ...] = ()
     largest_side: int | None = None
+    signer: "Signer | None" = None
 
     def setup(self) -> None:
         from stable_diffusion.decoder_processes import DecoderProcesses
@@ -271,6 +280,7 @@ class Predictor(BasePredictor):
                 f"scripts/download-weights {preferred} downloads them.",
                 file=sys.stderr,
             )
+        self.signer = content_credentials.signer_of(os.environ)
         loaded = models.load(weights, os.environ.get("DTYPE") or None)
 
         from stable_diffusion import lora_files, pixel_upscalers, textual_inversion
@@ -510,7 +520,7 @@ class Predictor(BasePredictor):
         for sentence in request.notes:
             note(sentence)
         with_previews = cog.current_scope().context.get("previews") == "on"
-        drawn = generate_files(self.engine, request, tell, with_previews)
+        drawn = generate_files(self.engine, request, tell, with_previews, self.signer)
         async with aclosing(drawn) as pictures:
             async for picture, path in pictures:
                 record(picture.index, picture.seed, picture.nsfw, path.name)

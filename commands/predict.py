@@ -120,7 +120,8 @@ async def _predict(predictor: Predictor, request: Request, output: Path | None) 
                 bar.total = event.steps
                 bar.update(event.step - bar.n)
 
-        drawn = [drawn async for drawn in generate_files(predictor.engine, request, tell)]
+        files = generate_files(predictor.engine, request, tell, signer=predictor.signer)
+        drawn = [drawn async for drawn in files]
     output = output or Path(f"output.{request.output_format}")
     for picture, path in drawn:
         target = (

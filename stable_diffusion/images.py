@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -237,6 +238,7 @@ def save(
     quality: int,
     metadata: Mapping[str, Any],
     infotext: str = "",
+    sign: Callable[[bytes], bytes] | None = None,
 ) -> None:
     """Write the picture to a file with its metadata: completely, or not at all.
 
@@ -249,6 +251,7 @@ def save(
         quality: 1 to 100, for webp and jpg.
         metadata: what the picture was made from, by name.
         infotext: the same for image browsers; empty for none.
+        sign: returns the file that is written, of the one that it would be.
     """
     options: dict[str, Any] = {}
     if file_format == "png":
@@ -264,8 +267,10 @@ def save(
             comment = USER_COMMENT_CODE + _cut_prompts(infotext)
             exif[ExifTags.IFD.Exif] = {ExifTags.Base.UserComment: comment}
         options |= {"exif": exif, "quality": quality, "icc_profile": SRGB_PROFILE}
+    encoded = io.BytesIO()
+    picture.save(encoded, {"jpg": "JPEG"}.get(file_format, file_format), **options)
     part = path.with_suffix(".part")
-    picture.save(part, {"jpg": "JPEG"}.get(file_format, file_format), **options)
+    part.write_bytes(sign(encoded.getvalue()) if sign else encoded.getbuffer())
     part.rename(path)
 
 

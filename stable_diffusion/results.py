@@ -10,13 +10,14 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import infotext
-from stable_diffusion import __version__, images, watermark
+from stable_diffusion import __version__, content_credentials, images, watermark
 from stable_diffusion.catalogue import TASKS, Weights
+from stable_diffusion.content_credentials import Signer
 from stable_diffusion.engine import Engine
 from stable_diffusion.events import Event, Failed, Finished, Picture
 from stable_diffusion.models import Model
@@ -36,7 +37,11 @@ KEPT_SECONDS = 600
 
 
 async def generate_files(
-    engine: Engine, request: Request, tell: Callable[[Event], None], with_previews: bool = False
+    engine: Engine,
+    request: Request,
+    tell: Callable[[Event], None],
+    with_previews: bool = False,
+    signer: Signer | None = None,
 ) -> AsyncGenerator[tuple[Picture, Path], None]:
     """Run a request; yield its pictures with their files, in order.
 
@@ -45,6 +50,7 @@ async def generate_files(
     Args:
         tell: takes all other events of the engine.
         with_previews: whether previews are among them, where the engine makes any.
+        signer: signs the files; None leaves them unsigned.
     """
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[Event] = asyncio.Queue()
@@ -61,7 +67,7 @@ async def generate_files(
                 case Picture() as picture:
                     folder = folder or new_folder()
                     path = folder / f"{folder.name}-{picture.index}.{request.output_format}"
-                    await _to_its_end(_write, picture, path, request, engine.model)
+                    await _to_its_end(_write, picture, path, request, engine.model, signer)
                     yield picture, path
                 case Failed(error):
                     raise error
@@ -84,7 +90,9 @@ async def _to_its_end(function: Callable[..., None], *arguments: Any) -> None:
         raise
 
 
-def _write(picture: Picture, path: Path, request: Request, model: Model) -> None:
+def _write(
+    picture: Picture, path: Path, request: Request, model: Model, signer: Signer | None
+) -> None:
     image, weights = picture.image, model.weights
     if picture.generated:
         mark = watermark.MARK_2 if model.is_second else watermark.MARK
@@ -98,7 +106,11 @@ def _write(picture: Picture, path: Path, request: Request, model: Model) -> None
     # Of two passes the first one's: pasted elsewhere, it is not enlarged twice.
     size = (picture.drawn_size if request.refine_scale > 1 else None) or image.size
     text = infotext.write(inputs, size, picture.seed, weights.name)
-    images.save(image, path, request.output_format, request.output_quality, metadata, text)
+    sign = None
+    if signer:
+        manifest = content_credentials.manifest_of(request, picture, weights)
+        sign = partial(signer.sign, file_format=request.output_format, manifest=manifest)
+    images.save(image, path, request.output_format, request.output_quality, metadata, text, sign)
 
 
 def metadata_of(request: Request, picture: Picture, weights: Weights) -> dict[str, Any]:
