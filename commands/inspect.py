@@ -1,4 +1,4 @@
-"""Say what picture files carry: a watermark, what they were made from, an infotext."""
+"""Say what picture files carry: a watermark, Content Credentials, what they were made from."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ def what_it_carries(path: Path, is_limited: bool = False) -> dict[str, Any]:
     """Return what a picture's file carries.
 
     That is `watermark`, `made_from` (our metadata) and `parameters` (an infotext), each null where
-    it has none, `fields`: what the infotext says, by AUTOMATIC1111's names, and `loras`: what its
-    prompt asks for, as the input of that name has it.
+    it has none, `fields`: what the infotext says, by AUTOMATIC1111's names, `loras`: what its
+    prompt asks for, as the input of that name has it, and, where the library that reads them is
+    installed, `content_credentials`: what its C2PA manifest says, or null.
 
     Args:
         is_limited: whether this process is ended when that takes too long.
@@ -58,9 +59,10 @@ def what_it_carries(path: Path, is_limited: bool = False) -> dict[str, Any]:
         OSError: when it can't be read.
     """
     import infotext
-    from stable_diffusion import decoder_processes, images, watermark
+    from stable_diffusion import content_credentials, decoder_processes, images, watermark
     from stable_diffusion.decoding import decode
 
+    has_reader = content_credentials.is_installed()
     claim: Callable[[int], None] | None = None
     if is_limited:
         # The watermark takes as long to read as the slowest kind of file.
@@ -68,6 +70,7 @@ def what_it_carries(path: Path, is_limited: bool = False) -> dict[str, Any]:
         claim = decoder_processes.limit_process(path.stat().st_size, limits)
     try:
         picture, _ = decode("image", path, claim=claim, as_numbers=True)
+        credentials = content_credentials.read(path.read_bytes()) if has_reader else None
         mark = watermark.read(picture.convert("RGB"))
         made_from, text = dict[str, Any](), ""
         with suppress(Exception):  # the texts of a sound picture may be broken
@@ -83,11 +86,19 @@ def what_it_carries(path: Path, is_limited: bool = False) -> dict[str, Any]:
         "parameters": text or None,
         "fields": fields,
         "loras": infotext.loras.entries(fields.get("Prompt", "")),
+        **({"content_credentials": credentials} if has_reader else {}),
     }
 
 
 def _lines(path: Path, carried: dict[str, Any]) -> list[str]:
     lines = [f"{path}: watermark {carried['watermark'] or 'none that is known'}"]
+    credentials = carried.get("content_credentials")
+    if credentials:
+        faults = "; ".join(credentials["faults"])
+        lines.append(
+            f"  Content Credentials: {credentials['state']}, signed by "
+            f"{credentials['signed_by'] or 'nobody that is named'}" + (faults and f" ({faults})")
+        )
     if carried["made_from"]:
         values = carried["made_from"].items()
         lines += [f"  {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in values]

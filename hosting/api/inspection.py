@@ -1,4 +1,4 @@
-"""What a picture carries: a watermark, what it was made from, AUTOMATIC1111's parameters."""
+"""What a picture carries: a watermark, Content Credentials, what it was made from."""
 
 from __future__ import annotations
 

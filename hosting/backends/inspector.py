@@ -10,7 +10,7 @@ import asyncio
 import json
 import signal
 import tempfile
-from typing import Any
+from typing import Any, NotRequired
 from weakref import WeakValueDictionary
 
 # Pydantic, which documents `Carried`, takes no other before Python 3.12.
@@ -23,6 +23,19 @@ COMMAND = "commands.inspect"
 MOST_AT_ONCE = 2
 """Pictures that are read at once; of a token, one."""
 DAMAGED = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE)
+
+
+class ContentCredentials(TypedDict):
+    """What the C2PA manifest in a picture's file says."""
+
+    state: str
+    """`valid`; `trusted`, where its certificate is on a list of the reader's, too; `invalid`."""
+    signed_by: str | None
+    """The organization that the certificate names."""
+    software: str | None
+    """What wrote the manifest."""
+    faults: list[str]
+    """Why it is invalid."""
 
 
 class Carried(TypedDict):
@@ -39,6 +52,8 @@ class Carried(TypedDict):
     loras: list[str]
     """What its prompt asks for by tags such as `<lora:blueprint:0.7>`, as the input of that name
     has it."""
+    content_credentials: NotRequired[ContentCredentials | None]
+    """What its C2PA manifest says; absent where c2pa-python is not installed."""
 
 
 class Unreadable(Exception):

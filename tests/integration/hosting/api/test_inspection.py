@@ -15,13 +15,14 @@ from PIL import Image, PngImagePlugin
 
 import infotext
 from hosting.backends import child
-from stable_diffusion import images, watermark
+from stable_diffusion import content_credentials, images, watermark
 from tests.support.front import Front, front
 from tests.support.pictures import EXAMPLES
 from tools.attacks import pictures
 from tools.fake_cog import CogServer, data_url
 
 URL = "/v1/inspect"
+SOURCES = content_credentials.SOURCE_TYPES
 MADE: dict[str, Any] = {"prompt": "a fox, »ü«", "seed": 7, "num_inference_steps": 25}
 MARKS = {"StableDiffusionV1": watermark.MARK, "SDV2": watermark.MARK_2}
 
@@ -51,7 +52,8 @@ def ours(folder: Path, mark: bytes, ending: str) -> bytes:
 def said(answer: httpx2.Response) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     document: dict[str, Any] = answer.json()
-    assert document.keys() == {"watermark", "made_from", "parameters", "fields", "loras"}
+    named = {"watermark", "made_from", "parameters", "fields", "loras", "content_credentials"}
+    assert document.keys() == named
     return document
 
 
@@ -104,6 +106,7 @@ def test_a_picture_of_others_carries_what_its_maker_wrote(one: Front) -> None:
         "parameters": None,
         "fields": {},
         "loras": [],
+        "content_credentials": None,
     }
     assert said(one.client.post(URL, content=plain)) == nothing
     written = PngImagePlugin.PngInfo()
@@ -190,3 +193,23 @@ def test_it_needs_a_token_and_has_the_limits_of_all_requests(
         large = one.client.post(URL, content=tiny + bytes(2**20), headers=token)
         assert large.json()["detail"] == "- image: The file has more than 1 MiB"
         assert one.client.post(URL, content=tiny, headers=token).status_code == 429
+
+
+def test_a_signed_picture_says_whether_it_was_changed_since(
+    one: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CACHE_DIR", str(tmp_path))
+    signer = content_credentials.Signer({})
+    created = {"action": "c2pa.created", "digitalSourceType": f"{SOURCES}trainedAlgorithmicMedia"}
+    manifest = {
+        "claim_generator_info": [content_credentials.SOFTWARE],
+        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [created]}}],
+    }
+    signed = signer.sign(ours(tmp_path, watermark.MARK_2, "jpg"), "jpg", manifest)
+    found = said(one.client.post(URL, content=signed))["content_credentials"]
+    assert (found["state"], found["faults"]) == ("valid", [])
+    assert found["software"] == "stable-diffusion"
+    changed = signed.replace(b"a fox", b"a dog")
+    found = said(one.client.post(URL, content=changed))["content_credentials"]
+    assert found["state"] == "invalid"
+    assert found["faults"]
