@@ -74,6 +74,8 @@ class Prediction:
     makes_files: bool = False
     """Whether it was created by a client of Replicate's that makes files of the outputs, and waits
     for them."""
+    batch_id: str | None = None
+    """The batch that it was asked for in."""
 
 
 @dataclass(frozen=True)

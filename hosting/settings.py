@@ -55,6 +55,9 @@ class Settings:
     )
     requests_per_minute: int = _setting(3000, "requests that each token may make a minute")
     queue_limit: int = _setting(100, "unfinished predictions that each token may have")
+    batch_limit: int = _setting(
+        1000, "unfinished predictions of batches that each token may have, besides"
+    )
     most_images: int = _setting(10, "images that a prediction may have by APIs that allow many")
     upload_megabytes: int = _setting(100, "MiB that a request's body may have")
     image_megabytes: int = _setting(64, "MiB that an image may have, fetched or sent")

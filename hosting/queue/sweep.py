@@ -1,4 +1,4 @@
-"""The sweep: removes old predictions, uploads and shares, and files that nothing refers to."""
+"""The sweep: removes what is old, as predictions and uploads, and files that nothing refers to."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ async def sweep(settings: Settings, store: Store, files: Files) -> None:
         before = now - settings.retention_days * 86400
         for prediction_id in await store.predictions.expire(before):
             await asyncio.to_thread(files.remove, folder_of_prediction(prediction_id))
+        await store.batches.expire(before)
         # Files whose row was never written. Not sooner than that: if the database was lost,
         # no file has a row.
         old = await asyncio.to_thread(lambda: list(files.old(before)))

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import ColumnElement, Select, String, cast, func, select
 from sqlalchemy.orm import Session
 
-from hosting.storage.tables import PredictionRow, Upload
+from hosting.storage.tables import Batch, PredictionRow, Upload
 
 PAGE_ROWS = 100
 """Rows of a page, at most."""
@@ -22,7 +22,7 @@ LARGEST_PAGE_CHARACTERS = 4 * 2**20
 """Characters that the rows of a page have together, as text. A row that has more is a page alone.
 JSON is stored as ASCII: characters are bytes, except in logs and errors."""
 
-Row = TypeVar("Row", PredictionRow, Upload)
+Row = TypeVar("Row", PredictionRow, Upload, Batch)
 Listed = TypeVar("Listed")
 
 

@@ -46,7 +46,8 @@ def add(
     """Take a prediction into the queue; return it, or the one that has its `given_id` already.
 
     Args:
-        limit: unfinished predictions that its token may have. None is taken beyond them.
+        limit: unfinished predictions that its token may have, those of batches aside. None is
+            taken beyond them.
         most_bytes: of files that its token may keep at a time.
 
     Raises:
@@ -60,6 +61,7 @@ def add(
     unfinished = select(func.count()).where(
         PredictionRow.token_id == prediction.token_id,
         PredictionRow.status.in_(UNFINISHED),
+        PredictionRow.batch_id.is_(None),
     )
     if (session.scalar(unfinished) or 0) >= limit:
         return None

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from hosting.prediction import Prediction
 from hosting.storage import (
+    batches,
     deliveries,
     feed,
     heartbeats,
@@ -39,6 +40,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.predictions = Predictions(database)
+        self.batches = Batches(database)
         self.shares = Shares(database)
         self.uploads = Uploads(database)
         self.tokens = Tokens(database)
@@ -80,6 +82,20 @@ class Predictions:
         self.forget_inputs = _writing(database, predictions.forget_inputs)
         self.expire = _writing(database, predictions.expire)
         self.unknown_ids = _reading(database, predictions.unknown_ids)
+
+
+class Batches:
+    """Transactions on batches."""
+
+    def __init__(self, database: Database) -> None:
+        self.add = _writing(database, batches.add)
+        self.find = _reading(database, batches.find)
+        self.page = _reading(database, batches.page)
+        self.progress = _reading(database, batches.progress)
+        self.members = _reading(database, _all_frozen(batches.members))
+        self.cancel = _writing(database, _all_frozen(batches.cancel))
+        self.remove = _writing(database, batches.remove)
+        self.expire = _writing(database, batches.expire)
 
 
 class Shares:

@@ -98,6 +98,7 @@ class PredictionRow(Base):
         Index("of_token_by_status", "token_id", "status"),
         Index("given", "token_id", "given_id", unique=True),
         Index("of_model", "model"),
+        Index("of_batch", "batch_id"),
         Index(
             "with_inputs",
             "token_id",
@@ -143,6 +144,7 @@ class PredictionRow(Base):
     webhook: Mapped[str | None]
     webhook_events: Mapped[Sequence[str]] = mapped_column(JSON)
     makes_files: Mapped[bool]
+    batch_id: Mapped[str | None]
 
     @classmethod
     def of(cls, prediction: Prediction) -> PredictionRow:
@@ -153,6 +155,33 @@ class PredictionRow(Base):
         """Return the prediction as it is now."""
         names = (column.key for column in self.__mapper__.columns)
         return Prediction(**{name: getattr(self, name) for name in names})
+
+
+class Batch(Base):
+    """Predictions that a client asked for together."""
+
+    __tablename__ = "batches"
+    __table_args__ = (
+        Index("batches_of_token", "token_id", "number"),
+        Index("given_batch", "token_id", "given_id", unique=True),
+    )
+
+    number: Mapped[int] = mapped_column(COUNT, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(unique=True, default=new_id)
+    token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"))
+    given_id: Mapped[str | None]
+    """The client's own id for it."""
+    requests: Mapped[Sequence[Mapping[str, Any]]] = mapped_column(JSON)
+    """In their order: the `prediction` that each has become, by its id, the `id` that the client
+    gave it, and by OpenAI's form what its answer needs."""
+    endpoint: Mapped[str | None]
+    """The path of OpenAI's API that its requests are for; None where they are in our own form."""
+    input_file_id: Mapped[str | None]
+    """The upload that had them."""
+    details: Mapped[dict[str, str]] = mapped_column(JSON)
+    """The client's description of it."""
+    created_at: Mapped[float] = mapped_column(default=time.time)
+    canceled_at: Mapped[float | None]
 
 
 class Upload(Base):
@@ -171,6 +200,8 @@ class Upload(Base):
     details: Mapped[dict[str, Any]] = mapped_column(JSON)
     created_at: Mapped[float] = mapped_column(default=time.time)
     expires_at: Mapped[float]
+    purpose: Mapped[str | None]
+    """What it was sent for, by OpenAI's API: batch. None by Replicate's."""
 
 
 class Share(Base):

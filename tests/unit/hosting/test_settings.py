@@ -37,6 +37,7 @@ def test_without_variables_everything_is_as_documented() -> None:
         ("ALLOWED_NETWORKS", "10.0.0.0/8 fd00::/8", ("10.0.0.0/8", "fd00::/8")),
         ("REQUESTS_PER_MINUTE", "60", 60),
         ("QUEUE_LIMIT", "1", 1),
+        ("BATCH_LIMIT", "5", 5),
         ("MOST_IMAGES", "20", 20),
         ("UPLOAD_MEGABYTES", "1", 1),
         ("IMAGE_MEGABYTES", "1", 1),

@@ -1,0 +1,147 @@
+"""Batches: predictions that were asked for together. Each function is one transaction's work."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import ColumnElement, delete, exists, func, select
+from sqlalchemy.orm import Session
+
+from hosting.prediction import Prediction
+from hosting.states import UNFINISHED, Status
+from hosting.storage import pages, predictions, quota, removals
+from hosting.storage.pages import Page
+from hosting.storage.removals import Removed
+from hosting.storage.tables import Batch, PredictionRow
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a batch is, by the predictions of it that there are."""
+
+    counts: Mapping[Status, int] = field(default_factory=dict)
+    started_at: float | None = None
+    """When the first was begun."""
+    completed_at: float | None = None
+    """When the last was over, so far."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all are over."""
+        return not any(self.counts.get(status) for status in UNFINISHED)
+
+
+def add(
+    session: Session, batch: Batch, members: Sequence[Prediction], limit: int, most_bytes: float
+) -> Batch | None:
+    """Take a batch's predictions into the queue; return it, or the one that has its `given_id`.
+
+    Args:
+        members: its predictions, in their order.
+        limit: unfinished predictions of batches that its token may have. None is taken beyond them.
+        most_bytes: of files that its token may keep at a time.
+
+    Raises:
+        QuotaExceeded: when it would keep more with these.
+    """
+    quota.lock(session, batch.token_id)
+    if batch.given_id is not None:
+        known = find(session, batch.given_id, batch.token_id)
+        if known is not None:
+            return known
+    unfinished = select(func.count()).where(
+        PredictionRow.token_id == batch.token_id,
+        PredictionRow.status.in_(UNFINISHED),
+        PredictionRow.batch_id.is_not(None),
+    )
+    if (session.scalar(unfinished) or 0) + len(members) > limit:
+        return None
+    session.add(batch)
+    for prediction in members:
+        predictions.add(session, prediction, sys.maxsize, most_bytes)
+    return batch
+
+
+def find(session: Session, batch_id: str, token_id: str) -> Batch | None:
+    """Return a token's batch, by its own id or its client's."""
+    is_it = (Batch.id == batch_id) | (Batch.given_id == batch_id)
+    return session.scalar(select(Batch).where(is_it, Batch.token_id == token_id))
+
+
+def page(
+    session: Session, token_id: str, cursor: str | None = None, most_rows: int | None = None
+) -> Page[Batch]:
+    """Return a page of a token's batches, the newest first.
+
+    Raises:
+        InvalidCursor: when no page has given the cursor.
+    """
+    return pages.read(session, Batch, Batch.token_id == token_id, cursor, most_rows)
+
+
+def progress(session: Session, batch_ids: Sequence[str]) -> dict[str, Progress]:
+    """Return how far each of some batches is."""
+    found = dict[str, Progress]()
+    counted = (
+        select(
+            PredictionRow.batch_id,
+            PredictionRow.status,
+            func.count(),
+            func.min(PredictionRow.started_at),
+            func.max(PredictionRow.completed_at),
+        )
+        .where(PredictionRow.batch_id.in_(batch_ids))
+        .group_by(PredictionRow.batch_id, PredictionRow.status)
+    )
+    for of_batch, status, number, started_at, completed_at in session.execute(counted):
+        batch_id = str(of_batch)
+        before = found.get(batch_id, Progress())
+        started = [one for one in (before.started_at, started_at) if one is not None]
+        completed = [one for one in (before.completed_at, completed_at) if one is not None]
+        found[batch_id] = Progress(
+            {**before.counts, status: number},
+            min(started, default=None),
+            max(completed, default=None),
+        )
+    return {batch_id: found.get(batch_id, Progress()) for batch_id in batch_ids}
+
+
+def members(session: Session, prediction_ids: Sequence[str]) -> list[PredictionRow]:
+    """Return those predictions of some ids that there are, in any order."""
+    return list(session.scalars(select(PredictionRow).where(PredictionRow.id.in_(prediction_ids))))
+
+
+def cancel(session: Session, batch_id: str) -> list[PredictionRow]:
+    """End what of a batch waits, and note it for what runs; return those, as they are then."""
+    batch = session.scalar(select(Batch).where(Batch.id == batch_id).with_for_update())
+    if batch is None:
+        return []
+    of_it = select(PredictionRow.id).where(_is_in(batch_id), PredictionRow.status.in_(UNFINISHED))
+    ids = list(session.scalars(of_it.order_by(PredictionRow.number)))
+    if ids and batch.canceled_at is None:
+        batch.canceled_at = time.time()
+    cancelled = [predictions.cancel(session, one) for one in ids]
+    return [one for one in cancelled if one is not None]
+
+
+def remove(session: Session, batch_id: str, token_id: str) -> list[Removed]:
+    """Remove a token's batch, and its predictions as `removals.remove` does."""
+    quota.lock(session, token_id)
+    of_it = select(PredictionRow.id).where(_is_in(batch_id), PredictionRow.token_id == token_id)
+    ids = list(session.scalars(of_it.order_by(PredictionRow.number)))
+    removed = [removals.remove(session, one, token_id) for one in ids]
+    session.execute(delete(Batch).where(Batch.id == batch_id, Batch.token_id == token_id))
+    return [one for one in removed if one is not None]
+
+
+def expire(session: Session, created_before: float) -> None:
+    """Forget batches of before a time of which no prediction is left."""
+    has_any = exists().where(PredictionRow.batch_id == Batch.id)
+    session.execute(delete(Batch).where(Batch.created_at < created_before, ~has_any))
+
+
+def _is_in(batch_id: str) -> ColumnElement[bool]:
+    return PredictionRow.batch_id == batch_id
