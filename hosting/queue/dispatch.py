@@ -25,6 +25,7 @@ from hosting.queue.webhooks import Webhooks
 from hosting.settings import Settings
 from hosting.storage.database import Unavailable
 from hosting.storage.files import Files
+from hosting.storage.removals import Removed
 from hosting.storage.store import Store
 from hosting.storage.tables import new_id
 from hosting.timings import Timings
@@ -169,6 +170,27 @@ class Dispatcher:
         removed = await self._store.removals.remove(prediction_id, token_id)
         if removed is None:
             return False
+        self._drop(removed)
+        await self._removals.begin(removed)
+        self.wake(removed.id, token_id)
+        return True
+
+    async def cancel_batch(self, batch_id: str) -> None:
+        """End what of a batch is not over, as `cancel` does."""
+        for cancelled in await self._store.batches.cancel(batch_id):
+            if cancelled.canceling and cancelled.id in self._runs:
+                await self._runs[cancelled.id].cancel()
+            self.wake(cancelled.id, cancelled.token_id)
+
+    async def remove_batch(self, batch_id: str, token_id: str) -> None:
+        """Remove a token's batch with its predictions; their files are removed soon."""
+        for removed in await self._store.batches.remove(batch_id, token_id):
+            self._drop(removed)
+            self.wake(removed.id, token_id)
+        self._removals.wake()
+
+    def _drop(self, removed: Removed) -> None:
+        """End the run and the downloads of a prediction that was removed, if it has any here."""
         log.info("removed", prediction=removed.id)
         for task, run in self._tasks.items():
             if run.prediction.id == removed.id:
@@ -176,9 +198,6 @@ class Dispatcher:
                 # Not before it has begun: then nobody would give its slot back.
                 asyncio.get_running_loop().call_soon(task.cancel)
         self.downloads.drop(removed.id)
-        await self._removals.begin(removed)
-        self.wake(removed.id, token_id)
-        return True
 
     async def _is_busy(self, prediction_id: str) -> bool:
         """Return whether this front may still write files of a prediction."""

@@ -100,6 +100,14 @@ class Intake:
             QueueFull: when the token has too many.
             QuotaExceeded: when it would keep too many bytes of files.
         """
+        return await self._add(*await self.prepare(new))
+
+    async def prepare(self, new: NewPrediction) -> tuple[Prediction, dict[str, bytes]]:
+        """Return a prediction that can be put into the queue, and the files that came with it.
+
+        Raises:
+            InvalidInputs: naming every fault.
+        """
         faults = [*_faults_around(new)]
         allowed = self._settings.loras_of(new.token.name)
         usable = allowed
@@ -164,16 +172,14 @@ class Intake:
             webhook_events=new.webhook_events,
             makes_files=new.makes_files,
         )
-        return await self._add(prediction, found)
+        return prediction, found
 
     async def _add(self, prediction: Prediction, files: Mapping[str, bytes]) -> Prediction:
         """Write a prediction with the files that came with it; whole, or not at all."""
         limit, most_bytes = self._settings.queue_limit, self._settings.kept_bytes
         folder = folder_of_prediction(prediction.id)
         try:
-            for name, data in files.items():
-                path = InputFile.sent(name).path(prediction.id)
-                await asyncio.to_thread(self._files.write, path, data)
+            await self.write(prediction, files)
             accepted = await self._store.predictions.add(prediction, limit, most_bytes)
         except Exception:
             await asyncio.to_thread(self._files.remove, folder)
@@ -186,6 +192,12 @@ class Intake:
                 "try again when one is over"
             )
         return accepted
+
+    async def write(self, prediction: Prediction, files: Mapping[str, bytes]) -> None:
+        """Write the files that came with a prediction."""
+        for name, data in files.items():
+            path = InputFile.sent(name).path(prediction.id)
+            await asyncio.to_thread(self._files.write, path, data)
 
     async def local(self, url: str, token_id: str, hosts: frozenset[str]) -> bytes | None:
         """Return the picture of a data URL, or of a link of ours; None for any other URL.
