@@ -30,6 +30,7 @@ from hosting.api import files as files_routes
 from hosting.api.a1111 import lists as a1111_lists
 from hosting.api.a1111 import routes as a1111_routes
 from hosting.api.auth import AuthMiddleware
+from hosting.api.batches import routes as batches_routes
 from hosting.api.body_limit import BodyLimit
 from hosting.api.cog import routes as cog_routes
 from hosting.api.connections import KEEP_ALIVE_SECONDS, Connection
@@ -52,6 +53,7 @@ from hosting.models_file import ModelsError
 from hosting.net.links import Links
 from hosting.published_models import PublishedModels
 from hosting.queue import inputs
+from hosting.queue.batches import Batches
 from hosting.queue.dispatch import Dispatcher
 from hosting.queue.intake import Intake
 from hosting.queue.prediction_queue import PredictionQueue
@@ -208,6 +210,7 @@ def create(
         settings=settings,
         limits=Limits(settings.requests_per_minute),
         queue=PredictionQueue(store, intake, dispatcher, timings),
+        batches=Batches(settings, store, files, intake, dispatcher),
         store=store,
         files=files,
         links=links,
@@ -231,6 +234,7 @@ def create(
         stability_routes,
         cog_routes,
         files_routes,
+        batches_routes,
         shares,
         inspection,
         operations,

@@ -11,6 +11,7 @@ from hosting.backends.endpoints import Endpoint
 from hosting.backends.inspector import Inspector
 from hosting.net.links import Links
 from hosting.published_models import PublishedModels
+from hosting.queue.batches import Batches
 from hosting.queue.downloads import Downloads
 from hosting.queue.metrics import Metrics
 from hosting.queue.prediction_queue import PredictionQueue
@@ -27,6 +28,7 @@ class Services:
     settings: Settings
     limits: Limits
     queue: PredictionQueue
+    batches: Batches
     store: Store
     files: Files
     links: Links

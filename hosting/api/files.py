@@ -1,4 +1,4 @@
-"""Files: those that clients upload, by Replicate's API, and the links to all that lie here."""
+"""Files: those that clients upload, by Replicate's API or OpenAI's, and the links to all here."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
 from starlette.datastructures import UploadFile
 
 from hosting.api.auth import Admitted, Caller
+from hosting.api.batches import lines
 from hosting.api.context import services_of
 from hosting.api.forms import form_of
+from hosting.api.openai import documents as openai
 from hosting.api.problems import Problem, invalid
 from hosting.api.replicate import documents
 from hosting.api.replicate.documents import FileDocument, Page
@@ -34,9 +36,14 @@ _FORM = {
         "multipart/form-data": {
             "schema": {
                 "type": "object",
-                "required": ["content"],
                 "properties": {
                     "content": {**_TEXT, "format": "binary", "description": "the file"},
+                    "file": {**_TEXT, "format": "binary", "description": "the file, with purpose"},
+                    "purpose": {
+                        "enum": ["batch"],
+                        "description": "by OpenAI's API: the file has "
+                        "the requests of a batch, one in each line, as JSON",
+                    },
                     "filename": {**_TEXT, "description": "its name, if not that of the part"},
                     "metadata": {**_TEXT, "description": "a JSON object of your own"},
                 },
@@ -46,19 +53,29 @@ _FORM = {
 }
 """The form that makes a file. Its parts are read by hand, as `metadata` may be a file too."""
 
+AnyFile = FileDocument | openai.FileDocument
+PURPOSE = "batch"
+
 routes = APIRouter()
 
 
 @routes.post("/v1/files", status_code=201, tags=["files"], openapi_extra={"requestBody": _FORM})
-async def create_file(request: Request, caller: Admitted) -> FileDocument:
+async def create_file(request: Request, caller: Admitted) -> AnyFile:
     """Store a file for a day; its `urls.get` can be given as an input.
+
+    By OpenAI's API it is `file`, and its `purpose` is batch.
 
     Beyond what one may keep at a time, it is answered 413.
     """
     async with form_of(request, max_files=2, max_fields=10) as form:
-        content = form.get("content")
+        purpose = form.get("purpose")
+        if purpose not in (None, PURPOSE):
+            sentence = f"Files are kept for the purpose {PURPOSE} alone; give that, or none"
+            raise invalid([Fault("invalid_value", "purpose", sentence)])
+        part = "content" if purpose is None else "file"
+        content = form.get(part)
         if not isinstance(content, UploadFile):
-            raise invalid([Fault("required", "content", "Send a file as the part content")])
+            raise invalid([Fault("required", part, f"Send a file as the part {part}")])
         data = await content.read()
         details = await _details(form.get("metadata", "{}"))
         known_as = form.get("filename") or content.filename
@@ -76,6 +93,7 @@ async def create_file(request: Request, caller: Admitted) -> FileDocument:
         details=details,
         created_at=now,
         expires_at=now + services.settings.upload_hours * 3600,
+        purpose=purpose and PURPOSE,
     )
     name = file_of_upload(record.id)
     try:
@@ -85,7 +103,7 @@ async def create_file(request: Request, caller: Admitted) -> FileDocument:
     except Exception:
         await asyncio.to_thread(services.files.remove, name)
         raise
-    return documents.upload(record, caller.view.base, caller.view.link)
+    return _shown(caller, record)
 
 
 @routes.get("/v1/files", tags=["files"])
@@ -98,10 +116,24 @@ async def list_files(caller: Admitted, cursor: str | None = None) -> Page[FileDo
 
 
 @routes.get("/v1/files/{file_id}", tags=["files"])
-async def get_file(file_id: str, caller: Admitted) -> FileDocument:
+async def get_file(file_id: str, caller: Admitted) -> AnyFile:
     """Return what is known of a file; `urls.download` leads to its content."""
+    if found := await lines.batch_of(caller, file_id):
+        size = 0
+        async for line in lines.lines(caller, *found):
+            size += len(line)
+        return openai.batch_file(file_id, size, found[0].created_at)
+    return _shown(caller, await _own_upload(caller, file_id))
+
+
+@routes.get("/v1/files/{file_id}/content", tags=["files"], response_model=None)
+async def get_content(file_id: str, caller: Admitted) -> Response:
+    """Return a file's content, as OpenAI's clients ask for it: one's own, or a batch's results."""
+    if found := await lines.batch_of(caller, file_id):
+        return StreamingResponse(lines.lines(caller, *found), media_type=lines.TYPE)
     record = await _own_upload(caller, file_id)
-    return documents.upload(record, caller.view.base, caller.view.link)
+    name = file_of_upload(record.id)
+    return await stored_file(caller.services.files, name, record.name, {})
 
 
 @routes.get("/v1/files/{file_id}/download", status_code=307, tags=["files"])
@@ -182,6 +214,13 @@ async def _details(part: UploadFile | str) -> dict[str, Any]:
         sentence = f"Give a JSON object of up to 64 KiB, nested at most {MOST_LEVELS} deep"
         raise invalid([Fault("invalid_type", "metadata", sentence)])
     return details
+
+
+def _shown(caller: Caller, record: Upload) -> AnyFile:
+    """Return a file in the form of the API that it was sent by."""
+    if record.purpose:
+        return openai.upload(record)
+    return documents.upload(record, caller.view.base, caller.view.link)
 
 
 async def _own_upload(caller: Caller, file_id: str) -> Upload:

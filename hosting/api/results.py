@@ -84,6 +84,17 @@ def new_prediction(caller: Caller, version: Version, inputs: Mapping[str, Any]) 
     )
 
 
+def new_of_images(caller: Caller, version: Version, inputs: Mapping[str, Any]) -> NewPrediction:
+    """Return a prediction to be accepted, of as many images as MOST_IMAGES allows.
+
+    Raises:
+        Problem: as `new_prediction`.
+    """
+    new = new_prediction(caller, version, inputs)
+    version, schema = _of_images(version, new.schema, caller.services.settings.most_images)
+    return replace(new, version=version, schema=schema)
+
+
 async def ended(request: Request, services: Services, prediction: Prediction) -> Prediction:
     """Return a prediction that was accepted, once it is over. Who hangs up cancels it.
 
@@ -136,18 +147,12 @@ async def drawn(
         Problem: naming each bad input as the client does.
         Failed: when there is no result.
     """
-    new = new_prediction(caller, version, inputs)
-    version, schema = _of_images(version, new.schema, caller.services.settings.most_images)
-    new = replace(
-        new,
-        version=version,
-        schema=schema,
-        cancel_after=seconds_of(cancel_after, inputs.get("cancel_after")),
-    )
+    new = new_of_images(caller, version, inputs)
+    new = replace(new, cancel_after=seconds_of(cancel_after, inputs.get("cancel_after")))
     try:
         prediction = await caller.services.queue.accept(new)
     except InvalidInputs as error:
-        raise invalid([_renamed(fault, names) for fault in error.faults]) from None
+        raise invalid([renamed(fault, names) for fault in error.faults]) from None
     return await finished(request, caller.services, prediction, names)
 
 
@@ -242,7 +247,7 @@ def _faults(prediction: Prediction, names: Mapping[str, str]) -> list[Fault]:
     return found
 
 
-def _renamed(fault: Fault, names: Mapping[str, str]) -> Fault:
+def renamed(fault: Fault, names: Mapping[str, str]) -> Fault:
     """Return a fault with the name that the client has for its input."""
     name = fault.field.removeprefix("input.")
     return replace(fault, field=names.get(name, name))

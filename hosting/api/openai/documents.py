@@ -13,6 +13,7 @@ from hosting.api.model_entries import ModelEntry, entry
 from hosting.api.results import Picture
 from hosting.prediction import Prediction
 from hosting.storage.files import file_of_prediction, link_path
+from hosting.storage.tables import Upload
 
 
 class ImageDocument(TypedDict):
@@ -38,6 +39,19 @@ class ImagesDocument(TypedDict):
     data: list[ImageDocument]
     size: NotRequired[str]
     warnings: list[str]
+
+
+class FileDocument(TypedDict):
+    """A file that was sent for a purpose, or that a batch has; times in seconds since 1970."""
+
+    id: str
+    object: Literal["file"]
+    bytes: int
+    created_at: int
+    expires_at: int | None
+    filename: str
+    purpose: str
+    status: Literal["processed"]
 
 
 class ModelsDocument(TypedDict):
@@ -77,6 +91,39 @@ def images(
         "model": prediction.model,
         "data": shown,
         "warnings": [],
+    }
+
+
+def upload(record: Upload) -> FileDocument:
+    """Return a file that a client sent for a purpose."""
+    return {
+        "id": record.id,
+        "object": "file",
+        "bytes": record.size,
+        "created_at": int(record.created_at),
+        "expires_at": int(record.expires_at),
+        "filename": record.name,
+        "purpose": record.purpose or "",
+        "status": "processed",
+    }
+
+
+def batch_file(file_id: str, size: int, created_at: float) -> FileDocument:
+    """Return a file with the results of a batch.
+
+    Args:
+        size: in bytes.
+        created_at: seconds since 1970.
+    """
+    return {
+        "id": file_id,
+        "object": "file",
+        "bytes": size,
+        "created_at": int(created_at),
+        "expires_at": None,
+        "filename": f"{file_id}.jsonl",
+        "purpose": "batch_output",
+        "status": "processed",
     }
 
 

@@ -38,6 +38,7 @@ class Asked:
         names: what the client calls some of the inputs.
         formats: in which each picture is to be answered.
         size: width and height in px, which need not be among those that can be drawn.
+        drawn_size: those that are drawn, as a text, where any are asked for.
         warnings: sentences on what is not as it was asked for.
     """
 
@@ -46,6 +47,7 @@ class Asked:
     formats: Sequence[str]
     names: dict[str, str] = field(default_factory=dict)
     size: tuple[int, int] | None = None
+    drawn_size: str | None = None
     warnings: list[str] = field(default_factory=list)
 
 

@@ -10,19 +10,17 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from hosting.api import picture_file
 from hosting.api.auth import Admitted, Caller
 from hosting.api.bodies import fields_of
 from hosting.api.deadlines import CancelAfter
 from hosting.api.model_entries import ModelEntry, entry
-from hosting.api.openai import documents, fields
+from hosting.api.openai import documents, drawing
 from hosting.api.openai.documents import ImagesDocument, ModelsDocument
 from hosting.api.openai.errors import ROOTS
 from hosting.api.openai.fields import FILES, TEXTS
-from hosting.api.problems import Problem, invalid
-from hosting.api.results import contents, drawn, pictures, served, warnings
+from hosting.api.problems import Problem
+from hosting.api.results import drawn
 from hosting.api.schemas import running_schema
-from hosting.queue.inputs import Fault
 
 _TEXT: dict[str, Any] = {
     "prompt": {"type": "string"},
@@ -137,25 +135,10 @@ async def _draw(
         needs_image: whether there is nothing to draw without one.
         prompt: where none is given.
     """
-    asked = fields.read(await fields_of(request, texts=TEXTS, files=FILES))
-    if needs_image and asked.inputs.get("image") is None:
-        raise invalid([Fault("required", "image", "image is required")])
-    if prompt is not None:
-        asked.inputs.setdefault("prompt", prompt)
-    tasks = ("inpainting", "img2img") if "mask" in asked.inputs else ("img2img", "depth")
-    version = served(caller.services, asked.model, tasks)
-    size = fields.fit_size(asked, running_schema(caller.services, version.model))
+    given = await fields_of(request, texts=TEXTS, files=FILES)
+    version, asked = drawing.read(caller.services, given, needs_image, prompt)
     prediction = await drawn(request, caller, version, asked.inputs, cancel_after, asked.names)
-
-    found = pictures(prediction)
-    files = [one.file for one in found] if "b64_json" in asked.formats else []
-    data = await contents(caller.services, prediction, files)
-    link = caller.view.link if "url" in asked.formats else None
-    document = documents.images(prediction, found, data, link)
-    if not size and data and (drawn_size := picture_file.size(data[0])):
-        size = "{}x{}".format(*drawn_size)
-    document["warnings"] = [*asked.warnings, *warnings(prediction, asked.names)]
-    if size:
-        document["size"] = size
     response.headers["x-request-id"] = prediction.id
-    return document
+    return await drawing.answer(
+        caller.view, prediction, asked.formats, asked.names, asked.drawn_size, asked.warnings
+    )

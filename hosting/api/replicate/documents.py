@@ -46,7 +46,8 @@ class PredictionDocument(TypedDict):
     """A prediction.
 
     `output` is a list of URLs, or for a version that has one picture its URL. `queue` is there
-    while it waits, `failure` if it failed, and `deadline` if it was given one.
+    while it waits, `failure` if it failed, `deadline` if it was given one, and `batch` if it was
+    asked for in one.
     """
 
     id: str
@@ -64,6 +65,7 @@ class PredictionDocument(TypedDict):
     started_at: str | None
     completed_at: str | None
     deadline: NotRequired[str]
+    batch: NotRequired[str]
     urls: dict[str, str]
     queue: NotRequired[Place]
     failure: NotRequired[FailureKind]
@@ -232,6 +234,8 @@ def prediction(
         shown["queue"] = queue
     if record.deadline is not None:
         shown["deadline"] = when(record.deadline)
+    if record.batch_id is not None:
+        shown["batch"] = record.batch_id
     if record.failure:
         shown["failure"] = record.failure
     return shown
