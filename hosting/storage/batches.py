@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,7 +60,7 @@ def add(
         return None
     session.add(batch)
     for prediction in members:
-        predictions.add(session, prediction, sys.maxsize, most_bytes)
+        predictions.add(session, prediction, limit, most_bytes)
     return batch
 
 
@@ -120,7 +119,8 @@ def cancel(session: Session, batch_id: str) -> list[PredictionRow]:
     if batch is None:
         return []
     of_it = select(PredictionRow.id).where(_is_in(batch_id), PredictionRow.status.in_(UNFINISHED))
-    ids = list(session.scalars(of_it.order_by(PredictionRow.number)))
+    # The last first: what waits behind one that goes has to move up.
+    ids = list(session.scalars(of_it.order_by(PredictionRow.number.desc())))
     if ids and batch.canceled_at is None:
         batch.canceled_at = time.time()
     cancelled = [predictions.cancel(session, one) for one in ids]
@@ -131,7 +131,7 @@ def remove(session: Session, batch_id: str, token_id: str) -> list[Removed]:
     """Remove a token's batch, and its predictions as `removals.remove` does."""
     quota.lock(session, token_id)
     of_it = select(PredictionRow.id).where(_is_in(batch_id), PredictionRow.token_id == token_id)
-    ids = list(session.scalars(of_it.order_by(PredictionRow.number)))
+    ids = list(session.scalars(of_it.order_by(PredictionRow.number.desc())))
     removed = [removals.remove(session, one, token_id) for one in ids]
     session.execute(delete(Batch).where(Batch.id == batch_id, Batch.token_id == token_id))
     return [one for one in removed if one is not None]

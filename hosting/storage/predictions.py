@@ -46,8 +46,8 @@ def add(
     """Take a prediction into the queue; return it, or the one that has its `given_id` already.
 
     Args:
-        limit: unfinished predictions that its token may have, those of batches aside. None is
-            taken beyond them.
+        limit: unfinished predictions that its token may have. None is taken beyond them. Those of
+            batches do not count, and have a limit of their own (`batches.add`).
         most_bytes: of files that its token may keep at a time.
 
     Raises:
@@ -63,7 +63,7 @@ def add(
         PredictionRow.status.in_(UNFINISHED),
         PredictionRow.batch_id.is_(None),
     )
-    if (session.scalar(unfinished) or 0) >= limit:
+    if prediction.batch_id is None and (session.scalar(unfinished) or 0) >= limit:
         return None
     if prediction.input_bytes:
         quota.check(session, prediction.token_id, prediction.input_bytes, most_bytes)
