@@ -1,7 +1,7 @@
 """What a picture's file says of itself: a PNG's texts, its size, whether it is opaque.
 
 Source: https://www.w3.org/TR/png-3/, section 11.3.3; https://www.w3.org/Graphics/JPEG/itu-t81.pdf,
-annex B.
+annex B; https://spec.c2pa.org/specifications/specifications/2.2/specs/C2PA_Specification.html.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ LARGEST_TEXT_BYTES = 2**20
 """Of a file's texts together; what is more is left out."""
 MOST_CHUNKS = 10_000
 """Of a file that is read."""
+CONTENT_CREDENTIALS = b"caBX"
+"""The kind of the chunk with a C2PA manifest."""
 ORIENTATION = 0x112
 """The tag of EXIF that says how a picture is turned; from 5 on, width and height are swapped."""
 
@@ -35,10 +37,13 @@ def texts(data: bytes) -> dict[str, str]:
 def with_text(data: bytes, key: str, text: str) -> bytes:
     """Return a PNG file in which a text takes the place of those of its keyword.
 
-    What is no PNG is returned as it is.
+    What is no PNG is returned as it is, and so is one that is signed: a change would make its
+    Content Credentials invalid.
     """
     parts, name = [], key.encode("latin-1")
     for kind, start, end in _chunks(data):
+        if kind == CONTENT_CREDENTIALS:
+            return data
         is_old = kind in (b"tEXt", b"zTXt", b"iTXt") and data[start:end].startswith(name + b"\0")
         if not is_old:
             parts.append(data[start - 8 : end + 4])

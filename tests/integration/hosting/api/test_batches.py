@@ -422,3 +422,42 @@ def test_what_was_cancelled_or_removed_is_said_in_the_errors_file(
         one, batch["error_file_id"]
     )]  # fmt: skip
     assert codes == [("a", "removed"), ("b", "batch_cancelled")]
+
+
+HOSTILE = (
+    b"\xff\xfe\x00",
+    b"[" * 100_000,
+    b"9" * 5000,
+    b"null",
+    b'"text"',
+    b'{"custom_id": "\\ud800", "method": "POST", "url": "/v1/images/generations", "body": {}}',
+    b'{"custom_id": 1e999, "method": "POST", "url": "\\u0000", "body": NaN}',
+)
+
+
+def test_whatever_is_in_a_file_is_refused_by_its_line(one: Front) -> None:
+    for text in HOSTILE:
+        sent = {"file": ("a.jsonl", b"\n" + text)}
+        file = one.client.post("/v1/files", data={"purpose": "batch"}, files=sent).json()
+        assert all(fault.startswith("line 2: ") for fault in faults(by_file(one, file["id"])))
+    for nothing in (b"", b"\r\n \n"):
+        sent = {"file": ("a.jsonl", nothing)}
+        file = one.client.post("/v1/files", data={"purpose": "batch"}, files=sent).json()
+        assert faults(by_file(one, file["id"])) == ["input_file_id"]
+    nested: Any = 1
+    for _ in range(40):
+        nested = [nested]
+    file = upload(one, line("a", prompt=nested, seed="\ud800"))
+    assert "line 1: prompt" in faults(by_file(one, file["id"]))
+
+
+def test_ids_and_descriptions_may_have_any_characters(one: Front) -> None:
+    odd = "a\0 \N{SNOWMAN}\u2028'\"\\"
+    file = upload(one, line(odd, prompt="fox"))
+    body = {"input_file_id": file["id"], "endpoint": "/v1/images/generations"}
+    answer = one.client.post(URL, json={**body, "metadata": {odd: odd}})
+    batch = ended(one, answer.json())
+    assert batch["metadata"] == {odd: odd}
+    assert content(one, batch["output_file_id"])[0]["custom_id"] == odd
+    assert results(one, batch)[0]["id"] == odd
+    assert one.client.get(URL).json()["data"][0]["metadata"] == {odd: odd}

@@ -54,6 +54,15 @@ def test_what_is_no_png_stays_as_it_is() -> None:
     assert picture_file.texts(data) == {}
 
 
+def test_a_signed_file_stays_as_it_is() -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add(b"caBX", b"manifest")
+    info.add_text("parameters", "fox")
+    data = picture("PNG", pnginfo=info)
+    assert picture_file.with_text(data, "parameters", "owl") == data
+    assert picture_file.texts(data)["parameters"] == "fox"
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 @pytest.mark.parametrize("orientation", [1, 3, 6])
 def test_the_size_is_that_of_the_upright_picture(kind: str, orientation: int) -> None:
