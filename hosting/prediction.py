@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hosting.states import FailureKind, Status
+from hosting.states import FailureKind, Priority, Status
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,12 @@ class Prediction:
     input_bytes: int = 0
     """Of those of `files` that lie there; they count in the token's quota."""
     number: int | None = None
-    """Its place in the queue, first come first served; None until it is in it."""
+    """The order in which predictions came; None until it is in the queue."""
+    priority: Priority = Priority.INTERACTIVE
+    cost: float = 0.0
+    """How much there is to do for it: pixels that are drawn × steps."""
+    turn: float = 0.0
+    """Its place in the queue, before all that have a larger one."""
     given_id: str | None = None
     """The client's own id for it, where it chose one by Cog's API."""
     status: Status = Status.STARTING

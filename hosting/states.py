@@ -28,6 +28,15 @@ FINISHED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.ABORTED)
 UNFINISHED = (Status.STARTING, Status.PROCESSING)
 
 
+class Priority(StrEnum):
+    """How urgent a prediction is."""
+
+    INTERACTIVE = "interactive"
+    """Somebody waits for it."""
+    BATCH = "batch"
+    """Nobody does: it leaves places to those that somebody waits for."""
+
+
 class FailureKind(StrEnum):
     """Why a prediction failed."""
 

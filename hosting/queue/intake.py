@@ -22,6 +22,7 @@ from hosting.published_models import RENAMED, Version
 from hosting.queue import inputs, loras, version_inputs
 from hosting.queue.inputs import Fault, InvalidInputs
 from hosting.settings import Settings
+from hosting.states import Priority
 from hosting.storage import mime
 from hosting.storage.files import LINKED, Files, InputFile, file_of_upload, folder_of_prediction
 from hosting.storage.store import Store
@@ -67,6 +68,7 @@ class NewPrediction:
     installed: Mapping[str, str] | None = None
     api: str = "replicate"
     """Whose form it was asked for in, and its webhook is told of it: see `Prediction.api`."""
+    priority: Priority = Priority.INTERACTIVE
     notes: Sequence[str] = ()
     """Sentences that its logs begin with."""
     given_id: str | None = None
@@ -144,6 +146,7 @@ class Intake:
             created_at=now,
             deadline=None if new.cancel_after is None else now + new.cancel_after,
             api=new.api,
+            priority=new.priority,
             given_id=new.given_id,
             token_id=new.token.id,
             task=new.version.model.task,

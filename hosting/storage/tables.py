@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from hosting.prediction import Prediction
-from hosting.states import FailureKind, Status
+from hosting.states import FailureKind, Priority, Status
 
 COUNT = BigInteger().with_variant(Integer, "sqlite")
 """Integers beyond 2^31, which SQLite's are anyway."""
@@ -71,6 +71,7 @@ class Base(DeclarativeBase):
         str: Text,
         Status: Word(Status),
         FailureKind: Word(FailureKind),
+        Priority: Word(Priority),
     }
 
 
@@ -92,7 +93,7 @@ class PredictionRow(Base):
 
     __tablename__ = "predictions"
     __table_args__ = (
-        Index("queue", "status", "task", "number"),
+        Index("queue", "status", "task", "turn", "number"),
         Index("of_token", "token_id", "number"),
         Index("of_token_by_status", "token_id", "status"),
         Index("given", "token_id", "given_id", unique=True),
@@ -119,6 +120,9 @@ class PredictionRow(Base):
     files: Mapped[Mapping[str, str]] = mapped_column(JSON)
     ready: Mapped[bool]
     input_bytes: Mapped[int] = mapped_column(COUNT)
+    priority: Mapped[Priority]
+    cost: Mapped[float]
+    turn: Mapped[float]
     status: Mapped[Status]
     canceling: Mapped[bool]
     crashes: Mapped[int]

@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from hosting.states import FailureKind, Status
+from hosting.states import FailureKind, Priority, Status
 from hosting.storage import database, migrate, predictions, shares, tokens, uploads
 from hosting.storage.connection import connect
 from hosting.storage.database import Database, DatabaseError
@@ -87,6 +87,7 @@ def test_what_is_in_an_older_file_is_there_and_works(tmp_path: Path) -> None:
             "done", "succeeded", ["out-0.png"], "replicate",
         )  # fmt: skip
         assert (done.input_bytes, done.makes_files) == (0, False)
+        assert (done.cost, done.turn, done.priority) == (0, 0, Priority.INTERACTIVE)
         assert (done.created_at, done.request["seed"]) == (1.25, 2**53 - 1)
         listed = uploads.page(session, "local")
         assert [one.name for one in listed.rows] == ["c", "b", "a"]
