@@ -19,7 +19,7 @@ from hosting.net import fetch
 from hosting.net.links import Links
 from hosting.prediction import Prediction
 from hosting.published_models import RENAMED, Version
-from hosting.queue import inputs, loras, version_inputs
+from hosting.queue import cost, inputs, loras, version_inputs
 from hosting.queue.inputs import Fault, InvalidInputs
 from hosting.settings import Settings
 from hosting.states import Priority
@@ -147,6 +147,7 @@ class Intake:
             deadline=None if new.cancel_after is None else now + new.cancel_after,
             api=new.api,
             priority=new.priority,
+            cost=cost.of(values, "image" in files, new.native_size),
             given_id=new.given_id,
             token_id=new.token.id,
             task=new.version.model.task,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from hosting.storage import predictions, quota
+from hosting.states import Status
+from hosting.storage import predictions, quota, turns
 from hosting.storage.database import clock
 from hosting.storage.tables import Delivery, PredictionRow, Removal
 
@@ -41,6 +42,8 @@ def remove(session: Session, prediction_id: str, token_id: str) -> Removed | Non
     row = session.scalar(own.with_for_update())
     if row is None:
         return None
+    if row.status is Status.STARTING:
+        turns.close_up(session, row)
     writer = None if row.status.is_over else row.front_id
     session.add(
         Removal(

@@ -86,6 +86,10 @@ class Token(Base):
     webhook_secret: Mapped[str]
     created_at: Mapped[float] = mapped_column(default=time.time)
     revoked_at: Mapped[float | None]
+    weight: Mapped[float] = mapped_column(default=1.0)
+    """The share of the models that it has while others wait too, by those of the others."""
+    limits: Mapped[Mapping[str, Any]] = mapped_column(JSON, default=dict)
+    """Its own, as `limits.Limits` reads them."""
 
 
 class PredictionRow(Base):
@@ -153,6 +157,30 @@ class PredictionRow(Base):
         """Return the prediction as it is now."""
         names = (column.key for column in self.__mapper__.columns)
         return Prediction(**{name: getattr(self, name) for name in names})
+
+
+class TaskQueue(Base):
+    """How far the queue of a task has come."""
+
+    __tablename__ = "queues"
+
+    task: Mapped[str] = mapped_column(primary_key=True)
+    turn: Mapped[float]
+    """The largest that was claimed."""
+
+
+class Spending(Base):
+    """What a token with a daily quota has asked for; it outlives the prediction."""
+
+    __tablename__ = "spendings"
+    __table_args__ = (Index("spendings_of_token", "token_id", "spent_at"),)
+
+    number: Mapped[int] = mapped_column(COUNT, primary_key=True, autoincrement=True)
+    token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"))
+    prediction_id: Mapped[str] = mapped_column(unique=True)
+    cost: Mapped[float]
+    spent_at: Mapped[float]
+    """By `clock`."""
 
 
 class Upload(Base):
