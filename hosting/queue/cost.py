@@ -10,6 +10,8 @@ from hosting.queue.inputs import USUAL_SIDE_PIXELS
 
 LARGEST_SIDE_PIXELS = 1024
 """Of what is drawn where its size follows the result's."""
+STEP_PIXELS = 64
+"""Of which the sides of what is drawn are multiples."""
 SIZE = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
 
 
@@ -32,9 +34,22 @@ def of(request: Mapping[str, Any], has_image: bool, native_size: int | None) -> 
     return float(request.get("num_images", 1) * width * height * max(1.0, passes))
 
 
+def size_of_result(request: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the width and height in pixels that are drawn for a `result_size`; None without one.
+
+    They are its sides, rounded up to what is drawn.
+    """
+    match = SIZE.fullmatch(request.get("result_size") or "")
+    if match is None:
+        return None
+    sides = [-(-int(side) // STEP_PIXELS) * STEP_PIXELS for side in match.groups()]
+    return min(sides[0], LARGEST_SIDE_PIXELS), min(sides[1], LARGEST_SIDE_PIXELS)
+
+
 def _size(request: Mapping[str, Any], native_size: int) -> tuple[int, int]:
     """Return the width and height that are drawn, in pixels."""
     width, height = request.get("width"), request.get("height")
-    if not width and not height and (match := SIZE.fullmatch(request.get("result_size") or "")):
-        width, height = (min(int(side), LARGEST_SIDE_PIXELS) for side in match.groups())
-    return width or native_size, height or native_size
+    own = (native_size, native_size)
+    if not width and not height:
+        own = size_of_result(request) or own
+    return width or own[0], height or own[1]

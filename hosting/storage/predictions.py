@@ -16,9 +16,10 @@ from sqlalchemy import ColumnElement, Select, delete, func, or_, select, tuple_,
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 
+from hosting.limits import NONE, Limits
 from hosting.prediction import Crashed, Ended, Outcome, Prediction, Requeued
 from hosting.states import FINISHED, UNFINISHED, FailureKind, Priority, Status
-from hosting.storage import pages, quota, turns
+from hosting.storage import pages, quota, spendings, turns
 from hosting.storage.pages import Page
 from hosting.storage.tables import Delivery, Heartbeat, PredictionRow, Upload
 
@@ -42,16 +43,22 @@ Known = Prediction | PredictionRow
 
 
 def add(
-    session: Session, prediction: Prediction, limit: int, most_bytes: float = math.inf
+    session: Session,
+    prediction: Prediction,
+    limit: int,
+    most_bytes: float = math.inf,
+    limits: Limits = NONE,
 ) -> PredictionRow | None:
     """Take a prediction into the queue; return it, or the one that has its `given_id` already.
 
     Args:
         limit: unfinished predictions that its token may have. None is taken beyond them.
         most_bytes: of files that its token may keep at a time.
+        limits: of its token.
 
     Raises:
         QuotaExceeded: when it would keep more with this one's.
+        DailyQuotaSpent: when it has asked for too much today.
     """
     quota.lock(session, prediction.token_id)
     if prediction.given_id is not None:
@@ -66,6 +73,7 @@ def add(
         return None
     if prediction.input_bytes:
         quota.check(session, prediction.token_id, prediction.input_bytes, most_bytes)
+    spendings.spend(session, prediction, limits)
     row = PredictionRow.of(replace(prediction, turn=turns.of_next(session, prediction)))
     session.add(row)
     session.flush()
@@ -288,6 +296,9 @@ def finish(
     began_at = prediction.started_at or prediction.created_at
     prediction.status, prediction.completed_at = status, _now_after(began_at)
     prediction.error, prediction.failure = error, failure
+    is_ours = failure in (FailureKind.WORKER, FailureKind.INTERNAL)
+    if is_ours or not (prediction.has_begun or status is Status.SUCCEEDED):
+        spendings.give_back(session, prediction.id)
     _announce(session, prediction, "completed")
     return prediction
 

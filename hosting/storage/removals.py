@@ -12,7 +12,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from hosting.states import Status
-from hosting.storage import predictions, quota, turns
+from hosting.storage import predictions, quota, spendings, turns
 from hosting.storage.database import clock
 from hosting.storage.tables import Delivery, PredictionRow, Removal
 
@@ -44,6 +44,8 @@ def remove(session: Session, prediction_id: str, token_id: str) -> Removed | Non
         return None
     if row.status is Status.STARTING:
         turns.close_up(session, row)
+    if not (row.has_begun or row.status.is_over):
+        spendings.give_back(session, row.id)
     writer = None if row.status.is_over else row.front_id
     session.add(
         Removal(

@@ -105,9 +105,8 @@ for root in ROOTS:
 @routes.get("/v1/openai/models", tags=["OpenAI"])
 async def list_models(caller: Admitted) -> ModelsDocument:
     """Return the models that run here; `/v1/models` has them too."""
-    services = caller.services
-    tasks = {endpoint.task for endpoint in services.endpoints}
-    return documents.models([one.id for one in services.models.models if one.task in tasks])
+    models = caller.services.models.models
+    return documents.models([one.id for one in models if caller.may_use(one)])
 
 
 @routes.get("/v1/models/{model}", tags=["OpenAI"])
@@ -144,7 +143,7 @@ async def _draw(
         asked.inputs.setdefault("prompt", prompt)
     tasks = ("inpainting", "img2img") if "mask" in asked.inputs else ("img2img", "depth")
     version = served(caller.services, asked.model, tasks)
-    size = fields.fit_size(asked, running_schema(caller.services, version.model))
+    size = fields.fit_size(asked, caller.schema(version.model))
     prediction = await drawn(request, caller, version, asked.inputs, cancel_after, asked.names)
 
     found = pictures(prediction)
