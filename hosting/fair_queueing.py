@@ -6,7 +6,8 @@ and Kaur, Interposed Proportional Sharing for a Storage Service Utility, SIGMETR
 A flow is what a token has asked for with one priority. Each of its predictions has a turn, where it
 begins on the queue's virtual clock, and a length, which is its cost over the flow's weight. The
 lowest turn is next, and among equal ones who came first. The clock shows the turn of what was
-claimed last; a prediction's turn is there, or where the one before it in its flow ends.
+claimed last; a prediction's turn is there, or where the one before it in its flow ends, also when
+that has run: tokens that ask for one thing after another would else pass all that others wait for.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ WEIGHTS: Mapping[Priority, float] = {Priority.INTERACTIVE: 8.0, Priority.BATCH: 
 other."""
 LEAST_WEIGHT, MOST_WEIGHT = 0.1, 100.0
 """Of a token, which is 1 unless somebody says otherwise."""
-KEPT_SHARE = 4
-"""One slot in so many is kept from batch predictions, but at least one of several."""
+SLOTS_OF_BATCH = 4
+"""Of so many slots, batch predictions may hold one. What runs shares the model's time evenly and is
+not interrupted: with more, they would have most of it while somebody waits."""
 
 
 def length(cost: float, priority: Priority, weight: float) -> float:
@@ -37,15 +39,13 @@ def length(cost: float, priority: Priority, weight: float) -> float:
 def next_turn(clock: float, ends: Iterable[float]) -> float:
     """Return the turn of a flow's next prediction.
 
-    A flow of which nothing is left has neither a debt nor a credit.
-
     Args:
         clock: the turn of what was claimed last.
-        ends: of the flow's unfinished predictions, turn and length together.
+        ends: of those of the flow that wait, run or have run, turn and length together.
     """
     return max(clock, max(ends, default=clock))
 
 
 def batch_slots(slots: int) -> int:
     """Return how many of an endpoint's slots batch predictions may hold at a time."""
-    return slots - max(1, slots // KEPT_SHARE) if slots > 1 else slots
+    return max(1, slots // SLOTS_OF_BATCH)

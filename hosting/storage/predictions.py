@@ -294,8 +294,11 @@ def finish(
     if prediction is None:
         return None
     began_at = prediction.started_at or prediction.created_at
+    ran = prediction.status is Status.PROCESSING
     prediction.status, prediction.completed_at = status, _now_after(began_at)
     prediction.error, prediction.failure = error, failure
+    if ran:
+        turns.charge(session, prediction)
     is_ours = failure in (FailureKind.WORKER, FailureKind.INTERNAL)
     if is_ours or not (prediction.has_begun or status is Status.SUCCEEDED):
         spendings.give_back(session, prediction.id)

@@ -169,6 +169,17 @@ class TaskQueue(Base):
     """The largest that was claimed."""
 
 
+class Flow(Base):
+    """How far what a token has had of a task, with one priority, reaches on the queue's clock."""
+
+    __tablename__ = "flows"
+
+    token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"), primary_key=True)
+    task: Mapped[str] = mapped_column(primary_key=True)
+    priority: Mapped[Priority] = mapped_column(primary_key=True)
+    turn: Mapped[float]
+
+
 class Spending(Base):
     """What a token with a daily quota has asked for; it outlives the prediction."""
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from sqlalchemy import case, func, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
 from hosting import fair_queueing
 from hosting.prediction import Prediction
 from hosting.states import UNFINISHED, Status
-from hosting.storage.tables import PredictionRow, TaskQueue, Token
+from hosting.storage.tables import Flow, PredictionRow, TaskQueue, Token
 
+CHARGED = text(
+    "INSERT INTO flows (token_id, task, priority, turn) "
+    "VALUES (:token_id, :task, :priority, :turn) "
+    "ON CONFLICT (token_id, task, priority) DO UPDATE SET turn = excluded.turn "
+    "WHERE excluded.turn > flows.turn"
+)
 ENSURED = text("INSERT INTO queues (task, turn) VALUES (:task, 0) ON CONFLICT DO NOTHING")
 
 
@@ -27,8 +36,14 @@ def of_next(session: Session, new: Prediction | PredictionRow, only_ready: bool 
         PredictionRow.priority == new.priority,
         PredictionRow.id != new.id,
     )
-    last = session.scalar(end.where(PredictionRow.ready) if only_ready else end)
-    return fair_queueing.next_turn(clock(session, new.task), [] if last is None else [last])
+    waits_or_runs = session.scalar(end.where(PredictionRow.ready) if only_ready else end)
+    has_run = session.scalar(
+        select(Flow.turn).where(
+            Flow.token_id == new.token_id, Flow.task == new.task, Flow.priority == new.priority
+        )
+    )
+    ends = [one for one in (waits_or_runs, has_run) if one is not None]
+    return fair_queueing.next_turn(clock(session, new.task), ends)
 
 
 def clock(session: Session, task: str) -> float:
@@ -66,6 +81,29 @@ def close_up(session: Session, gone: PredictionRow) -> None:
         update(PredictionRow).where(*behind).values(turn=moved),
         execution_options={"synchronize_session": False},
     )
+
+
+def charge(session: Session, ended: PredictionRow) -> None:
+    """Note what a run that ends has taken of its flow's share; of a broken one by its steps."""
+    done = 1.0 if ended.status is Status.SUCCEEDED else _share_done(ended.metrics)
+    length = fair_queueing.length(ended.cost, ended.priority, _weight(session, ended.token_id))
+    values = {
+        "token_id": ended.token_id,
+        "task": ended.task,
+        "priority": ended.priority.value,
+        "turn": ended.turn + done * length,
+    }
+    session.execute(CHARGED, values)
+
+
+def _share_done(metrics: Mapping[str, Any]) -> float:
+    """Return the share of its steps that a run has taken, by what its worker has told."""
+    progress = metrics.get("progress")
+    told = progress if isinstance(progress, Mapping) else {}
+    step, steps = told.get("step"), told.get("steps")
+    if not isinstance(step, int) or not isinstance(steps, int) or steps < 1:
+        return 0.0
+    return min(1.0, max(0, step) / steps)
 
 
 def _weight(session: Session, token_id: str) -> float:

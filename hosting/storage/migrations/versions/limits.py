@@ -21,6 +21,13 @@ def upgrade() -> None:
         sa.Column("turn", sa.Double(), nullable=False),
     )
     op.create_table(
+        "flows",
+        sa.Column("token_id", sa.String(), sa.ForeignKey("tokens.id"), primary_key=True),
+        sa.Column("task", sa.String(), primary_key=True),
+        sa.Column("priority", sa.String(), primary_key=True),
+        sa.Column("turn", sa.Double(), nullable=False),
+    )
+    op.create_table(
         "spendings",
         sa.Column("number", COUNT, primary_key=True, autoincrement=True),
         sa.Column("token_id", sa.String(), sa.ForeignKey("tokens.id"), nullable=False),
