@@ -14,7 +14,7 @@ ANY = "any"
 
 
 @dataclass(frozen=True)
-class Limits:
+class TokenLimits:
     """What a token may ask for. None is no limit."""
 
     side: int | None = None
@@ -31,7 +31,7 @@ class Limits:
     """Of the predictions of 24 hours: millions of pixels × steps × images."""
 
     @classmethod
-    def of(cls, name: str, own: Mapping[str, Any], settings: Settings) -> Limits:
+    def of(cls, name: str, own: Mapping[str, Any], settings: Settings) -> TokenLimits:
         """Return the limits of a token: its own, and those of the settings for the rest.
 
         Args:
@@ -80,5 +80,5 @@ def _read(value: Any) -> Any:
     return value or None if isinstance(value, int | float) else value
 
 
-NONE = Limits()
+NO_LIMITS = TokenLimits()
 """The limits of who has none."""

@@ -15,7 +15,7 @@ from hosting.api.context import Services, services_of
 from hosting.api.problems import Problem, no_prediction
 from hosting.api.schemas import running_schema
 from hosting.api.view import View, view_of
-from hosting.limits import Limits
+from hosting.limits import TokenLimits
 from hosting.prediction import Prediction
 from hosting.published_models import Model, narrowed
 from hosting.storage.database import Unavailable
@@ -60,9 +60,9 @@ class Caller:
         return found
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> TokenLimits:
         """The limits of its token."""
-        return Limits.of(self.token.name, self.token.limits, self.services.settings)
+        return TokenLimits.of(self.token.name, self.token.limits, self.services.settings)
 
     @property
     def loras(self) -> frozenset[str] | None:
@@ -114,13 +114,13 @@ async def caller_of(request: Request, _: _Bearer = None) -> Caller:
     return Caller(view_of(request), token)
 
 
-async def limits_of(request: Request) -> Limits:
+async def limits_of(request: Request) -> TokenLimits:
     """Return the limits of who asks. Without a token, they are the usual ones, and no LoRAs."""
     services = services_of(request)
     token = await services.store.tokens.find(token_in(request.headers.get("authorization")))
     if token is None:
-        return replace(Limits.of("", {}, services.settings), loras=frozenset())
-    return Limits.of(token.name, token.limits, services.settings)
+        return replace(TokenLimits.of("", {}, services.settings), loras=frozenset())
+    return TokenLimits.of(token.name, token.limits, services.settings)
 
 
 def token_in(authorization: str | None) -> str | None:

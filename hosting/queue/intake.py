@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from hosting.limits import Limits
+from hosting.limits import TokenLimits
 from hosting.net import fetch
 from hosting.net.links import Links
 from hosting.prediction import Prediction
@@ -107,7 +107,7 @@ class Intake:
             DailyQuotaSpent: when it has asked for too much today.
         """
         faults = [*_faults_around(new)]
-        limits = Limits.of(new.token.name, new.token.limits, self._settings)
+        limits = TokenLimits.of(new.token.name, new.token.limits, self._settings)
         faults += faults_of_model(limits, new.version.model, new.weights)
         allowed = limits.loras
         usable = allowed
@@ -184,7 +184,7 @@ class Intake:
         return await self._add(prediction, found, limits)
 
     async def _add(
-        self, prediction: Prediction, files: Mapping[str, bytes], limits: Limits
+        self, prediction: Prediction, files: Mapping[str, bytes], limits: TokenLimits
     ) -> Prediction:
         """Write a prediction with the files that came with it; whole, or not at all."""
         limit, most_bytes = self._settings.queue_limit, self._settings.kept_bytes
@@ -254,7 +254,7 @@ class Intake:
         return name
 
 
-def _fault_of_cost(pixel_steps: float, limits: Limits) -> Fault | None:
+def _fault_of_cost(pixel_steps: float, limits: TokenLimits) -> Fault | None:
     """Return the fault of a prediction that is more than its token may have in a whole day."""
     most, asked = limits.megapixel_steps_a_day, pixel_steps / MEGA
     if most is None or asked <= most:

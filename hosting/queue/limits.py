@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hosting.limits import Limits
+from hosting.limits import TokenLimits
 from hosting.published_models import Model
 from hosting.queue import cost, inputs
 from hosting.queue.inputs import (
@@ -32,7 +32,7 @@ OWN_SHAPES = (
 """Inputs by which an empty size follows something else than the image's own shape."""
 
 
-def faults_of_model(limits: Limits, model: Model, weights: str | None) -> Iterator[Fault]:
+def faults_of_model(limits: TokenLimits, model: Model, weights: str | None) -> Iterator[Fault]:
     """Yield what is wrong with a token's choice of a model.
 
     Args:
@@ -46,7 +46,7 @@ def faults_of_model(limits: Limits, model: Model, weights: str | None) -> Iterat
 
 def fit(
     values: Mapping[str, Any],
-    limits: Limits,
+    limits: TokenLimits,
     has_image: bool,
     picture: bytes | None,
     native_size: int | None,

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, or_, select, tuple_,
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 
-from hosting.limits import NONE, Limits
+from hosting.limits import NO_LIMITS, TokenLimits
 from hosting.prediction import Crashed, Ended, Outcome, Prediction, Requeued
 from hosting.states import FINISHED, UNFINISHED, FailureKind, Priority, Status
 from hosting.storage import pages, quota, spendings, turns
@@ -47,7 +47,7 @@ def add(
     prediction: Prediction,
     limit: int,
     most_bytes: float = math.inf,
-    limits: Limits = NONE,
+    limits: TokenLimits = NO_LIMITS,
 ) -> PredictionRow | None:
     """Take a prediction into the queue; return it, or the one that has its `given_id` already.
 

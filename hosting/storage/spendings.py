@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from hosting.limits import Limits
+from hosting.limits import TokenLimits
 from hosting.prediction import Prediction
 from hosting.storage.database import clock
 from hosting.storage.tables import Spending
@@ -33,7 +33,7 @@ class DailyQuotaSpent(Exception):
         super().__init__(f"{sentence}; try again in {self.retry_after_seconds} s")
 
 
-def spend(session: Session, new: Prediction, limits: Limits) -> None:
+def spend(session: Session, new: Prediction, limits: TokenLimits) -> None:
     """Count a prediction in its token's day; the token is locked.
 
     Raises:

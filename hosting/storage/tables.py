@@ -89,7 +89,7 @@ class Token(Base):
     weight: Mapped[float] = mapped_column(default=1.0)
     """The share of the models that it has while others wait too, by those of the others."""
     limits: Mapped[Mapping[str, Any]] = mapped_column(JSON, default=dict)
-    """Its own, as `limits.Limits` reads them."""
+    """Its own, as `TokenLimits.of` reads them."""
 
 
 class PredictionRow(Base):

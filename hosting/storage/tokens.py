@@ -61,7 +61,7 @@ def limit(session: Session, name: str, weight: float | None, limits: Mapping[str
 
     Args:
         weight: from LEAST_WEIGHT to MOST_WEIGHT of `fair_queueing`; None leaves it as it is.
-        limits: as `Limits.of` reads them; None is as the settings have it.
+        limits: as `TokenLimits.of` reads them; None is as the settings have it.
 
     Raises:
         TokenError: when there is none of the name.
