@@ -248,7 +248,13 @@ def create(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
             allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["authorization", "content-type", "prefer", "last-event-id"],
+            allow_headers=[
+                "authorization",
+                "content-type",
+                "prefer",
+                "last-event-id",
+                "x-priority",
+            ],
         )
     # Outermost: what is too large, or goes wrong, is answered outside of add_middleware's.
     answer = error_handlers.answer

@@ -34,6 +34,8 @@ UNNAMED = {
 }
 """By task, the name for weights that have none of their own."""
 LATEST = "latest"
+LIMITED = "x-token-limit"
+"""What is in the schema of an input that a token may have less of than others."""
 
 Task = Literal["img2img", "inpainting", "depth", "upscale"]
 Kind = Literal["string", "integer", "number", "boolean", "file"]
@@ -97,6 +99,8 @@ class Version:
     defaults: Mapping[str, Any] = field(default_factory=dict, hash=False)
     output: OutputForm = "list"
     black_repainted: bool = False
+    most: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """By our names, what a token may have of some inputs, whatever the version took."""
 
     @property
     def all_defaults(self) -> dict[str, Any]:
@@ -120,6 +124,10 @@ class Version:
             for name, one in self.inputs.items()
         }
         return replace(self, inputs=inputs, defaults={**self.defaults, "loras": usable})
+
+    def within(self, most: Mapping[str, int]) -> Version:
+        """Return it with no more than this of some inputs, by our names."""
+        return replace(self, most=most)
 
 
 class PublishedModels:
@@ -224,13 +232,43 @@ def taken_schema(version: Version, schema: Mapping[str, Any]) -> dict[str, Any]:
             for part in entry.get("allOf", ()):  # Cog writes the choices of an input beside it
                 _widen(schemas[part["$ref"].rpartition("/")[2]], name, published)
             _widen(entry, name, published)
-    defaults = version.all_defaults
+    _narrow_inputs(document, version.most)
+    defaults = defaults_of(version, document)
     for name in defaults.keys() & inputs["properties"].keys():
         entry, default = inputs["properties"][name], defaults[name]
         is_text_of_list = entry.get("type") == "array" and isinstance(default, str)
         entry["default"] = split(default) if is_text_of_list else default
     inputs["required"] = [name for name in inputs.get("required", ()) if name not in defaults]
     return document
+
+
+def narrowed(schema: Mapping[str, Any], most: Mapping[str, int]) -> dict[str, Any]:
+    """Return an endpoint's OpenAPI document that allows no more than this of some inputs.
+
+    Args:
+        schema: the document; it is not changed.
+    """
+    document: dict[str, Any] = copy.deepcopy(dict(schema))
+    _narrow_inputs(document, most)
+    return document
+
+
+def defaults_of(version: Version, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is left out, by our names, where that is not left to the endpoint.
+
+    That is what the version has, and no more of it than a token may have.
+
+    Args:
+        schema: the document of the endpoint that serves the model.
+    """
+    properties = schema["components"]["schemas"]["Input"]["properties"]
+    usual = {name: properties.get(name, {}).get("default") for name in version.most}
+    defaults = version.all_defaults
+    for name, default in {**usual, **defaults}.items():
+        most = version.most.get(name)
+        if most is not None and isinstance(default, int | float) and default > most:
+            defaults[name] = most
+    return defaults
 
 
 def published_schema(version: Version, known: Set[str]) -> dict[str, Any]:
@@ -258,6 +296,8 @@ def openapi_schema(version: Version, schema: Mapping[str, Any]) -> dict[str, Any
     published = published_schema(version, properties.keys())
     for name, entry in published["components"]["schemas"]["Input"]["properties"].items():
         properties[name] = {**entry, "x-order": len(properties)}
+        if (most := version.most.get(RENAMED.get(name, name))) is not None:
+            _narrow(properties[name], most)
     if version.output == "one":
         schemas["Output"] = {"title": "Output", "type": "string", "format": "uri"}
     schemas["Output"].pop("x-cog-array-type", None)
@@ -278,6 +318,25 @@ def _widen(entry: dict[str, Any], name: str, published: Input) -> None:
     ):
         if limit in entry:
             entry[limit] = wider([entry[limit], *numbers, *([] if value is None else [value])])
+
+
+def _narrow_inputs(document: dict[str, Any], most: Mapping[str, int]) -> None:
+    schemas = document["components"]["schemas"]
+    for name, limit in most.items():
+        if (entry := schemas["Input"]["properties"].get(name)) is not None:
+            for part in entry.get("allOf", ()):
+                _narrow(schemas[part["$ref"].rpartition("/")[2]], limit)
+            _narrow(entry, limit)
+
+
+def _narrow(entry: dict[str, Any], most: int) -> None:
+    """Allow only so much of what an input's schema allows."""
+    if "enum" in entry:
+        allowed = [one for one in entry["enum"] if not isinstance(one, int) or one <= most]
+        if allowed != entry["enum"]:
+            entry["enum"], entry[LIMITED] = allowed, True
+    if entry.get("maximum", most) > most:
+        entry["maximum"], entry[LIMITED] = most, True
 
 
 def _property(name: str, published: Input) -> dict[str, Any]:

@@ -13,7 +13,15 @@ from urllib.parse import urlsplit
 
 FOLDER = Path(__file__).parent.parent / "data"
 
-MAY_BE_ZERO = ("RETENTION_DAYS", "STOP_SECONDS")
+MAY_BE_ZERO = (
+    "RETENTION_DAYS",
+    "STOP_SECONDS",
+    "TOKEN_SIDE",
+    "TOKEN_STEPS",
+    "TOKEN_IMAGES",
+    "TOKEN_PREDICTIONS_A_DAY",
+    "TOKEN_MEGAPIXEL_STEPS_A_DAY",
+)
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -68,6 +76,16 @@ class Settings:
         2000, "MiB of uploads and of predictions' input files that each token may have at a time"
     )
     link_hours: float = _setting(24.0, "hours that the link to a file is good for")
+    token_side: int = _setting(0, "px a side that a token may have drawn; 0 is no limit")
+    token_steps: int = _setting(0, "steps that a token may ask for; 0 is no limit")
+    token_images: int = _setting(0, "images of a prediction that a token may ask for; 0: no limit")
+    token_models: tuple[str, ...] = _setting((), "models that a token may ask for; all if none is")
+    token_predictions_a_day: int = _setting(
+        0, "predictions that a token may ask for in 24 hours; 0 is no limit"
+    )
+    token_megapixel_steps_a_day: int = _setting(
+        0, "millions of pixels × steps × images that it may ask for in 24 hours; 0 is no limit"
+    )
     token_loras: str = _setting(
         "", 'LoRAs that each token named may use, as JSON: {"ada": ["blueprint"], "bob": []}'
     )
@@ -161,7 +179,8 @@ def _read(name: str, text: str, default: Any) -> Any:
             number = -1
         if not (0 < number < 1e9 or (number == 0 and name in MAY_BE_ZERO)):
             kind = "whole number from 1 on" if isinstance(default, int) else "number above 0"
-            kind = "number from 0 on" if name in MAY_BE_ZERO else kind
+            if name in MAY_BE_ZERO:
+                kind = kind.split(" from ")[0].removesuffix(" above 0") + " from 0 on"
             raise SettingsError(f"{name} is {text!r}; give a {kind}")
         return number
     return Path(text) if isinstance(default, Path) else text.rstrip("/")

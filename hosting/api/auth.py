@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -13,8 +13,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hosting.api.context import Services, services_of
 from hosting.api.problems import Problem, no_prediction
+from hosting.api.schemas import running_schema
 from hosting.api.view import View, view_of
+from hosting.limits import TokenLimits
 from hosting.prediction import Prediction
+from hosting.published_models import Model, narrowed
 from hosting.storage.database import Unavailable
 from hosting.storage.tables import Token
 
@@ -57,9 +60,30 @@ class Caller:
         return found
 
     @property
+    def limits(self) -> TokenLimits:
+        """The limits of its token."""
+        return TokenLimits.of(self.token.name, self.token.limits, self.services.settings)
+
+    @property
     def loras(self) -> frozenset[str] | None:
         """The names of the LoRAs that it may use; None is all."""
-        return self.services.settings.loras_of(self.token.name)
+        return self.limits.loras
+
+    def schema(self, model: Model) -> Mapping[str, Any]:
+        """Return the schema of what serves a model, as this caller may ask it.
+
+        Raises:
+            Problem: when nothing does, or none knows yet.
+        """
+        return narrowed(running_schema(self.services, model), self.limits.most)
+
+    def may_use(self, model: Model) -> bool:
+        """Return whether a model runs here, and it may ask for it."""
+        limits = self.limits
+        return any(
+            one.task == model.task and limits.allow(model, one.model)
+            for one in self.services.endpoints
+        )
 
 
 async def caller_of(request: Request, _: _Bearer = None) -> Caller:
@@ -90,11 +114,13 @@ async def caller_of(request: Request, _: _Bearer = None) -> Caller:
     return Caller(view_of(request), token)
 
 
-async def loras_of(request: Request) -> frozenset[str] | None:
-    """Return the names of the LoRAs that who asks may use; None is all. Without a token, none."""
+async def limits_of(request: Request) -> TokenLimits:
+    """Return the limits of who asks. Without a token, they are the usual ones, and no LoRAs."""
     services = services_of(request)
     token = await services.store.tokens.find(token_in(request.headers.get("authorization")))
-    return frozenset() if token is None else services.settings.loras_of(token.name)
+    if token is None:
+        return replace(TokenLimits.of("", {}, services.settings), loras=frozenset())
+    return TokenLimits.of(token.name, token.limits, services.settings)
 
 
 def token_in(authorization: str | None) -> str | None:

@@ -25,6 +25,7 @@ from hosting.storage.database import Damaged, Unavailable
 from hosting.storage.files import FileGone
 from hosting.storage.pages import InvalidCursor
 from hosting.storage.quota import QuotaExceeded
+from hosting.storage.spendings import DailyQuotaSpent
 
 FORMS: tuple[tuple[re.Pattern[str], Callable[[Problem], Response]], ...] = (
     (re.compile(deepinfra.ROOT), deepinfra.response),
@@ -57,6 +58,8 @@ def _problem(request: Request, error: Exception) -> Problem:
             return invalid([Fault("invalid_cursor", "cursor", str(error))])
         case QueueFull():
             return Problem(429, str(error), headers={"Retry-After": "5"})
+        case DailyQuotaSpent():
+            return Problem(429, str(error), headers={"Retry-After": str(error.retry_after_seconds)})
         case QuotaExceeded():
             return Problem(413, str(error))
         case HTTPException(__cause__=ValueError() | RecursionError() as cause):
@@ -124,6 +127,7 @@ HANDLERS: Any = dict.fromkeys(
         RequestValidationError,
         QueueFull,
         QuotaExceeded,
+        DailyQuotaSpent,
         HTTPException,
         ClientDisconnect,
         Unavailable,

@@ -81,6 +81,8 @@ def new_prediction(caller: Caller, version: Version, inputs: Mapping[str, Any]) 
         base=caller.view.base,
         hosts=caller.view.hosts,
         installed=endpoint.installed,
+        weights=endpoint.model,
+        priority=caller.view.priority,
     )
 
 

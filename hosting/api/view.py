@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
+from hosting.api import priorities
 from hosting.api.context import Services, services_of
+from hosting.states import Priority
 
 REPLICATES = re.compile(r"replicate[-/]|(?:(?:Async)?Replicate|_ModuleClient)/")
 """How the User-Agent of Replicate's own clients begins."""
@@ -32,8 +34,19 @@ class View:
     """Whether the client is one of Replicate's own that makes files of what `run` returns."""
     knows_aborted: bool
     """Whether the client takes the status `aborted` for an end. None of Replicate's own does."""
+    priority_header: str | None = None
+    """Its header `X-Priority`."""
     expires: str | None = None
     """When its links expire, in seconds since 1970; None leaves that to `Links`."""
+
+    @property
+    def priority(self) -> Priority:
+        """The priority of what it asks for.
+
+        Raises:
+            Problem: when its header is another word.
+        """
+        return priorities.read(self.priority_header)
 
     def link(self, path: str) -> str:
         """Return the URL of a path of ours, signed."""
@@ -48,4 +61,5 @@ def view_of(request: Request) -> View:
     hosts = frozenset(urlsplit(url).netloc.lower() for url in (base, public) if url)
     agent = request.headers.get("user-agent", "")
     makes_files, knows_aborted = MAKES_FILES.match(agent), not REPLICATES.match(agent)
-    return View(services, base, hosts, makes_files is not None, knows_aborted)
+    priority = request.headers.get(priorities.HEADER)
+    return View(services, base, hosts, makes_files is not None, knows_aborted, priority)

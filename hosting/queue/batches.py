@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hosting.limits import TokenLimits
 from hosting.prediction import Prediction
 from hosting.queue.dispatch import Dispatcher
 from hosting.queue.inputs import Fault, InvalidInputs
@@ -16,6 +17,7 @@ from hosting.states import Priority
 from hosting.storage.batches import Progress
 from hosting.storage.files import Files, folder_of_prediction
 from hosting.storage.pages import ROWS_AT_ONCE, Page
+from hosting.storage.spendings import MEGA
 from hosting.storage.store import Store
 from hosting.storage.tables import Batch, Token, new_id
 
@@ -79,16 +81,20 @@ class Batches:
 
         Raises:
             InvalidBatch: naming every fault of every request.
+            InvalidInputs: when they are together more than the token may have in a day.
             QueueFull: when the token would have too many unfinished predictions of batches.
             QuotaExceeded: when it would keep too many bytes of files.
+            DailyQuotaSpent: when it would have asked for too much today.
         """
         if new.given_id is not None:
             known = await self.find(new.given_id, new.token.id)
             if known is not None:
                 return known
+        limits = self._intake.limits_of(new.token)
         batch_id, members = new_id(), list[Prediction]()
         try:
             await self._prepare(new, batch_id, members)
+            _check_day(members, limits)
             batch = Batch(
                 id=batch_id,
                 token_id=new.token.id,
@@ -103,7 +109,7 @@ class Batches:
             )
             limit = self._settings.batch_limit
             accepted = await self._store.batches.add(
-                batch, members, limit, self._settings.kept_bytes
+                batch, members, limit, self._settings.kept_bytes, limits
             )
         except Exception:
             await self._remove_files(members)
@@ -193,3 +199,19 @@ class Batches:
     async def remove(self, batch_id: str, token_id: str) -> None:
         """Remove a token's batch with all its predictions and their files."""
         await self._dispatcher.remove_batch(batch_id, token_id)
+
+
+def _check_day(members: Sequence[Prediction], limits: TokenLimits) -> None:
+    """Raise InvalidInputs where predictions are more than their token may have in a whole day."""
+    faults = list[Fault]()
+    if (most := limits.predictions_a_day) is not None and len(members) > most:
+        sentence = f"It has {len(members)} requests, and your token may have {most} a day"
+        faults.append(Fault("too_large", "requests", sentence))
+    asked = sum(prediction.cost for prediction in members) / MEGA
+    if (most_cost := limits.megapixel_steps_a_day) is not None and asked > most_cost:
+        sentence = (
+            f"They have {asked:.0f} megapixel-steps, and your token may have {most_cost:g} a day"
+        )
+        faults.append(Fault("too_large", "requests", sentence))
+    if faults:
+        raise InvalidInputs(*faults)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from hosting import log
+from hosting import fair_queueing, log
 from hosting.backends.endpoints import Endpoint
 from hosting.prediction import Crashed, Prediction
 from hosting.queue import sweep
@@ -23,6 +23,7 @@ from hosting.queue.runs import Run
 from hosting.queue.thumbnails import Thumbnails
 from hosting.queue.webhooks import Webhooks
 from hosting.settings import Settings
+from hosting.states import Priority
 from hosting.storage.database import Unavailable
 from hosting.storage.files import Files
 from hosting.storage.removals import Removed
@@ -220,10 +221,18 @@ class Dispatcher:
                 return False
             assert endpoint.task is not None
             has_others = bool(endpoint.running) and not endpoint.is_cluster
-            claimed = await self._store.predictions.claim(endpoint.task, has_others, self.front_id)
+            claimed = await self._store.predictions.claim(
+                endpoint.task, has_others, self.front_id, self._takes_batch(endpoint)
+            )
             if claimed:
                 self._start(endpoint, claimed)
             return claimed is not None
+
+    def _takes_batch(self, endpoint: Endpoint) -> bool:
+        """Return whether an endpoint has a slot for a batch prediction, beside those it keeps."""
+        there = (self._runs[one].prediction.priority for one in endpoint.running)
+        batch = sum(priority is Priority.BATCH for priority in there)
+        return batch < fair_queueing.batch_slots(endpoint.slots)
 
     @property
     def _may_begin(self) -> bool:

@@ -6,11 +6,11 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hosting.published_models import RENAMED, RENAMED_VALUES
+from hosting.published_models import LIMITED, RENAMED, RENAMED_VALUES
 from infotext import samplers
 from infotext.loras import LONGEST_CHARACTERS, split
 
@@ -288,10 +288,24 @@ def _size(as_given: str, value: object, native_size: int) -> tuple[int, int]:
         raise _refused("format", value, f"give width and height, such as {example}")
     if not is_ratio:
         return int(match[1]), int(match[2])
-    ratio = float(match[1]) / float(match[2])
+    return size_of_shape(float(match[1]) / float(match[2]), native_size)
 
+
+def size_of_shape(
+    ratio: float,
+    native_size: int,
+    widths: Sequence[int] = AUTOMATIC_SIDES_PIXELS,
+    heights: Sequence[int] = AUTOMATIC_SIDES_PIXELS,
+) -> tuple[int, int]:
+    """Return the width and height in pixels of a shape, as the model chooses them.
+
+    Args:
+        ratio: of width and height.
+        native_size: the side in pixels of the square that the model was trained on.
+        widths, heights: those that there are.
+    """
     native_area = native_size**2
-    pairs = list(itertools.product(AUTOMATIC_SIDES_PIXELS, AUTOMATIC_SIDES_PIXELS))
+    pairs = list(itertools.product(widths, heights))
     near = [pair for pair in pairs if native_area / 2 <= math.prod(pair) <= native_area * 2]
 
     def distance(size: tuple[int, int]) -> tuple[float, float]:
@@ -386,8 +400,13 @@ _READERS: Mapping[str, Callable[[object], Any]] = {
 
 def _allowed(wanted: Mapping[str, Any]) -> str:
     """Return advice: what the schema takes."""
+    advice = _advice(wanted)
+    return f"{advice}: more is beyond the limit of your token" if LIMITED in wanted else advice
+
+
+def _advice(wanted: Mapping[str, Any]) -> str:
     if "enum" in wanted:
-        return "give one of " + ", ".join(map(str, wanted["enum"]))
+        return "give one of " + ", ".join(str(one) for one in wanted["enum"] if one is not None)
     if wanted.get("format") == "uri":
         return f"give a file as {', '.join(FILE_SCHEMES[:-1])} or {FILE_SCHEMES[-1]} URL"
     kinds = {

@@ -15,16 +15,19 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from hosting.limits import TokenLimits
 from hosting.net import fetch
 from hosting.net.links import Links
 from hosting.prediction import Prediction
 from hosting.published_models import RENAMED, Version
-from hosting.queue import inputs, loras, version_inputs
+from hosting.queue import cost, inputs, loras, version_inputs
 from hosting.queue.inputs import Fault, InvalidInputs
+from hosting.queue.limits import faults_of_model, fit
 from hosting.settings import Settings
 from hosting.states import Priority
 from hosting.storage import mime
 from hosting.storage.files import LINKED, Files, InputFile, file_of_upload, folder_of_prediction
+from hosting.storage.spendings import MEGA
 from hosting.storage.store import Store
 from hosting.storage.tables import Token, new_id
 
@@ -66,6 +69,8 @@ class NewPrediction:
     base: str
     hosts: frozenset[str]
     installed: Mapping[str, str] | None = None
+    weights: str | None = None
+    """The name of the weights of what serves it; None where nobody knows yet."""
     api: str = "replicate"
     """Whose form it was asked for in, and its webhook is told of it: see `Prediction.api`."""
     priority: Priority = Priority.INTERACTIVE
@@ -99,8 +104,13 @@ class Intake:
             InvalidInputs: naming every fault.
             QueueFull: when the token has too many.
             QuotaExceeded: when it would keep too many bytes of files.
+            DailyQuotaSpent: when it has asked for too much today.
         """
-        return await self._add(*await self.prepare(new))
+        return await self._add(*await self.prepare(new), self.limits_of(new.token))
+
+    def limits_of(self, token: Token) -> TokenLimits:
+        """Return the limits of a token."""
+        return TokenLimits.of(token.name, token.limits, self._settings)
 
     async def prepare(self, new: NewPrediction) -> tuple[Prediction, dict[str, bytes]]:
         """Return a prediction that can be put into the queue, and the files that came with it.
@@ -109,11 +119,13 @@ class Intake:
             InvalidInputs: naming every fault.
         """
         faults = [*_faults_around(new)]
-        allowed = self._settings.loras_of(new.token.name)
+        limits = self.limits_of(new.token)
+        faults += faults_of_model(limits, new.version.model, new.weights)
+        allowed = limits.loras
         usable = allowed
         if allowed is not None and new.installed is not None:
             usable = allowed & new.installed.keys()
-        version = new.version.for_loras(usable)
+        version = limits.limited(new.version).for_loras(usable)
         try:
             values = version_inputs.read(version, new.inputs, new.schema, new.native_size)
         except InvalidInputs as error:
@@ -136,6 +148,12 @@ class Intake:
             else:
                 if data is not None:
                     found[name] = data
+        if "width" in inputs.known_names(new.schema):
+            try:
+                picture = found.get("image")
+                values |= fit(values, limits, "image" in given, picture, new.native_size)
+            except InvalidInputs as error:
+                faults += error.faults
         shown = _shown(new, names)
         faults += _faults_of_json(shown)
         if faults:
@@ -155,6 +173,7 @@ class Intake:
             deadline=None if new.cancel_after is None else now + new.cancel_after,
             api=new.api,
             priority=new.priority,
+            cost=cost.of(values, "image" in files, new.native_size),
             given_id=new.given_id,
             token_id=new.token.id,
             task=new.version.model.task,
@@ -172,15 +191,19 @@ class Intake:
             webhook_events=new.webhook_events,
             makes_files=new.makes_files,
         )
+        if fault := _fault_of_cost(prediction.cost, limits):
+            raise InvalidInputs(fault)
         return prediction, found
 
-    async def _add(self, prediction: Prediction, files: Mapping[str, bytes]) -> Prediction:
+    async def _add(
+        self, prediction: Prediction, files: Mapping[str, bytes], limits: TokenLimits
+    ) -> Prediction:
         """Write a prediction with the files that came with it; whole, or not at all."""
         limit, most_bytes = self._settings.queue_limit, self._settings.kept_bytes
         folder = folder_of_prediction(prediction.id)
         try:
             await self.write(prediction, files)
-            accepted = await self._store.predictions.add(prediction, limit, most_bytes)
+            accepted = await self._store.predictions.add(prediction, limit, most_bytes, limits)
         except Exception:
             await asyncio.to_thread(self._files.remove, folder)
             raise
@@ -245,6 +268,18 @@ class Intake:
         if await self._store.tokens.is_owner_gone(name):
             raise fetch.FetchError(f"{url[:100]} is no longer there")
         return name
+
+
+def _fault_of_cost(pixel_steps: float, limits: TokenLimits) -> Fault | None:
+    """Return the fault of a prediction that is more than its token may have in a whole day."""
+    most, asked = limits.megapixel_steps_a_day, pixel_steps / MEGA
+    if most is None or asked <= most:
+        return None
+    sentence = (
+        f"The prediction has {asked:.0f} megapixel-steps, and your token may have {most:g} a day; "
+        "give a smaller size, fewer steps or fewer images"
+    )
+    return Fault("too_large", "input", sentence)
 
 
 def _faults_around(new: NewPrediction) -> Iterator[Fault]:

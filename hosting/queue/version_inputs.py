@@ -32,7 +32,9 @@ def read(
     faults: list[Fault] = []
     taken = published_models.taken_schema(version, schema)
     try:
-        values = inputs.read(given, taken, version.all_defaults, native_size)
+        values = inputs.read(
+            given, taken, published_models.defaults_of(version, schema), native_size
+        )
     except InvalidInputs as error:
         values, faults = dict(error.values), [*error.faults]
     # What only the version had has no effect here, but must be right.

@@ -6,20 +6,20 @@ import asyncio
 import heapq
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NotRequired
+from dataclasses import replace
+from typing import Literal, NotRequired
 
 # Pydantic, which documents `Place`, takes no other before Python 3.12.
 from typing_extensions import TypedDict
 
+from hosting import fair_queueing
 from hosting.backends.endpoints import Endpoint
 from hosting.prediction import Prediction
-from hosting.states import State, Status
+from hosting.states import Priority, State, Status
 from hosting.storage.store import Predictions
-from hosting.storage.waits import Load, Running
-
-NATIVE_SIZE = 768
-"""The side in pixels of what is drawn where nobody knows it."""
+from hosting.storage.waits import Load, Running, Waiting
 
 
 class Place(TypedDict):
@@ -55,8 +55,6 @@ class Waits:
         self._looking = asyncio.Lock()
         self._places: dict[str, tuple[float, dict[str, Place]]] = {}
         """By the tasks: when they were found, and they by the predictions' ids."""
-        self._work: dict[str, dict[str, float]] = {}
-        """By the tasks: how much there is to do, or was, for each prediction."""
 
     async def place(self, prediction: Prediction) -> Place | None:
         """Return the place of a prediction; None if it does not wait."""
@@ -85,82 +83,107 @@ class Waits:
         self._places.clear()
 
     async def _look(self, task: str) -> dict[str, Place]:
-        work = self._work.setdefault(task, {})
-        load = await self._predictions.load(task, list(work))
-        endpoints = [one for one in self._endpoints if one.task == task]
-        sizes = [one.native_size for one in endpoints if one.native_size]
-        for name, (request, has_image) in load.requests.items():
-            work[name] = work_of(request, has_image, max(sizes, default=NATIVE_SIZE))
-        there = {*load.waiting, *(one.id for one in load.running), *load.finished}
-        self._work[task] = work = {name: work[name] for name in there}
-        slots = sum(one.slots for one in endpoints if one.status is State.READY)
+        load = await self._predictions.load(task)
+        endpoints = [
+            one for one in self._endpoints if one.task == task and one.status is State.READY
+        ]
+        slots = sum(one.slots for one in endpoints)
         if not slots and not load.running:
             return {
-                name: {"position": place, "estimated_wait": None, "reason": "starting"}
-                for place, name in enumerate(load.waiting, 1)
+                one.id: {"position": position, "estimated_wait": None, "reason": "starting"}
+                for position, one in enumerate(load.waiting, 1)
             }
         # Of other fronts' slots it is known only that something runs there.
-        waits = waits_of(load, [self._current(one) for one in load.running], work, slots)
+        waits = waits_of(
+            replace(load, running=[self._current(one) for one in load.running]),
+            slots,
+            sum(fair_queueing.batch_slots(one.slots) for one in endpoints),
+        )
         return {
             name: {
-                "position": place,
+                "position": position,
                 "estimated_wait": round(wait, 1) if math.isfinite(wait) else None,
             }
-            for place, (name, wait) in enumerate(zip(load.waiting, waits, strict=True), 1)
+            for position, (name, wait) in enumerate(waits.items(), 1)
         }
 
     def _current(self, run: Running) -> Running:
         """Return a run as it is now, if it is here."""
         here = self._running(run.id)
-        return Running(run.id, run.started_at, here.metrics) if here else run
+        return replace(run, metrics=here.metrics) if here else run
 
 
-def waits_of(
-    load: Load, running: list[Running], work: Mapping[str, float], slots: int
-) -> list[float]:
-    """Return the seconds until each prediction that waits begins; infinite where nobody knows.
+def waits_of(load: Load, slots: int, batch_slots: int) -> dict[str, float]:
+    """Return the seconds until each prediction that waits begins, in the order in which they do.
 
-    Each takes the slot that is free first, for a time by its work. How long that takes is known
-    best from what runs now, beside as much as they will.
+    They are infinite where nobody knows. Each takes the slot that is free first, for a time by its
+    cost; a batch prediction only while fewer of its kind run than may. How long a cost takes is
+    known best from what runs now, beside as much as they will.
 
     Args:
-        running: all that runs.
-        work: of each prediction.
         slots: those that are known of.
+        batch_slots: how many of them batch predictions may hold.
     """
-    now = time.time()
-    elapsed = {one.id: max(0.0, now - one.started_at) for one in running}
-    left = {one.id: seconds for one in running if (seconds := _seconds_left(one)) is not None}
-    known = {name: elapsed[name] + left[name] for name in left} or load.finished
-    pace = sum(known.values()) / sum(work[name] for name in known) if known else math.inf
-    free_at = [left.get(one.id, max(0.0, pace * work[one.id] - elapsed[one.id])) for one in running]
-    free_at += [0.0] * (slots - len(running))
-    heapq.heapify(free_at)
-    waits = []
-    for name in load.waiting:
-        waits.append(free_at[0])
-        heapq.heapreplace(free_at, free_at[0] + pace * work[name])
+    pace = _pace(load)
+    ends = [(_seconds_left(one, pace), one.priority) for one in load.running]
+    ends += [(0.0, Priority.INTERACTIVE)] * (slots - len(ends))
+    heapq.heapify(ends)
+    batch = sum(priority is Priority.BATCH for _, priority in ends)
+    batch_slots = max(batch_slots, min(1, len(ends)))
+    queues = {
+        priority: deque(
+            (place, one) for place, one in enumerate(load.waiting) if one.priority is priority
+        )
+        for priority in Priority
+    }
+    waits: dict[str, float] = {}
+    while len(waits) < len(load.waiting):
+        now, ended = heapq.heappop(ends)
+        batch -= ended is Priority.BATCH
+        next_ones = [queue[0] for queue in queues.values() if queue]
+        if batch >= batch_slots:
+            next_ones = [one for one in next_ones if one[1].priority is Priority.INTERACTIVE]
+        if not next_ones:  # the rest are batch predictions, to which this slot is closed
+            continue
+        _, begun = min(next_ones, key=_place)
+        queues[begun.priority].popleft()
+        waits[begun.id] = now
+        batch += begun.priority is Priority.BATCH
+        heapq.heappush(ends, (now + _seconds(begun.cost, pace), begun.priority))
     return waits
 
 
-def work_of(request: Mapping[str, Any], has_image: bool, native_size: int) -> float:
-    """Return how much there is to do for a request: the pixels of all its steps.
-
-    Args:
-        request: the numbers among its inputs, by our names.
-        native_size: the side in pixels of what is drawn where none was asked for.
-    """
-    width = request.get("width") or native_size
-    height = request.get("height") or native_size
-    steps = float(request.get("num_inference_steps", 25))
-    first = steps * request.get("strength", 0.8) if has_image else steps
-    scale = request.get("refine_scale", 1)
-    second = (request.get("refine_steps") or steps) * request.get("refine_strength", 0.4)
-    passes = first + (second * scale**2 if scale > 1 else 0)
-    return float(request.get("num_images", 1) * width * height * max(1.0, passes))
+def _place(one: tuple[int, Waiting]) -> int:
+    return one[0]
 
 
-def _seconds_left(run: Running) -> float | None:
+def _pace(load: Load) -> float:
+    """Return the seconds that a unit of cost takes; infinite where nobody knows."""
+    told = [
+        (_elapsed(one) + left, one.cost)
+        for one in load.running
+        if (left := _told_left(one)) is not None
+    ]
+    known = told or [(one.seconds, one.cost) for one in load.finished]
+    cost = sum(cost for _, cost in known)
+    return sum(seconds for seconds, _ in known) / cost if cost else math.inf
+
+
+def _seconds_left(run: Running, pace: float) -> float:
+    """Return what a run still takes."""
+    left = _told_left(run)
+    return max(0.0, _seconds(run.cost, pace) - _elapsed(run)) if left is None else left
+
+
+def _seconds(cost: float, pace: float) -> float:
+    return cost * pace if cost else 0.0  # of older versions, however unknown the pace is
+
+
+def _elapsed(run: Running) -> float:
+    return max(0.0, time.time() - run.started_at)
+
+
+def _told_left(run: Running) -> float | None:
     """Return what a run's metrics say that it still takes; None before they say so."""
     progress = run.metrics.get("progress")
     left = progress.get("seconds_left") if isinstance(progress, Mapping) else None

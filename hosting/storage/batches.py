@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.orm import Session
 
+from hosting.limits import NO_LIMITS, TokenLimits
 from hosting.prediction import Prediction
 from hosting.states import UNFINISHED, Status
 from hosting.storage import pages, predictions, quota, removals
@@ -34,7 +35,12 @@ class Progress:
 
 
 def add(
-    session: Session, batch: Batch, members: Sequence[Prediction], limit: int, most_bytes: float
+    session: Session,
+    batch: Batch,
+    members: Sequence[Prediction],
+    limit: int,
+    most_bytes: float,
+    limits: TokenLimits = NO_LIMITS,
 ) -> Batch | None:
     """Take a batch's predictions into the queue; return it, or the one that has its `given_id`.
 
@@ -42,9 +48,11 @@ def add(
         members: its predictions, in their order.
         limit: unfinished predictions of batches that its token may have. None is taken beyond them.
         most_bytes: of files that its token may keep at a time.
+        limits: of its token.
 
     Raises:
         QuotaExceeded: when it would keep more with these.
+        DailyQuotaSpent: when it would have asked for too much today.
     """
     quota.lock(session, batch.token_id)
     if batch.given_id is not None:
@@ -60,7 +68,7 @@ def add(
         return None
     session.add(batch)
     for prediction in members:
-        predictions.add(session, prediction, limit, most_bytes)
+        predictions.add(session, prediction, limit, most_bytes, limits)
     return batch
 
 

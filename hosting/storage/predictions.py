@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
-from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 
+from hosting.limits import NO_LIMITS, TokenLimits
 from hosting.prediction import Crashed, Ended, Outcome, Prediction, Requeued
-from hosting.states import FINISHED, UNFINISHED, FailureKind, Status
-from hosting.storage import pages, quota
+from hosting.states import FINISHED, UNFINISHED, FailureKind, Priority, Status
+from hosting.storage import pages, quota, spendings, turns
 from hosting.storage.pages import Page
 from hosting.storage.tables import Delivery, Heartbeat, PredictionRow, Upload
 
@@ -41,7 +43,11 @@ Known = Prediction | PredictionRow
 
 
 def add(
-    session: Session, prediction: Prediction, limit: int, most_bytes: float = math.inf
+    session: Session,
+    prediction: Prediction,
+    limit: int,
+    most_bytes: float = math.inf,
+    limits: TokenLimits = NO_LIMITS,
 ) -> PredictionRow | None:
     """Take a prediction into the queue; return it, or the one that has its `given_id` already.
 
@@ -49,9 +55,11 @@ def add(
         limit: unfinished predictions that its token may have. None is taken beyond them. Those of
             batches do not count, and have a limit of their own (`batches.add`).
         most_bytes: of files that its token may keep at a time.
+        limits: of its token.
 
     Raises:
         QuotaExceeded: when it would keep more with this one's.
+        DailyQuotaSpent: when it has asked for too much today.
     """
     quota.lock(session, prediction.token_id)
     if prediction.given_id is not None:
@@ -67,7 +75,8 @@ def add(
         return None
     if prediction.input_bytes:
         quota.check(session, prediction.token_id, prediction.input_bytes, most_bytes)
-    row = PredictionRow.of(prediction)
+    spendings.spend(session, prediction, limits)
+    row = PredictionRow.of(replace(prediction, turn=turns.of_next(session, prediction)))
     session.add(row)
     session.flush()
     return row
@@ -141,32 +150,42 @@ def set_ready(
     prediction = _held(session, live)
     if prediction is not None:
         quota.check(session, prediction.token_id, fetched_bytes, most_bytes)
+        # While its files were fetched it gathered no credit that would hold the others up now.
+        if prediction.turn < turns.clock(session, prediction.task):
+            prediction.turn = turns.of_next(session, prediction, only_ready=True)
         prediction.files, prediction.ready, prediction.front_id = files, True, None
         prediction.input_bytes += fetched_bytes
     return prediction
 
 
-def claim(session: Session, task: str, has_others: bool, front_id: str) -> PredictionRow | None:
-    """Take the longest waiting prediction of a task out of the queue, if its turn has come.
+def claim(
+    session: Session, task: str, has_others: bool, front_id: str, takes_batch: bool = True
+) -> PredictionRow | None:
+    """Take the prediction of a task with the lowest turn out of the queue, if that has come.
 
     Args:
         has_others: whether others run where it would. One whose worker died is run isolated, and
             those behind it wait.
         front_id: who takes it.
+        takes_batch: whether it may be a batch prediction.
     """
     in_time = or_(PredictionRow.deadline.is_(None), PredictionRow.deadline > time.time())
     waiting = _waiting(task).where(PredictionRow.ready, in_time)
-    waiting = waiting.order_by(PredictionRow.number).limit(1)
+    waiting = waiting.order_by(PredictionRow.turn, PredictionRow.number).limit(1)
     suspect = PredictionRow.crashes > 0
     # A row that another front has locked, since it takes it, is passed over. A suspect is locked
     # only by a front that would take it: else others would pass it over meanwhile.
     wanted = waiting.where(~suspect) if has_others else waiting
+    if not takes_batch:
+        wanted = wanted.where(PredictionRow.priority == Priority.INTERACTIVE)
     prediction = session.scalar(wanted.with_for_update(skip_locked=True))
     if prediction is None:
         return None
-    before = waiting.where(suspect, PredictionRow.number < prediction.number)
+    place = tuple_(PredictionRow.turn, PredictionRow.number)
+    before = waiting.where(suspect, place < tuple_(prediction.turn, prediction.number))
     if has_others and session.scalar(before) is not None:
         return None
+    turns.advance(session, task, prediction.turn)
     prediction.status, prediction.front_id = Status.PROCESSING, front_id
     prediction.started_at = _now_after(prediction.created_at)
     prediction.attempt += 1
@@ -277,8 +296,14 @@ def finish(
     if prediction is None:
         return None
     began_at = prediction.started_at or prediction.created_at
+    ran = prediction.status is Status.PROCESSING
     prediction.status, prediction.completed_at = status, _now_after(began_at)
     prediction.error, prediction.failure = error, failure
+    if ran:
+        turns.charge(session, prediction)
+    is_ours = failure in (FailureKind.WORKER, FailureKind.INTERNAL)
+    if is_ours or not (prediction.has_begun or status is Status.SUCCEEDED):
+        spendings.give_back(session, prediction.id)
     _announce(session, prediction, "completed")
     return prediction
 
@@ -295,8 +320,13 @@ def conclude(
     One that failed after it was cancelled is canceled: a backend that is told to stop in the middle
     of starting says that it failed.
     """
-    if _held(session, live) is None:
+    if live.status is Status.STARTING:  # its files can't be had
+        quota.lock(session, live.token_id)
+    held = _held(session, live)
+    if held is None:
         return None
+    if held.status is Status.STARTING:
+        turns.close_up(session, held)
     if record_progress(session, live) and status is Status.FAILED:
         return finish(session, live.id, Status.CANCELED)
     return finish(session, live.id, status, error, failure)
@@ -308,10 +338,13 @@ def cancel(session: Session, prediction_id: str, is_overdue: bool = False) -> Pr
     Args:
         is_overdue: whether its deadline does so. One that has never begun is aborted then.
     """
+    token_id = select(PredictionRow.token_id).where(PredictionRow.id == prediction_id)
+    quota.lock(session, session.scalar(token_id) or "")
     prediction = _unfinished(session, prediction_id)
     if prediction is None:
         return None
     if prediction.status == Status.STARTING:
+        turns.close_up(session, prediction)
         never_began = is_overdue and not prediction.has_begun
         return finish(session, prediction_id, Status.ABORTED if never_began else Status.CANCELED)
     prediction.canceling = True

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from hosting.storage import predictions, quota
+from hosting.states import Status
+from hosting.storage import predictions, quota, spendings, turns
 from hosting.storage.database import clock
 from hosting.storage.tables import Delivery, PredictionRow, Removal
 
@@ -38,9 +39,15 @@ def remove(session: Session, prediction_id: str, token_id: str) -> Removed | Non
     quota.lock(session, token_id)
     is_it = (PredictionRow.id == prediction_id) | (PredictionRow.given_id == prediction_id)
     own = select(PredictionRow).where(is_it, PredictionRow.token_id == token_id)
-    row = session.scalar(own.with_for_update())
+    row = session.scalar(own.with_for_update().execution_options(populate_existing=True))
     if row is None:
         return None
+    if row.status is Status.STARTING:
+        turns.close_up(session, row)
+    if row.status is Status.PROCESSING:
+        turns.charge(session, row)
+    if not (row.has_begun or row.status.is_over):
+        spendings.give_back(session, row.id)
     writer = None if row.status.is_over else row.front_id
     session.add(
         Removal(

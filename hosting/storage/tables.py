@@ -86,6 +86,10 @@ class Token(Base):
     webhook_secret: Mapped[str]
     created_at: Mapped[float] = mapped_column(default=time.time)
     revoked_at: Mapped[float | None]
+    weight: Mapped[float] = mapped_column(default=1.0)
+    """The share of the models that it has while others wait too, by those of the others."""
+    limits: Mapped[Mapping[str, Any]] = mapped_column(JSON, default=dict)
+    """Its own, as `TokenLimits.of` reads them."""
 
 
 class PredictionRow(Base):
@@ -182,6 +186,41 @@ class Batch(Base):
     """The client's description of it."""
     created_at: Mapped[float] = mapped_column(default=time.time)
     canceled_at: Mapped[float | None]
+
+
+class TaskQueue(Base):
+    """How far the queue of a task has come."""
+
+    __tablename__ = "queues"
+
+    task: Mapped[str] = mapped_column(primary_key=True)
+    turn: Mapped[float]
+    """The largest that was claimed."""
+
+
+class Flow(Base):
+    """How far what a token has had of a task, with one priority, reaches on the queue's clock."""
+
+    __tablename__ = "flows"
+
+    token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"), primary_key=True)
+    task: Mapped[str] = mapped_column(primary_key=True)
+    priority: Mapped[Priority] = mapped_column(primary_key=True)
+    turn: Mapped[float]
+
+
+class Spending(Base):
+    """What a token with a daily quota has asked for; it outlives the prediction."""
+
+    __tablename__ = "spendings"
+    __table_args__ = (Index("spendings_of_token", "token_id", "spent_at"),)
+
+    number: Mapped[int] = mapped_column(COUNT, primary_key=True, autoincrement=True)
+    token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"))
+    prediction_id: Mapped[str] = mapped_column(unique=True)
+    cost: Mapped[float]
+    spent_at: Mapped[float]
+    """By `clock`."""
 
 
 class Upload(Base):

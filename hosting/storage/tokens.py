@@ -6,6 +6,8 @@ import base64
 import hashlib
 import secrets
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -50,10 +52,25 @@ def revoke(session: Session, name: str) -> None:
     Raises:
         TokenError: when there is none of the name.
     """
-    token = session.scalar(select(Token).where(Token.name == name, Token.hash.is_not(None)))
-    if token is None:
-        raise TokenError(f"there is no token {name}")
+    token = _named(session, name)
     token.revoked_at = token.revoked_at or time.time()
+
+
+def limit(session: Session, name: str, weight: float | None, limits: Mapping[str, Any]) -> None:
+    """Change the weight of a token, and some of its own limits, from now on.
+
+    Args:
+        weight: from LEAST_WEIGHT to MOST_WEIGHT of `fair_queueing`; None leaves it as it is.
+        limits: as `TokenLimits.of` reads them; None is as the settings have it.
+
+    Raises:
+        TokenError: when there is none of the name.
+    """
+    token = _named(session, name)
+    changed = {**token.limits, **limits}
+    token.limits = {field: value for field, value in changed.items() if value is not None}
+    if weight is not None:
+        token.weight = weight
 
 
 def all_tokens(session: Session) -> list[Token]:
@@ -98,6 +115,14 @@ def is_owner_gone(session: Session, path: str) -> bool:
     owner = select(Token.id).join(owned, owned.token_id == Token.id)
     is_it = owned.id == rest.partition("/")[0]
     return session.scalar(owner.where(is_it, Token.revoked_at.is_(None))) is None
+
+
+def _named(session: Session, name: str) -> Token:
+    """Return the token of a name that somebody has made."""
+    token = session.scalar(select(Token).where(Token.name == name, Token.hash.is_not(None)))
+    if token is None:
+        raise TokenError(f"there is no token {name}")
+    return token
 
 
 def _hash(text: str) -> str:

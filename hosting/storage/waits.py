@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from hosting.states import Status
-from hosting.storage.pages import ROWS_AT_ONCE
+from hosting.states import Priority, Status
 from hosting.storage.tables import PredictionRow
 
 SAMPLE_SIZE = 20
 """Finished predictions that the speed of a task's next ones is estimated by."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A prediction in the queue. Its `cost` is as `Prediction.cost`, as that of the others is."""
+
+    id: str
+    cost: float
+    priority: Priority = Priority.INTERACTIVE
 
 
 @dataclass(frozen=True)
@@ -25,61 +33,58 @@ class Running:
     started_at: float
     """Seconds since 1970."""
     metrics: Mapping[str, Any]
+    cost: float
+    priority: Priority = Priority.INTERACTIVE
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A prediction that has run."""
+
+    seconds: float
+    """For which it ran."""
+    cost: float
 
 
 @dataclass(frozen=True)
 class Load:
-    """What there is to do of a task, and what was done last. All are named by their ids."""
+    """What there is to do of a task, and what was done last."""
 
-    waiting: list[str]
+    waiting: list[Waiting]
     """In their order."""
     running: list[Running]
-    finished: dict[str, float]
-    """The seconds that the latest have run."""
-    requests: dict[str, tuple[Mapping[str, Any], bool]]
-    """What was asked for, and whether there is an image; of those that were not known."""
+    finished: list[Finished]
 
 
-def load(session: Session, task: str, known: Collection[str]) -> Load:
-    """Return what there is to do of a task.
-
-    Args:
-        known: the ids of those predictions whose requests need not be read.
-    """
-    of_task = PredictionRow.task == task
-    waits = select(PredictionRow.id).where(of_task, PredictionRow.status == Status.STARTING)
-    waiting = list(session.scalars(waits.order_by(PredictionRow.number)))
+def load(session: Session, task: str) -> Load:
+    """Return what there is to do of a task."""
+    row = PredictionRow
+    waits = (
+        select(row.id, row.cost, row.priority)
+        .where(row.task == task, row.status == Status.STARTING)
+        .order_by(row.turn, row.number)
+    )
     runs = select(
-        PredictionRow.id, PredictionRow.started_at, PredictionRow.created_at, PredictionRow.metrics
-    ).where(of_task, PredictionRow.status == Status.PROCESSING)
-    running = [
-        Running(row.id, row.started_at or row.created_at, row.metrics)
-        for row in session.execute(runs)
-    ]
+        row.id, row.started_at, row.created_at, row.metrics, row.cost, row.priority
+    ).where(row.task == task, row.status == Status.PROCESSING)
+    # Older versions have written no cost.
     done = (
-        select(PredictionRow.id, PredictionRow.completed_at - PredictionRow.started_at)
-        .where(of_task, PredictionRow.status == Status.SUCCEEDED)
-        .order_by(PredictionRow.number.desc())
+        select(row.completed_at - row.started_at, row.cost)
+        .where(row.task == task, row.status == Status.SUCCEEDED, row.cost > 0)
+        .order_by(row.number.desc())
         .limit(SAMPLE_SIZE)
     )
-    # Older versions have written runs that ended before they began, by a clock that stepped back.
-    finished = {
-        name: max(0.0, float(seconds))
-        for name, seconds in session.execute(done)
-        if seconds is not None
-    }
-    ids = [*waiting, *(one.id for one in running), *finished]
-    return Load(waiting, running, finished, _requests(session, set(ids) - set(known)))
-
-
-def _requests(session: Session, ids: Collection[str]) -> dict[str, tuple[Mapping[str, Any], bool]]:
-    found: dict[str, tuple[Mapping[str, Any], bool]] = {}
-    wanted = list(ids)
-    for start in range(0, len(wanted), ROWS_AT_ONCE):
-        batch = wanted[start : start + ROWS_AT_ONCE]
-        rows = select(PredictionRow.id, PredictionRow.request, PredictionRow.files)
-        for row in session.execute(rows.where(PredictionRow.id.in_(batch))):
-            # The rest may be large.
-            numbers = {name: one for name, one in row.request.items() if not isinstance(one, str)}
-            found[row.id] = numbers, "image" in row.files
-    return found
+    return Load(
+        [Waiting(*found) for found in session.execute(waits)],
+        [
+            Running(one.id, one.started_at or one.created_at, one.metrics, one.cost, one.priority)
+            for one in session.execute(runs)
+        ],
+        # Older versions have written runs that ended before they began, by a clock that stepped
+        # back.
+        [
+            Finished(max(0.0, float(seconds)), cost)
+            for seconds, cost in session.execute(done)
+            if seconds is not None
+        ],
+    )

@@ -156,7 +156,7 @@ def prediction(token: Token, prompt: str, seed: int = 7, **fields: Any) -> Predi
         "model": "a/b",
     }
     plain |= {"version": "v", "source": "http://localhost", "input": {"prompt": prompt}}
-    plain |= {"files": {}, "ready": True}
+    plain |= {"files": {}, "ready": True, "cost": 25.0 * 512 * 512}
     if "status" in fields:
         fields["status"] = Status(fields["status"])
     return Prediction(**{**plain, "request": request, **fields})

@@ -17,7 +17,7 @@ from stable_diffusion.models import DTYPES
 
 PARTS = (
     *("latency", "calls", "adapters", "growth", "equality"),
-    *("cold_start", "overhead", "load", "cluster"),
+    *("cold_start", "overhead", "load", "cluster", "fairness"),
 )
 BENCHMARKS = ROOT / "benchmarks"
 RANDOM = ("stable-diffusion-2-1",)
@@ -73,7 +73,17 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
     """Measure a part; return its results."""
     import torch
 
-    from tools.benchmark import adapters, calls, equality, growth, latency, load, machine, service
+    from tools.benchmark import (
+        adapters,
+        calls,
+        equality,
+        fairness,
+        growth,
+        latency,
+        load,
+        machine,
+        service,
+    )
     from tools.benchmark.process import alone
     from tools.benchmark.server import serving
 
@@ -110,6 +120,8 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
             from tools.benchmark import cluster
 
             return cluster.measure(model, native, rounds, options.requests)
+        case "fairness":
+            return fairness.measure()
         case "load":
             with serving(model) as server:
                 return load.measure(server, native, options.requests, turns=max(1, rounds // 4))

@@ -42,6 +42,8 @@ def table(results: dict[str, Any]) -> Iterator[str]:
         yield from load(results["load"])
     if "cluster" in results:
         yield from cluster(results["cluster"])
+    if "fairness" in results:
+        yield from fairness(results["fairness"])
 
 
 def quick(results: dict[str, Any]) -> Iterator[str]:
@@ -146,6 +148,18 @@ def cluster(result: dict[str, Any]) -> Iterator[str]:
             f"  {row['hourly']:>6} an hour, p90 within {row['bearable']} times that: "
             f"{row['gpus']:>2}, at {row['load']:.3f} of what each does one at a time; {latency}"
         )
+
+
+def fairness(result: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines about a simulated week of mixed tokens."""
+    yield "\nA simulated week of mixed tokens: waits over their shares of the card"
+    for order, kinds in result.items():
+        for kind, found in kinds.items():
+            yield (
+                f"  {order:10} {kind:9} {found['predictions']:>5}: "
+                f"at most {found['largest_ratio']:.2f}, {found['mean_ratio']:.2f} in the mean; "
+                f"waits {found['mean_wait']:.0f} s, at most {found['longest_wait']:.0f} s"
+            )
 
 
 def span(result: dict[str, Any]) -> str:

@@ -185,9 +185,7 @@ def _of_line(caller: Caller, line: _Line, news: dict[str, NewPrediction]) -> New
     Args:
         news: by versions' ids, predictions of those that lines before have asked for.
     """
-    version, asked = drawing.read(
-        caller.services, list(line.body.items()), needs_image=line.url == EDITS
-    )
+    version, asked = drawing.read(caller, list(line.body.items()), needs_image=line.url == EDITS)
     if version.id not in news:
         news[version.id] = new_of_images(caller, version, {})
     # Links alone unless base64 is asked for: a file may have thousands of pictures.

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hosting import published_models
 from hosting.api import event_stream, preferences
-from hosting.api.auth import Admitted, Caller, loras_of
+from hosting.api.auth import Admitted, Caller, limits_of
 from hosting.api.cog import documents, stream
 from hosting.api.compressed import CompressedJSON
 from hosting.api.context import Services, services_of
@@ -103,7 +103,7 @@ async def schema(request: Request, model: str | None = None) -> Response:
     inputs = {name: one for name, one in found.inputs.items() if name not in ("prompt", "seed")}
     document = running_schema(services, found.model)
     if model is not None:
-        version = replace(found, inputs=inputs).for_loras(await loras_of(request))
+        version = (await limits_of(request)).limited(replace(found, inputs=inputs))
         document = published_models.taken_schema(version, document)
     paths = {path: what for path, what in document["paths"].items() if path != "/shutdown"}
     return CompressedJSON({**document, "paths": paths})
@@ -138,6 +138,8 @@ async def _predict(
         base=caller.view.base,
         hosts=caller.view.hosts,
         installed=endpoint.installed,
+        weights=endpoint.model,
+        priority=caller.view.priority,
         given_id=given_id,
         webhook=asked.webhook,
         webhook_events=events,

@@ -24,11 +24,13 @@ class RunningModel(TypedDict):
 
 
 def running(caller: Caller) -> list[RunningModel]:
-    """Return a model for each that runs."""
+    """Return a model for each that runs and the caller may ask for."""
+    limits, models = caller.limits, caller.services.models
     return [
         _running(caller, endpoint, endpoint.task, endpoint.model)
         for endpoint in caller.services.endpoints
         if endpoint.task and endpoint.model
+        if limits.allow(models.offered(endpoint.task, endpoint.model).model, endpoint.model)
     ]
 
 

@@ -16,7 +16,6 @@ from hosting.api.deadlines import CancelAfter
 from hosting.api.huggingface import fields
 from hosting.api.huggingface.errors import ROOT
 from hosting.api.results import contents, drawn, in_header, named, warnings
-from hosting.api.schemas import running_schema
 from hosting.storage import mime
 
 _PARAMETERS = {
@@ -74,7 +73,7 @@ async def infer(
     `X-Warnings`, as JSON, a sentence for each thing that was asked for and is otherwise.
     """
     version = named(caller.services, f"{owner}/{name}")
-    schema = running_schema(caller.services, version.model)
+    schema = caller.schema(version.model)
     asked = fields.read(await request.body(), accept)
     said = fields.fit_size(asked, schema)
     names = {"image" if asked.get("image") else "prompt": "inputs"}

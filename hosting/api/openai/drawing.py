@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hosting.api import picture_file
-from hosting.api.context import Services
+from hosting.api.auth import Caller
 from hosting.api.openai import documents, fields
 from hosting.api.openai.documents import ImagesDocument
 from hosting.api.openai.fields import Asked
 from hosting.api.problems import invalid
 from hosting.api.results import contents, pictures, served, warnings
-from hosting.api.schemas import running_schema
 from hosting.api.view import View
 from hosting.prediction import Prediction
 from hosting.published_models import Version
@@ -20,7 +19,7 @@ from hosting.queue.inputs import Fault
 
 
 def read(
-    services: Services,
+    caller: Caller,
     given: Sequence[tuple[str, Any]],
     needs_image: bool = False,
     prompt: str | None = None,
@@ -40,8 +39,8 @@ def read(
     if prompt is not None:
         asked.inputs.setdefault("prompt", prompt)
     tasks = ("inpainting", "img2img") if "mask" in asked.inputs else ("img2img", "depth")
-    version = served(services, asked.model, tasks)
-    asked.drawn_size = fields.fit_size(asked, running_schema(services, version.model))
+    version = served(caller.services, asked.model, tasks)
+    asked.drawn_size = fields.fit_size(asked, caller.schema(version.model))
     return version, asked
 
 

@@ -103,9 +103,8 @@ for root in ROOTS:
 @routes.get("/v1/openai/models", tags=["OpenAI"])
 async def list_models(caller: Admitted) -> ModelsDocument:
     """Return the models that run here; `/v1/models` has them too."""
-    services = caller.services
-    tasks = {endpoint.task for endpoint in services.endpoints}
-    return documents.models([one.id for one in services.models.models if one.task in tasks])
+    models = caller.services.models.models
+    return documents.models([one.id for one in models if caller.may_use(one)])
 
 
 @routes.get("/v1/models/{model}", tags=["OpenAI"])
@@ -136,7 +135,7 @@ async def _draw(
         prompt: where none is given.
     """
     given = await fields_of(request, texts=TEXTS, files=FILES)
-    version, asked = drawing.read(caller.services, given, needs_image, prompt)
+    version, asked = drawing.read(caller, given, needs_image, prompt)
     prediction = await drawn(request, caller, version, asked.inputs, cancel_after, asked.names)
     response.headers["x-request-id"] = prediction.id
     return await drawing.answer(

@@ -100,7 +100,7 @@ async def list_versions(owner: str, name: str, caller: Admitted) -> Page[Version
     schema = running_schema(services, model)
     versions = services.models.versions(model)
     return documents.page(
-        [documents.version(one.for_loras(caller.loras), schema) for one in versions]
+        [documents.version(caller.limits.limited(one), schema) for one in versions]
     )
 
 
@@ -112,7 +112,7 @@ async def get_version(owner: str, name: str, version_id: str, caller: Admitted) 
     if found is None:
         raise Problem(404, f"{owner}/{name} has no version {version_id[:100]}")
     schema = running_schema(services, found.model)
-    return documents.version(found.for_loras(caller.loras), schema)
+    return documents.version(caller.limits.limited(found), schema)
 
 
 def named(models: PublishedModels, reference: str) -> Version:
@@ -129,9 +129,8 @@ def named(models: PublishedModels, reference: str) -> Version:
 
 
 def running(caller: Caller) -> list[Model]:
-    """Return the models that run here."""
-    tasks = {endpoint.task for endpoint in caller.services.endpoints}
-    return [model for model in caller.services.models.models if model.task in tasks]
+    """Return the models that run here and the caller may ask for."""
+    return [model for model in caller.services.models.models if caller.may_use(model)]
 
 
 def _found(caller: Caller, text: str) -> list[Model]:
@@ -152,5 +151,5 @@ async def _shown(caller: Caller, model: Model) -> ModelDocument:
     runs = await services.queue.count_of_model(model.id)
     endpoint, schema = schemas.running(services, model)
     adapters = endpoint.adapters.for_names(caller.loras)
-    newest = newest.for_loras(caller.loras)
+    newest = caller.limits.limited(newest)
     return documents.model(newest, caller.view.base, schema, runs, adapters)

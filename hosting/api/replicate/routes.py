@@ -210,6 +210,8 @@ async def _create(
         base=caller.view.base,
         hosts=caller.view.hosts,
         installed=endpoint.installed,
+        weights=endpoint.model,
+        priority=caller.view.priority,
         webhook=asked.webhook or asked.webhook_completed,
         webhook_events=events if asked.webhook else ["completed"],
         cancel_after=seconds_of(terms.cancel_after, asked.cancel_after),

@@ -18,7 +18,6 @@ from hosting.api.bodies import fields_of
 from hosting.api.deadlines import CancelAfter
 from hosting.api.problems import Problem, invalid
 from hosting.api.results import contents, drawn, in_header, pictures, served, warnings
-from hosting.api.schemas import running_schema
 from hosting.api.stability import documents
 from hosting.api.stability.documents import (
     AccountDocument,
@@ -167,9 +166,8 @@ routes.include_router(generation)
 @routes.get("/engines/list")
 async def list_engines(caller: Admitted) -> list[EngineDocument]:
     """Return the models that run here."""
-    services = caller.services
-    tasks = {endpoint.task for endpoint in services.endpoints}
-    return [documents.engine(one) for one in services.models.models if one.task in tasks]
+    models = caller.services.models.models
+    return [documents.engine(one) for one in models if caller.may_use(one)]
 
 
 @routes.get("/user/account")
@@ -202,7 +200,7 @@ async def _draw(
     if version.model.task not in tasks:
         raise Problem(404, f"{terms.engine[:200]} does not do this; see /v1/engines/list")
     fields = await fields_of(request, texts=frozenset(), files=FILES)
-    reader = Reader(fields, running_schema(services, version.model))
+    reader = Reader(fields, caller.schema(version.model))
     asked = read(reader)
     is_png = PNG in terms.accept
     if is_png and asked.get("num_images", 1) not in (1, "1"):

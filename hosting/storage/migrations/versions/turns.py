@@ -14,7 +14,7 @@ def upgrade() -> None:
     priority = sa.Column("priority", sa.String(), nullable=False, server_default="interactive")
     op.add_column("predictions", priority)
     for name in ("cost", "turn"):
-        column = sa.Column(name, sa.Double(), nullable=False, server_default="0")
+        column: sa.Column[float] = sa.Column(name, sa.Double(), nullable=False, server_default="0")
         op.add_column("predictions", column)
     op.drop_index("queue", "predictions")
     op.create_index("queue", "predictions", ["status", "task", "turn", "number"])

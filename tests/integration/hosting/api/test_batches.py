@@ -25,13 +25,13 @@ URL = "/v1/batches"
 
 @pytest.fixture
 def cog(everywhere: None) -> Iterator[CogServer]:
-    with CogServer(slots=2).served() as cog:
+    with CogServer(slots=8).served() as cog:  # of which two are for batches
         yield cog
 
 
 @pytest.fixture
 def one(cog: CogServer, tmp_path: Path) -> Iterator[Front]:
-    with front(tmp_path, cog, cog_slots=2, batch_limit=20) as one:
+    with front(tmp_path, cog, cog_slots=8, batch_limit=20) as one:
         yield one
 
 
@@ -168,7 +168,7 @@ def test_a_batch_of_an_id_that_was_given_before_is_not_taken_again(one: Front) -
 
 
 def test_batches_have_a_limit_of_their_own(cog: CogServer, tmp_path: Path) -> None:
-    with front(tmp_path, cog, cog_slots=2, batch_limit=3, queue_limit=1) as one:
+    with front(tmp_path, cog, cog_slots=8, batch_limit=3, queue_limit=1) as one:
         cog.tell("fox", "hold")
         batch = made(one, "fox", "fox")
         refused = post(one, request("owl"), request("elk"))
@@ -292,11 +292,11 @@ def test_they_are_listed_in_pages_the_newest_first(one: Front) -> None:
 def test_what_was_taken_is_drawn_by_the_front_that_comes_after(
     cog: CogServer, tmp_path: Path
 ) -> None:
-    with front(tmp_path, cog, cog_slots=2) as one:
+    with front(tmp_path, cog, cog_slots=8) as one:
         cog.tell("owl", "hold", "succeed")
         batch = made(one, "owl", "owl", "fox", "fox")
         wait_until(lambda: len(cog.runs_of("owl")) == 2)
-    with front(tmp_path, cog, cog_slots=2) as one:
+    with front(tmp_path, cog, cog_slots=8) as one:
         cog.tell("owl", "succeed")
         assert ended(one, batch)["counts"]["succeeded"] == 4
 
@@ -461,3 +461,33 @@ def test_ids_and_descriptions_may_have_any_characters(one: Front) -> None:
     assert content(one, batch["output_file_id"])[0]["custom_id"] == odd
     assert results(one, batch)[0]["id"] == odd
     assert one.client.get(URL).json()["data"][0]["metadata"] == {odd: odd}
+
+
+def test_the_limits_of_a_token_hold_for_each_request_and_its_quota_for_all_together(
+    cog: CogServer, tmp_path: Path
+) -> None:
+    with front(tmp_path, cog, token_steps=30, token_predictions_a_day=3) as one:
+        over = [request("fox"), request("owl", num_inference_steps=31)]
+        assert faults(post(one, *over)) == ["requests.1.input.num_inference_steps"]
+        many = post(one, *(request("fox") for _ in range(4)))
+        assert faults(many) == ["requests"]
+        assert "your token may have 3 a day" in many.json()["detail"]
+        made(one, "fox", "owl")
+        spent = post(one, request("fox"), request("owl"))
+        assert spent.status_code == 429
+        assert int(spent.headers["retry-after"]) > 3600
+        assert count(one, PredictionRow) == 2
+        assert made(one, "elk")["request_counts"]["total"] == 1
+
+
+def test_who_waits_goes_before_a_batch_that_was_there_first(cog: CogServer, tmp_path: Path) -> None:
+    with front(tmp_path, cog, cog_slots=1) as one:
+        cog.tell("owl", "hold")
+        batch = made(one, "owl", "a", "b", "c")
+        wait_until(lambda: cog.running == ["owl"])
+        path = f"/v1/models/{MODEL}/predictions"
+        waits = one.client.post(path, json={"input": {"prompt": "fox"}}).json()
+        cog.let_go("owl")
+        assert ended(one, batch)["counts"]["succeeded"] == 4
+        assert one.client.get(f"/v1/predictions/{waits['id']}").json()["status"] == "succeeded"
+        assert cog.prompts.index("fox") < cog.prompts.index("b")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
@@ -19,7 +20,7 @@ from tests.support.front import prediction
 MOST = 10**9
 
 
-def new(token: Token, *prompts: str, **fields: object) -> tuple[Batch, list[Prediction]]:
+def new(token: Token, *prompts: str, **fields: Any) -> tuple[Batch, list[Prediction]]:
     """A batch of predictions, to be added."""
     batch_id = new_id()
     members = [

@@ -81,6 +81,7 @@ def test_what_is_in_an_older_file_is_there_and_works(tmp_path: Path) -> None:
         token = tokens.find(session, None)
         assert token is not None
         assert database.secret(session, "links") == b"\xab\xcd"
+        assert (token.weight, token.limits) == (1, {})
         done = predictions.find(session, "mine", "local")
         assert done is not None
         assert (done.id, done.status, done.output, done.api) == (

@@ -335,20 +335,22 @@ def test_a_prediction_is_found_by_both_ids_and_by_its_owner_only(session: Sessio
 def test_the_load_of_a_task_is_what_waits_in_its_order_what_runs_and_what_ended_last(
     session: Session,
 ) -> None:
-    assert waits.load(session, "img2img", []) == waits.Load([], [], {}, {})
+    assert waits.load(session, "img2img") == waits.Load([], [], [])
     for seconds in (1000.0, *[2.0, 4.0] * (waits.SAMPLE_SIZE // 2)):
-        add(session, status="succeeded", started_at=50.0, completed_at=50 + seconds)
+        add(session, status="succeeded", cost=2.5, started_at=50.0, completed_at=50 + seconds)
+    add(
+        session, status="succeeded", cost=0.0, started_at=50.0, completed_at=99.0
+    )  # by an older version
     add(session, status="failed", started_at=0.0, completed_at=9999.0)
     add(session, status="succeeded", task="upscale", started_at=0.0, completed_at=9999.0)
     add(session, task="upscale")
     records = [add(session, files={"image": "in-image"}) for _ in range(3)]
     claimed(session)
-    load = waits.load(session, "img2img", [records[1].id])
-    assert load.waiting == [one.id for one in records[1:]]
+    load = waits.load(session, "img2img")
+    assert [one.id for one in load.waiting] == [one.id for one in records[1:]]
     assert [one.id for one in load.running] == [records[0].id]
-    assert sorted(load.finished.values()) == [2.0] * 10 + [4.0] * 10
-    assert records[1].id not in load.requests
-    assert load.requests[records[2].id] == ({"seed": 7}, True)
+    assert sorted(one.seconds for one in load.finished) == [2.0] * 10 + [4.0] * 10
+    assert {one.cost for one in load.finished} == {2.5}
     assert count(session, "starting") == 3
     assert count(session, "processing") == 1
 
@@ -356,7 +358,7 @@ def test_the_load_of_a_task_is_what_waits_in_its_order_what_runs_and_what_ended_
 def test_nothing_takes_less_than_no_time_when_the_clock_steps_back(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began_before, begins_after, never_begins = (add(session) for _ in range(3))
+    began_before, begins_after, never_begins = (add(session, cost=1.0) for _ in range(3))
     claimed(session)
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now - 8638)
@@ -365,8 +367,8 @@ def test_nothing_takes_less_than_no_time_when_the_clock_steps_back(
         predictions.finish(session, one.id, Status.SUCCEEDED)
         assert one.completed_at is not None
         assert one.created_at <= (one.started_at or one.created_at) <= one.completed_at
-    add(session, status="succeeded", started_at=9000.0, completed_at=362.0)
-    assert set(waits.load(session, "img2img", []).finished.values()) == {0}
+    add(session, status="succeeded", cost=1.0, started_at=9000.0, completed_at=362.0)
+    assert {one.seconds for one in waits.load(session, "img2img").finished} == {0}
 
 
 def test_runs_of_a_model_are_counted(session: Session) -> None:
@@ -384,7 +386,7 @@ def test_those_that_are_over_are_not_looked_at(tmp_path: Path) -> None:
         def work() -> None:
             predictions.add(session, prediction(token(session), "owl", task="upscale"), 1)
             predictions.claim(session, "img2img", False, "this")
-            waits.load(session, "upscale", [])
+            waits.load(session, "upscale")
             predictions.unready(session, "this")
             predictions.running(session, "this")
             predictions.find(session, upscaled.id, upscaled.token_id)

@@ -15,7 +15,16 @@ from sqlalchemy.orm import Session
 
 from hosting.prediction import Crashed
 from hosting.states import Status
-from hosting.storage import database, deliveries, heartbeats, predictions, quota, tokens, uploads
+from hosting.storage import (
+    database,
+    deliveries,
+    heartbeats,
+    predictions,
+    quota,
+    tokens,
+    turns,
+    uploads,
+)
 from hosting.storage.database import Database
 from hosting.storage.tables import Delivery, Heartbeat, PredictionRow, Token
 from hosting.timings import DEFAULT_TIMINGS
@@ -50,6 +59,10 @@ def at_once(what: Callable[[int], Result], times: int = FRONTS) -> list[Result]:
 
 def local(session: Session) -> Token:
     return session.get_one(Token, tokens.LOCAL)
+
+
+def named(session: Session, name: str) -> Token:
+    return session.scalars(select(Token).where(Token.name == name)).one()
 
 
 def add(store: Database, prompt: str = "fox", **fields: Any) -> str:
@@ -107,6 +120,22 @@ def test_each_prediction_is_claimed_by_one_front(store: Database) -> None:
     assert sorted(one for found in claimed for one in found) == sorted(ids)
     # And each front got its own in their order.
     assert all(found == sorted(found, key=ids.index) for found in claimed)
+
+
+def test_fronts_that_claim_at_once_have_turns_go_round_by_token(store: Database) -> None:
+    hundred = {add(store, "local") for _ in range(100)}
+    for name in ("ann", "bob"):
+        store.write_now(tokens.create, name)
+        owner = store.write_now(named, name)
+        store.write_now(predictions.add, prediction(owner, name), 10)
+    first = [one.id for one in at_once(lambda number: claim(store, str(number))) if one]
+    assert len(set(first)) == FRONTS
+    assert len(hundred.intersection(first)) == FRONTS - 2
+    rest = [claim(store, "this") for _ in range(len(hundred) - FRONTS + 2)]
+    numbers = [one.number for one in rest if one]
+    assert numbers == sorted(numbers)
+    last = store.write_now(turns.clock, "img2img")
+    assert last == max(one.turn for one in rest if one)
 
 
 def test_one_that_is_just_being_claimed_holds_no_other_front_up(store: Database) -> None:
