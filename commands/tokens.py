@@ -12,7 +12,7 @@ from typing import Any
 
 from hosting.fair_queueing import LEAST_WEIGHT, MOST_WEIGHT
 from hosting.limits import ANY
-from hosting.settings import Settings, SettingsError
+from hosting.settings import LEAST_SIDE_PIXELS, Settings, SettingsError
 from hosting.storage import tokens
 from hosting.storage.database import Database, DatabaseError, Unavailable
 from hosting.storage.tables import Token
@@ -20,7 +20,6 @@ from hosting.storage.tokens import TokenError
 
 DEFAULT = "default"
 """What a limit has that is as the settings say."""
-LEAST_SIDE_PIXELS = 64
 NUMBERS = {
     "side": ("max-side", LEAST_SIDE_PIXELS, "px a side that it may have drawn"),
     "steps": ("max-steps", 1, "steps that it may ask for"),

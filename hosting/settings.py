@@ -22,6 +22,8 @@ MAY_BE_ZERO = (
     "TOKEN_PREDICTIONS_A_DAY",
     "TOKEN_MEGAPIXEL_STEPS_A_DAY",
 )
+LEAST_SIDE_PIXELS = 64
+"""Of what is drawn."""
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -122,6 +124,10 @@ class Settings:
             raise SettingsError(
                 "TOKEN_LORAS must be JSON, by the tokens' names lists of LoRAs' names; "
                 'give such as {"ada": ["blueprint", "ink"], "bob": []}'
+            )
+        if 0 < self.token_side < LEAST_SIDE_PIXELS:
+            raise SettingsError(
+                f"TOKEN_SIDE is {self.token_side}; give {LEAST_SIDE_PIXELS} or more, or 0"
             )
         if self.public_url:
             _check_url("PUBLIC_URL", self.public_url)

@@ -148,7 +148,7 @@ class Intake:
             else:
                 if data is not None:
                     found[name] = data
-        if "width" in inputs.known_names(new.schema):
+        if not faults and "width" in inputs.known_names(new.schema):
             try:
                 picture = found.get("image")
                 values |= fit(values, limits, "image" in given, picture, new.native_size)

@@ -16,9 +16,8 @@ from hosting.queue.inputs import (
     Fault,
     InvalidInputs,
 )
+from hosting.settings import LEAST_SIDE_PIXELS
 from hosting.storage.picture_size import HEAD_BYTES, picture_size
-
-LEAST_SIDE_PIXELS = 64
 
 OWN_SHAPES = (
     "keep_size",

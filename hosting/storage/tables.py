@@ -99,7 +99,7 @@ class PredictionRow(Base):
     __table_args__ = (
         Index("queue", "status", "task", "turn", "number"),
         Index("of_token", "token_id", "number"),
-        Index("of_token_by_status", "token_id", "status"),
+        Index("of_token_by_status", "token_id", "status", "task", "priority", "turn", "cost"),
         Index("given", "token_id", "given_id", unique=True),
         Index("of_model", "model"),
         Index("of_batch", "batch_id"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import case, func, select, text, tuple_, update
+from sqlalchemy import case, func, select, text, true, tuple_, update
 from sqlalchemy.orm import Session
 
 from hosting import fair_queueing
@@ -29,20 +29,18 @@ def of_next(session: Session, new: Prediction | PredictionRow, only_ready: bool 
         only_ready: whether those before it don't count whose files are not there.
     """
     unit = fair_queueing.length(1.0, new.priority, _weight(session, new.token_id))
-    end = select(func.max(PredictionRow.turn + PredictionRow.cost * unit)).where(
+    waits_or_runs = select(func.max(PredictionRow.turn + PredictionRow.cost * unit)).where(
         PredictionRow.token_id == new.token_id,
         PredictionRow.status.in_(UNFINISHED),
         PredictionRow.task == new.task,
         PredictionRow.priority == new.priority,
-        PredictionRow.id != new.id,
+        PredictionRow.ready if only_ready else true(),
     )
-    waits_or_runs = session.scalar(end.where(PredictionRow.ready) if only_ready else end)
-    has_run = session.scalar(
-        select(Flow.turn).where(
-            Flow.token_id == new.token_id, Flow.task == new.task, Flow.priority == new.priority
-        )
+    has_run = select(Flow.turn).where(
+        Flow.token_id == new.token_id, Flow.task == new.task, Flow.priority == new.priority
     )
-    ends = [one for one in (waits_or_runs, has_run) if one is not None]
+    known = select(waits_or_runs.scalar_subquery(), has_run.scalar_subquery())
+    ends = [end for end in session.execute(known).one() if end is not None]
     return fair_queueing.next_turn(clock(session, new.task), ends)
 
 

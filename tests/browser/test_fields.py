@@ -261,3 +261,26 @@ def test_without_upscalers_there_is_no_choice_of_them(visitor: Visitor) -> None:
 def test_what_is_needed_is_heard(visitor: Visitor) -> None:
     expect(visitor.field("Prompt")).to_have_attribute("aria-required", "true")
     expect(visitor.field("Seed")).to_have_attribute("aria-required", "false")
+
+
+def test_it_offers_no_more_than_the_token_may_have(
+    cog: CogServer, tmp_path: Path, visit: Visit
+) -> None:
+    with front(tmp_path, cog, token_steps=10, token_images=2, token_side=128) as one:
+        visitor = visit(one.url)
+        expect(visitor.field("Prompt")).to_be_visible()
+        visitor.more()
+        sides = visitor.field("Width").locator("option")
+        expect(sides).to_have_text(["automatic", "64", "128"])
+        expect(visitor.page.locator(".shapes .hint")).to_have_text("128 × 128 px")
+        visitor.field("Prompt").fill("a bus")
+        visitor.field("Steps").fill("11")
+        visitor.press("Run")
+        expect(visitor.fault("num_inference_steps")).to_have_text(
+            "Enter a whole number from 1 to 10."
+        )
+        visitor.field("Steps").fill("10")
+        visitor.run()
+        visitor.card()
+        drawn = cog.runs[-1].input
+        assert (drawn["width"], drawn["height"], drawn["num_inference_steps"]) == (128, 128, 10)

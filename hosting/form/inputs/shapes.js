@@ -104,7 +104,8 @@ export function makeShapes({ sides, chosen, choose }) {
       const isAutomatic = !width && !height;
       automatic.setAttribute("aria-pressed", String(isAutomatic));
       press(shapes, { width, height }, isTall);
-      const own = hasImage ? "as the image" : `${native} × ${native} px`;
+      const side = Math.min(native, Math.max(...sides)); // a token may have less than the model
+      const own = hasImage ? "as the image" : `${side} × ${side} px`;
       if (result) said.textContent = `${result[0]} × ${result[1]} px, the result size`;
       else said.textContent = isAutomatic ? own : `${width ?? "auto"} × ${height ?? "auto"} px`;
     },

@@ -79,6 +79,7 @@ def test_every_setting_is_among_those_that_are_tested() -> None:
         ("COG_SLOTS", "4.5", "COG_SLOTS is '4.5'; give a whole number from 1 on"),
         ("QUEUE_LIMIT", "-1", "QUEUE_LIMIT is '-1'; give a whole number from 1 on"),
         ("QUEUE_LIMIT", "9" * 20, f"QUEUE_LIMIT is '{'9' * 20}'; give a whole number from 1 on"),
+        ("TOKEN_SIDE", "63", "TOKEN_SIDE is 63; give 64 or more, or 0"),
         ("TOKEN_SIDE", "-1", "TOKEN_SIDE is '-1'; give a whole number from 0 on"),
         ("FETCH_SECONDS", "soon", "FETCH_SECONDS is 'soon'; give a number above 0"),
         ("FETCH_SECONDS", "nan", "FETCH_SECONDS is 'nan'; give a number above 0"),

@@ -12,7 +12,10 @@ COUNT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Add the columns and tables."""
+    """Add the columns and tables, and what a turn goes by to the index of a token's predictions."""
+    op.drop_index("of_token_by_status", "predictions")
+    by_flow = ["token_id", "status", "task", "priority", "turn", "cost"]
+    op.create_index("of_token_by_status", "predictions", by_flow)
     op.add_column("tokens", sa.Column("weight", sa.Double(), nullable=False, server_default="1"))
     op.add_column("tokens", sa.Column("limits", sa.JSON(), nullable=False, server_default="{}"))
     op.create_table(
