@@ -18,7 +18,7 @@ import infotext
 from stable_diffusion import __version__, images, watermark
 from stable_diffusion.catalogue import TASKS, Weights
 from stable_diffusion.engine import Engine
-from stable_diffusion.events import Event, Failed, Finished, Picture
+from stable_diffusion.events import Event, Failed, Finished, Measured, Picture
 from stable_diffusion.models import Model
 from stable_diffusion.request import EXTENSIONS, Request
 
@@ -43,7 +43,7 @@ async def generate_files(
     When it fails or is cancelled no file is left.
 
     Args:
-        tell: takes all other events of the engine.
+        tell: takes all other events of the engine, and `Measured` at the end.
         with_previews: whether previews are among them, where the engine makes any.
     """
     loop = asyncio.get_running_loop()
@@ -61,12 +61,14 @@ async def generate_files(
                 case Picture() as picture:
                     folder = folder or new_folder()
                     path = folder / f"{folder.name}-{picture.index}.{request.output_format}"
-                    await _to_its_end(_write, picture, path, request, engine.model)
+                    with job.measurement.phase("save"):
+                        await _to_its_end(_write, picture, path, request, engine.model)
                     yield picture, path
                 case Failed(error):
                     raise error
                 case _:
                     tell(event)
+        tell(Measured(job.measurement))
     except BaseException:
         job.cancel()
         if folder:
