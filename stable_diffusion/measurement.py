@@ -89,7 +89,7 @@ class Measurement:
             document["first_step_seconds"] = self.stepped - self.asked
         if self.steps and self.seconds["denoise"]:
             document["steps_per_second"] = self.steps / self.seconds["denoise"]
-        return _rounded(document)
+        return {name: _rounded(value) for name, value in document.items()}
 
 
 @dataclass

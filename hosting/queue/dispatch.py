@@ -289,6 +289,8 @@ class Dispatcher:
                 self._ended.pop(prediction_id, None)
         if written:  # else it was no longer ours
             self.metrics.ran(run.prediction, written, run.endpoint)
+        for measurement in run.measurements:
+            self.metrics.engines.measured(measurement, run.endpoint)
         self.wake(prediction_id, run.prediction.token_id)
         kept = written.output if written else run.prediction.checkpoint.get("output", ())
         await run.remove_stale_outputs(kept)

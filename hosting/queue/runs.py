@@ -20,6 +20,7 @@ from typing import Any
 from hosting import log
 from hosting.backends.cog import Busy, Died, DiskFull, OutOfMemory, Refused, Unreachable
 from hosting.backends.endpoints import Endpoint
+from hosting.backends.measurement import METRIC, Measurement, measurement_of
 from hosting.prediction import Crashed, Ended, Outcome, Prediction, Requeued
 from hosting.queue import parts
 from hosting.queue.changes import Changes, to_its_end
@@ -72,6 +73,8 @@ class Run:
         self._timings = timings
         self.is_lost = False
         """Whether the prediction was removed meanwhile, or is another front's."""
+        self.measurements: list[Measurement] = []
+        """What its worker has measured, for each part that has ended."""
         self._cog_id = ""
         """The id for Cog of the part that runs."""
 
@@ -206,6 +209,8 @@ class Run:
                 self._set_metrics(notes=list(dict.fromkeys(notes)))
             case _ if name == ADAPTERS:
                 self._learn(value)
+            case _ if name == METRIC:
+                self._take_measurement(value)
             case _:
                 if name == "warming":
                     self.endpoint.is_warming = value is True
@@ -213,12 +218,18 @@ class Run:
 
     def _take_totals(self, before: Prediction, totals: dict[str, Any]) -> None:
         """Keep the metrics with which a part has ended."""
-        for name in (ADAPTERS, PREVIEW):
+        for name in (ADAPTERS, PREVIEW, METRIC):
             totals.pop(name, None)
         seconds = [one.get("predict_time", 0) for one in (before.metrics, totals)]
         # What came while it ran is over all parts already.
         metrics = {**totals, **self.prediction.metrics}
         self._change(metrics={**metrics, "predict_time": sum(seconds)})
+
+    def _take_measurement(self, metric: object) -> None:
+        """Keep what a worker has measured of a part; the client is told that of the last one."""
+        if measurement := measurement_of(metric):
+            self.measurements.append(measurement)
+            self._set_metrics(**{METRIC: measurement.for_client})
 
     def _learn(self, metric: object) -> None:
         """Tell what is installed to all that serve the model: requests are read by the first."""

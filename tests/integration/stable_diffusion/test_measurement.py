@@ -12,6 +12,7 @@ import pytest
 
 from stable_diffusion import executors, images
 from stable_diffusion.events import Event
+from stable_diffusion.executors.plain import PlainExecutor
 from stable_diffusion.measurement import Measurement
 from stable_diffusion.models import Model
 from tests.support import made_loras
@@ -131,12 +132,11 @@ def test_without_a_gpu_nobody_knows_what_tensors_have(studio: Studio) -> None:
 def test_the_engine_counts_what_its_executor_replays(
     demo: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Replaying(executors.PlainExecutor):
+    class Replaying(PlainExecutor):
         """Says of each call but the first that it was a graph's."""
 
         def step(self, *arguments: Any) -> Any:
-            self.replays += self.captures
-            self.captures = 1
+            self.replays, self.captures = self.replays + self.captures, 1
             return super().step(*arguments)
 
     monkeypatch.setattr(executors, "choose", lambda *_: Replaying(demo))
