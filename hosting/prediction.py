@@ -69,6 +69,9 @@ class Prediction:
     makes_files: bool = False
     """Whether it was created by a client of Replicate's that makes files of the outputs, and waits
     for them."""
+    traceparent: str | None = None
+    """The span of the HTTP request that asked for it, as W3C's header has it; None where nobody
+    traces."""
 
 
 @dataclass(frozen=True)

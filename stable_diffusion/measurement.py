@@ -79,6 +79,7 @@ class Measurement:
                 {"name": name, "start": start - began, "end": end - began}
                 for name, start, end in phases
             ],
+            "steps": self.steps,
             "calls": self.calls,
             "replays": self.replays,
         }

@@ -46,6 +46,7 @@ MEASURED: dict[str, Any] = {
         {"name": "denoise", "start": 0.05, "end": 2.05},
         {"name": "decode", "start": 2.1, "end": 2.6},
     ],
+    "steps": 20,
     "calls": 20,
     "replays": 10,
     "rows_per_call": 3.5,

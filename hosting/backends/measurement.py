@@ -52,6 +52,8 @@ class Measurement(_Document):
 
     seconds: Mapping[str, Amount]
     """In each phase, by its name."""
+    steps: NonNegativeInt
+    """That each of its images has taken."""
     calls: NonNegativeInt
     """Of the UNet, in which its images took their steps."""
     replays: NonNegativeInt

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from hosting import tracing
 from hosting.net import fetch
 from hosting.net.links import Links
 from hosting.prediction import Prediction
@@ -160,6 +161,7 @@ class Intake:
             webhook=new.webhook,
             webhook_events=new.webhook_events,
             makes_files=new.makes_files,
+            traceparent=tracing.traceparent(),
         )
         return await self._add(prediction, found)
 

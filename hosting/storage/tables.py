@@ -139,6 +139,7 @@ class PredictionRow(Base):
     webhook: Mapped[str | None]
     webhook_events: Mapped[Sequence[str]] = mapped_column(JSON)
     makes_files: Mapped[bool]
+    traceparent: Mapped[str | None]
 
     @classmethod
     def of(cls, prediction: Prediction) -> PredictionRow:

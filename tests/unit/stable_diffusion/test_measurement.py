@@ -18,6 +18,7 @@ def test_times_are_told_from_when_the_inputs_came() -> None:
             {"name": "text", "start": 1, "end": 1.25},
             {"name": "denoise", "start": 2, "end": 6},
         ],
+        "steps": 8,
         "calls": 4,
         "replays": 1,
         "rows_per_call": 2.5,
@@ -32,6 +33,7 @@ def test_a_request_without_steps_has_no_times_of_them() -> None:
     assert document == {
         "seconds": {"read": 0},
         "phases": [{"name": "read", "start": 0, "end": 0}],
+        "steps": 0,
         "calls": 0,
         "replays": 0,
     }
