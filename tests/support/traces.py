@@ -53,7 +53,9 @@ def kept() -> Iterator[Spans]:
 
 def id_of(span: ReadableSpan) -> int:
     """A span's own id."""
-    return span.get_span_context().span_id
+    context = span.get_span_context()
+    assert context
+    return context.span_id
 
 
 def parent_of(span: ReadableSpan) -> int | None:
@@ -63,4 +65,6 @@ def parent_of(span: ReadableSpan) -> int | None:
 
 def trace_of(span: ReadableSpan) -> str:
     """The id of a span's trace, as headers have it."""
-    return f"{span.get_span_context().trace_id:032x}"
+    context = span.get_span_context()
+    assert context
+    return f"{context.trace_id:032x}"

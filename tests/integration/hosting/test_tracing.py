@@ -29,7 +29,7 @@ TRACE, CLIENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = {"traceparent": f"00-{TRACE}-{CLIENT}-01"}
 NOT_SAMPLED = {"traceparent": f"00-{TRACE}-{CLIENT}-00"}
 SECRET = "a fox in a secret place"
-LOCAL = {"allowed_networks": ("127.0.0.0/8",)}
+LOCAL: dict[str, Any] = {"allowed_networks": ("127.0.0.0/8",)}
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_one_trace_leads_from_the_client_to_the_webhook(
     one: Front, cog: CogServer, spans: Spans, elsewhere: Elsewhere
 ) -> None:
     cog.measured = MEASURED
-    webhook = {
+    webhook: dict[str, Any] = {
         "webhook": f"{elsewhere.url}/hook?key=s3cret",
         "webhook_events_filter": ["completed"],
     }
