@@ -9,8 +9,9 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -42,11 +43,24 @@ class Client:
         with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as response:
             return json.load(response)
 
-    def predict(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Run a prediction; return its document."""
-        body = json.dumps({"input": inputs}).encode()
+    def predict(
+        self,
+        inputs: dict[str, Any],
+        headers: Mapping[str, str] = MappingProxyType({}),
+        webhook: str | None = None,
+    ) -> dict[str, Any]:
+        """Run a prediction; return its document.
+
+        Args:
+            webhook: is called at its end.
+        """
+        asked: dict[str, Any] = {"input": inputs}
+        if webhook:
+            asked |= {"webhook": webhook, "webhook_events_filter": ["completed"]}
         request = urllib.request.Request(
-            f"{self.url}/predictions", body, {"Content-Type": "application/json"}
+            f"{self.url}/predictions",
+            json.dumps(asked).encode(),
+            {"Content-Type": "application/json", **headers},
         )
         with urllib.request.urlopen(request, timeout=3600) as response:
             answer: dict[str, Any] = json.load(response)
