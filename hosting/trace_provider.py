@@ -83,7 +83,7 @@ class _Sender(BatchSpanProcessor):
         # The library would try for ten seconds and more to reach a collector that is down.
         hurry = threading.Timer(FLUSH_SECONDS, self._connection.shutdown)
         hurry.start()
-        super().shutdown()
+        super().shutdown()  # type: ignore[no-untyped-call]
         hurry.cancel()
 
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ from PIL import Image
 from stable_diffusion import executors, memory, policy
 from stable_diffusion.adapters import Combination
 from stable_diffusion.autoencoder import Autoencoder
-from stable_diffusion.banks import Bank, Kind
+from stable_diffusion.banks import Bank, Kind, Occupant
 from stable_diffusion.canvas import Canvas, notes_on
 from stable_diffusion.denoising import Denoising
 from stable_diffusion.events import (
@@ -719,11 +719,8 @@ class Engine:
                     raise
             else:
                 bank.scatter(occupants, after)
-                taken = sum(1 + occupant.is_guided for occupant in occupants)
-                calls, replays = -(-taken // rows), self._executor.replays - replays
-                self._counts.count(calls, taken, len(batch), replays)
-                for job in {owners[denoising] for denoising in batch}:
-                    job.measurement.count(calls, taken, replays)
+                jobs = {owners[denoising] for denoising in batch}
+                self._count(jobs, occupants, rows, self._executor.replays - replays)
                 for row, denoising in enumerate(batch):
                     if denoising in self._due:
                         job = owners[denoising]
@@ -740,6 +737,22 @@ class Engine:
             )
             for part in policy.divide(batch, self._room.now, self._executor.mixes_adapters):
                 self._take_step(part, owners)
+
+    def _count(
+        self, jobs: Collection[Job], occupants: Sequence[Occupant], most_rows: int, replays: int
+    ) -> None:
+        """Count the calls of the UNet in which a batch has taken a step.
+
+        Args:
+            jobs: whose images they were.
+            most_rows: of one call.
+            replays: that were a graph's.
+        """
+        rows = sum(1 + occupant.is_guided for occupant in occupants)
+        calls = -(-rows // most_rows)
+        self._counts.count(calls, rows, len(occupants), replays)
+        for job in jobs:
+            job.measurement.count(calls, rows, replays)
 
     def _estimate(self, job: Job, denoising: Denoising, values: torch.Tensor) -> Estimate:
         """Return the estimate of an image for the next preview of its request.

@@ -5,7 +5,6 @@ Run by: .venv/bin/python -m tools.trace_picture
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 import time
@@ -58,12 +57,12 @@ def traced() -> list[CollectedSpan]:
     with Collector() as collector, ThreadingHTTPServer(("127.0.0.1", 0), handler) as client:
         threading.Thread(target=client.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{client.server_port}"
-        os.environ |= {
+        environment = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
             "ALLOWED_NETWORKS": "127.0.0.0/8",
             "EXECUTOR": "plain",
         }
-        with serving("demo") as server:
+        with serving("demo", environment) as server:
             server.predict(INPUTS)  # the first takes longer
             server.predict({**INPUTS, "image": f"{url}/flower.png"}, header, f"{url}/webhook")
             end = time.monotonic() + LONGEST_SECONDS

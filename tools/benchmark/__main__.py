@@ -17,7 +17,7 @@ from stable_diffusion.models import DTYPES
 
 PARTS = (
     *("latency", "calls", "adapters", "growth", "equality"),
-    *("cold_start", "overhead", "load", "cluster"),
+    *("cold_start", "overhead", "observing", "load", "cluster"),
 )
 BENCHMARKS = ROOT / "benchmarks"
 RANDOM = ("stable-diffusion-2-1",)
@@ -73,7 +73,17 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
     """Measure a part; return its results."""
     import torch
 
-    from tools.benchmark import adapters, calls, equality, growth, latency, load, machine, service
+    from tools.benchmark import (
+        adapters,
+        calls,
+        equality,
+        growth,
+        latency,
+        load,
+        machine,
+        observing,
+        service,
+    )
     from tools.benchmark.process import alone
     from tools.benchmark.server import serving
 
@@ -106,6 +116,8 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
         case "overhead":
             with serving(model) as server:
                 return service.overhead(server, native, rounds)
+        case "observing":
+            return observing.measure(weights, options.steps, rounds)
         case "cluster":
             from tools.benchmark import cluster
 

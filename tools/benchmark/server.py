@@ -70,9 +70,13 @@ class Client:
 
 
 class Server(Client):
-    """A running front at `url`; `seconds_to_ready` counts from the start of its process."""
+    """A running front at `url`; `seconds_to_ready` counts from the start of its process.
 
-    def __init__(self, model: str) -> None:
+    Args:
+        environment: what it has besides this process' own.
+    """
+
+    def __init__(self, model: str, environment: Mapping[str, str] = MappingProxyType({})) -> None:
         port = free_port()
         super().__init__(f"http://127.0.0.1:{port}")
         self._data = tempfile.TemporaryDirectory()
@@ -80,7 +84,7 @@ class Server(Client):
         self.process = subprocess.Popen(
             [sys.executable, "-m", "commands.serve", "--port", str(port), "--model", model],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "DATA": self._data.name},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "DATA": self._data.name, **environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -109,9 +113,9 @@ class Server(Client):
 
 
 @contextmanager
-def serving(model: str) -> Iterator[Server]:
-    """Run a front for the time of a block."""
-    server = Server(model)
+def serving(model: str, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[Server]:
+    """Run a front for the time of a block; the arguments are those of `Server`."""
+    server = Server(model, environment)
     try:
         yield server
     finally:
