@@ -477,13 +477,14 @@ class Predictor(BasePredictor):
 
     async def draw(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
         """Yield the output files, and show the client the progress."""
+        began = time.monotonic()
         loras = await self.look()
         read = partial(self.read, inputs, upscalers=self.engine.upscalers, loras=loras)
         request = await self.decoders.run(read)
         print(f"seed {request.seed}")
         self.record_metric("warming", self.engine.is_warming)
 
-        from stable_diffusion.events import Flagged, Notice, Preview, Progress
+        from stable_diffusion.events import Flagged, Measured, Notice, Preview, Progress
         from stable_diffusion.memory import memory_used
         from stable_diffusion.results import generate_files
 
@@ -516,6 +517,9 @@ class Predictor(BasePredictor):
             elif isinstance(event, Preview):
                 url = f"data:image/webp;base64,{base64.b64encode(event.file).decode()}"
                 self.record_metric("preview", {"index": event.index, "url": url})
+            elif isinstance(event, Measured):
+                document = event.measurement.document(began)
+                self.record_metric("engine", {**document, "totals": self.engine.totals()})
 
         for sentence in request.notes:
             note(sentence)

@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from hosting import log, models_file, published_models
+from hosting import log, models_file, published_models, tracing
 from hosting.api import (
     documentation,
     error_handlers,
@@ -45,6 +45,7 @@ from hosting.api.origin_guard import OriginGuard
 from hosting.api.replicate import routes as replicate_routes
 from hosting.api.security_headers import SecurityHeaders
 from hosting.api.stability import routes as stability_routes
+from hosting.api.telemetry import telemetry
 from hosting.api.unread_body import UnreadBody
 from hosting.backends.endpoints import Endpoint, SetupFailed
 from hosting.backends.inspector import Inspector
@@ -92,6 +93,7 @@ async def serve(
         ModelsError: when the operator's own names of models can't be used.
     """
     log.configure()
+    tracing.configure()
     with _lock(settings):
         database = Database(settings.database)
         _check_open(settings, database, host)
@@ -133,6 +135,7 @@ async def serve(
         log.info(f"listening at http://{f'[{host}]' if ':' in host else host}:{port}")
         await server.serve()
         await asyncio.gather(*stops)
+        await asyncio.to_thread(tracing.close)
         database.close()
         return 1 if application.state.failed or not server.started else 0
 
@@ -202,7 +205,7 @@ def create(
         redoc_url=None,
         redirect_slashes=False,
         strict_content_type=False,  # it is OriginGuard that keeps pages of others out
-        telemetry={"tracing": False, "metrics": False},
+        telemetry=telemetry(),
         exception_handlers=error_handlers.HANDLERS,
     )
     application.state.dispatcher = dispatcher

@@ -76,6 +76,9 @@ class Prediction:
     for them."""
     batch_id: str | None = None
     """The batch that it was asked for in."""
+    traceparent: str | None = None
+    """The span of the HTTP request that asked for it, as W3C's header has it; None where nobody
+    traces."""
 
 
 @dataclass(frozen=True)

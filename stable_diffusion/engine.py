@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ from PIL import Image
 from stable_diffusion import executors, memory, policy
 from stable_diffusion.adapters import Combination
 from stable_diffusion.autoencoder import Autoencoder
-from stable_diffusion.banks import Bank, Kind
+from stable_diffusion.banks import Bank, Kind, Occupant
 from stable_diffusion.canvas import Canvas, notes_on
 from stable_diffusion.denoising import Denoising
 from stable_diffusion.events import (
@@ -47,6 +47,7 @@ from stable_diffusion.events import (
 )
 from stable_diffusion.installed import Folder
 from stable_diffusion.loras import LoraFiles, Place, Places, budget_for, of_unet
+from stable_diffusion.measurement import Counts, Measurement
 from stable_diffusion.models import Model
 from stable_diffusion.mosaic import Mosaic
 from stable_diffusion.passes import NextPiece, SecondPass
@@ -103,6 +104,7 @@ class Job:
     listener: Callable[[Event], None]
     table: Future[Table | None]
     loras: Future[Combination] | None = None
+    measurement: Measurement = field(default_factory=Measurement)
     place: Place | None = None
     overtaken: int = 0
     inputs: PreparedInputs | None = None
@@ -220,6 +222,7 @@ class Engine:
         self._due: set[Denoising] = set()
         self._estimates: dict[Job, Estimate] = {}
         self._last: Between | None = None
+        self._counts = Counts()
         self._side = SideThread(model.device) if model.device.type == "cuda" else None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
@@ -238,6 +241,23 @@ class Engine:
     def token_limit(self) -> int:
         """The tokens that the model reads of a plain prompt."""
         return self._prompts.token_limit
+
+    def totals(self) -> dict[str, int]:
+        """Return what the engine has done since its start, and what it has in place now.
+
+        Returns:
+            Numbers: `calls` of the UNet, their `rows`, the `steps` of all images, calls that were
+            `replays` of a graph, `captures` of graphs; `combinations` of LoRAs and the `slots` for
+            them; on a GPU the bytes that tensors have, `memory_allocated`.
+        """
+        allocated = memory.memory_allocated(self.model)
+        return {
+            **vars(self._counts),
+            "captures": self._executor.captures,
+            "combinations": self._places.taken,
+            "slots": self._places.slots,
+            **({} if allocated is None else {"memory_allocated": allocated}),
+        }
 
     def tokenizer_file(self) -> Path | None:
         """Return a file of the cache by which the package `tokenizers` counts a prompt's tokens.
@@ -397,16 +417,18 @@ class Engine:
             return
         # Nobody reads the negative prompt where guidance is off.
         negative_prompt = request.negative_prompt if request.guidance_scale > 1 else None
-        embeddings = self._prompts.encode(
-            request.prompt,
-            negative_prompt,
-            request.use_compel,
-            request.clip_skip,
-            job.loras.result() if job.loras else (),
-        )
+        with job.measurement.phase("text"):
+            embeddings = self._prompts.encode(
+                request.prompt,
+                negative_prompt,
+                request.use_compel,
+                request.clip_skip,
+                job.loras.result() if job.loras else (),
+            )
         for name, part in embeddings.cut.items():
             self._emit(job, PromptTruncated(name, part))
-        inputs = self._task.prepare(request)
+        with job.measurement.phase("image"):
+            inputs = self._task.prepare(request)
         if not inputs.canvas.has_white:
             self._emit(job, NothingRepainted())
         canvas, is_drawn = inputs.canvas, inputs.strength > 0
@@ -457,13 +479,14 @@ class Engine:
         """
         following, index = job.following, len(job.begun)
         assert following
-        if not job.beginning:
-            job.beginning = following.begin(index, self._drawn(job, index))
-        try:
-            next(job.beginning)
-        except StopIteration as end:
-            job.begun.append(end.value)
-            job.beginning = None
+        with job.measurement.phase("follow"):
+            if not job.beginning:
+                job.beginning = following.begin(index, self._drawn(job, index))
+            try:
+                next(job.beginning)
+            except StopIteration as end:
+                job.begun.append(end.value)
+                job.beginning = None
         if len(job.begun) == job.request.num_images:
             job.steps_before, job.told_steps = job.steps_before + job.steps, 0
             job.inputs, job.following = following.inputs, following.after()
@@ -569,6 +592,8 @@ class Engine:
             denoising.place = job.place
         self._running.append(job)
         job.began = time.monotonic()
+        if job.measurement.joined is None:
+            job.measurement.joined = job.began
 
     def _leave(self, job: Job) -> None:
         """Take a request's images out of their banks, and drop banks that are empty."""
@@ -582,9 +607,13 @@ class Engine:
             (job, index) for job in jobs for index in range(job.handed_out, job.request.num_images)
         ][:images]
         with self._contained(*dict.fromkeys(job for job, _ in wanted)):
+            start = time.monotonic()
             latents = [job.denoisings[index].latents for job, index in wanted if job.denoisings]
             are_tiles = any(job.request.tiling for job, _ in wanted)
             decoded = iter(self._decode([each for each in latents if each is not None], are_tiles))
+            end = time.monotonic()
+            for job in dict.fromkeys(job for job, _ in wanted if job.denoisings):
+                job.measurement.add("decode", start, end)
             for job, index in wanted:
                 with self._contained(job):
                     drawn = next(decoded) if job.denoisings else None
@@ -613,7 +642,7 @@ class Engine:
         """
         assert job.inputs
         seed, drawn_size = job.request.seed_of(index), None
-        canvas = job.inputs.canvas
+        canvas, start = job.inputs.canvas, time.monotonic()
         if job.is_over:
             return
         if job.denoisings or job.drawn:
@@ -630,6 +659,7 @@ class Engine:
             assert canvas.picture
             image, generated = canvas.picture.copy(), None
         nsfw = self._checker.is_nsfw(image) if self._checker else None
+        job.measurement.add("finish", start)
         if nsfw:
             self._emit(job, Flagged(index, seed))
         else:
@@ -676,6 +706,7 @@ class Engine:
         with self._contained(*(owners[denoising] for denoising in batch)):
             bank, occupants = self._banks[kind], [denoising.occupant() for denoising in batch]
             ahead = min(denoising.sampler.steps - denoising.step for denoising in batch)
+            replays = self._executor.replays
             try:
                 rows = max(1, self._room.now // per_row)
                 if kind.is_tile:
@@ -688,6 +719,8 @@ class Engine:
                     raise
             else:
                 bank.scatter(occupants, after)
+                jobs = {owners[denoising] for denoising in batch}
+                self._count(jobs, occupants, rows, self._executor.replays - replays)
                 for row, denoising in enumerate(batch):
                     if denoising in self._due:
                         job = owners[denoising]
@@ -704,6 +737,22 @@ class Engine:
             )
             for part in policy.divide(batch, self._room.now, self._executor.mixes_adapters):
                 self._take_step(part, owners)
+
+    def _count(
+        self, jobs: Collection[Job], occupants: Sequence[Occupant], most_rows: int, replays: int
+    ) -> None:
+        """Count the calls of the UNet in which a batch has taken a step.
+
+        Args:
+            jobs: whose images they were.
+            most_rows: of one call.
+            replays: that were a graph's.
+        """
+        rows = sum(1 + occupant.is_guided for occupant in occupants)
+        calls = -(-rows // most_rows)
+        self._counts.count(calls, rows, len(occupants), replays)
+        for job in jobs:
+            job.measurement.count(calls, rows, replays)
 
     def _estimate(self, job: Job, denoising: Denoising, values: torch.Tensor) -> Estimate:
         """Return the estimate of an image for the next preview of its request.
@@ -735,9 +784,15 @@ class Engine:
             for job, estimate in turn.estimates.items():
                 if self._previews and not job.is_over:
                     self._previews.submit(job, estimate, partial(self._show, job))
+            now = time.monotonic()
             for job, step in turn.steps:
                 job.told_steps = step
-                pace = (time.monotonic() - job.began) / step
+                if job.measurement.stepped is None:
+                    job.measurement.stepped = now
+                if step == job.steps:
+                    job.measurement.steps += step
+                    job.measurement.add("denoise", job.began, now)
+                pace = (now - job.began) / step
                 left, later = pace * (job.steps - step), 0
                 if job.following:
                     later = job.following.steps

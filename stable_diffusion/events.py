@@ -8,6 +8,7 @@ from queue import SimpleQueue
 
 from PIL import Image
 
+from stable_diffusion.measurement import Measurement
 from stable_diffusion.request import quote
 
 
@@ -140,6 +141,13 @@ class Flagged:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """The files of the request's images are written, and this is what it took."""
+
+    measurement: Measurement
+
+
+@dataclass(frozen=True)
 class Finished:
     """All images of the request were handed out, except those left out."""
 
@@ -153,7 +161,7 @@ class Failed:
 
 Notice = PromptTruncated | NothingRepainted | Resized | NothingKnown | TooLarge | Flagged
 """An event with a sentence for the client, its `warning`."""
-Event = Notice | Progress | Preview | Picture | Finished | Failed
+Event = Notice | Progress | Preview | Picture | Measured | Finished | Failed
 
 
 def until_finished(events: SimpleQueue[Event], timeout: float | None = None) -> Iterator[Event]:

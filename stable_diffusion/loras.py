@@ -156,6 +156,16 @@ class Places:
         place.users += 1
         return place
 
+    @property
+    def taken(self) -> int:
+        """The number of combinations that have a place, whether or not anyone uses them now."""
+        return len(self._places)
+
+    @property
+    def slots(self) -> int:
+        """The number of combinations that the tables have room for as they are."""
+        return self._adapters.layout.slots - 1
+
     def leave(self, place: Place) -> None:
         """Let go of a place; it stays until its room is needed."""
         place.users -= 1

@@ -59,3 +59,8 @@ def memory_used(model: Model) -> int:
     if model.device.type == "cuda":
         return torch.cuda.memory_reserved(model.device)
     return int(psutil.Process().memory_info().rss)
+
+
+def memory_allocated(model: Model) -> int | None:
+    """Return the bytes of it that tensors have; None on a CPU, where nobody counts them."""
+    return torch.cuda.memory_allocated(model.device) if model.device.type == "cuda" else None

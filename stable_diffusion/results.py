@@ -19,7 +19,7 @@ from stable_diffusion import __version__, content_credentials, images, watermark
 from stable_diffusion.catalogue import TASKS, Weights
 from stable_diffusion.content_credentials import Signer
 from stable_diffusion.engine import Engine
-from stable_diffusion.events import Event, Failed, Finished, Picture
+from stable_diffusion.events import Event, Failed, Finished, Measured, Picture
 from stable_diffusion.models import Model
 from stable_diffusion.request import EXTENSIONS, Request
 
@@ -48,7 +48,7 @@ async def generate_files(
     When it fails or is cancelled no file is left.
 
     Args:
-        tell: takes all other events of the engine.
+        tell: takes all other events of the engine, and `Measured` at the end.
         with_previews: whether previews are among them, where the engine makes any.
         signer: signs the files; None leaves them unsigned.
     """
@@ -67,12 +67,14 @@ async def generate_files(
                 case Picture() as picture:
                     folder = folder or new_folder()
                     path = folder / f"{folder.name}-{picture.index}.{request.output_format}"
-                    await _to_its_end(_write, picture, path, request, engine.model, signer)
+                    with job.measurement.phase("save"):
+                        await _to_its_end(_write, picture, path, request, engine.model, signer)
                     yield picture, path
                 case Failed(error):
                     raise error
                 case _:
                     tell(event)
+        tell(Measured(job.measurement))
     except BaseException:
         job.cancel()
         if folder:

@@ -37,6 +37,34 @@ FAILURES = {
 }
 """The metric `failure` and the error of predictions that fail."""
 NOTES = ["prompt: its end is left out", "image: it is small"]
+MEASURED: dict[str, Any] = {
+    "seconds": {"read": 0.002, "text": 0.01, "image": 0.02, "denoise": 2.0, "decode": 0.5}
+    | {"finish": 0.01, "save": 0.03, "follow": 0.2},
+    "phases": [
+        {"name": "read", "start": 0, "end": 0.002},
+        {"name": "text", "start": 0.01, "end": 0.02},
+        {"name": "denoise", "start": 0.05, "end": 2.05},
+        {"name": "decode", "start": 2.1, "end": 2.6},
+    ],
+    "steps": 20,
+    "calls": 20,
+    "replays": 10,
+    "rows_per_call": 3.5,
+    "join_seconds": 0.04,
+    "first_step_seconds": 0.15,
+    "steps_per_second": 10.0,
+    "totals": {
+        "calls": 100,
+        "rows": 350,
+        "steps": 200,
+        "replays": 60,
+        "captures": 3,
+        "combinations": 2,
+        "slots": 4,
+        "memory_allocated": 5_000_000,
+    },
+}
+"""What a worker on a GPU may have measured of a prediction."""
 BROKEN_PIPE = "Failed to send request: Failed to send on slot socket: Broken pipe (os error 32)"
 TRIPPED = "Failed to submit coroutine: CancelationException: "
 SCHEMAS = {
@@ -171,6 +199,8 @@ class CogServer:
         """What its worker says of its model when it is set up."""
         self.adapters: Any = None
         """What each prediction says is installed there now, if it is not as described."""
+        self.measured: Any = None
+        """What its worker has measured of each prediction that succeeds, if it says so."""
         self.slots = slots
         self.status = "READY"
         self.shows_previews = True
@@ -386,6 +416,8 @@ class CogServer:
             await run.let_go.wait()
         await _event(send, "log", {"data": "step 2 of 2, 0 s left\n", "source": "stdout"})
         await _metric(send, "progress", {"step": 2, "steps": 2, "seconds_left": 0.0})
+        if self.measured is not None:
+            await _metric(send, "engine", self.measured)
         run.status = "succeeded"
         await self._complete(send, run)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 
+from hosting import tracing
 from hosting.states import FINISHED, FailureKind, State, Status
 
 ISOLATED = "cog-alone"
@@ -135,6 +136,7 @@ class Cog:
             "Content-Type": "application/json",
             "Content-Length": str(len(body)),
             **({ISOLATED: "1"} if isolated else {}),
+            **tracing.headers(),
         }
         content = _pieces(body)
         del body

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from hosting import fair_queueing, log
+from hosting import fair_queueing, log, tracing
 from hosting.backends.endpoints import Endpoint
 from hosting.prediction import Crashed, Prediction
 from hosting.queue import sweep
@@ -161,6 +161,8 @@ class Dispatcher:
         cancelled = await self._store.predictions.cancel(prediction_id, is_overdue)
         if cancelled and cancelled.canceling and prediction_id in self._runs:
             await self._runs[prediction_id].cancel()
+        if cancelled and cancelled.status.is_over:
+            tracing.record_prediction(cancelled)
         self.wake(prediction_id, cancelled.token_id if cancelled else None)
 
     async def remove(self, prediction_id: str, token_id: str) -> bool:
@@ -317,6 +319,10 @@ class Dispatcher:
                 self._ended.pop(prediction_id, None)
         if written:  # else it was no longer ours
             self.metrics.ran(run.prediction, written, run.endpoint)
+            if written.status.is_over:
+                tracing.record_prediction(written)
+        for measurement in run.measurements:
+            self.metrics.engines.measured(measurement, run.endpoint)
         self.wake(prediction_id, run.prediction.token_id)
         kept = written.output if written else run.prediction.checkpoint.get("output", ())
         await run.remove_stale_outputs(kept)

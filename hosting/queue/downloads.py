@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 
-from hosting import log
+from hosting import log, tracing
 from hosting.net import fetch
 from hosting.prediction import Ended, Prediction
 from hosting.queue.changes import to_its_end, within
@@ -146,14 +146,20 @@ class Downloads:
         fetched: dict[str, InputFile] = {}
         size = 0
         try:
-            for name, location in prediction.files.items():
-                if InputFile(location).is_stored:
-                    continue
-                data = await picture(self._settings, location, prediction.token_id)
-                fetched[name] = file = InputFile.fetched(name)
-                size += len(data)
-                path = file.path(prediction.id)
-                await to_its_end(asyncio.to_thread(self._files.write, path, data))
+            with tracing.span(prediction, "download") as span:
+                for name, location in prediction.files.items():
+                    if InputFile(location).is_stored:
+                        continue
+                    try:
+                        data = await picture(self._settings, location, prediction.token_id)
+                    except fetch.FetchError as error:
+                        tracing.fail(span, type(error).__name__)
+                        raise
+                    fetched[name] = file = InputFile.fetched(name)
+                    size += len(data)
+                    path = file.path(prediction.id)
+                    await to_its_end(asyncio.to_thread(self._files.write, path, data))
+                span.set_attribute("http.response.body.size", size)
             files = {**prediction.files, **{name: one.location for name, one in fetched.items()}}
             most = self._settings.kept_bytes
             if await self._predictions.set_ready(prediction, files, size, most):
@@ -169,7 +175,8 @@ class Downloads:
 
     async def _fail(self, prediction: Prediction, error: str) -> None:
         failed = Ended(Status.FAILED, error, FailureKind.INPUTS)
-        await self._predictions.settle(prediction, failed)
+        if written := await self._predictions.settle(prediction, failed):
+            tracing.record_prediction(written)
 
     async def _discard(self, prediction: Prediction, fetched: Collection[InputFile]) -> None:
         """Remove files that no row has: they count in nobody's quota."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from hosting import tracing
 from hosting.limits import TokenLimits
 from hosting.net import fetch
 from hosting.net.links import Links
@@ -190,6 +191,7 @@ class Intake:
             webhook=new.webhook,
             webhook_events=new.webhook_events,
             makes_files=new.makes_files,
+            traceparent=tracing.traceparent(),
         )
         if fault := _fault_of_cost(prediction.cost, limits):
             raise InvalidInputs(fault)

@@ -1,4 +1,4 @@
-"""The metrics for Prometheus: the queue, durations, failures and endpoints.
+"""The metrics for Prometheus: the queue, durations, failures, endpoints, and their engines.
 
 Source of the names: https://prometheus.io/docs/practices/naming.
 """
@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from hosting.backends.endpoints import Endpoint
 from hosting.prediction import Prediction
+from hosting.queue.engine_metrics import EngineMetrics
 from hosting.states import UNFINISHED, FailureKind, State, Status
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -75,6 +76,7 @@ class Metrics:
             "What its worker held of the device's memory after the last picture.",
             "endpoint",
         )
+        self.engines = EngineMetrics(self._registry)
 
     def ran(self, before: Prediction, after: Prediction, endpoint: Endpoint) -> None:
         """Count a run of a prediction, which may be over now.

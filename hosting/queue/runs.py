@@ -20,8 +20,9 @@ from typing import Any
 from hosting import log
 from hosting.backends.cog import Busy, Died, DiskFull, OutOfMemory, Refused, Unreachable
 from hosting.backends.endpoints import Endpoint
+from hosting.backends.measurement import METRIC, Measurement, measurement_of
 from hosting.prediction import Crashed, Ended, Outcome, Prediction, Requeued
-from hosting.queue import parts
+from hosting.queue import parts, run_traces
 from hosting.queue.changes import Changes, to_its_end
 from hosting.queue.previews import PREVIEW, Previews
 from hosting.queue.progress import WORKERS_LINE, Progress
@@ -32,6 +33,7 @@ from hosting.storage.database import Unavailable
 from hosting.storage.files import TYPES, Files, OutputFile
 from hosting.storage.store import Store
 from hosting.timings import Timings
+from hosting.tracing import NO_SPAN
 
 MOST_FULL_DISKS = 1000
 """Attempts after which a prediction fails whose endpoint's disk is full: most of a day."""
@@ -72,11 +74,23 @@ class Run:
         self._timings = timings
         self.is_lost = False
         """Whether the prediction was removed meanwhile, or is another front's."""
+        self.measurements: list[Measurement] = []
+        """What its worker has measured, for each part that has ended."""
         self._cog_id = ""
         """The id for Cog of the part that runs."""
+        self._span = NO_SPAN
+        self._part_began = 0.0
+        """When the worker had the inputs of the part that runs, in seconds since 1970."""
 
     async def execute(self) -> Outcome:
         """Have the prediction run, and return what is to be written of it, whatever happens."""
+        run_traces.record_wait(self.prediction)
+        with run_traces.span_of_run(self.prediction, self.endpoint) as self._span:
+            outcome = await self._attempt()
+            run_traces.note_outcome(self._span, outcome)
+        return outcome
+
+    async def _attempt(self) -> Outcome:
         about = {"prediction": self.prediction.id, "endpoint": self.endpoint.name}
         log.info("started", **about)
         try:
@@ -151,6 +165,7 @@ class Run:
             async for kind, data in events:
                 match kind:
                     case "start":
+                        self._part_began = time.time()
                         began = self._store.predictions.mark_started
                         goes_on = self._store.predictions.record_progress
                         # A cancel that came earlier found no prediction at Cog.
@@ -206,6 +221,8 @@ class Run:
                 self._set_metrics(notes=list(dict.fromkeys(notes)))
             case _ if name == ADAPTERS:
                 self._learn(value)
+            case _ if name == METRIC:
+                self._take_measurement(value)
             case _:
                 if name == "warming":
                     self.endpoint.is_warming = value is True
@@ -213,12 +230,19 @@ class Run:
 
     def _take_totals(self, before: Prediction, totals: dict[str, Any]) -> None:
         """Keep the metrics with which a part has ended."""
-        for name in (ADAPTERS, PREVIEW):
+        for name in (ADAPTERS, PREVIEW, METRIC):
             totals.pop(name, None)
         seconds = [one.get("predict_time", 0) for one in (before.metrics, totals)]
         # What came while it ran is over all parts already.
         metrics = {**totals, **self.prediction.metrics}
         self._change(metrics={**metrics, "predict_time": sum(seconds)})
+
+    def _take_measurement(self, metric: object) -> None:
+        """Keep what a worker has measured of a part; the client is told that of the last one."""
+        if measurement := measurement_of(metric):
+            self.measurements.append(measurement)
+            run_traces.record_phases(self.prediction, self._span, self._part_began, measurement)
+            self._set_metrics(**{METRIC: measurement.for_client})
 
     def _learn(self, metric: object) -> None:
         """Tell what is installed to all that serve the model: requests are read by the first."""

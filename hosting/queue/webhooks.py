@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
+from urllib.parse import urlsplit
 
-from hosting import log
+from hosting import log, tracing
 from hosting.net import fetch
 from hosting.prediction import Prediction
 from hosting.queue.changes import within
@@ -112,18 +113,33 @@ class Webhooks:
             "webhook-timestamp": str(now),
             "webhook-signature": signature(secret, delivery_id, now, body),
         }
-        try:
-            status = await fetch.post(
-                url,
-                body,
-                headers,
-                seconds=ANSWER_SECONDS,
-                allowed=self._allowed,
-                owner=prediction.token_id,
-            )
-            fault = "" if 200 <= status < 300 else f"it answered {status}"
-        except fetch.FetchError as error:
-            fault = str(error)
+        with tracing.span(prediction, "POST webhook", _about(url)) as span:
+            try:
+                status = await fetch.post(
+                    url,
+                    body,
+                    {**headers, **tracing.headers()},
+                    seconds=ANSWER_SECONDS,
+                    allowed=self._allowed,
+                    owner=prediction.token_id,
+                )
+                span.set_attribute("http.response.status_code", status)
+                fault = "" if 200 <= status < 300 else f"it answered {status}"
+                reason = str(status)
+            except fetch.FetchError as error:
+                fault, reason = str(error), type(error).__name__
+            if fault:
+                tracing.fail(span, reason)
         if fault:
             log.warning("a webhook was not taken", prediction=prediction.id, reason=fault)
         await self._deliveries.finish(delivery_id, self._front_id, not fault)
+
+
+def _about(url: str) -> dict[str, str | int | None]:
+    """Return the attributes of a call's span: the rest of the URL may have secrets in it."""
+    parts = urlsplit(url)
+    return {
+        "http.request.method": "POST",
+        "server.address": parts.hostname,
+        "server.port": parts.port or (443 if parts.scheme == "https" else 80),
+    }

@@ -149,6 +149,7 @@ class PredictionRow(Base):
     webhook_events: Mapped[Sequence[str]] = mapped_column(JSON)
     makes_files: Mapped[bool]
     batch_id: Mapped[str | None]
+    traceparent: Mapped[str | None]
 
     @classmethod
     def of(cls, prediction: Prediction) -> PredictionRow:

@@ -183,6 +183,7 @@ class CudaGraphExecutor(PlainExecutor):
         if captured:
             captured.inputs.copy_(bank.gather(occupants, captured.rows))
             captured.replay()
+            self.replays += 1
             return captured.output
         self._calls[shape] += 1
         pays = self._calls[shape] + calls_ahead > CALLS_THAT_PAY
@@ -315,6 +316,7 @@ class CudaGraphExecutor(PlainExecutor):
         return min(measured), result
 
     def _keep(self, shape: Shape, captured: Captured) -> None:
+        self.captures += 1
         self._graphs[shape] = captured
         while len(self._graphs) > 1 and (
             len(self._graphs) > GRAPHS

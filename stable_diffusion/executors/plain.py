@@ -26,6 +26,10 @@ class PlainExecutor:
 
     def __init__(self, model: Model, by_index: bool | None = None) -> None:
         self.model = model
+        self.replays = 0
+        """The calls so far that a captured graph has replayed."""
+        self.captures = 0
+        """The graphs captured so far."""
         if by_index is None:
             by_index = model.device.type != "cpu"
         self.adapters = Adapters(model.pipeline.unet, by_index)

@@ -569,6 +569,13 @@ def test_a_prediction_yields_files_with_their_metadata_and_tells_the_metrics(
     memory = predictor.metrics.pop("device_memory")
     assert 100 * 2**20 < memory < psutil.virtual_memory().total
     assert {one["name"] for one in predictor.metrics.pop("adapters")["loras"]} >= {"blueprint"}
+    measured = predictor.metrics.pop("engine")
+    names = [phase["name"] for phase in measured["phases"]]
+    assert names[:4] == ["read", "text", "image", "denoise"]
+    assert sorted(names[4:]) == sorted(["decode", "finish", "save"] * 2)
+    assert all(phase["end"] >= phase["start"] >= 0 for phase in measured["phases"])
+    assert (measured["calls"], measured["rows_per_call"]) == (4, 4)
+    assert measured["totals"]["calls"] >= 4
     assert predictor.metrics == {
         "warming": False,
         "progress": {"step": 4, "steps": 4, "seconds_left": 0},

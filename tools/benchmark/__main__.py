@@ -17,7 +17,7 @@ from stable_diffusion.models import DTYPES
 
 PARTS = (
     *("latency", "calls", "adapters", "growth", "equality"),
-    *("cold_start", "overhead", "load", "cluster", "fairness"),
+    *("cold_start", "overhead", "observing", "load", "cluster", "fairness"),
 )
 BENCHMARKS = ROOT / "benchmarks"
 RANDOM = ("stable-diffusion-2-1",)
@@ -82,6 +82,7 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
         latency,
         load,
         machine,
+        observing,
         service,
     )
     from tools.benchmark.process import alone
@@ -116,6 +117,8 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
         case "overhead":
             with serving(model) as server:
                 return service.overhead(server, native, rounds)
+        case "observing":
+            return observing.measure(weights, options.steps, rounds)
         case "cluster":
             from tools.benchmark import cluster
 

@@ -37,6 +37,8 @@ def table(results: dict[str, Any]) -> Iterator[str]:
         result = results["overhead"]
         seconds, share = span(result["seconds"]), span(result["share"])
         yield f"\nHTTP around a prediction: {seconds} s, {share} of it"
+    for what, ratio in results.get("observing", {}).items():
+        yield f"\n{what}, with / without: {span(ratio)}"
     yield from quick(results)
     if "load" in results:
         yield from load(results["load"])

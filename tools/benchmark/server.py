@@ -9,8 +9,9 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -42,11 +43,24 @@ class Client:
         with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as response:
             return json.load(response)
 
-    def predict(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Run a prediction; return its document."""
-        body = json.dumps({"input": inputs}).encode()
+    def predict(
+        self,
+        inputs: dict[str, Any],
+        headers: Mapping[str, str] = MappingProxyType({}),
+        webhook: str | None = None,
+    ) -> dict[str, Any]:
+        """Run a prediction; return its document.
+
+        Args:
+            webhook: is called at its end.
+        """
+        asked: dict[str, Any] = {"input": inputs}
+        if webhook:
+            asked |= {"webhook": webhook, "webhook_events_filter": ["completed"]}
         request = urllib.request.Request(
-            f"{self.url}/predictions", body, {"Content-Type": "application/json"}
+            f"{self.url}/predictions",
+            json.dumps(asked).encode(),
+            {"Content-Type": "application/json", **headers},
         )
         with urllib.request.urlopen(request, timeout=3600) as response:
             answer: dict[str, Any] = json.load(response)
@@ -56,9 +70,13 @@ class Client:
 
 
 class Server(Client):
-    """A running front at `url`; `seconds_to_ready` counts from the start of its process."""
+    """A running front at `url`; `seconds_to_ready` counts from the start of its process.
 
-    def __init__(self, model: str) -> None:
+    Args:
+        environment: what it has besides this process' own.
+    """
+
+    def __init__(self, model: str, environment: Mapping[str, str] = MappingProxyType({})) -> None:
         port = free_port()
         super().__init__(f"http://127.0.0.1:{port}")
         self._data = tempfile.TemporaryDirectory()
@@ -66,7 +84,7 @@ class Server(Client):
         self.process = subprocess.Popen(
             [sys.executable, "-m", "commands.serve", "--port", str(port), "--model", model],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "DATA": self._data.name},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "DATA": self._data.name, **environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -95,9 +113,9 @@ class Server(Client):
 
 
 @contextmanager
-def serving(model: str) -> Iterator[Server]:
-    """Run a front for the time of a block."""
-    server = Server(model)
+def serving(model: str, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[Server]:
+    """Run a front for the time of a block; the arguments are those of `Server`."""
+    server = Server(model, environment)
     try:
         yield server
     finally:

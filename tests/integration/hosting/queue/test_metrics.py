@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cog_schema.schema import ROOT
 from tests.support.front import Front, front, wait_until
-from tools.fake_cog import CogServer
+from tools.fake_cog import MEASURED, CogServer
 
 MODEL = "/v1/models/stability-ai/stable-diffusion-img2img/predictions"
 Figures = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -110,7 +110,70 @@ def test_it_needs_a_token_as_soon_as_there_is_one(one: Front) -> None:
     assert figures(one, **header)
 
 
-def test_the_dashboard_asks_for_nothing_that_is_not_there(one: Front) -> None:
+def test_what_the_engine_has_measured_is_gathered(one: Front, cog: CogServer) -> None:
+    cog.measured = MEASURED
+    ask(one, "fox")
+    labels = (("model", cog.description["model"]), ("task", "img2img"))
+    endpoint = (("endpoint", cog.url),)
+    seen = figures(one)
+    for phase, seconds in MEASURED["seconds"].items():
+        assert seen[f"engine_{phase}_seconds_sum", labels] == seconds
+    for name in ("rows_per_call", "join_seconds", "first_step_seconds", "steps_per_second"):
+        assert seen[f"engine_{name}_sum", labels] == MEASURED[name]
+        assert seen[f"engine_{name}_count", labels] == 1
+    assert seen["engine_lora_combinations", endpoint] == 2
+    assert seen["engine_lora_slots", endpoint] == 4
+    assert seen["engine_memory_allocated_bytes", endpoint] == 5_000_000
+    assert seen["engine_rows_total", labels] == 350
+    # The worker counts from its own start, and begins anew with another process.
+    for calls, expected in ((130, 130), (7, 137), (9, 139)):
+        cog.measured = {**MEASURED, "totals": {**MEASURED["totals"], "calls": calls}}
+        ask(one, "fox")
+        assert figures(one)["engine_calls_total", labels] == expected
+
+
+def test_each_part_of_a_prediction_is_measured(one: Front, cog: CogServer) -> None:
+    cog.measured = MEASURED
+    body = {"input": {"prompt": "fox", "num_outputs": 6}}
+    answer = one.client.post(MODEL, json=body, headers={"prefer": "wait"})
+    assert len(answer.json()["output"]) == 6
+    labels = (("model", cog.description["model"]), ("task", "img2img"))
+    assert figures(one)["engine_denoise_seconds_count", labels] == 2
+
+
+def test_its_client_is_told_what_was_measured_of_it_and_nothing_of_others(
+    one: Front, cog: CogServer
+) -> None:
+    cog.measured = MEASURED
+    answer = one.client.post(MODEL, json={"input": {"prompt": "fox"}}, headers={"prefer": "wait"})
+    metrics = answer.json()["metrics"]
+    assert metrics["engine"] == {
+        name: value for name, value in MEASURED.items() if name not in ("phases", "totals")
+    }
+    assert metrics["predict_time"] == 0.25
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        "fast",
+        {},
+        {**MEASURED, "calls": -1},
+        {**MEASURED, "seconds": {"denoise": "long"}},
+        {**MEASURED, "rows_per_call": float("nan")},
+        {**MEASURED, "totals": {"calls": 1}},
+    ],
+)
+def test_what_is_no_measurement_is_left_aside(one: Front, cog: CogServer, nonsense: object) -> None:
+    cog.measured = nonsense
+    answer = one.client.post(MODEL, json={"input": {"prompt": "fox"}}, headers={"prefer": "wait"})
+    assert answer.json()["status"] == "succeeded"
+    assert "engine" not in answer.json()["metrics"]
+    assert not any(name.startswith("engine_denoise_seconds") for name, _ in figures(one))
+
+
+def test_the_dashboard_asks_for_nothing_that_is_not_there(one: Front, cog: CogServer) -> None:
+    cog.measured = MEASURED
     ask(one, "fox")
     families = text_string_to_metric_families(one.client.get("/metrics").text)
     known = {sample.name for family in families for sample in family.samples}
@@ -119,8 +182,10 @@ def test_the_dashboard_asks_for_nothing_that_is_not_there(one: Front) -> None:
     asked = {
         name
         for panel in board["panels"]
-        for target in panel["targets"]
+        for target in panel.get("targets", [])
         for name in re.findall(r"stable_diffusion_\w+", target["expr"])
     }
-    assert len(asked) > 8
+    assert len(asked) > 20
     assert asked <= known
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(ids) == len(set(ids))

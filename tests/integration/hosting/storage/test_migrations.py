@@ -210,27 +210,20 @@ def test_steps_are_taken_on_postgresql_with_rows_there(server: PostgreSQL) -> No
 
 @pytest.mark.usefixtures("everywhere")
 def test_predictions_of_before_there_were_shares_can_be_shared(tmp_path: Path) -> None:
-    where = front.server.url(front.server.create()) if front.server else tmp_path / "old.db"
-    _run_steps(where, "10", start="base")
-    engine = connect(where, 1)
-    with engine.begin() as connection:
-        connection.execute(
-            text("INSERT INTO tokens VALUES ('local', 'local', NULL, 'w', 1.5, NULL)")
-        )
-        connection.execute(
-            text(
-                "INSERT INTO predictions (number, id, token_id, task, model, version, source, "
-                "input, request, files, ready, status, canceling, crashes, output, logs, metrics, "
-                "created_at, webhook_events) VALUES (1, 'done', 'local', 'img2img', 'a/b', 'v', "
-                "'', '{}', '{}', '{}', true, 'succeeded', false, 0, '[]', '', '{}', 1.5, '[]')"
-            )
-        )
-    engine.dispose()
-    store = Database(where)
+    store = _with_prediction(tmp_path, "10")
     share = store.write_now(shares.add, Share(prediction_id="done", expires_at=None))
     assert share
     store.write_now(lambda session: session.execute(text("DELETE FROM predictions")))
     assert store.write_now(lambda session: session.get(Share, share.id)) is None
+    store.close()
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_predictions_of_before_there_were_traces_are_in_none(tmp_path: Path) -> None:
+    store = _with_prediction(tmp_path, "11")
+    found = store.write_now(predictions.find, "done")
+    assert found is not None
+    assert found.traceparent is None
     store.close()
 
 
@@ -270,6 +263,27 @@ def test_fronts_that_start_together_take_the_steps_once(server: PostgreSQL) -> N
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
+
+
+def _with_prediction(folder: Path, step: str) -> Database:
+    """A database of the age of a step, with a prediction `done`, brought up to date."""
+    where = front.server.url(front.server.create()) if front.server else folder / "old.db"
+    _run_steps(where, step, start="base")
+    engine = connect(where, 1)
+    with engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO tokens VALUES ('local', 'local', NULL, 'w', 1.5, NULL)")
+        )
+        connection.execute(
+            text(
+                "INSERT INTO predictions (number, id, token_id, task, model, version, source, "
+                "input, request, files, ready, status, canceling, crashes, output, logs, metrics, "
+                "created_at, webhook_events) VALUES (1, 'done', 'local', 'img2img', 'a/b', 'v', "
+                "'', '{}', '{}', '{}', true, 'succeeded', false, 0, '[]', '', '{}', 1.5, '[]')"
+            )
+        )
+    engine.dispose()
+    return Database(where)
 
 
 def _differences(where: Path | str) -> list[Any]:

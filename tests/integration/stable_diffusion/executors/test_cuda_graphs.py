@@ -157,6 +157,11 @@ def test_a_graph_is_captured_when_the_calls_ahead_pay_for_it(
     assert recorder.recorded == recorded
     graphs.draw(num_inference_steps=8, guidance_scale=1)
     assert recorder.recorded == recorded + 1
+    before = graphs.engine.totals()
+    graphs.draw(num_inference_steps=8, guidance_scale=1)
+    after = graphs.engine.totals()
+    assert (before["captures"], after["captures"]) == (2, 2)
+    assert after["replays"] - before["replays"] == after["calls"] - before["calls"] == 8
 
 
 def test_the_fastest_attention_is_measured_once_for_a_kind(demo: Model, recorder: Recorder) -> None:

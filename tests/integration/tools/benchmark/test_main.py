@@ -34,7 +34,7 @@ def benchmark(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[s
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
     """The numbers and the tables of a run."""
     file = tmp_path_factory.mktemp("benchmark") / "results.json"
-    parts = ("latency", "growth", "equality", "overhead", "load")
+    parts = ("latency", "growth", "equality", "overhead", "observing", "load")
     counts = ("--rounds", "1", "--requests", "2", "--steps", "2", "--size", "128")
     told = benchmark("--only", *parts, *counts, "--output", str(file)).stdout
     return json.loads(file.read_text()), told
@@ -54,6 +54,8 @@ def test_every_part_has_its_numbers(run: tuple[dict[str, Any], str]) -> None:
     assert growth < set(results["growth"])
     assert results["equality"]["largest"] <= 2
     assert 0 < results["overhead"]["share"]["median"] < 1
+    assert len(results["observing"]) == 3
+    assert all(0.1 < one["median"] < 10 for one in results["observing"].values())
     assert set(results["load"]["loads"]) == {"0.5", "0.8", "1.1", "all at once"}
     assert results["machine"]["versions"]["torch"]
 
