@@ -225,7 +225,9 @@ class Engine:
         self._last: Between | None = None
         self._side = SideThread(model.device) if model.device.type == "cuda" else None
         self._residency = residency
-        self._resident = residency and residency.add(model, lambda: self.is_working, self._rest)
+        self._resident = (
+            residency.add(model, lambda: self.is_working, self._rest) if residency else None
+        )
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -352,7 +354,7 @@ class Engine:
         is_busy = self._running or self._finished or self._executor.has_work
         is_busy = is_busy or any(job.is_over for job in self._placed)
         is_busy = is_busy or (self._waiting and self._has_places_changed)
-        is_busy = is_busy or (self._resident and self._resident.asked is not None)
+        is_busy = is_busy or (self._resident is not None and self._resident.asked is not None)
         if not self._side:
             is_busy = is_busy or self._submitted
         is_idle = not is_busy
