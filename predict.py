@@ -255,8 +255,8 @@ class Predictor(BasePredictor):
         self.load(with_previews=True)
         usual = self.engines.usual
         adapters = self.adapters(usual.loras.files(), usual.embeddings.files())
-        description = self.description() | adapters | {"models": self.known_models()}
-        print("model", json.dumps(description), flush=True)
+        models = {"models": self.known_models()} if self.engines.may_be_several else {}
+        print("model", json.dumps(self.description() | adapters | models), flush=True)
         time.sleep(LOG_SECONDS)
 
     def load(self, with_previews: bool = False) -> None:
@@ -486,7 +486,8 @@ class Predictor(BasePredictor):
         loras = await asyncio.to_thread(usual.loras.files)
         embeddings = await asyncio.to_thread(usual.embeddings.files)
         self.record_metric("adapters", self.adapters(loras, embeddings))
-        self.record_metric("models", await asyncio.to_thread(self.known_models))
+        if self.engines.may_be_several:
+            self.record_metric("models", await asyncio.to_thread(self.known_models))
 
     async def draw(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
         """Yield the output files, and show the client the progress."""

@@ -62,12 +62,15 @@ class Model:
     task: img2img (text to image too, and masked), inpainting, depth or upscale.
     description: a sentence for whoever looks the model up.
     aliases: other names, owner/name, by which it is found.
+    weights: what draws for it where several models are served; None is what has its name, or the
+        usual one.
     """
 
     id: str
     task: str
     description: str = ""
     aliases: tuple[str, ...] = ()
+    weights: str | None = None
 
     @property
     def owner(self) -> str:

@@ -71,6 +71,11 @@ class Engines:
         """Those that have been started."""
         return [*self._given.values(), *self._others.values()]
 
+    @property
+    def may_be_several(self) -> bool:
+        """Whether there is, or may come to be, more than one model."""
+        return len(self._given) > 1 or self._folder is not None
+
     def names(self) -> list[str]:
         """Look which models there are now; return their names, the usual one first."""
         return [*self._given, *self._there()]

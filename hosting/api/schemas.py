@@ -9,7 +9,7 @@ from pydantic import Field
 
 from hosting.api.context import Services
 from hosting.api.problems import Problem
-from hosting.backends.endpoints import Endpoint
+from hosting.backends.endpoints import ServedModel
 from hosting.published_models import Model
 
 Url = Annotated[str, Field(json_schema_extra={"format": "uri"})]
@@ -25,16 +25,21 @@ def running_schema(services: Services, model: Model) -> Mapping[str, Any]:
     return running(services, model)[1]
 
 
-def running(services: Services, model: Model) -> tuple[Endpoint, Mapping[str, Any]]:
-    """Return what serves a model, and its schema.
+def running(services: Services, model: Model) -> tuple[ServedModel, Mapping[str, Any]]:
+    """Return what draws for a model, and its schema.
+
+    Of several that do its task it is the one of its weights, or of its name, or else the usual one.
 
     Raises:
         Problem: when nothing does, or none knows yet.
     """
     endpoints = services.endpoints
-    for endpoint in endpoints:
-        if endpoint.task == model.task and endpoint.schema is not None:
-            return endpoint, endpoint.schema
+    fit = [one for one in services.served if one.task == model.task and one.endpoint.schema]
+    if fit:
+        named = model.weights or model.name
+        chosen = next((one for one in fit if one.model == named), fit[0])
+        assert chosen.endpoint.schema is not None
+        return chosen, chosen.endpoint.schema
     if any(endpoint.schema is None for endpoint in endpoints):
         raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})
     tasks = {endpoint.task for endpoint in endpoints}

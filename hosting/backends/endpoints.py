@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from hosting import log
 from hosting.backends.cog import Cog, Unreachable
-from hosting.backends.description import Adapters, Description, adapters_of
+from hosting.backends.description import Adapters, Description, adapters_of, models_of
 from hosting.backends.servers import Server
 from hosting.backends.supervision import Health
 from hosting.states import State
@@ -25,6 +26,46 @@ MOST_FOREIGN_STARTS = 3
 
 class SetupFailed(Exception):
     """A server of our own does not start."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model that an endpoint serves.
+
+    model: the name of its weights.
+    is_named: whether it is chosen by the input `model`, as the endpoint serves several.
+    description: None until the endpoint was ready once.
+    """
+
+    endpoint: Endpoint
+    model: str
+    is_named: bool
+    description: Description | None
+
+    @property
+    def task(self) -> str | None:
+        """The task that the endpoint serves; None until it is known."""
+        return self.endpoint.task
+
+    @property
+    def status(self) -> State:
+        """How the endpoint is."""
+        return self.endpoint.status
+
+    @property
+    def native_size(self) -> int | None:
+        """The side in pixels of the square that it was trained on; None till it is known."""
+        return self.description.native_size if self.description else None
+
+    @property
+    def adapters(self) -> Adapters:
+        """The LoRAs and embeddings that are installed there; none until they are known."""
+        return self.endpoint.adapters
+
+    @property
+    def installed(self) -> dict[str, str] | None:
+        """By the names of its LoRAs, the hashes of their files; None until they are known."""
+        return self.endpoint.installed
 
 
 class Endpoint:
@@ -76,10 +117,21 @@ class Endpoint:
 
     @property
     def model(self) -> str | None:
-        """The name of its model's weights; None until it is known, likewise."""
+        """The name of its usual model's weights; None until it is known, likewise."""
         if self.description:
             return self.description.model
         return self.server.launch.name if self.server else None
+
+    @property
+    def served(self) -> list[ServedModel]:
+        """The models that it serves, the usual one first; none until they are known."""
+        described, usual = self.description, self.model
+        if usual is None:
+            return []
+        names = [one.name for one in described.models] if described else []
+        if not described or len(names) < 2:
+            return [ServedModel(self, usual, False, described)]
+        return [ServedModel(self, name, True, described.of(name)) for name in names]
 
     @property
     def native_size(self) -> int | None:
@@ -106,6 +158,12 @@ class Endpoint:
         adapters = adapters_of(metric)
         if adapters is not None and self.description is not None:
             self.description = self.description.with_adapters(adapters)
+
+    def learn_models(self, metric: object) -> None:
+        """Replace what is known of its models by what a prediction's metric says of them."""
+        models = models_of(metric)
+        if models is not None and self.description is not None:
+            self.description = self.description.with_models(models)
 
     @property
     def is_cluster(self) -> bool:

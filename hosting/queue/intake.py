@@ -65,6 +65,10 @@ class NewPrediction:
     base: str
     hosts: frozenset[str]
     installed: Mapping[str, str] | None = None
+    weights: str | None = None
+    """The model that draws, where the endpoint serves several and the inputs name none."""
+    native_sizes: Mapping[str, int | None] = field(default_factory=dict)
+    """By the models' names, as `native_size`, where the endpoint serves several."""
     api: str = "replicate"
     """Whose form it was asked for in, and its webhook is told of it: see `Prediction.api`."""
     notes: Sequence[str] = ()
@@ -104,10 +108,14 @@ class Intake:
         if allowed is not None and new.installed is not None:
             usable = allowed & new.installed.keys()
         version = new.version.for_loras(usable)
+        weights = _weights(new)
+        native_size = new.native_sizes.get(weights or "") or new.native_size
         try:
-            values = version_inputs.read(version, new.inputs, new.schema, new.native_size)
+            values = version_inputs.read(version, new.inputs, new.schema, native_size)
         except InvalidInputs as error:
             values, faults = dict(error.values), [*error.faults, *faults]
+        if weights is not None and "model" in inputs.known_names(new.schema):
+            values["model"] = weights
         if asked := values.get("loras"):
             is_renamed = new.inputs.get("loras") is None and new.inputs.get("lora") is not None
             named = "input.lora" if is_renamed else "input.loras"
@@ -230,6 +238,12 @@ class Intake:
         if await self._store.tokens.is_owner_gone(name):
             raise fetch.FetchError(f"{url[:100]} is no longer there")
         return name
+
+
+def _weights(new: NewPrediction) -> str | None:
+    """Return the name of the model that is to draw, where several might: the inputs', if any."""
+    asked = new.inputs.get("model")
+    return asked if isinstance(asked, str) and asked else new.weights
 
 
 def _faults_around(new: NewPrediction) -> Iterator[Fault]:

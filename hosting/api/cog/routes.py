@@ -22,10 +22,10 @@ from hosting.api.compressed import CompressedJSON
 from hosting.api.context import Services, services_of
 from hosting.api.deadlines import CancelAfter, CancelAfterField, seconds_of
 from hosting.api.problems import Problem
-from hosting.api.schemas import Url, running, running_schema
+from hosting.api.results import new_prediction
+from hosting.api.schemas import Url, running_schema
 from hosting.published_models import Version
 from hosting.queue.inputs import InvalidInputs
-from hosting.queue.intake import NewPrediction
 from hosting.states import State
 from hosting.storage.predictions import EVENTS
 
@@ -127,17 +127,11 @@ async def _predict(
 ) -> Response:
     services = caller.services
     version = _main(services)
-    endpoint, schema = running(services, version.model)
     events = [event for event in asked.webhook_events_filter or EVENTS if event in EVENTS]
-    new = NewPrediction(
-        token=caller.token,
-        version=version,
-        schema=schema,
-        native_size=endpoint.native_size,
-        inputs=asked.input,
-        base=caller.view.base,
-        hosts=caller.view.hosts,
-        installed=endpoint.installed,
+    new = new_prediction(
+        caller,
+        version,
+        asked.input,
         given_id=given_id,
         webhook=asked.webhook,
         webhook_events=events,
@@ -168,7 +162,7 @@ def _main(services: Services) -> Version:
     Raises:
         Problem: when nobody knows it yet.
     """
-    for endpoint in services.endpoints:
-        if endpoint.task and endpoint.model:
-            return services.models.running(endpoint.task, endpoint.model)
+    for served in services.served:
+        if served.task:
+            return services.models.running(served.task, served.model)
     raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})

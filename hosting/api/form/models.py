@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from hosting.api.auth import Caller
 from hosting.backends.description import Description
-from hosting.backends.endpoints import Endpoint
+from hosting.backends.endpoints import ServedModel
 
 
 class RunningModel(TypedDict):
@@ -16,6 +16,8 @@ class RunningModel(TypedDict):
     id: str
     """By which `/openapi.json` describes it, and predictions are asked of it."""
     name: str
+    is_named: bool
+    """Whether predictions have its name as their input `model`."""
     task: str
     status: str
     description: Description | None
@@ -26,19 +28,18 @@ class RunningModel(TypedDict):
 def running(caller: Caller) -> list[RunningModel]:
     """Return a model for each that runs."""
     return [
-        _running(caller, endpoint, endpoint.task, endpoint.model)
-        for endpoint in caller.services.endpoints
-        if endpoint.task and endpoint.model
+        _running(caller, served, served.task) for served in caller.services.served if served.task
     ]
 
 
-def _running(caller: Caller, endpoint: Endpoint, task: str, weights: str) -> RunningModel:
-    usable = endpoint.adapters.for_names(caller.loras)
-    described = endpoint.description
+def _running(caller: Caller, served: ServedModel, task: str) -> RunningModel:
+    usable = served.adapters.for_names(caller.loras)
+    described = served.description
     return {
-        "id": caller.services.models.offered(task, weights).model.id,
-        "name": weights,
+        "id": caller.services.models.offered(task, served.model).model.id,
+        "name": served.model,
+        "is_named": served.is_named,
         "task": task,
-        "status": endpoint.status,
+        "status": served.status,
         "description": described and described.with_adapters(usable),
     }
