@@ -166,6 +166,12 @@ def create(
             Endpoint(Server(launch, folder / str(number)), launch.slots)
             for number, launch in enumerate(launches)
         ]
+    models.several = lambda: [
+        (one.task, one.model)
+        for endpoint in endpoints
+        for one in endpoint.served
+        if one.task and one.is_named
+    ]
     database.write_now(tokens.prepare)
     links = Links(database.write_now(secret, "links"), settings.link_hours * 3600)
     store, files = Store(database), Files(settings.data)

@@ -171,6 +171,8 @@ class CogServer:
         """What its worker says of its model when it is set up."""
         self.adapters: Any = None
         """What each prediction says is installed there now, if it is not as described."""
+        self.models: list[dict[str, Any]] = []
+        """What each prediction says of the models that it serves now, if it serves several."""
         self.slots = slots
         self.status = "READY"
         self.shows_previews = True
@@ -334,6 +336,8 @@ class CogServer:
         await _event(send, "log", {"data": f"drawing {run.prompt}\n", "source": "stdout"})
         if self.adapters is not None:
             await _metric(send, "adapters", self.adapters)
+        if self.models:
+            await _metric(send, "models", self.models)
         await _metric(send, "progress", {"step": 1, "steps": 2, "seconds_left": 0.5})
         for shown in run.previews:
             await _metric(send, "preview", shown)

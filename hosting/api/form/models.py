@@ -16,8 +16,6 @@ class RunningModel(TypedDict):
     id: str
     """By which `/openapi.json` describes it, and predictions are asked of it."""
     name: str
-    is_named: bool
-    """Whether predictions have its name as their input `model`."""
     task: str
     status: str
     description: Description | None
@@ -38,7 +36,6 @@ def _running(caller: Caller, served: ServedModel, task: str) -> RunningModel:
     return {
         "id": caller.services.models.offered(task, served.model).model.id,
         "name": served.model,
-        "is_named": served.is_named,
         "task": task,
         "status": served.status,
         "description": described and described.with_adapters(usable),
