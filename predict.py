@@ -336,12 +336,14 @@ class Predictor(BasePredictor):
         }
 
     def known_models(self) -> list[dict[str, Any]]:
-        """Return the models that there are now, the usual one first; each with what is known."""
+        """Return the models that there are now, the usual one first; with what others differ in."""
+        usual, *others = self.engines.names()
         started = {served.name: served.engine for served in self.engines.started}
-        return [
+        known = [
             {"name": name, **(self.of_model(started[name]) if name in started else {})}
-            for name in self.engines.names()
+            for name in others
         ]
+        return [{"name": usual}, *known]
 
     @staticmethod
     def adapters(
