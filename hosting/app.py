@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import ipaddress
+import math
 import shutil
 import signal
 import tempfile
@@ -163,7 +164,11 @@ def create(
             folder = settings.data.resolve() / "servers"
             shutil.rmtree(folder, ignore_errors=True)
         endpoints = [
-            Endpoint(Server(launch, folder / str(number)), launch.slots)
+            Endpoint(
+                Server(launch, folder / str(number)),
+                launch.slots,
+                60 * settings.idle_minutes or math.inf,
+            )
             for number, launch in enumerate(launches)
         ]
     models.several = lambda: [

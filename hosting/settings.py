@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 FOLDER = Path(__file__).parent.parent / "data"
 
-MAY_BE_ZERO = ("RETENTION_DAYS", "STOP_SECONDS")
+MAY_BE_ZERO = ("RETENTION_DAYS", "STOP_SECONDS", "IDLE_MINUTES")
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -67,6 +67,11 @@ class Settings:
     link_hours: float = _setting(24.0, "hours that the link to a file is good for")
     token_loras: str = _setting(
         "", 'LoRAs that each token named may use, as JSON: {"ada": ["blueprint"], "bob": []}'
+    )
+    idle_minutes: float = _setting(
+        0.0,
+        "minutes without a prediction after which a Cog server that the front has started gives "
+        "its card back, until the next one; 0 is never",
     )
     stop_seconds: float = _setting(30.0, "seconds that running predictions get when it is stopped")
 

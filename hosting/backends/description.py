@@ -72,8 +72,9 @@ class Adapters(BaseModel):
 
 
 class ModelEntry(BaseModel):
-    """One of the models of a worker that serves several; None is what is not known yet, or said of
-    the usual one elsewhere.
+    """One of the models of a worker that serves several.
+
+    None is what is not known yet, or is said of the usual one elsewhere.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -74,9 +75,11 @@ class Endpoint:
     Args:
         origin: a URL, or a server of our own.
         slots: predictions at once.
+        idle_seconds: without a prediction, after which a server of our own is ended until the next
+            one; infinite for never.
     """
 
-    def __init__(self, origin: str | Server, slots: int) -> None:
+    def __init__(self, origin: str | Server, slots: int, idle_seconds: float = math.inf) -> None:
         self.slots = slots
         self.server: Server | None = None
         self.status = State.STARTING
@@ -90,12 +93,19 @@ class Endpoint:
         """Whether the one that runs must have no other beside it."""
         self.is_warming: bool | None = None
         """Whether it makes itself faster still, by its last prediction; None before the first."""
+        self._claims = 0
+        """How many look whether there is a prediction for it."""
         self._closed = 0
         """How many have it closed."""
         self._unusable = ""
         """Why it can't be used, as it was logged last."""
         self._paused_until = 0.0
         """Until when, by the monotonic clock, nothing more is sent."""
+        self._idle_seconds = idle_seconds
+        self._used_at = time.monotonic()
+        """When it was last used, by the monotonic clock."""
+        self._wanted = asyncio.Event()
+        """Whether predictions wait for it."""
         if isinstance(origin, Server):
             self.server = origin
             self.schema = origin.launch.schema
@@ -183,11 +193,13 @@ class Endpoint:
             isolated: whether it must have no other beside it.
         """
         self.running.add(prediction_id)
+        self._used_at = time.monotonic()
         self._is_isolated = isolated and not self.is_cluster
 
     def vacate(self, prediction_id: str) -> None:
         """Take the slot back."""
         self.running.discard(prediction_id)
+        self._used_at = time.monotonic()
         self._is_isolated = False
 
     @contextmanager
@@ -199,6 +211,15 @@ class Endpoint:
         finally:
             self._closed -= 1
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep its server for the time of a block: a prediction may be about to come."""
+        self._claims += 1
+        try:
+            yield
+        finally:
+            self._claims -= 1
+
     def pause(self, seconds: float) -> None:
         """Send it nothing for a while."""
         self._paused_until = time.monotonic() + seconds
@@ -206,6 +227,20 @@ class Endpoint:
     def lose(self) -> None:
         """Send it nothing until it has been seen alive: a prediction found it unreachable."""
         self.status = State.UNREACHABLE
+
+    def want(self) -> None:
+        """Have it start again, if it has given its card back: predictions wait for it."""
+        self._wanted.set()
+        self._used_at = time.monotonic()
+        if self.status is State.IDLE:
+            self.status = State.STARTING
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether a server of our own is to give its card back: nothing is about to use it."""
+        is_used = self.running or self._claims or self._closed or self._wanted.is_set()
+        is_recent = time.monotonic() - self._used_at < self._idle_seconds
+        return self.status is State.READY and not is_used and not is_recent
 
     async def supervise(self, poll_seconds: float) -> None:
         """Look after it until cancelled.
@@ -219,9 +254,15 @@ class Endpoint:
         pause, was_ready, health = 1.0, False, Health()
         foreign_starts = 0
         while True:
+            if self.server and self._is_idle:
+                await self._rest(self.server)
+                health = Health()
             if self.server and not self.server.is_alive:
                 await self._start(self.server)
-            before, status = self.status, await health.look(self.cog)
+            is_wanted = self._wanted.is_set() or self.description is None
+            before, status = self.status, await health.look(self.cog, is_wanted)
+            if status is State.IDLE and is_wanted:
+                status = State.STARTING
             if self.cog.slots is not None:
                 self.slots = self.cog.slots
             is_foreign = False
@@ -232,8 +273,10 @@ class Endpoint:
                 status = State.UNREACHABLE  # whatever it is, it does not serve us
             elif status is State.READY:
                 pause, was_ready = 1.0, True
+                self._wanted.clear()
             self.status = status
             if self.status != before and self.status is State.READY:
+                self._used_at = time.monotonic()
                 log.info(f"{self.name} is ready")
             elif before is State.READY and self.status != before:
                 self.is_warming = None
@@ -247,6 +290,13 @@ class Endpoint:
                 await asyncio.sleep(pause)
                 pause, health = min(2 * pause, LONGEST_PAUSE_SECONDS), Health()
             await asyncio.sleep(poll_seconds)
+
+    async def _rest(self, server: Server) -> None:
+        """End a server of our own until a prediction wants it."""
+        self.status, self.is_warming = State.IDLE, None
+        log.info(f"{self.name} gives its card back: nobody has asked for it")
+        await server.end()
+        await self._wanted.wait()
 
     async def close(self) -> None:
         """End its server, if that is our own, and hang up. For when nothing runs there."""
