@@ -88,7 +88,7 @@ def alone(other: Path, load: Callable[..., predict.Predictor]) -> dict[str, Path
     }
 
 
-@pytest.mark.parametrize("budget", ["", "0.012"])  # room for both, or for the larger one
+@pytest.mark.parametrize("budget", ["", "0.06"])  # room for both, or for the larger one
 def test_each_is_chosen_by_its_name(
     budget: str,
     other: Path,
