@@ -45,7 +45,7 @@ class Service:
     server: Server | None = None
     cog_urls: str = ""
     models: tuple[str, ...] = ("demo",)
-    settings: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     inputs_of: Callable[[int], dict[str, Any]] = lambda _: {}
     """The inputs that a seed's predictions have besides."""
 
