@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -39,9 +40,24 @@ def running(services: Services, model: Model) -> tuple[ServedModel, Mapping[str,
         named = model.weights or model.name
         chosen = next((one for one in fit if one.model == named), fit[0])
         assert chosen.endpoint.schema is not None
-        return chosen, chosen.endpoint.schema
+        if not chosen.is_named:
+            return chosen, chosen.endpoint.schema
+        names = [one.model for one in chosen.endpoint.served]
+        return chosen, _with_models(chosen.endpoint.schema, names)
     if any(endpoint.schema is None for endpoint in endpoints):
         raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})
     tasks = {endpoint.task for endpoint in endpoints}
     names = ", ".join(sorted(one.id for one in services.models.models if one.task in tasks))
     raise Problem(404, f"{model.id} does not run here; there run {names}")
+
+
+def _with_models(schema: Mapping[str, Any], names: list[str]) -> Mapping[str, Any]:
+    """Return a schema whose input `model` says which models there are.
+
+    They are examples: only the worker knows what has come since it last told.
+    """
+    document = copy.deepcopy(dict(schema))
+    properties = document["components"]["schemas"]["Input"]["properties"]
+    if "model" in properties:
+        properties["model"]["examples"] = names
+    return document

@@ -105,6 +105,7 @@ async def schema(request: Request, model: str | None = None) -> Response:
     if model is not None:
         version = replace(found, inputs=inputs).for_loras(await loras_of(request))
         document = published_models.taken_schema(version, document)
+        document["components"]["schemas"]["Input"]["properties"].pop("model", None)  # it is chosen
     paths = {path: what for path, what in document["paths"].items() if path != "/shutdown"}
     return CompressedJSON({**document, "paths": paths})
 

@@ -77,5 +77,9 @@ export async function chooseModel(id) {
 /**
  * The model that serves a task; undefined where none does.
  * @param {string} task
+ * @param {string} [name]: of one of several, if that is there.
  */
-export const modelFor = (task) => models.find((one) => one.task === task);
+export const modelFor = (task, name) => {
+  const fit = models.filter((one) => one.task === task);
+  return fit.find((one) => one.name === name) ?? fit[0];
+};
