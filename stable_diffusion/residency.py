@@ -104,7 +104,7 @@ class Residency:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._device = device
-        self._budget = budget
+        self.budget = budget
         self._clock = clock
         self._changed = threading.Condition()
         self._is_taken = False
@@ -134,7 +134,7 @@ class Residency:
     @property
     def bytes_to_come(self) -> int:
         """The bytes of weights for which the budget still has room."""
-        return max(0, (self._budget or 0) - self.bytes_here)
+        return max(0, (self.budget or 0) - self.bytes_here)
 
     @property
     def quantum(self) -> float:
@@ -146,11 +146,11 @@ class Residency:
 
         It is for weights that are about to be loaded onto the device.
         """
-        if self._budget is None:
+        if self.budget is None:
             return
         with self._alone():
             for one in self._leavers():
-                if self.bytes_here + size <= self._budget:
+                if self.bytes_here + size <= self.budget:
                     break
                 self._move_out(one)
 
@@ -167,7 +167,7 @@ class Residency:
             resident = Resident(model.weights.name, [], is_wanted, rest)
             for path, slot in slots:
                 resident.tensors.append((slot, self._content(path, slot.tensor)))
-            if self._budget is None:  # they compute with the contents themselves
+            if self.budget is None:  # they compute with the contents themselves
                 for slot, content in resident.tensors:
                     slot.put(content)
             else:
@@ -185,7 +185,7 @@ class Residency:
     def remove(self, resident: Resident) -> None:
         """Forget a model, whose engine is closed, and all that no other has in common with it."""
         with self._alone():
-            if self._budget is not None and resident.is_here:
+            if self.budget is not None and resident.is_here:
                 self._move_out(resident)
             self._residents.remove(resident)
             used = {id(content) for one in self._residents for _, content in one.tensors}
@@ -261,7 +261,7 @@ class Residency:
 
     def _to_leave(self, resident: Resident) -> list[Resident]:
         """Return the models that must leave so that another has room."""
-        assert self._budget is not None
+        assert self.budget is not None
         staying = {id(content): content for _, content in resident.tensors}
         here = [one for one in self._residents if one.is_here]
         leaving = []
@@ -270,7 +270,7 @@ class Residency:
             for other in here:
                 if other not in leaving:
                     kept |= {id(content): content for _, content in other.tensors}
-            if sum(content.nbytes for content in kept.values()) <= self._budget:
+            if sum(content.nbytes for content in kept.values()) <= self.budget:
                 break
             leaving.append(one)
         return leaving
@@ -289,10 +289,10 @@ class Residency:
 
     def _shrink(self, newest: Resident) -> None:
         """Let models leave that are beyond the budget, but not the newest."""
-        if self._budget is None:
+        if self.budget is None:
             return
         for one in self._leavers():
-            if self.bytes_here <= self._budget:
+            if self.bytes_here <= self.budget:
                 return
             if one is not newest:
                 self._move_out(one)
@@ -352,7 +352,7 @@ class Residency:
         for content in known:
             if content.stride() == tensor.stride() and _are_equal(content, tensor):
                 return content
-        if self._budget is None:
+        if self.budget is None:
             content = tensor
         else:
             pinned = self._device.type == "cuda"

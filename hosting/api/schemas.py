@@ -42,8 +42,8 @@ def running(services: Services, model: Model) -> tuple[ServedModel, Mapping[str,
         assert chosen.endpoint.schema is not None
         if not chosen.is_named:
             return chosen, chosen.endpoint.schema
-        names = [one.model for one in chosen.endpoint.served]
-        return chosen, _with_models(chosen.endpoint.schema, names)
+        several = [one.model for one in chosen.endpoint.served]
+        return chosen, _with_models(chosen.endpoint.schema, several)
     if any(endpoint.schema is None for endpoint in endpoints):
         raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})
     tasks = {endpoint.task for endpoint in endpoints}

@@ -16,7 +16,7 @@ from stable_diffusion.catalogue import Weights, WeightsError
 from stable_diffusion.models import DTYPES
 
 PARTS = (
-    *("latency", "calls", "adapters", "growth", "equality"),
+    *("latency", "calls", "adapters", "switching", "growth", "equality"),
     *("cold_start", "overhead", "load", "cluster"),
 )
 BENCHMARKS = ROOT / "benchmarks"
@@ -73,7 +73,17 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
     """Measure a part; return its results."""
     import torch
 
-    from tools.benchmark import adapters, calls, equality, growth, latency, load, machine, service
+    from tools.benchmark import (
+        adapters,
+        calls,
+        equality,
+        growth,
+        latency,
+        load,
+        machine,
+        service,
+        switching,
+    )
     from tools.benchmark.process import alone
     from tools.benchmark.server import serving
 
@@ -97,6 +107,8 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
             )
         case "adapters":
             return [alone(adapters.measure, weights, size, rounds) for size in sizes]
+        case "switching":
+            return alone(switching.measure, weights, options.steps, rounds)
         case "growth":
             return alone(growth.measure, weights, options.steps, max(1, rounds // 2))
         case "equality":

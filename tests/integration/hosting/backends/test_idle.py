@@ -50,10 +50,11 @@ def running(folder: Path, idle_seconds: float, test: object) -> None:
 
 def test_it_ends_when_it_is_idle_and_starts_for_the_next_prediction(tmp_path: Path) -> None:
     async def test(made: Queue, endpoint: Endpoint) -> None:
-        assert endpoint.server
+        server = endpoint.server
+        assert server
         first, *_ = await made.over(await made.ask("fox"))
         assert first.status is Status.SUCCEEDED
-        await until(lambda: endpoint.status is State.IDLE and not endpoint.server.is_alive)
+        await until(lambda: endpoint.status is State.IDLE and not server.is_alive)
         assert endpoint.description
         assert endpoint.schema
         asked = await made.ask("hen")
