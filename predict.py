@@ -27,14 +27,15 @@ from stable_diffusion import (
     models,
     prompts,
 )
+from stable_diffusion.model_folder import ModelFolder
 from stable_diffusion.request import InputError, InstalledLora, Request
 
 if TYPE_CHECKING:
     from stable_diffusion.content_credentials import Signer
+    from stable_diffusion.engine import Engine
+    from stable_diffusion.engines import Served
     from stable_diffusion.events import Event
     from stable_diffusion.installed import Installed
-    from stable_diffusion.previews import Previews
-    from stable_diffusion.safety import SafetyChecker
 
 SIZES = [64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024]
 LOG_SECONDS = 0.2
@@ -216,6 +217,10 @@ class Inputs:
         default=0,
     )
 
+    model = Input(
+        description="name of the model to draw with, of those that are served here; empty means the usual one",
+        default=None,
+    )
     loras = Input(
         description="LoRAs of the folder weights/loras, each as its name or name:weight, from -2 to 2; without a weight it counts 1",
         default=[],
@@ -257,23 +262,25 @@ class Predictor(BasePredictor):
 
         self.decoders = DecoderProcesses(most=8)
         self.load(with_previews=True)
-        adapters = self.adapters(self.loras.files(), self.embeddings.files())
-        print("model", json.dumps(self.description() | adapters), flush=True)
+        usual = self.engines.usual
+        adapters = self.adapters(usual.loras.files(), usual.embeddings.files())
+        models = {"models": self.known_models()} if self.engines.may_be_several else {}
+        print("model", json.dumps(self.description() | adapters | models), flush=True)
         time.sleep(LOG_SECONDS)
 
     def load(self, with_previews: bool = False) -> None:
-        """Load the model that the environment names.
+        """Load the models that the environment names.
 
         Args:
             with_previews: whether predictions may have them, where the environment allows it.
         """
-        model, rows = os.environ.get("MODEL"), os.environ.get("ROWS")
+        names, rows = catalogue.names(os.environ.get("MODEL")), os.environ.get("ROWS")
         if rows and not (rows.isdecimal() and int(rows) > 1):
             raise catalogue.SetupError(
                 f"ROWS is {rows!r}; give a whole number of at least 2, or leave it empty"
             )
-        weights = catalogue.find(model, self.task)
-        if not model and weights.name == catalogue.DEMO:
+        given = [catalogue.find(name, self.task) for name in names or (None,)]
+        if not names and given[0].name == catalogue.DEMO:
             preferred = catalogue.TASKS[self.task].preferred
             print(
                 f"The weights of {preferred} are not downloaded, so the small demo model is used; "
@@ -281,42 +288,52 @@ class Predictor(BasePredictor):
                 file=sys.stderr,
             )
         self.signer = content_credentials.signer_of(os.environ)
-        loaded = models.load(weights, os.environ.get("DTYPE") or None)
+        path, dtype = catalogue.folder_of(catalogue.MODELS), os.environ.get("DTYPE") or None
+        folder = ModelFolder(path, self.task) if path.is_dir() else None
+        usual = models.load(given[0], dtype)
 
-        from stable_diffusion import lora_files, pixel_upscalers, textual_inversion
-        from stable_diffusion.engine import Engine
+        from stable_diffusion.engines import Engines
+        from stable_diffusion.startup import Startup
 
-        upscalers = {}
-        if self.task != "upscale":
-            upscalers = pixel_upscalers.installed(catalogue.upscalers(), loaded.device)
-        self.loras = catalogue.loras(partial(lora_files.check, pipeline=loaded.pipeline))
-        self.embeddings = catalogue.embeddings(
-            partial(textual_inversion.check, pipeline=loaded.pipeline)
+        start = Startup(
+            usual,
+            dtype,
+            rows=int(rows) if rows else None,
+            executor=os.environ.get("EXECUTOR") or None,
+            is_shared=len(given) > 1 or folder is not None,
+            with_previews=with_previews,
         )
-        checker = checker_beside(loaded)
-        self.engine = Engine(
-            loaded,
-            int(rows) if rows else None,
-            checker,
-            os.environ.get("EXECUTOR") or None,
-            upscalers,
-            self.loras,
-            self.embeddings,
-            previews_of(loaded, checker is not None) if with_previews else None,
-        )
+        self.engines = Engines(given, folder, start)
+
+    @property
+    def engine(self) -> "Engine":
+        """The usual model's engine."""
+        return self.engines.usual.engine
 
     def description(self) -> dict[str, Any]:
-        """Return what the model is that was loaded, for whoever serves it (docs/api.md)."""
-        weights, vocabulary = self.engine.model.weights, self.engine.model.vocabulary
-        tokenizer = self.engine.tokenizer_file()
+        """Return what the usual model is, for whoever serves it (docs/api.md)."""
+        engine = self.engine
         return {
-            "model": weights.name,
-            "task": weights.task,
-            "native_size": weights.native_size,
-            "checker": self.engine.has_checker,
+            "model": engine.model.weights.name,
+            "task": engine.model.weights.task,
+            "checker": engine.has_checker,
             "samplers": SCHEDULERS,
-            "upscalers": list(self.engine.upscalers),
-            "token_limit": self.engine.token_limit,
+            "upscalers": list(engine.upscalers),
+            "versions": {
+                "stable-diffusion": __version__,
+                "diffusers": version("diffusers"),
+                "torch": version("torch"),
+            },
+            **self.of_model(engine),
+        }
+
+    @staticmethod
+    def of_model(engine: "Engine") -> dict[str, Any]:
+        """Return that of the description in which models differ."""
+        tokenizer, vocabulary = engine.tokenizer_file(), engine.model.vocabulary
+        return {
+            "native_size": engine.model.weights.native_size,
+            "token_limit": engine.token_limit,
             "tokenizer": tokenizer and str(tokenizer),
             "vocabulary": vocabulary
             and {
@@ -326,12 +343,17 @@ class Predictor(BasePredictor):
                 "styles": vocabulary.styles,
                 "sizes": vocabulary.sizes,
             },
-            "versions": {
-                "stable-diffusion": __version__,
-                "diffusers": version("diffusers"),
-                "torch": version("torch"),
-            },
         }
+
+    def known_models(self) -> list[dict[str, Any]]:
+        """Return the models that there are now, the usual one first; with what others differ in."""
+        usual, *others = self.engines.names()
+        started = {served.name: served.engine for served in self.engines.started}
+        known = [
+            {"name": name, **(self.of_model(started[name]) if name in started else {})}
+            for name in others
+        ]
+        return [{"name": usual}, *known]
 
     @staticmethod
     def adapters(
@@ -397,6 +419,7 @@ class Predictor(BasePredictor):
         eta: float = Inputs.eta,
         clip_skip: int = Inputs.clip_skip,
         loras: list[str] = Inputs.loras,
+        model: Optional[str] = Inputs.model,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -438,6 +461,7 @@ class Predictor(BasePredictor):
             "eta": eta,
             "clip_skip": clip_skip,
             "loras": loras,
+            "model": model,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -468,21 +492,36 @@ class Predictor(BasePredictor):
             self.record_metric("failure", "memory")
             raise
 
-    async def look(self) -> Mapping[str, InstalledLora]:
-        """Look which LoRAs and embeddings are installed now; record them for whoever serves it."""
-        loras = await asyncio.to_thread(self.loras.files)
-        embeddings = await asyncio.to_thread(self.embeddings.files)
+    async def look(self) -> None:
+        """Look what is installed now, and which models there are; record it for whoever serves it."""
+        usual = self.engines.usual
+        loras = await asyncio.to_thread(usual.loras.files)
+        embeddings = await asyncio.to_thread(usual.embeddings.files)
         self.record_metric("adapters", self.adapters(loras, embeddings))
-        return loras
+        if self.engines.may_be_several:
+            self.record_metric("models", await asyncio.to_thread(self.known_models))
 
     async def draw(self, inputs: Mapping[str, Any]) -> AsyncGenerator[Path, None]:
         """Yield the output files, and show the client the progress."""
         began = time.monotonic()
-        loras = await self.look()
-        read = partial(self.read, inputs, upscalers=self.engine.upscalers, loras=loras)
+        name = inputs.get("model") or None
+        await self.look()
+        await asyncio.to_thread(self.engines.prepare, name)
+        with self.engines.using(name) as served:
+            async with aclosing(self.draw_with(served, inputs, began)) as paths:
+                async for path in paths:
+                    yield path
+
+    async def draw_with(
+        self, served: "Served", inputs: Mapping[str, Any], began: float
+    ) -> AsyncGenerator[Path, None]:
+        """Yield the output files of a model, and show the client the progress."""
+        engine = served.engine
+        loras = await asyncio.to_thread(served.loras.files)
+        read = partial(self.read, inputs, upscalers=engine.upscalers, loras=loras)
         request = await self.decoders.run(read)
         print(f"seed {request.seed}")
-        self.record_metric("warming", self.engine.is_warming)
+        self.record_metric("warming", engine.is_warming)
 
         from stable_diffusion.events import Flagged, Measured, Notice, Preview, Progress
         from stable_diffusion.memory import memory_used
@@ -519,16 +558,16 @@ class Predictor(BasePredictor):
                 self.record_metric("preview", {"index": event.index, "url": url})
             elif isinstance(event, Measured):
                 document = event.measurement.document(began)
-                self.record_metric("engine", {**document, "totals": self.engine.totals()})
+                self.record_metric("engine", {**document, "totals": engine.totals()})
 
         for sentence in request.notes:
             note(sentence)
         with_previews = cog.current_scope().context.get("previews") == "on"
-        drawn = generate_files(self.engine, request, tell, with_previews, self.signer)
+        drawn = generate_files(engine, request, tell, with_previews, self.signer)
         async with aclosing(drawn) as pictures:
             async for picture, path in pictures:
                 record(picture.index, picture.seed, picture.nsfw, path.name)
-                self.record_metric("device_memory", memory_used(self.engine.model))
+                self.record_metric("device_memory", memory_used(engine.model))
                 yield Path(path)
 
     @classmethod
@@ -552,6 +591,7 @@ class Predictor(BasePredictor):
             InputError: naming everything that is wrong with them.
         """
         values, faults, notes = dict(inputs), list(known), list[str]()
+        values.pop("model", None)  # whoever reads has chosen it
 
         def attempt(reader: Callable[..., Any], *arguments: object) -> Any:
             try:
@@ -645,6 +685,7 @@ class Inpainting(Predictor):
         eta: float = Inputs.eta,
         clip_skip: int = Inputs.clip_skip,
         loras: list[str] = Inputs.loras,
+        model: Optional[str] = Inputs.model,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -686,6 +727,7 @@ class Inpainting(Predictor):
             "eta": eta,
             "clip_skip": clip_skip,
             "loras": loras,
+            "model": model,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -741,6 +783,7 @@ class DepthToImage(Predictor):
         eta: float = Inputs.eta,
         clip_skip: int = Inputs.clip_skip,
         loras: list[str] = Inputs.loras,
+        model: Optional[str] = Inputs.model,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -782,6 +825,7 @@ class DepthToImage(Predictor):
             "eta": eta,
             "clip_skip": clip_skip,
             "loras": loras,
+            "model": model,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
@@ -815,6 +859,7 @@ class Upscaler(Predictor):
         clip_skip: int = Inputs.clip_skip,
         loras: list[str] = Inputs.loras,
         noise_level: int = Inputs.noise_level,
+        model: Optional[str] = Inputs.model,
     ) -> AsyncIterator[Path]:
         inputs = {
             "prompt": prompt,
@@ -833,56 +878,11 @@ class Upscaler(Predictor):
             "clip_skip": clip_skip,
             "loras": loras,
             "noise_level": noise_level,
+            "model": model,
         }
         async with aclosing(self.answer(inputs)) as paths:
             async for path in paths:
                 yield path
-
-
-def checker_beside(model: models.Model) -> "SafetyChecker | None":
-    """Return the NSFW checker; None if it is off or, as a line then says, not downloaded.
-
-    Raises:
-        SetupError: when it is not there and the environment insists on it.
-    """
-    from stable_diffusion.safety import SafetyChecker
-
-    setting = os.environ.get("SAFETY_CHECKER")
-    gets = f"scripts/download-weights {catalogue.CHECKER}"
-    if setting not in (None, "", "on", "off"):
-        raise catalogue.SetupError(
-            f"SAFETY_CHECKER is {setting!r}; give on or off, or leave it empty"
-        )
-    if setting == "off":
-        return None
-    checker = SafetyChecker.beside(model)
-    if not checker and setting == "on":
-        raise catalogue.SetupError(
-            f"SAFETY_CHECKER is on, but the checker is not downloaded; run: {gets}"
-        )
-    if not checker:
-        print(
-            f"The NSFW checker is not downloaded, so no picture is checked; {gets} downloads it.",
-            file=sys.stderr,
-        )
-    return checker
-
-
-def previews_of(model: models.Model, is_checked: bool) -> "Previews | None":
-    """Return what makes previews of a model's pictures; None where they are off.
-
-    Args:
-        is_checked: whether pictures go through the NSFW checker, which sees no previews.
-    """
-    setting = os.environ.get("PREVIEWS")
-    if setting not in (None, "", "on", "off"):
-        raise catalogue.SetupError(f"PREVIEWS is {setting!r}; give on or off, or leave it empty")
-    if setting == "off" or (is_checked and setting != "on"):
-        return None
-    from stable_diffusion.previews import Previews
-    from stable_diffusion.rough_decoder import RoughDecoder
-
-    return Previews(RoughDecoder.of(model))
 
 
 def fetched(url: str) -> Path:

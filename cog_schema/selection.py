@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from cog_schema import schema
 from cog_schema.schema import PREDICTORS
 from hosting.backends.servers import Launch
-from stable_diffusion.catalogue import entries, find
+from stable_diffusion.catalogue import WeightsError, entries, find
 
 
 def add_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
@@ -20,7 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser, several: bool = False) -> Non
     """
     model = os.environ.get("MODEL") or None
     lists: dict[str, Any] = {"nargs": "+", "action": "extend"} if several else {}
-    more = "; once for each model that is to run" if several else ""
+    more = (
+        "; several may be named, of which those of one predictor share its server"
+        if several
+        else ""
+    )
     in_order = "; of several models one for each, in their order" if several else ""
     parser.add_argument(
         "--model",
@@ -53,27 +58,34 @@ def predictor_of(model: str | None, predictor: str | None) -> str:
     return PREDICTORS[task if task in PREDICTORS else find(model).task]
 
 
-def launch(model: str | None, predictor: str | None) -> Launch:
-    """Return the launch of the Cog server that serves a model.
+def launch(models: Sequence[str | None], predictor: str | None) -> Launch:
+    """Return the launch of the Cog server that serves one or more models.
 
     Args:
-        model, predictor: what the command line has for them.
+        models, predictor: what the command line has for them; the usual model first.
 
     Raises:
-        WeightsError: when the model is not there, or can't be read.
+        WeightsError: when a model is not there, or can't be read, or the predictor is not for it.
     """
     source = schema.PREDICT.read_text()
-    predictor = predictor_of(model, predictor)
+    predictor = predictor_of(models[0], predictor)
     task = {name: task for task, name in PREDICTORS.items()}[predictor]
-    weights = find(model, task)
+    found = [find(model, task) for model in models]
+    weights_names = [weights.name for weights in found]
+    for twice in {name for name in weights_names if weights_names.count(name) > 1}:
+        raise WeightsError(f"{twice} is named twice as a model; name it once")
     # The worker runs in another folder.
-    name = model if not model or model in entries() else str(weights.path.resolve())
+    names = [
+        model if model in entries() else str(weights.path.resolve())
+        for model, weights in zip(models, found, strict=True)
+        if model
+    ]
     return Launch(
-        name=weights.name,
+        name=found[0].name,
         predict=schema.PREDICT,
         predictor=predictor,
         schema=schema.schema(source, predictor),
         task=task,
         slots=schema.concurrency(source),
-        environment={"MODEL": name} if name else {},
+        environment={"MODEL": ",".join(names)} if names else {},
     )

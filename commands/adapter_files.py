@@ -36,5 +36,5 @@ def named(folder: str, name: str) -> list[Path]:
     Raises:
         SetupError: when the environment names no folder for them.
     """
-    paths = [catalogue.adapter_folder(folder) / f"{name}{suffix}" for suffix in SUFFIXES[folder]]
+    paths = [catalogue.folder_of(folder) / f"{name}{suffix}" for suffix in SUFFIXES[folder]]
     return [path for path in paths if path.exists() or path.is_symlink()]

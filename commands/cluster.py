@@ -24,7 +24,7 @@ from cog_schema import selection
 from cog_schema.schema import ROOT
 from hosting import log
 from hosting.backends.servers import Launch
-from stable_diffusion.catalogue import WeightsError, entries
+from stable_diffusion.catalogue import WeightsError, entries, names
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -90,7 +90,7 @@ def main() -> int:
 
 def _launch(arguments: dict[str, str]) -> Launch:
     model = arguments.get("model") or os.environ.get("MODEL") or None
-    return selection.launch(model, arguments.get("predictor"))
+    return selection.launch(names(model) or [None], arguments.get("predictor"))
 
 
 def configuration(path: Path, models: list[str], replicas: int | None) -> dict[str, Any]:

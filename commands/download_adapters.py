@@ -82,7 +82,7 @@ def download(wanted: Wanted) -> Path:
         commit, on_hub = hub.listing(repository, "main", FILES)
         file = _file(wanted, on_hub)
         name, suffix = wanted.name or _name(repository, file), PurePosixPath(file).suffix.lower()
-        path = catalogue.adapter_folder(wanted.folder) / f"{name}{suffix}"
+        path = catalogue.folder_of(wanted.folder) / f"{name}{suffix}"
         key = f"{wanted.folder}/{path.name}"
         record = catalogue.locked().get(key, {})
         if record.get("repository") == repository and file in record.get("files", {}):

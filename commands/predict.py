@@ -76,6 +76,8 @@ def _run(arguments: argparse.Namespace, document: dict[str, Any], name: str) -> 
     predictor = getattr(predict, name)()
     faults: list[str] = []
     inputs = _inputs(arguments, document, faults)
+    if isinstance(model := inputs.pop("model", None), str):
+        os.environ["MODEL"] = model
     output = Path(arguments.output) if arguments.output else None
     if output:
         if not output.parent.is_dir():
@@ -111,7 +113,7 @@ async def _predict(predictor: Predictor, request: Request, output: Path | None) 
     from stable_diffusion.results import generate_files
 
     bar = tqdm(desc=str(predictor.engine.model), unit="step", disable=None, leave=False)
-    with bar, closing(predictor.engine):
+    with bar, closing(predictor.engines):
 
         def tell(event: Event) -> None:
             if isinstance(event, Notice):

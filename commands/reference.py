@@ -266,7 +266,6 @@ def _named(error: InputError, names: Mapping[str, object]) -> Iterator[str]:
 
 def _engine(arguments: argparse.Namespace, task: str) -> Engine:
     """Load the model that --ckpt names, for a task, and return the engine that draws by it."""
-    from predict import checker_beside
     from stable_diffusion import catalogue, models
 
     weights = catalogue.find(arguments.ckpt, task)
@@ -277,6 +276,7 @@ def _engine(arguments: argparse.Namespace, task: str) -> Engine:
         raise UsageError("--device: there is no GPU here; give cpu, or leave it out")
 
     from stable_diffusion.engine import Engine
+    from stable_diffusion.startup import checker_beside
 
     # What makes many pictures faster takes longer to get ready than a few take.
     executor = os.environ.get("EXECUTOR") or "plain"

@@ -7,6 +7,7 @@ import asyncio
 import os
 import socket
 import sys
+from collections import defaultdict
 
 from cog_schema import selection
 from hosting import app
@@ -14,7 +15,7 @@ from hosting.backends.servers import Launch
 from hosting.models_file import ModelsError
 from hosting.settings import Settings, SettingsError
 from hosting.storage.database import DatabaseError, Unavailable
-from stable_diffusion.catalogue import WeightsError
+from stable_diffusion.catalogue import WeightsError, names
 
 
 def main() -> int:
@@ -32,24 +33,19 @@ def main() -> int:
 
 
 def _launches(arguments: argparse.Namespace) -> list[Launch]:
-    """Return the launches of the Cog servers, one for each model."""
-    models: list[str | None] = arguments.model or [os.environ.get("MODEL") or None]
+    """Return the launches of the Cog servers, one for the models of each predictor."""
+    named = [name for text in arguments.model or () for name in names(text)]
+    models: list[str | None] = [*(named or names(os.environ.get("MODEL")))] or [None]
     predictors: list[str | None] = arguments.predictor or [None] * len(models)
     if len(predictors) != len(models):
         raise SettingsError(
             f"--predictor names {len(predictors)} for {len(models)} models; "
             "give one for each model, in their order, or none"
         )
-    launches: dict[str, Launch] = {}
+    by_predictor = defaultdict[str, list[str | None]](list)
     for model, predictor in zip(models, predictors, strict=True):
-        launch = selection.launch(model, predictor)
-        if other := launches.get(launch.predictor):
-            raise SettingsError(
-                f"{launch.name} and {other.name} would serve the same requests; "
-                "give one model for each predictor"
-            )
-        launches[launch.predictor] = launch
-    return list(launches.values())
+        by_predictor[selection.predictor_of(model, predictor)].append(model)
+    return [selection.launch(some, predictor) for predictor, some in by_predictor.items()]
 
 
 def _check_port(host: str, port: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import ipaddress
+import math
 import shutil
 import signal
 import tempfile
@@ -168,9 +169,19 @@ def create(
             folder = settings.data.resolve() / "servers"
             shutil.rmtree(folder, ignore_errors=True)
         endpoints = [
-            Endpoint(Server(launch, folder / str(number)), launch.slots)
+            Endpoint(
+                Server(launch, folder / str(number)),
+                launch.slots,
+                60 * settings.idle_minutes or math.inf,
+            )
             for number, launch in enumerate(launches)
         ]
+    models.several = lambda: [
+        (one.task, one.model)
+        for endpoint in endpoints
+        for one in endpoint.served
+        if one.task and one.is_named
+    ]
     database.write_now(tokens.prepare)
     links = Links(database.write_now(secret, "links"), settings.link_hours * 3600)
     store, files = Store(database), Files(settings.data)

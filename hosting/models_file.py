@@ -59,7 +59,7 @@ _MESSAGES = {
     "bool_type": _SCALAR,
 }
 _KEYS = (
-    "a model has name, aliases, task, description, versions, inputs, defaults and output, "
+    "a model has name, aliases, task, description, weights, versions, inputs, defaults and output, "
     "a version id, source, inputs, defaults, output and black_repainted, "
     "an input type, minimum, maximum, choices, default and required"
 )
@@ -88,6 +88,7 @@ class _ModelEntry:
     task: Task
     description: str = ""
     aliases: list[_Name] = field(default_factory=list)
+    weights: str | None = None
     inputs: dict[str, Input] = field(default_factory=dict)
     defaults: dict[str, Scalar | list[str]] = field(default_factory=dict)
     output: OutputForm = "list"
@@ -95,7 +96,8 @@ class _ModelEntry:
 
     def made(self) -> tuple[Version, ...]:
         """Return its versions; before the published ones that of `own_id`, which is the newest."""
-        model = Model(self.name, self.task, self.description, tuple(self.aliases))
+        aliases = tuple(self.aliases)
+        model = Model(self.name, self.task, self.description, aliases, self.weights)
         published = [
             Version(
                 model,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -36,6 +36,8 @@ UNNAMED = {
 LATEST = "latest"
 LIMITED = "x-token-limit"
 """What is in the schema of an input that a token may have less of than others."""
+LOCAL = "local"
+"""The owner of weights that nobody has published a name for, where several are served."""
 
 Task = Literal["img2img", "inpainting", "depth", "upscale"]
 Kind = Literal["string", "integer", "number", "boolean", "file"]
@@ -64,12 +66,15 @@ class Model:
     task: img2img (text to image too, and masked), inpainting, depth or upscale.
     description: a sentence for whoever looks the model up.
     aliases: other names, owner/name, by which it is found.
+    weights: what draws for it where several models are served; None is what has its name, or the
+        usual one.
     """
 
     id: str
     task: str
     description: str = ""
     aliases: tuple[str, ...] = ()
+    weights: str | None = None
 
     @property
     def owner(self) -> str:
@@ -139,6 +144,8 @@ class PublishedModels:
     """
 
     def __init__(self, models: Iterable[tuple[Version, ...]]) -> None:
+        self.several: Callable[[], Iterable[tuple[str, str]]] = tuple
+        """Returns the tasks and weights that are served where one endpoint serves several."""
         self._versions = {versions[0].model.id.lower(): versions for versions in models}
         self._names = {
             name.lower(): versions[0].model.id.lower()
@@ -150,10 +157,13 @@ class PublishedModels:
     @property
     def models(self) -> list[Model]:
         """All models."""
-        return [versions[0].model for versions in self._versions.values()]
+        local = [version.model for version in self._local()]
+        return [*(versions[0].model for versions in self._versions.values()), *local]
 
     def versions(self, model: Model) -> tuple[Version, ...]:
         """Return a model's versions, the newest first: the one of `own_id`."""
+        if model.owner == LOCAL:
+            return (Version(model, own_id(model)),)
         return self._versions[model.id.lower()]
 
     def find(self, reference: str) -> Version | None:
@@ -165,11 +175,15 @@ class PublishedModels:
         """
         if reference in self._by_id:
             return self._by_id[reference]
+        local = list(self._local())
         name, colon, version_id = reference.partition(":")
         known_as = self._names.get(name.lower())
-        if known_as is None:
-            return None
-        versions = self._versions[known_as]
+        if known_as is not None:
+            versions = self._versions[known_as]
+        else:
+            versions = tuple(one for one in local if one.model.id.lower() == name.lower())
+        if not versions:
+            return next((one for one in local if one.id == reference), None)
         if not colon or version_id == LATEST:
             return versions[0]
         return next((one for one in versions if one.id == version_id), None)
@@ -185,7 +199,19 @@ class PublishedModels:
         for newest, *_ in self._versions.values():
             if newest.model.task == task and newest.model.name == weights and not newest.inputs:
                 return newest
-        return self._versions[UNNAMED[task]][0]
+        local = (one for one in self._local() if one.model.weights == weights)
+        return next(local, self._versions[UNNAMED[task]][0])
+
+    def _local(self) -> Iterator[Version]:
+        """Yield a version of each of several weights for which nobody has published a name."""
+        published = {
+            (versions[0].model.task, versions[0].model.weights or versions[0].model.name)
+            for versions in self._versions.values()
+        }
+        for task, weights in self.several():
+            if (task, weights) not in published:
+                model = Model(f"{LOCAL}/{weights}", task, weights=weights)
+                yield Version(model, own_id(model))
 
     def running(self, task: str, weights: str) -> Version:
         """Return what an endpoint runs, with the defaults of the endpoint's own schema.
@@ -195,7 +221,7 @@ class PublishedModels:
         """
         model = self.offered(task, weights).model
         if model.name != weights:
-            model = Model(weights, task)
+            model = Model(weights, task, weights=weights)
         return Version(model, own_id(model))
 
 

@@ -16,6 +16,7 @@ FOLDER = Path(__file__).parent.parent / "data"
 MAY_BE_ZERO = (
     "RETENTION_DAYS",
     "STOP_SECONDS",
+    "IDLE_MINUTES",
     "TOKEN_SIDE",
     "TOKEN_STEPS",
     "TOKEN_IMAGES",
@@ -90,6 +91,11 @@ class Settings:
     )
     token_loras: str = _setting(
         "", 'LoRAs that each token named may use, as JSON: {"ada": ["blueprint"], "bob": []}'
+    )
+    idle_minutes: float = _setting(
+        0.0,
+        "minutes without a prediction after which a Cog server that the front has started gives "
+        "its card back, until the next one; 0 is never",
     )
     stop_seconds: float = _setting(30.0, "seconds that running predictions get when it is stopped")
 

@@ -65,6 +65,8 @@ class State(StrEnum):
     SETUP_FAILED = "SETUP_FAILED"
     UNHEALTHY = "UNHEALTHY"
     DEFUNCT = "DEFUNCT"
+    IDLE = "IDLE"
+    """It has given its card back, and starts when a prediction wants it. Cog has no such word."""
     UNREACHABLE = "UNREACHABLE"
     """It says nothing, or nothing that is known here. Cog has no such word."""
 

@@ -17,7 +17,7 @@ DEMO, CHECKER = "demo", "safety-checker"
 UPSCALERS = "upscalers"
 """The folder in `WEIGHTS` of pixel upscalers, each a file."""
 UPSCALER_SUFFIXES = (".pth", ".safetensors")
-LORAS, EMBEDDINGS = "loras", "embeddings"
+LORAS, EMBEDDINGS, MODELS = "loras", "embeddings", "models"
 """The folders in `WEIGHTS` of LoRAs and of textual inversions, each a file."""
 LORA_SUFFIXES = (".safetensors",)
 EMBEDDING_SUFFIXES = (".safetensors", ".pt", ".bin")
@@ -172,6 +172,11 @@ def components(task: str) -> tuple[str, ...]:
     return ("scheduler", "tokenizer", "text_encoder", "unet", "vae", *TASKS[task].extra_components)
 
 
+def names(setting: str | None) -> list[str]:
+    """Return the models that the setting MODEL names, with commas between them."""
+    return [name for each in (setting or "").split(",") if (name := each.strip())]
+
+
 def find(model: str | None, task: str | None = None) -> Weights:
     """Find a model's weights, and check that they are present and complete.
 
@@ -230,21 +235,19 @@ def upscalers() -> dict[str, Path]:
 
 def loras(check: Check) -> Folder:
     """Return the folder of LoRAs, of which each is checked when it is seen."""
-    return Folder(adapter_folder(LORAS), LORA_SUFFIXES, check)
+    return Folder(folder_of(LORAS), LORA_SUFFIXES, check)
 
 
 def embeddings(check: Check) -> Folder:
     """Return the folder of textual inversions, of which each is checked when it is seen."""
-    return Folder(
-        adapter_folder(EMBEDDINGS), EMBEDDING_SUFFIXES, check, textual_inversion.MOST_BYTES
-    )
+    return Folder(folder_of(EMBEDDINGS), EMBEDDING_SUFFIXES, check, textual_inversion.MOST_BYTES)
 
 
-def adapter_folder(name: str) -> Path:
-    """Return where LoRAs or embeddings lie: where the environment says, else in `WEIGHTS`.
+def folder_of(name: str) -> Path:
+    """Return where LoRAs, embeddings or models lie: where the environment says, else in `WEIGHTS`.
 
     Args:
-        name: `LORAS` or `EMBEDDINGS`, whose upper case is the setting.
+        name: `LORAS`, `EMBEDDINGS` or `MODELS`, whose upper case is the setting.
 
     Raises:
         SetupError: when the environment names no folder.

@@ -56,6 +56,7 @@ from stable_diffusion.policy import Between, Room
 from stable_diffusion.previews import Estimate, Previews
 from stable_diffusion.prompts import Embeddings, Prompts
 from stable_diffusion.request import InputError, Request
+from stable_diffusion.residency import Residency
 from stable_diffusion.safety import NsfwError, SafetyChecker
 from stable_diffusion.samplers import Table
 from stable_diffusion.side_thread import SideThread
@@ -179,6 +180,7 @@ class Engine:
         upscalers: enlarge what was drawn before the second pass, by their names; on the device.
         loras, embeddings: the folders of those that requests may use; None for none.
         previews: makes them, for requests that want them; None where there are none.
+        residency: of the models that share the device with this one; None where it is alone.
 
     Raises:
         SetupError: where the executor can't be used.
@@ -194,11 +196,12 @@ class Engine:
         loras: Folder | None = None,
         embeddings: Folder | None = None,
         previews: Previews | None = None,
+        residency: Residency | None = None,
     ) -> None:
         self.model = model
         self.upscalers = dict(upscalers or {})
         self._checker = checker
-        self._room = Room(memory.room_for(model, rows))
+        self._room = Room(memory.room_for(model, rows, residency.bytes_to_come if residency else 0))
         self._inbox: SimpleQueue[Job | Wake] = SimpleQueue()
         self._executor = executors.choose(executor, model, lambda: self._inbox.put(Wake.TO_WORK))
         self._autoencoder = Autoencoder(
@@ -224,6 +227,10 @@ class Engine:
         self._last: Between | None = None
         self._counts = Counts()
         self._side = SideThread(model.device) if model.device.type == "cuda" else None
+        self._residency = residency
+        self._resident = (
+            residency.add(model, lambda: self.is_working, self._rest) if residency else None
+        )
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -236,6 +243,14 @@ class Engine:
     def is_warming(self) -> bool:
         """Whether a faster way to take steps is still being made ready."""
         return self._executor.is_warming
+
+    @property
+    def is_working(self) -> bool:
+        """Whether it has requests to work on, or a faster way to make ready."""
+        if self._executor.has_work or (self._side and self._side.is_working):
+            return True
+        held = (self._submitted, self._prepared, self._waiting, self._running, self._finished)
+        return any(held) or bool(self._turns)
 
     @property
     def token_limit(self) -> int:
@@ -304,25 +319,62 @@ class Engine:
         if self._previews:
             self._previews.close()
         self._executor.close()
+        if self._residency and self._resident:
+            self._residency.remove(self._resident)
 
     @torch.inference_mode()
     def _run(self) -> None:
         while self._receive():
             self._drop_what_is_over()
-            if self._side:
-                self._work_beside_steps(self._side)
-            else:
-                self._work_between_steps()
-            self._join_prepared()
-            self._step()
-            if self._executor.has_work:
-                self._executor.work()
+            with self._on_device() as has_turn:
+                if has_turn:
+                    self._take_turn()
+
+    @contextmanager
+    def _on_device(self) -> Iterator[bool]:
+        """Have the weights on the device in a block, where others may want to have theirs.
+
+        Yields:
+            Whether it has come to that; where there is no memory for them, requests fail.
+        """
+        if not self._residency or not self._resident:
+            yield True
+            return
+        if not self.is_working:
+            self._resident.asked = None
+            yield False
+            return
+        has_begun = False
+        with self._contained(*self._submitted, *self._running, *self._finished, *self._waiting):
+            has_begun = self._residency.begin(self._resident)
+        try:
+            yield has_begun
+        finally:
+            if has_begun:
+                self._residency.end()
+
+    def _take_turn(self) -> None:
+        if self._side:
+            self._work_beside_steps(self._side)
+        else:
+            self._work_between_steps()
+        self._join_prepared()
+        self._step()
+        if self._executor.has_work:
+            self._executor.work()
+
+    def _rest(self) -> None:
+        """End what uses the weights outside of turns, and drop what has their addresses."""
+        if self._side:
+            self._side.drain()
+        self._executor.release()
 
     def _receive(self) -> bool:
         """Read the inbox, and wait for it where there is nothing to do; return False to close."""
         is_busy = self._running or self._finished or self._executor.has_work
         is_busy = is_busy or any(job.is_over for job in self._placed)
         is_busy = is_busy or (self._waiting and self._has_places_changed)
+        is_busy = is_busy or (self._resident is not None and self._resident.asked is not None)
         if not self._side:
             is_busy = is_busy or self._submitted
         is_idle = not is_busy

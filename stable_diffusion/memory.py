@@ -27,12 +27,13 @@ CGROUP = Path("/sys/fs/cgroup")
 """The folder in which Linux shows a container its limits."""
 
 
-def room_for(model: Model, rows: int | None = None) -> int:
+def room_for(model: Model, rows: int | None = None, reserved: int = 0) -> int:
     """Return the latent pixels, of all rows together, that one call of the UNet may have.
 
     Args:
         rows: as many as fit into so many rows of the model's native size. None measures the
             memory that the device has free now.
+        reserved: bytes of it, on a GPU, that are for something else.
     """
     native = (model.weights.native_size // model.scale) ** 2
     if rows is not None:
@@ -41,7 +42,7 @@ def room_for(model: Model, rows: int | None = None) -> int:
     bytes_per_pixel = LIVE_VALUES_PER_PIXEL * channels * model.dtype.itemsize
     if model.device.type == "cuda":
         unused, _ = torch.cuda.mem_get_info(model.device)
-        return int(FREE_MEMORY_SHARE * unused / bytes_per_pixel)
+        return int(FREE_MEMORY_SHARE * max(0, unused - reserved) / bytes_per_pixel)
     return min(ROWS_ON_CPU * native, int(FREE_MEMORY_SHARE * free() / bytes_per_pixel))
 
 

@@ -360,7 +360,7 @@ class _Reader:
             return self._fault(name, value, f"no upscaler is installed; put one into {folder}")
         if not isinstance(value, str):
             return self._fault(name, value, "give the name of an upscaler, as a text")
-        return self._fault(name, value, f"give {_nearest(value, installed)}")
+        return self._fault(name, value, f"give {nearest(value, installed)}")
 
     def loras(self, name: str, installed: Mapping[str, InstalledLora]) -> Any:
         values = self.inputs.get(name)
@@ -389,7 +389,7 @@ class _Reader:
             if not usable:
                 where = "no LoRA for this model is installed; put one into weights/loras"
                 return self._fault(name, asked.name, where)
-            return self._fault(name, asked.name, f"give {_nearest(asked.name, usable)}")
+            return self._fault(name, asked.name, f"give {nearest(asked.name, usable)}")
         if not lora.hash.startswith((asked.hash or "").lower()):
             return self._fault(
                 name, value, "its file has become another one; ask again for the one that is there"
@@ -434,7 +434,7 @@ class _Reader:
         self.faults.append(f"{name}: {quote(value)} is not allowed; {allowed}")
 
 
-def _nearest(wanted: str, installed: Collection[str]) -> str:
+def nearest(wanted: str, installed: Collection[str]) -> str:
     """Return which names may be given instead of one that there is not."""
     by_lower = {one.lower(): one for one in installed}
     near = difflib.get_close_matches(wanted.lower()[:100], by_lower, MOST_NEAREST, cutoff=0)

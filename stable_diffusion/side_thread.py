@@ -28,6 +28,8 @@ class SideThread:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._unfinished = 0
+        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="pictures", daemon=True)
         self._thread.start()
 
@@ -36,6 +38,11 @@ class SideThread:
         """The number of pieces of work that have not begun."""
         return self._work.qsize()
 
+    @property
+    def is_working(self) -> bool:
+        """Whether any piece of work is not over."""
+        return self._unfinished > 0
+
     def submit(
         self,
         function: Callable[Arguments, None],
@@ -43,7 +50,14 @@ class SideThread:
         **named: Arguments.kwargs,
     ) -> None:
         """Queue a call of a function, which must not raise, after what came before."""
+        with self._changed:
+            self._unfinished += 1
         self._work.put(lambda: function(*arguments, **named))
+
+    def drain(self) -> None:
+        """Wait until all work is done that was queued."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self.is_working)
 
     def close(self) -> None:
         """End the thread after the waiting work is done."""
@@ -57,3 +71,6 @@ class SideThread:
                 with CAPTURE:
                     piece()
                 del piece  # and whose work it was, while this waits for the next
+                with self._changed:
+                    self._unfinished -= 1
+                    self._changed.notify_all()

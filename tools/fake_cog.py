@@ -201,6 +201,8 @@ class CogServer:
         """What each prediction says is installed there now, if it is not as described."""
         self.measured: Any = None
         """What its worker has measured of each prediction that succeeds, if it says so."""
+        self.models: list[dict[str, Any]] = []
+        """What each prediction says of the models that it serves now, if it serves several."""
         self.slots = slots
         self.status = "READY"
         self.shows_previews = True
@@ -364,6 +366,8 @@ class CogServer:
         await _event(send, "log", {"data": f"drawing {run.prompt}\n", "source": "stdout"})
         if self.adapters is not None:
             await _metric(send, "adapters", self.adapters)
+        if self.models:
+            await _metric(send, "models", self.models)
         await _metric(send, "progress", {"step": 1, "steps": 2, "seconds_left": 0.5})
         for shown in run.previews:
             await _metric(send, "preview", shown)

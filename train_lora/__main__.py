@@ -67,7 +67,7 @@ def train(options: argparse.Namespace) -> None:
         raise TrainingError(f"--name: {error}") from None
     if there := adapter_files.named(catalogue.LORAS, name):
         raise TrainingError(f"{there[0]} is there: give another --name, or move it away first")
-    path = catalogue.adapter_folder(catalogue.LORAS) / f"{name}.safetensors"
+    path = catalogue.folder_of(catalogue.LORAS) / f"{name}.safetensors"
     weights = catalogue.find(options.model or None)
     _require_plain(weights)
     from stable_diffusion import models

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from hosting.api.limits import Limits, OpenStreams
-from hosting.backends.endpoints import Endpoint
+from hosting.backends.endpoints import Endpoint, ServedModel
 from hosting.backends.inspector import Inspector
 from hosting.net.links import Links
 from hosting.published_models import PublishedModels
@@ -39,6 +39,11 @@ class Services:
     metrics: Metrics
     inspector: Inspector
     streams: OpenStreams
+
+    @property
+    def served(self) -> list[ServedModel]:
+        """The models that run here, as far as they are known, in the endpoints' order."""
+        return [one for endpoint in self.endpoints for one in endpoint.served]
 
 
 def services_of(request: Request) -> Services:

@@ -49,7 +49,7 @@ async def health(request: Request) -> Response:
     if services.store.is_damaged:
         database = "damaged"
     has_space = services.files.free_bytes() >= LEAST_FREE_BYTES
-    is_ready = any(one.status is State.READY for one in services.endpoints)
+    is_ready = any(one.status in (State.READY, State.IDLE) for one in services.endpoints)
     is_well = database == "ok" and has_space and is_ready
     document = {
         "status": "ok" if is_well else "unavailable",

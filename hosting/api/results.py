@@ -65,24 +65,32 @@ class Picture:
     file: str
 
 
-def new_prediction(caller: Caller, version: Version, inputs: Mapping[str, Any]) -> NewPrediction:
+def new_prediction(
+    caller: Caller, version: Version, inputs: Mapping[str, Any], **more: Any
+) -> NewPrediction:
     """Return a prediction to be accepted.
+
+    Args:
+        more: fields of `NewPrediction`.
 
     Raises:
         Problem: when nothing serves the version's model, or none knows yet.
     """
-    endpoint, schema = running(caller.services, version.model)
+    served, schema = running(caller.services, version.model)
+    several = served.endpoint.served if served.is_named else []
     return NewPrediction(
         token=caller.token,
         version=version,
         schema=schema,
-        native_size=endpoint.native_size,
+        native_size=served.native_size,
         inputs=inputs,
         base=caller.view.base,
         hosts=caller.view.hosts,
-        installed=endpoint.installed,
-        weights=endpoint.model,
+        installed=served.installed,
+        weights=served.model,
+        native_sizes={one.model: one.native_size for one in several},
         priority=caller.view.priority,
+        **more,
     )
 
 
@@ -185,10 +193,10 @@ def served(services: Services, name: str | None, tasks: Sequence[str]) -> Versio
     if known is not None:
         return known
     endpoints = services.endpoints
-    ready = [(one.task, one.model) for one in endpoints if one.task and one.model]
+    ready = [(one.task, one.model) for one in services.served if one.task]
     fit = [one for one in ready if one[1] == name or one[0] in tasks]
     if not fit:
-        if len(ready) < len(endpoints):
+        if any(not one.served for one in endpoints):
             raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})
         served = ", ".join(model for _, model in ready)
         raise Problem(404, f"Nothing that runs here does this; there run {served}")

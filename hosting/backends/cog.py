@@ -67,6 +67,10 @@ class Refused(Exception):
     """The endpoint does not take the inputs. The message is for the client."""
 
 
+WANTED = "cog-wanted"
+"""The header by which a cluster that has no replica is told that one is wanted."""
+
+
 class Cog:
     """One Cog endpoint, or a cluster that speaks like one.
 
@@ -83,13 +87,17 @@ class Cog:
         """What the predictor printed while it was set up, by the last answer."""
         self._http = client(url, path)
 
-    async def status(self) -> State:
+    async def status(self, is_wanted: bool = False) -> State:
         """Ask the endpoint for its state.
 
         One whose slots are all taken is READY too: they are counted elsewhere.
+
+        Args:
+            is_wanted: whether a cluster that has given its cards back is to start again.
         """
         try:
-            answer = await self._http.get("/health-check", timeout=5)
+            wish = {WANTED: "1"} if is_wanted else {}
+            answer = await self._http.get("/health-check", timeout=5, headers=wish)
             document = answer.json()
             state = State(document["status"])
             self.slots = int(answer.headers[SLOTS]) if SLOTS in answer.headers else None

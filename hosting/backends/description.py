@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
 LINE = re.compile(r"^(?:\[coglet::setup\] )?model (\{.*\})$", re.MULTILINE)
 """The line of the setup's logs that has it, as it was printed or as Cog hands it on."""
@@ -71,6 +71,24 @@ class Adapters(BaseModel):
         return Adapters(loras=loras, embeddings=self.embeddings)
 
 
+class ModelEntry(BaseModel):
+    """One of the models of a worker that serves several.
+
+    None is what is not known yet, or is said of the usual one elsewhere.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    name: str
+    native_size: PositiveInt | None = None
+    vocabulary: Vocabulary | None = None
+    token_limit: PositiveInt | None = None
+    tokenizer: str | None = Field(None, exclude=True)
+
+
+_MODELS = TypeAdapter(tuple[ModelEntry, ...])
+
+
 class Description(BaseModel):
     """A model, as its predictor describes it (`Predictor.description` of predict.py)."""
 
@@ -99,6 +117,8 @@ class Description(BaseModel):
     """The tokens that it reads of a text, unless that is in compel's syntax."""
     tokenizer: str | None = Field(None, exclude=True)
     """The path of a file there by which they are counted; it is in no answer."""
+    models: tuple[ModelEntry, ...] = Field((), exclude=True)
+    """All that the worker serves, this one first; none where it is the only one."""
 
     @property
     def adapters(self) -> Adapters:
@@ -109,6 +129,23 @@ class Description(BaseModel):
         """Return it with others."""
         new = {"loras": adapters.loras, "embeddings": adapters.embeddings}
         return self.model_copy(update=new)
+
+    def with_models(self, models: tuple[ModelEntry, ...]) -> Description:
+        """Return it with others that the worker serves, too."""
+        return self.model_copy(update={"models": models})
+
+    def of(self, name: str) -> Description:
+        """Return the description of another model of the worker, as far as that is known."""
+        found = next((one for one in self.models if one.name == name), None)
+        if found is None or name == self.model:
+            return self
+        own = {
+            "native_size": found.native_size or self.native_size,
+            "vocabulary": found.vocabulary,
+            "token_limit": found.token_limit,
+            "tokenizer": found.tokenizer,
+        }
+        return self.model_copy(update={"model": name, **own})
 
     @classmethod
     def read(cls, logs: str) -> Description | None:
@@ -121,6 +158,14 @@ class Description(BaseModel):
             return cls.model_validate_json(lines[-1]) if lines else None
         except ValidationError:
             return None
+
+
+def models_of(metric: object) -> tuple[ModelEntry, ...] | None:
+    """Return what a prediction's metric `models` says; None where it is none."""
+    try:
+        return _MODELS.validate_json(json.dumps(metric))
+    except ValueError:
+        return None
 
 
 def adapters_of(metric: object) -> Adapters | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from hosting import log
 from hosting.backends.cog import Cog, Unreachable
-from hosting.backends.description import Adapters, Description, adapters_of
+from hosting.backends.description import Adapters, Description, adapters_of, models_of
 from hosting.backends.servers import Server
 from hosting.backends.supervision import Health
 from hosting.states import State
@@ -27,15 +29,57 @@ class SetupFailed(Exception):
     """A server of our own does not start."""
 
 
+@dataclass(frozen=True)
+class ServedModel:
+    """A model that an endpoint serves.
+
+    model: the name of its weights.
+    is_named: whether it is chosen by the input `model`, as the endpoint serves several.
+    description: None until the endpoint was ready once.
+    """
+
+    endpoint: Endpoint
+    model: str
+    is_named: bool
+    description: Description | None
+
+    @property
+    def task(self) -> str | None:
+        """The task that the endpoint serves; None until it is known."""
+        return self.endpoint.task
+
+    @property
+    def status(self) -> State:
+        """How the endpoint is."""
+        return self.endpoint.status
+
+    @property
+    def native_size(self) -> int | None:
+        """The side in pixels of the square that it was trained on; None till it is known."""
+        return self.description.native_size if self.description else None
+
+    @property
+    def adapters(self) -> Adapters:
+        """The LoRAs and embeddings that are installed there; none until they are known."""
+        return self.endpoint.adapters
+
+    @property
+    def installed(self) -> dict[str, str] | None:
+        """By the names of its LoRAs, the hashes of their files; None until they are known."""
+        return self.endpoint.installed
+
+
 class Endpoint:
     """One Cog endpoint, either found by its URL or started and kept running by this process.
 
     Args:
         origin: a URL, or a server of our own.
         slots: predictions at once.
+        idle_seconds: without a prediction, after which a server of our own is ended until the next
+            one; infinite for never.
     """
 
-    def __init__(self, origin: str | Server, slots: int) -> None:
+    def __init__(self, origin: str | Server, slots: int, idle_seconds: float = math.inf) -> None:
         self.slots = slots
         self.server: Server | None = None
         self.status = State.STARTING
@@ -49,12 +93,19 @@ class Endpoint:
         """Whether the one that runs must have no other beside it."""
         self.is_warming: bool | None = None
         """Whether it makes itself faster still, by its last prediction; None before the first."""
+        self._claims = 0
+        """How many look whether there is a prediction for it."""
         self._closed = 0
         """How many have it closed."""
         self._unusable = ""
         """Why it can't be used, as it was logged last."""
         self._paused_until = 0.0
         """Until when, by the monotonic clock, nothing more is sent."""
+        self._idle_seconds = idle_seconds
+        self._used_at = time.monotonic()
+        """When it was last used, by the monotonic clock."""
+        self._wanted = asyncio.Event()
+        """Whether predictions wait for it."""
         if isinstance(origin, Server):
             self.server = origin
             self.schema = origin.launch.schema
@@ -76,10 +127,25 @@ class Endpoint:
 
     @property
     def model(self) -> str | None:
-        """The name of its model's weights; None until it is known, likewise."""
+        """The name of its usual model's weights; None until it is known, likewise."""
         if self.description:
             return self.description.model
         return self.server.launch.name if self.server else None
+
+    def model_of(self, request: Mapping[str, Any]) -> str:
+        """Return the name of the weights that draw a request: those that it names, or the usual."""
+        return str(request.get("model") or self.model or "")
+
+    @property
+    def served(self) -> list[ServedModel]:
+        """The models that it serves, the usual one first; none until they are known."""
+        described, usual = self.description, self.model
+        if usual is None:
+            return []
+        names = [one.name for one in described.models] if described else []
+        if not described or len(names) < 2:
+            return [ServedModel(self, usual, False, described)]
+        return [ServedModel(self, name, True, described.of(name)) for name in names]
 
     @property
     def native_size(self) -> int | None:
@@ -107,6 +173,12 @@ class Endpoint:
         if adapters is not None and self.description is not None:
             self.description = self.description.with_adapters(adapters)
 
+    def learn_models(self, metric: object) -> None:
+        """Replace what is known of its models by what a prediction's metric says of them."""
+        models = models_of(metric)
+        if models is not None and self.description is not None:
+            self.description = self.description.with_models(models)
+
     @property
     def is_cluster(self) -> bool:
         """Whether it has several Cog servers, and isolates suspects itself."""
@@ -125,11 +197,13 @@ class Endpoint:
             isolated: whether it must have no other beside it.
         """
         self.running.add(prediction_id)
+        self._used_at = time.monotonic()
         self._is_isolated = isolated and not self.is_cluster
 
     def vacate(self, prediction_id: str) -> None:
         """Take the slot back."""
         self.running.discard(prediction_id)
+        self._used_at = time.monotonic()
         self._is_isolated = False
 
     @contextmanager
@@ -141,6 +215,15 @@ class Endpoint:
         finally:
             self._closed -= 1
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep its server for the time of a block: a prediction may be about to come."""
+        self._claims += 1
+        try:
+            yield
+        finally:
+            self._claims -= 1
+
     def pause(self, seconds: float) -> None:
         """Send it nothing for a while."""
         self._paused_until = time.monotonic() + seconds
@@ -148,6 +231,20 @@ class Endpoint:
     def lose(self) -> None:
         """Send it nothing until it has been seen alive: a prediction found it unreachable."""
         self.status = State.UNREACHABLE
+
+    def want(self) -> None:
+        """Have it start again, if it has given its card back: predictions wait for it."""
+        self._wanted.set()
+        self._used_at = time.monotonic()
+        if self.status is State.IDLE:
+            self.status = State.STARTING
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether a server of our own is to give its card back: nothing is about to use it."""
+        is_used = self.running or self._claims or self._closed or self._wanted.is_set()
+        is_recent = time.monotonic() - self._used_at < self._idle_seconds
+        return self.status is State.READY and not is_used and not is_recent
 
     async def supervise(self, poll_seconds: float) -> None:
         """Look after it until cancelled.
@@ -161,9 +258,15 @@ class Endpoint:
         pause, was_ready, health = 1.0, False, Health()
         foreign_starts = 0
         while True:
+            if self.server and self._is_idle:
+                await self._rest(self.server)
+                health = Health()
             if self.server and not self.server.is_alive:
                 await self._start(self.server)
-            before, status = self.status, await health.look(self.cog)
+            is_wanted = self._wanted.is_set() or self.description is None
+            before, status = self.status, await health.look(self.cog, is_wanted)
+            if status is State.IDLE and is_wanted:
+                status = State.STARTING
             if self.cog.slots is not None:
                 self.slots = self.cog.slots
             is_foreign = False
@@ -174,8 +277,10 @@ class Endpoint:
                 status = State.UNREACHABLE  # whatever it is, it does not serve us
             elif status is State.READY:
                 pause, was_ready = 1.0, True
+                self._wanted.clear()
             self.status = status
             if self.status != before and self.status is State.READY:
+                self._used_at = time.monotonic()
                 log.info(f"{self.name} is ready")
             elif before is State.READY and self.status != before:
                 self.is_warming = None
@@ -189,6 +294,13 @@ class Endpoint:
                 await asyncio.sleep(pause)
                 pause, health = min(2 * pause, LONGEST_PAUSE_SECONDS), Health()
             await asyncio.sleep(poll_seconds)
+
+    async def _rest(self, server: Server) -> None:
+        """End a server of our own until a prediction wants it."""
+        self.status, self.is_warming = State.IDLE, None
+        log.info(f"{self.name} gives its card back: nobody has asked for it")
+        await server.end()
+        await self._wanted.wait()
 
     async def close(self) -> None:
         """End its server, if that is our own, and hang up. For when nothing runs there."""

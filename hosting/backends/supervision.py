@@ -24,11 +24,11 @@ class Health:
         self.status = State.UNREACHABLE
         self._answered = time.monotonic()
 
-    async def look(self, cog: Cog) -> State:
+    async def look(self, cog: Cog, is_wanted: bool = False) -> State:
         """Ask it for its state, and return that (see `Cog.status`)."""
         try:
             async with asyncio.timeout(LONGEST_LOOK_SECONDS):
-                self.status = await cog.status()
+                self.status = await cog.status(is_wanted)
         except TimeoutError:  # it says something now and then, and is never done
             self.status = State.UNREACHABLE
         if self.status is not State.UNREACHABLE:

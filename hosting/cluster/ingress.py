@@ -27,7 +27,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from hosting import log
-from hosting.backends.cog import SLOTS, Died
+from hosting.backends.cog import SLOTS, WANTED, Died
 from hosting.backends.servers import Launch
 from hosting.cluster.relay import Head, RelayedRequest, passed_on
 from hosting.cluster.replica import (
@@ -111,6 +111,8 @@ class Ingress:
         self._held: dict[str, Held] = {}
         """By path, those that have an id of their client's own."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waking: asyncio.Task[None] | None = None
+        """What asks for the first replica, where there is none."""
 
     async def __call__(self, request: Request) -> Response:
         """Answer as a Cog server does, but 503 with Retry-After instead of its 409."""
@@ -130,6 +132,8 @@ class Ingress:
         if relayed.method in ("POST", "PUT") and "predictions" in path and not known["cancel"]:
             return await self._predict(relayed)
         answers = await self._query(relayed)
+        if not answers and path == "/health-check":
+            return await self._without_replica(WANTED in request.headers)
         if not answers:
             return _later("no replica is ready")
         if known["cancel"] and relayed.method == "POST":
@@ -218,6 +222,26 @@ class Ingress:
             return []
         return [answer for answer in answers if isinstance(answer, tuple)]
 
+    async def _without_replica(self, is_wanted: bool) -> Response:
+        """Answer how it is while no replica does.
+
+        Args:
+            is_wanted: whether one is to start, where Serve has scaled to none.
+        """
+        is_waking = self._waking is not None and not self._waking.done()
+        if not is_waking:
+            if not await asyncio.to_thread(_is_scaled_to_none):
+                return _later("no replica is ready")
+            if is_wanted:
+                self._waking, is_waking = asyncio.create_task(self._wake()), True
+        state = State.STARTING if is_waking else State.IDLE
+        return JSONResponse({"status": state}, headers={SLOTS: "0"})
+
+    async def _wake(self) -> None:
+        """Ask for a replica, which makes Serve start one, until it answers."""
+        with suppress(RayServeException, RayError):
+            await self._replicas.query.remote(RelayedRequest("GET", "/health-check", {}, b""))
+
     def _cancelled(self, request: RelayedRequest, answers: list[tuple[Head, bytes]]) -> Response:
         head, body = min(answers, key=lambda answer: answer[0].status)
         held = self._held.get(request.path.removesuffix("/cancel"))
@@ -245,6 +269,13 @@ def application(launch: Launch) -> Application:
     places = launch.slots + QUERY_PLACES
     replicas = cast(Deployment, Replica).options(max_ongoing_requests=places).bind(launch)
     return cast(Deployment, Ingress).bind(replicas, launch.slots)
+
+
+def _is_scaled_to_none() -> bool:
+    """Return whether Serve wants no replica now, as `min_replicas: 0` allows it to."""
+    name = serve.get_replica_context().app_name
+    replicas = serve.status().applications[name].deployments[cast(Deployment, Replica).name]
+    return replicas.status == "HEALTHY" and not sum(replicas.replica_states.values())
 
 
 def _hang_up(answer: Answer) -> None:

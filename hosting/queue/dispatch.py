@@ -23,7 +23,7 @@ from hosting.queue.runs import Run
 from hosting.queue.thumbnails import Thumbnails
 from hosting.queue.webhooks import Webhooks
 from hosting.settings import Settings
-from hosting.states import Priority
+from hosting.states import Priority, State, Status
 from hosting.storage.database import Unavailable
 from hosting.storage.files import Files
 from hosting.storage.removals import Removed
@@ -214,10 +214,25 @@ class Dispatcher:
             for endpoint in self.endpoints:
                 while endpoint.has_free_slot and await self._claim(endpoint):
                     pass
+            await self._wake_idle()
             await within(self._news, self._timings.poll_seconds)
+
+    async def _wake_idle(self) -> None:
+        """Have endpoints start again that have given their cards back, where predictions wait."""
+        idle = [one for one in self.endpoints if one.status is State.IDLE]
+        if not idle:
+            return
+        waiting = await self._store.predictions.unfinished()
+        for endpoint in idle:
+            if waiting.get((endpoint.task or "", Status.STARTING)):
+                endpoint.want()
 
     async def _claim(self, endpoint: Endpoint) -> bool:
         """Begin what is next for an endpoint, and return whether there was anything."""
+        with endpoint.in_use():
+            return await self._claim_for(endpoint)
+
+    async def _claim_for(self, endpoint: Endpoint) -> bool:
         async with self._claiming:
             if not self._may_begin:
                 return False
@@ -322,7 +337,8 @@ class Dispatcher:
             if written.status.is_over:
                 tracing.record_prediction(written)
         for measurement in run.measurements:
-            self.metrics.engines.measured(measurement, run.endpoint)
+            weights = run.endpoint.model_of(run.prediction.request)
+            self.metrics.engines.measured(measurement, run.endpoint, weights)
         self.wake(prediction_id, run.prediction.token_id)
         kept = written.output if written else run.prediction.checkpoint.get("output", ())
         await run.remove_stale_outputs(kept)

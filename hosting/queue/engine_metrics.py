@@ -84,12 +84,16 @@ class EngineMetrics:
         self._allocated = gauge(
             "memory_allocated_bytes", "What tensors had of its device's memory, on a GPU."
         )
-        self._last: dict[str, Totals] = {}
-        """By endpoints, the totals that were counted last."""
+        self._last: dict[tuple[str, str], Totals] = {}
+        """By endpoints and weights, the totals that were counted last."""
 
-    def measured(self, measurement: Measurement, endpoint: Endpoint) -> None:
-        """Count what was measured of a prediction, or of one of its parts."""
-        labels = endpoint.task or "", endpoint.model or ""
+    def measured(self, measurement: Measurement, endpoint: Endpoint, weights: str) -> None:
+        """Count what was measured of a prediction, or of one of its parts.
+
+        Args:
+            weights: the name of what has drawn.
+        """
+        labels = endpoint.task or "", weights
         for phase, histogram in self._phases.items():
             if phase in measurement.seconds:
                 histogram.labels(*labels).observe(measurement.seconds[phase])
@@ -101,10 +105,11 @@ class EngineMetrics:
             self._count(measurement.totals, endpoint, labels)
 
     def _count(self, totals: Totals, endpoint: Endpoint, labels: tuple[str, str]) -> None:
-        last = self._last.get(endpoint.name)
+        engine = endpoint.name, labels[1]
+        last = self._last.get(engine)
         if last and totals.calls < last.calls:  # another worker, which counts from its own start
             last = None
-        self._last[endpoint.name] = totals
+        self._last[engine] = totals
         for name, counter in self._totals.items():
             before = getattr(last, name) if last else 0
             counter.labels(*labels).inc(max(0, getattr(totals, name) - before))

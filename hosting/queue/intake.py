@@ -20,7 +20,7 @@ from hosting.limits import TokenLimits
 from hosting.net import fetch
 from hosting.net.links import Links
 from hosting.prediction import Prediction
-from hosting.published_models import RENAMED, Version
+from hosting.published_models import RENAMED, Model, Version
 from hosting.queue import cost, inputs, loras, version_inputs
 from hosting.queue.inputs import Fault, InvalidInputs
 from hosting.queue.limits import faults_of_model, fit
@@ -71,7 +71,10 @@ class NewPrediction:
     hosts: frozenset[str]
     installed: Mapping[str, str] | None = None
     weights: str | None = None
-    """The name of the weights of what serves it; None where nobody knows yet."""
+    """The name of the model that draws, unless the inputs name another; None where nobody knows
+    yet."""
+    native_sizes: Mapping[str, int | None] = field(default_factory=dict)
+    """By the models' names, as `native_size`, where the endpoint serves several."""
     api: str = "replicate"
     """Whose form it was asked for in, and its webhook is told of it: see `Prediction.api`."""
     priority: Priority = Priority.INTERACTIVE
@@ -121,16 +124,20 @@ class Intake:
         """
         faults = [*_faults_around(new)]
         limits = self.limits_of(new.token)
-        faults += faults_of_model(limits, new.version.model, new.weights)
+        weights = _weights(new)
+        faults += faults_of_model(limits, _model(new), weights)
         allowed = limits.loras
         usable = allowed
         if allowed is not None and new.installed is not None:
             usable = allowed & new.installed.keys()
         version = limits.limited(new.version).for_loras(usable)
+        native_size = new.native_sizes.get(weights or "") or new.native_size
         try:
-            values = version_inputs.read(version, new.inputs, new.schema, new.native_size)
+            values = version_inputs.read(version, new.inputs, new.schema, native_size)
         except InvalidInputs as error:
             values, faults = dict(error.values), [*error.faults, *faults]
+        if new.native_sizes:
+            values["model"] = weights
         if asked := values.get("loras"):
             is_renamed = new.inputs.get("loras") is None and new.inputs.get("lora") is not None
             named = "input.lora" if is_renamed else "input.loras"
@@ -152,7 +159,7 @@ class Intake:
         if not faults and "width" in inputs.known_names(new.schema):
             try:
                 picture = found.get("image")
-                values |= fit(values, limits, "image" in given, picture, new.native_size)
+                values |= fit(values, limits, "image" in given, picture, native_size)
             except InvalidInputs as error:
                 faults += error.faults
         shown = _shown(new, names)
@@ -174,7 +181,7 @@ class Intake:
             deadline=None if new.cancel_after is None else now + new.cancel_after,
             api=new.api,
             priority=new.priority,
-            cost=cost.of(values, "image" in files, new.native_size),
+            cost=cost.of(values, "image" in files, native_size),
             given_id=new.given_id,
             token_id=new.token.id,
             task=new.version.model.task,
@@ -282,6 +289,18 @@ def _fault_of_cost(pixel_steps: float, limits: TokenLimits) -> Fault | None:
         "give a smaller size, fewer steps or fewer images"
     )
     return Fault("too_large", "input", sentence)
+
+
+def _weights(new: NewPrediction) -> str | None:
+    """Return the name of the model that is to draw, where several might: the inputs', if any."""
+    asked = new.inputs.get("model")
+    return asked if isinstance(asked, str) and asked else new.weights
+
+
+def _model(new: NewPrediction) -> Model:
+    """Return the model that is asked for: that of the inputs, if any, else the version's."""
+    weights, model = _weights(new), new.version.model
+    return model if weights in (None, new.weights) else Model(str(weights), model.task)
 
 
 def _faults_around(new: NewPrediction) -> Iterator[Fault]:

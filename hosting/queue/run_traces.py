@@ -31,7 +31,7 @@ def span_of_run(prediction: Prediction, endpoint: Endpoint) -> Iterator[Span]:
         "gen_ai.operation.name": "generate_content",
         "gen_ai.provider.name": "stable_diffusion",
         "gen_ai.request.model": prediction.model,
-        "gen_ai.response.model": endpoint.model,
+        "gen_ai.response.model": endpoint.model_of(prediction.request),
         "gen_ai.output.type": "image",
         "gen_ai.request.choice.count": prediction.request.get("num_images"),
         "gen_ai.request.seed": prediction.request.get("seed"),

@@ -37,8 +37,9 @@ from hosting.tracing import NO_SPAN
 
 MOST_FULL_DISKS = 1000
 """Attempts after which a prediction fails whose endpoint's disk is full: most of a day."""
-ADAPTERS = "adapters"
-"""The metric by which a worker tells the front what is installed; it is not the client's."""
+ADAPTERS, MODELS = "adapters", "models"
+WHAT_IS_THERE = (ADAPTERS, MODELS)
+"""The metrics by which a worker tells the front what is installed; they are not the client's."""
 DATA_URL = re.compile(r"data:image/(png|webp|jpeg|jpg);base64,")
 
 
@@ -219,8 +220,8 @@ class Run:
                 # Of another part they are the same again.
                 notes = [*before.metrics.get("notes", []), *value]
                 self._set_metrics(notes=list(dict.fromkeys(notes)))
-            case _ if name == ADAPTERS:
-                self._learn(value)
+            case _ if name in WHAT_IS_THERE:
+                self._learn(name, value)
             case _ if name == METRIC:
                 self._take_measurement(value)
             case _:
@@ -230,7 +231,7 @@ class Run:
 
     def _take_totals(self, before: Prediction, totals: dict[str, Any]) -> None:
         """Keep the metrics with which a part has ended."""
-        for name in (ADAPTERS, PREVIEW, METRIC):
+        for name in (*WHAT_IS_THERE, PREVIEW, METRIC):
             totals.pop(name, None)
         seconds = [one.get("predict_time", 0) for one in (before.metrics, totals)]
         # What came while it ran is over all parts already.
@@ -244,11 +245,11 @@ class Run:
             run_traces.record_phases(self.prediction, self._span, self._part_began, measurement)
             self._set_metrics(**{METRIC: measurement.for_client})
 
-    def _learn(self, metric: object) -> None:
-        """Tell what is installed to all that serve the model: requests are read by the first."""
+    def _learn(self, name: str, metric: object) -> None:
+        """Tell what is there to all that serve the model: requests are read by the first."""
         for one in self._others:
             if (one.task, one.model) == (self.endpoint.task, self.endpoint.model):
-                one.learn(metric)
+                (one.learn if name == ADAPTERS else one.learn_models)(metric)
 
     def _change(self, **fields: Any) -> None:
         self.prediction = replace(self.prediction, **fields)

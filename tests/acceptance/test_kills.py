@@ -13,16 +13,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 from PIL import Image
 
+from tests.support import lora_files, random_models
 from tests.support.cluster import Cluster
 from tests.support.pictures import same
 from tests.support.server import Server, start, until
 from tools.benchmark.server import free_port
+
+if TYPE_CHECKING:
+    from stable_diffusion.models import Model
 
 SEEDS = range(100, 112)
 """Of the predictions that are asked for, over and over."""
@@ -40,13 +44,18 @@ class Service:
     port: int = field(default_factory=free_port)
     server: Server | None = None
     cog_urls: str = ""
+    models: tuple[str, ...] = ("demo",)
+    settings: dict[str, Any] = field(default_factory=dict)
+    inputs_of: Callable[[int], dict[str, Any]] = lambda _: {}
+    """The inputs that a seed's predictions have besides."""
 
     def start(self) -> None:
         self.server = start(
             self.folder,
-            *("--model", "demo"),
+            *("--model", *self.models),
             port=self.port,
             COG_URLS=self.cog_urls,
+            **self.settings,
             # With more threads, steps take ages where other work has the cores too.
             OMP_NUM_THREADS="1",
         )
@@ -102,7 +111,10 @@ class Load:
 
     def accept(self, seed: int) -> str:
         inputs = {"prompt": "a red apple", "num_inference_steps": 10, "seed": seed}
-        asked = {"input": inputs, "model": "stability-ai/stable-diffusion"}
+        asked = {
+            "input": inputs | self.service.inputs_of(seed),
+            "model": "stability-ai/stable-diffusion",
+        }
         accepted = self.service.ask("/v1/predictions", asked)
         self.accepted[accepted["id"]] = seed
         return str(accepted["id"])
@@ -147,6 +159,29 @@ def test_whatever_is_killed_every_accepted_prediction_finishes_with_the_same_res
 ) -> None:
     kills = [service.kill_worker, service.kill_cog, service.kill_front, service.stop_front]
     kill_in_turn(service, kills)
+
+
+def test_nothing_is_lost_of_two_models_on_one_card_and_eight_loras(
+    tmp_path: Path, demo: Model
+) -> None:
+    other, loras = tmp_path / "other", tmp_path / "loras"
+    random_models.make("img2img", demo, other)
+    loras.mkdir()
+    lora_files.write_eight(loras, demo.pipeline)
+
+    def inputs_of(seed: int) -> dict[str, Any]:
+        number = seed % len(SEEDS)
+        if number >= len(lora_files.EIGHT):
+            return {"model": "other"}
+        return {"model": "demo", "loras": [f"{lora_files.EIGHT[number]}:0.5"]}
+
+    # The larger has 58 MB of weights, and both together 66: they have no room together.
+    settings = {"LORAS": str(loras), "WEIGHTS_GB": "0.06", "EXECUTOR": "plain"}
+    service = Service(tmp_path, models=("demo", str(other)), settings=settings, inputs_of=inputs_of)
+    service.start()
+    kill_in_turn(service, [service.kill_worker, service.kill_cog, service.kill_front])
+    assert service.server is not None
+    service.server.stop()
 
 
 @pytest.mark.slow

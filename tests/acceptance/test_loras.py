@@ -18,23 +18,13 @@ from tests.support.server import Server, start
 if TYPE_CHECKING:
     from stable_diffusion.models import Model
 
-FORMATS = {
-    "kohya": lora_files.kohya,
-    "diffusers": lora_files.diffusers,
-    "peft": lora_files.peft,
-}
-NAMES = [f"{name}-{number}" for number in range(2) for name in FORMATS] + ["locon", "locon-2"]
+NAMES = lora_files.EIGHT
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, demo: Model) -> Path:
-    """Eight LoRAs of all formats, of several ranks, two of them with convolutions."""
     folder = tmp_path_factory.mktemp("loras")
-    for seed, name in enumerate(NAMES):
-        wanted = lora_files.every if "locon" in name else lora_files.in_attention
-        layers = lora_files.layers_of(demo.pipeline, wanted, rank=2 + 2 * seed, seed=seed)
-        write = FORMATS.get(name.partition("-")[0], lora_files.kohya)
-        lora_files.write(folder / f"{name}.safetensors", write(layers))
+    lora_files.write_eight(folder, demo.pipeline)
     return folder
 
 

@@ -27,10 +27,11 @@ import predict
 from cog_schema import schema
 from hosting.backends.description import Description
 from hosting.backends.token_counter import TokenCounter
-from stable_diffusion import catalogue, images, request, results, safety, watermark
+from stable_diffusion import catalogue, images, request, results, safety, startup, watermark
 from stable_diffusion.catalogue import SetupError
 from stable_diffusion.decoder_processes import DecoderProcesses
 from stable_diffusion.engine import Engine
+from stable_diffusion.engines import Engines, Served
 from stable_diffusion.models import Model
 from stable_diffusion.request import InputError, Request
 from stable_diffusion.safety import NsfwError
@@ -43,14 +44,19 @@ DECODERS = DecoderProcesses(most=8)
 FLAGGED = picture_of(size=(256, 320))
 
 
+def serving(engine: Engine) -> Engines:
+    """What serves one model alone."""
+    loras, embeddings = catalogue.loras(lambda _: None), catalogue.embeddings(lambda _: None)
+    served = Served(engine, loras, embeddings)
+    return Engines([engine.model.weights], None, lambda _: served)
+
+
 @pytest.fixture
 def predictor(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A predictor that is set up, with a temporary folder of its own."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     predictor = predict.Predictor()
-    predictor.engine, predictor.decoders = studio.engine, DECODERS
-    predictor.loras = catalogue.loras(lambda _: None)
-    predictor.embeddings = catalogue.embeddings(lambda _: None)
+    predictor.engines, predictor.decoders = serving(studio.engine), DECODERS
     predictor.metrics = {}
     monkeypatch.setattr(
         predictor, "record_metric", lambda name, value: predictor.metrics.update({name: value})
@@ -76,10 +82,12 @@ def left_over(folder: Path) -> list[Path]:
 def test_the_signature_takes_what_a_request_takes() -> None:
     fields = [name for name in Request.__dataclass_fields__ if name != "notes"]
     for predictor in (predict.Predictor, predict.Inpainting, predict.DepthToImage):
-        assert [*inspect.signature(predictor.predict).parameters][1:] == fields[:-1]
-    names = [*inspect.signature(predict.Upscaler.predict).parameters][1:]
+        parameters = [*inspect.signature(predictor.predict).parameters][1:]
+        assert parameters == [*fields[:-1], "model"]
+    *names, last = [*inspect.signature(predict.Upscaler.predict).parameters][1:]
     assert names == [name for name in fields if name in names]
     assert names[-1] == fields[-1] == "noise_level"
+    assert last == "model"
     assert tuple(predict.SIZES) == request.SIZES
     assert tuple(predict.SCHEDULERS) == request.SCHEDULERS
 
@@ -159,16 +167,16 @@ def test_what_the_checker_would_not_see_is_shown_only_where_that_is_meant(
     demo: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PREVIEWS", raising=False)
-    assert predict.previews_of(demo, is_checked=True) is None
+    assert startup.previews_of(demo, is_checked=True) is None
     for setting in ("on", "off"):
         monkeypatch.setenv("PREVIEWS", setting)
-        previews = predict.previews_of(demo, is_checked=True)
+        previews = startup.previews_of(demo, is_checked=True)
         assert (previews is not None) is (setting == "on")
         if previews:
             previews.close()
     monkeypatch.setenv("PREVIEWS", "no")
     with pytest.raises(SetupError, match="PREVIEWS is 'no'; give on or off, or leave it empty"):
-        predict.previews_of(demo, is_checked=False)
+        startup.previews_of(demo, is_checked=False)
 
 
 def test_the_setup_finds_upscalers_and_leaves_out_what_it_cant_read(
@@ -279,17 +287,17 @@ def test_the_checker_is_on_where_it_is_unless_it_is_turned_off(
     monkeypatch.setattr(safety, "find_checker", lambda: tmp_path)
     for setting in ("", "on"):
         monkeypatch.setenv("SAFETY_CHECKER", setting)
-        checker = predict.checker_beside(demo)
+        checker = startup.checker_beside(demo)
         assert checker
         assert checker.is_nsfw(FLAGGED)
         assert not checker.is_nsfw(Image.new("RGB", (99, 99)))
     monkeypatch.setenv("SAFETY_CHECKER", "off")
-    assert predict.checker_beside(demo) is None
+    assert startup.checker_beside(demo) is None
     assert capsys.readouterr().err == ""
     monkeypatch.setenv("SAFETY_CHECKER", "no")
     fault = "SAFETY_CHECKER is 'no'; give on or off, or leave it empty"
     with pytest.raises(SetupError, match=fault):
-        predict.checker_beside(demo)
+        startup.checker_beside(demo)
 
 
 def test_a_checker_that_is_not_there_is_told_or_refused(
@@ -297,14 +305,14 @@ def test_a_checker_that_is_not_there_is_told_or_refused(
 ) -> None:
     monkeypatch.delenv("SAFETY_CHECKER")
     monkeypatch.setattr(safety, "find_checker", lambda: None)
-    assert predict.checker_beside(demo) is None
+    assert startup.checker_beside(demo) is None
     assert capsys.readouterr().err == (
         "The NSFW checker is not downloaded, so no picture is checked; "
         "scripts/download-weights safety-checker downloads it.\n"
     )
     monkeypatch.setenv("SAFETY_CHECKER", "on")
     with pytest.raises(SetupError, match="run: scripts/download-weights safety-checker"):
-        predict.checker_beside(demo)
+        startup.checker_beside(demo)
 
 
 def test_what_a_predictor_needs_is_asked_for_in_the_same_breath(tmp_path: Path) -> None:
@@ -336,7 +344,7 @@ def test_flagged_images_are_left_out_and_told(
             seen.append(picture)
             return len(seen) != 2
 
-    predictor.engine = Engine(demo, checker=Censor())  # type: ignore[arg-type]
+    predictor.engines = serving(Engine(demo, checker=Censor()))  # type: ignore[arg-type]
     (path,) = run(predictor, prompt="a rose", num_images=3, seed=4, num_inference_steps=1)
     assert difference(opened(path), seen[1]) == (0, 0)
     assert predictor.metrics["images"] == [
@@ -528,7 +536,7 @@ def test_of_a_model_that_knows_the_world_nothing_is_told(
     demo: Model, predictor: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with closing(Engine(dataclasses.replace(demo, vocabulary=None), executor="plain")) as engine:
-        predictor.engine = engine
+        predictor.engines = serving(engine)
         run(predictor, prompt="a bicycle repair shop", width=512, num_inference_steps=1)
         assert predictor.description()["vocabulary"] is None
     assert "notes" not in predictor.metrics

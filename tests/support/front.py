@@ -172,12 +172,12 @@ def upload(token: Token, **fields: Any) -> Upload:
 
 @asynccontextmanager
 async def queue(
-    folder: Path, *cogs: CogServer, timings: Timings = QUICK, **settings: Any
+    folder: Path, *cogs: CogServer | Endpoint, timings: Timings = QUICK, **settings: Any
 ) -> AsyncIterator[Queue]:
-    """A queue that runs, before Cog servers that are ready."""
+    """A queue that runs, before Cog servers that are ready, or other endpoints."""
     database = Database(place(folder))
     database.write_now(tokens.prepare)
-    endpoints = [Endpoint(cog.url, cog.slots) for cog in cogs]
+    endpoints = [cog if isinstance(cog, Endpoint) else Endpoint(cog.url, cog.slots) for cog in cogs]
     made = Queue(known(folder, **settings), database, endpoints, timings)
     test = asyncio.current_task()
     running = asyncio.create_task(made.dispatcher.run())

@@ -123,3 +123,16 @@ def merged(pipeline: Any, layers: Layers, factor: float) -> None:
 
 def without(tensors: Tensors, endings: Iterable[str]) -> Tensors:
     return {name: tensor for name, tensor in tensors.items() if not name.endswith(tuple(endings))}
+
+
+FORMATS = {"kohya": kohya, "diffusers": diffusers, "peft": peft}
+EIGHT = [f"{name}-{number}" for number in range(2) for name in FORMATS] + ["locon", "locon-2"]
+
+
+def write_eight(folder: Path, pipeline: Any) -> None:
+    """Writes LoRAs of all formats, of several ranks, two of them with convolutions."""
+    for seed, name in enumerate(EIGHT):
+        wanted = every if "locon" in name else in_attention
+        layers = layers_of(pipeline, wanted, rank=2 + 2 * seed, seed=seed)
+        as_format = FORMATS.get(name.partition("-")[0], kohya)
+        write(folder / f"{name}.safetensors", as_format(layers))

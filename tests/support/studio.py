@@ -20,6 +20,7 @@ from stable_diffusion.models import Model
 from stable_diffusion.pixel_upscalers import PixelUpscaler
 from stable_diffusion.previews import Previews
 from stable_diffusion.request import Request
+from stable_diffusion.residency import Residency
 
 SMALL = {"prompt": "a red apple", "num_inference_steps": 6, "seed": 1}
 
@@ -35,11 +36,18 @@ class Studio:
         upscalers: Mapping[str, PixelUpscaler] | None = None,
         loras: Folder | None = None,
         previews: Previews | None = None,
+        residency: Residency | None = None,
     ) -> None:
         self.model = model
         self.loras = loras
         self.engine = Engine(
-            model, rows, executor=executor, upscalers=upscalers, loras=loras, previews=previews
+            model,
+            rows,
+            executor=executor,
+            upscalers=upscalers,
+            loras=loras,
+            previews=previews,
+            residency=residency,
         )
 
     def close(self) -> None:

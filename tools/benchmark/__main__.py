@@ -16,7 +16,7 @@ from stable_diffusion.catalogue import Weights, WeightsError
 from stable_diffusion.models import DTYPES
 
 PARTS = (
-    *("latency", "calls", "adapters", "growth", "equality"),
+    *("latency", "calls", "adapters", "switching", "growth", "equality"),
     *("cold_start", "overhead", "observing", "load", "cluster", "fairness"),
 )
 BENCHMARKS = ROOT / "benchmarks"
@@ -84,6 +84,7 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
         machine,
         observing,
         service,
+        switching,
     )
     from tools.benchmark.process import alone
     from tools.benchmark.server import serving
@@ -108,6 +109,8 @@ def measured(part: str, options: argparse.Namespace, weights: Weights) -> Any:
             )
         case "adapters":
             return [alone(adapters.measure, weights, size, rounds) for size in sizes]
+        case "switching":
+            return alone(switching.measure, weights, options.steps, rounds)
         case "growth":
             return alone(growth.measure, weights, options.steps, max(1, rounds // 2))
         case "equality":

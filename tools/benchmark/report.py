@@ -17,6 +17,8 @@ def table(results: dict[str, Any]) -> Iterator[str]:
         yield from calls(results["calls"])
     for result in results.get("adapters", []):
         yield from adapters(result)
+    if "switching" in results:
+        yield from switching(results["switching"])
     if "growth" in results:
         yield "\nOne prediction, text to image"
         for name, seconds in results["growth"].items():
@@ -104,6 +106,15 @@ def adapters(result: dict[str, Any]) -> Iterator[str]:
     )
     for name, seconds in result["calls"].items():
         yield f"  {name}: {span(seconds)} s, {span(seconds['ratio'])} of none"
+
+
+def switching(result: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines about two models that are asked in turn."""
+    yield f"\nTwo predictions of {result['steps']} steps, one after the other, of"
+    for name, seconds in result["pairs"].items():
+        yield f"  {name}: {span(seconds)} s, {span(seconds['ratio'])} of one model's"
+    size = result["bytes"] / GIB
+    yield f"  a switch copies {size:.2f} GiB in {span(result['move_seconds'])} s"
 
 
 def load(result: dict[str, Any]) -> Iterator[str]:

@@ -144,7 +144,7 @@ async def upscalers(caller: Admitted) -> list[UpscalerDocument]:
 async def list_loras(caller: Admitted) -> list[LoraDocument]:
     """Return the LoRAs that the usual model can use and you may, with their trigger words."""
     usual = models.served(caller.services)[0]
-    found = usual.endpoint.adapters.for_names(caller.loras).loras
+    found = usual.model.adapters.for_names(caller.loras).loras
     return [
         {
             "name": one.name,
@@ -163,7 +163,7 @@ async def list_embeddings(caller: Admitted) -> EmbeddingsDocument:
     """Return the embeddings that the usual model can use, and those that it skips."""
     usual = models.served(caller.services)[0]
     document: EmbeddingsDocument = {"loaded": {}, "skipped": {}}
-    for one in usual.endpoint.adapters.embeddings:
+    for one in usual.model.adapters.embeddings:
         kind = document["loaded"] if one.reason is None else document["skipped"]
         for token in one.tokens:
             kind[token] = _UNKNOWN

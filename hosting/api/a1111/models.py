@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from hosting.api.auth import Caller
 from hosting.api.context import Services
 from hosting.api.problems import Problem
 from hosting.api.schemas import running
-from hosting.backends.endpoints import Endpoint
+from hosting.backends.endpoints import ServedModel
 from hosting.published_models import Version
 from hosting.queue.inputs import known_names
 
@@ -23,19 +23,19 @@ UPSCALE = "upscale"
 class Served:
     """A model that runs here, and what serves it."""
 
-    endpoint: Endpoint
+    model: ServedModel
     schema: Mapping[str, Any]
     version: Version
 
     @property
     def name(self) -> str:
         """The name of its weights."""
-        return self.endpoint.model or ""
+        return self.model.model
 
     @property
     def upscalers(self) -> tuple[str, ...]:
         """The names of the networks that its input `upscaler` takes."""
-        return self.endpoint.description.upscalers if self.endpoint.description else ()
+        return self.model.description.upscalers if self.model.description else ()
 
     def loras(self, caller: Caller) -> dict[str, str | None] | None:
         """Return why those that a caller may name can't be used, if they can't, by their names.
@@ -44,9 +44,9 @@ class Served:
         """
         if "loras" not in known_names(self.schema):
             return {}
-        if self.endpoint.description is None:
+        if self.model.description is None:
             return None
-        found = self.endpoint.adapters.for_names(caller.loras).loras
+        found = self.model.adapters.for_names(caller.loras).loras
         return {one.name: one.reason for one in found}
 
 
@@ -56,19 +56,25 @@ def served(services: Services) -> list[Served]:
     Raises:
         Problem: when none does, or none is known yet.
     """
-    found = [one for task in DRAWING if (one := of_task(services, task))]
+    found = [one for task in DRAWING for one in _of_task(services, task)]
     if not found:
         raise none(services, "No model that draws runs here")
     return found
 
 
 def of_task(services: Services, task: str) -> Served | None:
-    """Return the model that is served for a task; None if there is none, or none is known yet."""
-    for endpoint in services.endpoints:
-        if endpoint.task == task and endpoint.model and endpoint.schema is not None:
-            version = services.models.running(task, endpoint.model)
-            return Served(*running(services, version.model), version)
-    return None
+    """Return the usual model for a task; None if there is none, or none is known yet."""
+    return next(_of_task(services, task), None)
+
+
+def _of_task(services: Services, task: str) -> Iterator[Served]:
+    """Yield the models that are served for a task, each once."""
+    seen = set[str]()
+    for one in services.served:
+        if one.task == task and one.endpoint.schema is not None and one.model not in seen:
+            seen.add(one.model)
+            version = services.models.running(task, one.model)
+            yield Served(*running(services, version.model), version)
 
 
 def none(services: Services, sentence: str) -> Problem:
@@ -90,12 +96,10 @@ def chosen(services: Services, name: str) -> Served | None:
     bare = name.partition(" [")[0].strip()
     for ending in (".safetensors", ".ckpt"):
         bare = bare.removesuffix(ending)
+    if own := next((one for one in models if one.name == bare), None):
+        return own
     published = services.models.find(bare)
-    return next(
-        (
-            one
-            for one in models
-            if one.name == bare or (published and published.model.task == one.version.model.task)
-        ),
-        None,
-    )
+    if not published or published.model.task not in (one.version.model.task for one in models):
+        return None
+    meant, _ = running(services, published.model)
+    return next(one for one in models if one.name == meant.model)

@@ -22,10 +22,10 @@ from hosting.api.compressed import CompressedJSON
 from hosting.api.context import Services, services_of
 from hosting.api.deadlines import CancelAfter, CancelAfterField, seconds_of
 from hosting.api.problems import Problem
-from hosting.api.schemas import Url, running, running_schema
+from hosting.api.results import new_prediction
+from hosting.api.schemas import Url, running_schema
 from hosting.published_models import Version
 from hosting.queue.inputs import InvalidInputs
-from hosting.queue.intake import NewPrediction
 from hosting.states import State
 from hosting.storage.predictions import EVENTS
 
@@ -105,6 +105,7 @@ async def schema(request: Request, model: str | None = None) -> Response:
     if model is not None:
         version = (await limits_of(request)).limited(replace(found, inputs=inputs))
         document = published_models.taken_schema(version, document)
+        document["components"]["schemas"]["Input"]["properties"].pop("model", None)  # it is chosen
     paths = {path: what for path, what in document["paths"].items() if path != "/shutdown"}
     return CompressedJSON({**document, "paths": paths})
 
@@ -127,19 +128,11 @@ async def _predict(
 ) -> Response:
     services = caller.services
     version = _main(services)
-    endpoint, schema = running(services, version.model)
     events = [event for event in asked.webhook_events_filter or EVENTS if event in EVENTS]
-    new = NewPrediction(
-        token=caller.token,
-        version=version,
-        schema=schema,
-        native_size=endpoint.native_size,
-        inputs=asked.input,
-        base=caller.view.base,
-        hosts=caller.view.hosts,
-        installed=endpoint.installed,
-        weights=endpoint.model,
-        priority=caller.view.priority,
+    new = new_prediction(
+        caller,
+        version,
+        asked.input,
         given_id=given_id,
         webhook=asked.webhook,
         webhook_events=events,
@@ -170,7 +163,7 @@ def _main(services: Services) -> Version:
     Raises:
         Problem: when nobody knows it yet.
     """
-    for endpoint in services.endpoints:
-        if endpoint.task and endpoint.model:
-            return services.models.running(endpoint.task, endpoint.model)
+    for served in services.served:
+        if served.task:
+            return services.models.running(served.task, served.model)
     raise Problem(503, "The models are still starting", headers={"Retry-After": "5"})

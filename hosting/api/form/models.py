@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from hosting.api.auth import Caller
 from hosting.backends.description import Description
-from hosting.backends.endpoints import Endpoint
+from hosting.backends.endpoints import ServedModel
 
 
 class RunningModel(TypedDict):
@@ -27,20 +27,20 @@ def running(caller: Caller) -> list[RunningModel]:
     """Return a model for each that runs and the caller may ask for."""
     limits, models = caller.limits, caller.services.models
     return [
-        _running(caller, endpoint, endpoint.task, endpoint.model)
-        for endpoint in caller.services.endpoints
-        if endpoint.task and endpoint.model
-        if limits.allow(models.offered(endpoint.task, endpoint.model).model, endpoint.model)
+        _running(caller, served, served.task)
+        for served in caller.services.served
+        if served.task
+        if limits.allow(models.offered(served.task, served.model).model, served.model)
     ]
 
 
-def _running(caller: Caller, endpoint: Endpoint, task: str, weights: str) -> RunningModel:
-    usable = endpoint.adapters.for_names(caller.loras)
-    described = endpoint.description
+def _running(caller: Caller, served: ServedModel, task: str) -> RunningModel:
+    usable = served.adapters.for_names(caller.loras)
+    described = served.description
     return {
-        "id": caller.services.models.offered(task, weights).model.id,
-        "name": weights,
+        "id": caller.services.models.offered(task, served.model).model.id,
+        "name": served.model,
         "task": task,
-        "status": endpoint.status,
+        "status": served.status,
         "description": described and described.with_adapters(usable),
     }

@@ -115,7 +115,7 @@ async def get_model(model: str, caller: Admitted) -> ModelEntry:
     if found is not None:
         running_schema(caller.services, found.model)
         return entry(found.model.id)
-    if model not in {endpoint.model for endpoint in caller.services.endpoints}:
+    if model not in {one.model for one in caller.services.served}:
         raise Problem(404, f"There is no model {model[:200]}")
     return entry(model)
 

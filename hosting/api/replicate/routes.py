@@ -26,10 +26,10 @@ from hosting.api.replicate.documents import (
     Page,
     PredictionDocument,
 )
-from hosting.api.schemas import Url, running
+from hosting.api.results import new_prediction
+from hosting.api.schemas import Url
 from hosting.api.view import view_of
 from hosting.queue.inputs import Fault
-from hosting.queue.intake import NewPrediction
 from hosting.states import Status
 from hosting.storage.files import folder_of_prediction
 
@@ -199,19 +199,11 @@ async def _create(
     services = caller.services
     wait_seconds = _seconds_to_wait(terms.prefer)
     version = models.named(services.models, reference)
-    endpoint, schema = running(services, version.model)
     events: list[str] = list(asked.webhook_events_filter or [])
-    new = NewPrediction(
-        token=caller.token,
-        version=version,
-        schema=schema,
-        native_size=endpoint.native_size,
-        inputs=asked.input,
-        base=caller.view.base,
-        hosts=caller.view.hosts,
-        installed=endpoint.installed,
-        weights=endpoint.model,
-        priority=caller.view.priority,
+    new = new_prediction(
+        caller,
+        version,
+        asked.input,
         webhook=asked.webhook or asked.webhook_completed,
         webhook_events=events if asked.webhook else ["completed"],
         cancel_after=seconds_of(terms.cancel_after, asked.cancel_after),

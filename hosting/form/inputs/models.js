@@ -18,6 +18,7 @@ const TASKS = {
 const STATES = {
   READY: "",
   STARTING: "The model is starting. What you run now is drawn as soon as it is ready.",
+  IDLE: "Nobody has drawn for a while, so the model rests. It starts when you run something.",
 };
 const AWAY = "The model is away. What you run now waits until it is back.";
 /** Milliseconds until models that are not ready are looked at again. */
@@ -35,7 +36,7 @@ export const loadModels = inTurn(async () => {
   clearTimeout(looking);
   const before = JSON.stringify(models);
   models = await askOnce(MODELS);
-  if (!models.length || models.some(({ status }) => status !== "READY"))
+  if (!models.length || models.some(({ status }) => !["READY", "IDLE"].includes(status)))
     looking = setTimeout(acting(loadModels), LOOK);
   showState();
   if (JSON.stringify(models) === before) return; // a list that is open must not close
@@ -58,7 +59,7 @@ function showState() {
 
 /** @param {Model} model */
 function optionOf({ id, name, task, status }) {
-  const state = { READY: "", STARTING: " (starting)" }[status] ?? " (not ready)";
+  const state = { READY: "", STARTING: " (starting)", IDLE: " (rests)" }[status] ?? " (not ready)";
   return h("option", { value: id }, `${name}: ${TASKS[task] ?? task}${state}`);
 }
 
@@ -76,5 +77,9 @@ export async function chooseModel(id) {
 /**
  * The model that serves a task; undefined where none does.
  * @param {string} task
+ * @param {string} [name]: of one of several, if that is there.
  */
-export const modelFor = (task) => models.find((one) => one.task === task);
+export const modelFor = (task, name) => {
+  const fit = models.filter((one) => one.task === task);
+  return fit.find((one) => one.name === name) ?? fit[0];
+};

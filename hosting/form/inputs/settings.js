@@ -42,8 +42,9 @@ export async function reuse(prediction, picture = null) {
  * @param {Drawn?} picture
  */
 async function takeOver({ input, settings, task }, picture) {
-  const [model, before] = [modelFor(task), form.modelOf()];
-  if (model && before?.task !== task) await chooseModel(model.id);
+  const [model, before] = [modelFor(task, settings.model), form.modelOf()];
+  const isAnother = settings.model ? before?.id !== model?.id : before?.task !== task;
+  if (model && isAnother) await chooseModel(model.id);
   // A seed that nobody chose would draw the same pictures once more.
   const alone =
     picture === null || picture.seed === null

@@ -22,7 +22,7 @@ const LABELS = {
   output_quality: "Quality",
 };
 /** Shown elsewhere, or as the picture's own size. */
-const ELSEWHERE = ["prompt", "seed", "num_images", "width", "height", "result_size"];
+const ELSEWHERE = ["model", "prompt", "seed", "num_images", "width", "height", "result_size"];
 /** The inputs that are pictures. */
 const PICTURES = ["image", "mask"];
 
@@ -53,7 +53,7 @@ export const madeFrom = ({ settings }) =>
 export function settingsList({ model, settings }, seed = null, size = null) {
   /** @type {[string, unknown][]} */
   const rows = [
-    ["Model", model],
+    ["Model", settings.model ?? model],
     ["Size", size && `${size.width} × ${size.height} px`],
     ["Seed", seed ?? settings.seed],
   ];

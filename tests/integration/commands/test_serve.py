@@ -47,10 +47,10 @@ def test_an_address_that_is_not_ours_is_told(host: str) -> None:
     assert f"can't listen on port 5000 of {host}" in told.stderr
 
 
-def test_two_models_for_the_same_requests_are_refused() -> None:
+def test_a_model_that_is_named_twice_is_refused() -> None:
     told = serve("--model", "demo", str(catalogue.WEIGHTS / "demo"))
     assert told.returncode == 1
-    assert "would serve the same requests" in told.stderr
+    assert "demo is named twice as a model; name it once" in told.stderr
 
 
 def test_a_predictor_is_given_for_each_model_or_for_none() -> None:

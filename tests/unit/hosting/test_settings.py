@@ -46,6 +46,7 @@ def test_without_variables_everything_is_as_documented() -> None:
         ("UPLOAD_HOURS", "0.5", 0.5),
         ("KEPT_MEGABYTES", "500", 500),
         ("LINK_HOURS", "1e2", 100.0),
+        ("IDLE_MINUTES", "10", 10.0),
         ("STOP_SECONDS", "0", 0.0),
         ("TOKEN_SIDE", "768", 768),
         ("TOKEN_STEPS", "50", 50),

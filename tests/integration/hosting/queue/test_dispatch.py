@@ -265,8 +265,8 @@ def test_what_is_sent_to_a_dead_worker_is_no_suspect(tmp_path: Path, cog: CogSer
         asked = queue.endpoints[0].cog
         status = asked.status
 
-        async def says_that_it_is_well() -> State:
-            await status()
+        async def says_that_it_is_well(is_wanted: bool = False) -> State:
+            await status(is_wanted)
             return State.READY
 
         asked.status = says_that_it_is_well  # type: ignore[method-assign]

@@ -19,7 +19,7 @@ class Both:
     status_now = State.UNREACHABLE
     is_alive = True
 
-    async def status(self) -> State:
+    async def status(self, is_wanted: bool = False) -> State:
         return self.status_now
 
 
@@ -56,7 +56,7 @@ def test_a_server_is_lost_when_it_says_so(now: list[float], status: State, expec
 
 def test_an_answer_that_never_is_whole_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     class Dripping:
-        async def status(self) -> State:
+        async def status(self, is_wanted: bool = False) -> State:
             await asyncio.sleep(60)
             return State.READY
 
