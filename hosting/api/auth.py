@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hosting.api.context import Services, services_of
 from hosting.api.problems import Problem, no_prediction
-from hosting.api.schemas import running_schema
+from hosting.api.schemas import drawing, running_schema
 from hosting.api.view import View, view_of
 from hosting.limits import TokenLimits
 from hosting.prediction import Prediction
@@ -79,11 +79,8 @@ class Caller:
 
     def may_use(self, model: Model) -> bool:
         """Return whether a model runs here, and it may ask for it."""
-        limits = self.limits
-        return any(
-            one.task == model.task and limits.allow(model, one.model)
-            for one in self.services.endpoints
-        )
+        served = drawing(self.services, model)
+        return served is not None and self.limits.allow(model, served.model)
 
 
 async def caller_of(request: Request, _: _Bearer = None) -> Caller:

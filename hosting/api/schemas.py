@@ -26,19 +26,24 @@ def running_schema(services: Services, model: Model) -> Mapping[str, Any]:
     return running(services, model)[1]
 
 
-def running(services: Services, model: Model) -> tuple[ServedModel, Mapping[str, Any]]:
-    """Return what draws for a model, and its schema.
+def drawing(services: Services, model: Model) -> ServedModel | None:
+    """Return what draws for a model; None if nothing does, or none knows yet.
 
     Of several that do its task it is the one of its weights, or of its name, or else the usual one.
+    """
+    fit = [one for one in services.served if one.task == model.task and one.endpoint.schema]
+    named = model.weights or model.name
+    return next((one for one in fit if one.model == named), fit[0] if fit else None)
+
+
+def running(services: Services, model: Model) -> tuple[ServedModel, Mapping[str, Any]]:
+    """Return what draws for a model, and its schema.
 
     Raises:
         Problem: when nothing does, or none knows yet.
     """
-    endpoints = services.endpoints
-    fit = [one for one in services.served if one.task == model.task and one.endpoint.schema]
-    if fit:
-        named = model.weights or model.name
-        chosen = next((one for one in fit if one.model == named), fit[0])
+    endpoints, chosen = services.endpoints, drawing(services, model)
+    if chosen is not None:
         assert chosen.endpoint.schema is not None
         if not chosen.is_named:
             return chosen, chosen.endpoint.schema
