@@ -209,6 +209,7 @@ def test_a_token_asks_for_its_own_models_only(one: Front, cog: CogServer) -> Non
     assert not cog.runs
     assert one.client.get("/v1/models", headers=ann).json()["results"] == []
     assert one.client.get("/form/models", headers=ann).json() == []
+    assert one.client.get("/sdapi/v1/sd-models", headers=ann).json() == []
     by_weights = limited(one, "bob", models=[one.services.endpoints[0].model])
     assert replicate(one, by_weights, {}).is_success
     by_name = limited(one, "eve", models=[NAME])
