@@ -265,6 +265,7 @@ def test_every_input_that_has_no_name_there_may_be_given_by_ours(
     properties = cog.schema["components"]["schemas"]["Input"]["properties"]
     theirs = {*fields.NAMES, *("strength", "width", "height", "seed", "use_compel")}
     theirs |= {"mask_source", "invert_mask", "output_format"}  # which other fields of theirs say
+    theirs |= {"model"}  # which the path says
     assert set(properties) == {name for name in properties if name in fields.OURS} | theirs
     asked: dict[str, Any] = {"refine_scale": 2, "refine_strength": 0.5, "refine_steps": 9}
     asked |= {"tiling": True, "spacing": "karras", "resample": "nearest", "result_size": "520x776"}
