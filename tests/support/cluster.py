@@ -90,11 +90,12 @@ COMMAND = [sys.executable, "-m", "commands.cluster", "--cpu"]
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Cluster]:
+def running(folder: Path, scaling: dict[str, float] | None = None) -> Iterator[Cluster]:
     """Runs `scripts/cluster` with the demo model until the end, which must be a clean one.
 
     Args:
         folder: for what it prints, and its configuration.
+        scaling: how replicas come and go; unless given, there are `REPLICAS`.
     """
     config, log, port = folder / "cluster.yaml", folder / "cluster.log", free_port()
     content = yaml.safe_load(CONFIG.read_text())
@@ -102,8 +103,10 @@ def running(folder: Path) -> Iterator[Cluster]:
     content["applications"][0]["args"] = {"model": "demo"}
     for deployment in content["applications"][0]["deployments"]:
         if deployment["name"] == "Replica":
-            del deployment["autoscaling_config"]
-            deployment["num_replicas"] = REPLICAS
+            deployment["autoscaling_config"] = scaling
+            if not scaling:
+                del deployment["autoscaling_config"]
+                deployment["num_replicas"] = REPLICAS
             # One core or none: the tests' machines have few.
             deployment["ray_actor_options"] = {"num_cpus": 0, "num_gpus": 0}
     config.write_text(yaml.safe_dump(content))
