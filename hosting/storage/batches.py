@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.orm import Session
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from hosting.limits import NO_LIMITS, TokenLimits
 from hosting.prediction import Prediction
 from hosting.states import UNFINISHED, Status
-from hosting.storage import pages, predictions, quota, removals
+from hosting.storage import pages, predictions, quota, removals, spendings, turns
 from hosting.storage.pages import Page
 from hosting.storage.removals import Removed
 from hosting.storage.tables import Batch, PredictionRow
@@ -66,9 +66,12 @@ def add(
     )
     if (session.scalar(unfinished) or 0) + len(members) > limit:
         return None
-    session.add(batch)
+    if kept := sum(one.input_bytes for one in members):
+        quota.check(session, batch.token_id, kept, most_bytes)
     for prediction in members:
-        predictions.add(session, prediction, limit, most_bytes, limits)
+        spendings.spend(session, prediction, limits)
+    places = zip(members, turns.of_several(session, members), strict=True)
+    session.add_all([batch, *(PredictionRow.of(replace(one, turn=turn)) for one, turn in places)])
     return batch
 
 
