@@ -60,7 +60,7 @@ REFRESHED = ("checkpoints", "vae", "loras")
 
 @routes.get("/sd-models")
 async def sd_models(caller: Admitted) -> list[ModelDocument]:
-    """Return the models that draw here, the usual one first."""
+    """Return the models that draw here and the caller may ask for, the usual one first."""
     return [
         {
             "title": one.name,
@@ -71,6 +71,7 @@ async def sd_models(caller: Admitted) -> list[ModelDocument]:
             "config": None,
         }
         for one in models.served(caller.services)
+        if caller.limits.allow(one.version.model, one.name)
     ]
 
 
