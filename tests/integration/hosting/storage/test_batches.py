@@ -155,6 +155,23 @@ def test_cancelled_what_waits_is_over_and_what_runs_is_told(session: Session, an
     assert batches.cancel(session, "none") == []
 
 
+def test_many_are_cancelled_and_removed_a_few_at_a_time(
+    session: Session, ann: Token, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "AT_ONCE", 2)
+    batch = added(session, ann, "a", "b", "c", "d")
+    predictions.conclude(session, claimed(session), Status.SUCCEEDED)
+    assert batches.canceling(session) == []
+    assert [one.request["prompt"] for one in batches.cancel(session, batch.id)] == ["d", "c"]
+    assert batches.canceling(session) == [batch.id]
+    assert [one.request["prompt"] for one in batches.cancel(session, batch.id)] == ["b"]
+    assert batches.cancel(session, batch.id) == []
+    assert batches.canceling(session) == []
+    found = [len(batches.remove(session, batch.id, ann.id)) for _ in range(3)]
+    assert found == [2, 2, 0]
+    assert batches.find(session, batch.id, ann.id) is None
+
+
 def test_one_that_was_over_was_never_cancelled(session: Session, ann: Token) -> None:
     batch = added(session, ann, "a")
     predictions.conclude(session, claimed(session), Status.SUCCEEDED)
