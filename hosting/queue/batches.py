@@ -73,6 +73,8 @@ class Batches:
         self._files = files
         self._intake = intake
         self._dispatcher = dispatcher
+        self._preparing = asyncio.Lock()
+        """For one batch at a time: to check a thousand requests takes a second or two."""
 
     async def accept(self, new: NewBatch) -> Batch:
         """Take all requests of a batch into the queue, or none.
@@ -93,7 +95,8 @@ class Batches:
         limits = self._intake.limits_of(new.token)
         batch_id, members = new_id(), list[Prediction]()
         try:
-            await self._prepare(new, batch_id, members)
+            async with self._preparing:
+                await self._prepare(new, batch_id, members)
             _check_day(members, limits)
             batch = Batch(
                 id=batch_id,

@@ -31,6 +31,9 @@ from hosting.storage.store import Store
 from hosting.storage.tables import new_id
 from hosting.timings import Timings
 
+OTHERS_SECONDS = 0.1
+"""Seconds between two transactions of many rows. Whoever waits for SQLite looks as rarely."""
+
 
 class Dispatcher:
     """Runs what is in the queue. One for each process, which is a front of the database.
@@ -180,16 +183,20 @@ class Dispatcher:
 
     async def cancel_batch(self, batch_id: str) -> None:
         """End what of a batch is not over, as `cancel` does."""
-        for cancelled in await self._store.batches.cancel(batch_id):
-            if cancelled.canceling and cancelled.id in self._runs:
-                await self._runs[cancelled.id].cancel()
-            self.wake(cancelled.id, cancelled.token_id)
+        while some := await self._store.batches.cancel(batch_id):
+            for cancelled in some:
+                if cancelled.canceling and cancelled.id in self._runs:
+                    await self._runs[cancelled.id].cancel()
+                self.wake(cancelled.id, cancelled.token_id)
+            await asyncio.sleep(OTHERS_SECONDS)
 
     async def remove_batch(self, batch_id: str, token_id: str) -> None:
         """Remove a token's batch with its predictions; their files are removed soon."""
-        for removed in await self._store.batches.remove(batch_id, token_id):
-            self._drop(removed)
-            self.wake(removed.id, token_id)
+        while some := await self._store.batches.remove(batch_id, token_id):
+            for removed in some:
+                self._drop(removed)
+                self.wake(removed.id, token_id)
+            await asyncio.sleep(OTHERS_SECONDS)
         self._removals.wake()
 
     def _drop(self, removed: Removed) -> None:
@@ -293,6 +300,8 @@ class Dispatcher:
             for prediction_id in await self._store.predictions.overdue():
                 log.info("its deadline has come", prediction=prediction_id)
                 await self.cancel(prediction_id, is_overdue=True)
+            for batch_id in await self._store.batches.canceling():  # a front has died over it
+                await self.cancel_batch(batch_id)
             await asyncio.sleep(self._timings.poll_seconds)
 
     def _start(self, endpoint: Endpoint, prediction: Prediction) -> None:

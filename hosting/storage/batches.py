@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.orm import Session
@@ -12,10 +12,14 @@ from sqlalchemy.orm import Session
 from hosting.limits import NO_LIMITS, TokenLimits
 from hosting.prediction import Prediction
 from hosting.states import UNFINISHED, Status
-from hosting.storage import pages, predictions, quota, removals
+from hosting.storage import pages, predictions, quota, removals, spendings, turns
 from hosting.storage.pages import Page
 from hosting.storage.removals import Removed
 from hosting.storage.tables import Batch, PredictionRow
+
+AT_ONCE = 50
+"""Predictions of a batch that a transaction cancels or removes: SQLite lets nobody else write
+meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,12 @@ def add(
     )
     if (session.scalar(unfinished) or 0) + len(members) > limit:
         return None
-    session.add(batch)
+    if kept := sum(one.input_bytes for one in members):
+        quota.check(session, batch.token_id, kept, most_bytes)
     for prediction in members:
-        predictions.add(session, prediction, limit, most_bytes, limits)
+        spendings.spend(session, prediction, limits)
+    places = zip(members, turns.of_several(session, members), strict=True)
+    session.add_all([batch, *(PredictionRow.of(replace(one, turn=turn)) for one, turn in places)])
     return batch
 
 
@@ -122,26 +129,41 @@ def members(session: Session, prediction_ids: Sequence[str]) -> list[PredictionR
 
 
 def cancel(session: Session, batch_id: str) -> list[PredictionRow]:
-    """End what of a batch waits, and note it for what runs; return those, as they are then."""
+    """End what of a batch waits, and note it for what runs: up to `AT_ONCE` of it.
+
+    Returns:
+        Those, as they are then; none when nothing is left to be cancelled.
+    """
     batch = session.scalar(select(Batch).where(Batch.id == batch_id).with_for_update())
     if batch is None:
         return []
-    of_it = select(PredictionRow.id).where(_is_in(batch_id), PredictionRow.status.in_(UNFINISHED))
+    of_it = select(PredictionRow.id).where(_is_in(batch_id), _is_to_be_cancelled())
     # The last first: what waits behind one that goes has to move up.
-    ids = list(session.scalars(of_it.order_by(PredictionRow.number.desc())))
+    ids = list(session.scalars(of_it.order_by(PredictionRow.number.desc()).limit(AT_ONCE)))
     if ids and batch.canceled_at is None:
         batch.canceled_at = time.time()
     cancelled = [predictions.cancel(session, one) for one in ids]
     return [one for one in cancelled if one is not None]
 
 
+def canceling(session: Session) -> list[str]:
+    """Return the ids of batches that were cancelled, and of which something is left to be."""
+    is_left = exists().where(PredictionRow.batch_id == Batch.id, _is_to_be_cancelled())
+    return list(session.scalars(select(Batch.id).where(Batch.canceled_at.is_not(None), is_left)))
+
+
 def remove(session: Session, batch_id: str, token_id: str) -> list[Removed]:
-    """Remove a token's batch, and its predictions as `removals.remove` does."""
+    """Remove a token's batch: up to `AT_ONCE` of its predictions, and with the last the batch.
+
+    Returns:
+        Those that were removed, as `removals.remove` does; none when the batch is gone.
+    """
     quota.lock(session, token_id)
     of_it = select(PredictionRow.id).where(_is_in(batch_id), PredictionRow.token_id == token_id)
-    ids = list(session.scalars(of_it.order_by(PredictionRow.number.desc())))
+    ids = list(session.scalars(of_it.order_by(PredictionRow.number.desc()).limit(AT_ONCE)))
     removed = [removals.remove(session, one, token_id) for one in ids]
-    session.execute(delete(Batch).where(Batch.id == batch_id, Batch.token_id == token_id))
+    if len(ids) < AT_ONCE:
+        session.execute(delete(Batch).where(Batch.id == batch_id, Batch.token_id == token_id))
     return [one for one in removed if one is not None]
 
 
@@ -149,6 +171,10 @@ def expire(session: Session, created_before: float) -> None:
     """Forget batches of before a time of which no prediction is left."""
     has_any = exists().where(PredictionRow.batch_id == Batch.id)
     session.execute(delete(Batch).where(Batch.created_at < created_before, ~has_any))
+
+
+def _is_to_be_cancelled() -> ColumnElement[bool]:
+    return PredictionRow.status.in_(UNFINISHED) & PredictionRow.canceling.is_(False)
 
 
 def _is_in(batch_id: str) -> ColumnElement[bool]:

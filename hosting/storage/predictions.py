@@ -71,7 +71,7 @@ def add(
         PredictionRow.status.in_(UNFINISHED),
         PredictionRow.batch_id.is_(None),
     )
-    if prediction.batch_id is None and (session.scalar(unfinished) or 0) >= limit:
+    if (session.scalar(unfinished) or 0) >= limit:
         return None
     if prediction.input_bytes:
         quota.check(session, prediction.token_id, prediction.input_bytes, most_bytes)

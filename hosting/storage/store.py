@@ -94,6 +94,7 @@ class Batches:
         self.progress = _reading(database, batches.progress)
         self.members = _reading(database, _all_frozen(batches.members))
         self.cancel = _writing(database, _all_frozen(batches.cancel))
+        self.canceling = _reading(database, batches.canceling)
         self.remove = _writing(database, batches.remove)
         self.expire = _writing(database, batches.expire)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import case, func, select, text, true, tuple_, update
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from hosting import fair_queueing
 from hosting.prediction import Prediction
-from hosting.states import UNFINISHED, Status
+from hosting.states import UNFINISHED, Priority, Status
 from hosting.storage.tables import Flow, PredictionRow, TaskQueue, Token
 
 CHARGED = text(
@@ -42,6 +42,19 @@ def of_next(session: Session, new: Prediction | PredictionRow, only_ready: bool 
     known = select(waits_or_runs.scalar_subquery(), has_run.scalar_subquery())
     ends = [end for end in session.execute(known).one() if end is not None]
     return fair_queueing.next_turn(clock(session, new.task), ends)
+
+
+def of_several(session: Session, new: Sequence[Prediction]) -> list[float]:
+    """Return the turns of one token's predictions that come together; the token is locked."""
+    weight = _weight(session, new[0].token_id)
+    found = list[float]()
+    ends: dict[tuple[str, Priority], float] = {}
+    for one in new:
+        flow = one.task, one.priority
+        turn = ends[flow] if flow in ends else of_next(session, one)
+        ends[flow] = turn + fair_queueing.length(one.cost, one.priority, weight)
+        found.append(turn)
+    return found
 
 
 def clock(session: Session, task: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ import c2pa
 import pytest
 from PIL import Image
 
+import predict
+from cog_schema import schema
 from stable_diffusion import __version__, content_credentials, images, results
+from stable_diffusion.catalogue import SetupError
+from stable_diffusion.decoder_processes import DecoderProcesses
 from tests.support.pictures import EXAMPLES, half_mask
 from tests.support.studio import Studio
 
@@ -109,3 +114,27 @@ def test_what_ignores_the_image_was_created_and_what_follows_it_exactly_only_res
     assert actions_in(path) == [("c2pa.opened", None), ("c2pa.resized", None)]
     (image,) = manifest_in(path)["ingredients"]
     assert image["relationship"] == "parentOf"
+
+
+def test_the_predictor_signs_where_the_environment_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("C2PA", "yes")
+    with pytest.raises(SetupError, match="C2PA is 'yes'"):
+        predict.Predictor().load()
+    monkeypatch.setenv("C2PA", "on")
+    monkeypatch.setenv("MODEL", "demo")
+    predictor: Any = predict.Predictor()
+    predictor.decoders = DecoderProcesses(most=1)
+    monkeypatch.setattr(predictor, "record_metric", lambda *_: None)
+    predictor.load()
+    properties = schema.schema(schema.PREDICT.read_text())["components"]["schemas"]["Input"]
+    defaults = {name: one.get("default") for name, one in properties["properties"].items()}
+    asked = {**defaults, "prompt": "an apple", "num_inference_steps": 2}
+
+    async def collect() -> list[Path]:
+        return [path async for path in predictor.predict(**asked)]
+
+    with closing(predictor.engine):
+        (path,) = asyncio.run(collect())
+    assert actions_in(path) == [("c2pa.created", "trainedAlgorithmicMedia")]

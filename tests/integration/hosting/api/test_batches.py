@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from hosting.states import Priority
+from hosting.storage import batches
 from hosting.storage.tables import Batch, PredictionRow, Removal
 from tests.support.front import Front, front, wait_until
 from tools.fake_cog import CogServer, data_url, pixels
@@ -213,6 +214,19 @@ def test_cancelled_as_one_nothing_of_it_goes_on(one: Front, cog: CogServer) -> N
     # What is over stays as it is.
     done = ended(one, made(one, "elk"))
     assert one.client.post(done["urls"]["cancel"]).json()["status"] == "completed"
+
+
+def test_what_a_front_has_begun_to_cancel_is_cancelled_by_the_next(
+    one: Front, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cog.tell("owl", "hold")
+    batch = made(one, *["owl"] * 5)
+    wait_until(lambda: cog.running == ["owl", "owl"])
+    with monkeypatch.context() as patched:
+        patched.setattr(batches, "AT_ONCE", 1)
+        one.database.write_now(batches.cancel, batch["id"])
+    assert ended(one, batch)["counts"]["canceled"] == 5
+    assert cog.running == []
 
 
 def test_its_pictures_come_as_one_zip_file_in_their_order(one: Front) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from hosting.prediction import Prediction
-from hosting.states import Status
+from hosting.states import Priority, Status
 from hosting.storage import batches, predictions, removals
 from hosting.storage.quota import QuotaExceeded
 from hosting.storage.tables import Batch, PredictionRow, Token, new_id
@@ -56,6 +56,30 @@ def test_its_predictions_wait_in_the_order_of_its_requests(session: Session, ann
     batch = added(session, ann, "a", "b", "c")
     assert [row.request["prompt"] for row in rows(session, batch)] == ["a", "b", "c"]
     assert [claimed(session).request["prompt"] for _ in range(3)] == ["a", "b", "c"]
+
+
+def test_their_turns_are_those_that_they_would_have_one_by_one(
+    session: Session, ann: Token, bob: Token
+) -> None:
+    costs = [(3.0, "img2img"), (5.0, "upscale"), (1.0, "img2img"), (2.0, "img2img")]
+    asked: dict[str, list[Prediction]] = {}
+    for token in (ann, bob):
+        predictions.add(session, prediction(token, "before", cost=8.0, priority=Priority.BATCH), 9)
+        asked[token.id] = [
+            prediction(token, "a", cost=cost, task=task, priority=Priority.BATCH)
+            for cost, task in costs
+        ]
+    for one in asked[ann.id]:
+        predictions.add(session, one, 9)
+    batch = Batch(id=new_id(), token_id=bob.id, requests=[], details={})
+    batches.add(session, batch, [replace(one, batch_id=batch.id) for one in asked[bob.id]], 9, MOST)
+    turns = select(PredictionRow.turn).order_by(PredictionRow.number)
+    found = [
+        list(session.scalars(turns.where(PredictionRow.token_id == token.id)))
+        for token in (ann, bob)
+    ]
+    assert found[0] == found[1]
+    assert len(set(found[0])) > 3
 
 
 def test_beyond_the_limit_of_unfinished_ones_none_is_taken(
@@ -129,6 +153,23 @@ def test_cancelled_what_waits_is_over_and_what_runs_is_told(session: Session, an
     assert batch.canceled_at == at
     assert rows(session, other)[0].status is Status.STARTING
     assert batches.cancel(session, "none") == []
+
+
+def test_many_are_cancelled_and_removed_a_few_at_a_time(
+    session: Session, ann: Token, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "AT_ONCE", 2)
+    batch = added(session, ann, "a", "b", "c", "d")
+    predictions.conclude(session, claimed(session), Status.SUCCEEDED)
+    assert batches.canceling(session) == []
+    assert [one.request["prompt"] for one in batches.cancel(session, batch.id)] == ["d", "c"]
+    assert batches.canceling(session) == [batch.id]
+    assert [one.request["prompt"] for one in batches.cancel(session, batch.id)] == ["b"]
+    assert batches.cancel(session, batch.id) == []
+    assert batches.canceling(session) == []
+    found = [len(batches.remove(session, batch.id, ann.id)) for _ in range(3)]
+    assert found == [2, 2, 0]
+    assert batches.find(session, batch.id, ann.id) is None
 
 
 def test_one_that_was_over_was_never_cancelled(session: Session, ann: Token) -> None:
