@@ -348,12 +348,24 @@ class Predictor(BasePredictor):
     def known_models(self) -> list[dict[str, Any]]:
         """Return the models that there are now, the usual one first; with what others differ in."""
         usual, *others = self.engines.names()
-        started = {served.name: served.engine for served in self.engines.started}
+        started = {served.name: served for served in self.engines.started}
         known = [
-            {"name": name, **(self.of_model(started[name]) if name in started else {})}
+            {"name": name, **(self.differing(started[name]) if name in started else {})}
             for name in others
         ]
         return [{"name": usual}, *known]
+
+    def differing(self, served: "Served") -> dict[str, Any]:
+        """Return that of a model in which it may differ from the usual one.
+
+        Of LoRAs and embeddings it has the reasons why they can't be used with it, by their names.
+        """
+        folders = {"loras": served.loras, "embeddings": served.embeddings}
+        unusable = {
+            kind: {one.name: one.reason for one in folder.files().values() if one.reason}
+            for kind, folder in folders.items()
+        }
+        return {**self.of_model(served.engine), "unusable": unusable}
 
     @staticmethod
     def adapters(

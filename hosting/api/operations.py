@@ -37,6 +37,7 @@ async def health(request: Request) -> Response:
         {
             "name": one.name,
             "task": one.task,
+            "models": [served.model for served in one.served],
             "description": one.description.model_dump(exclude=NAMED) if one.description else None,
             "status": one.status,
             "warming": one.is_warming,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
-from typing import Literal
+from collections.abc import Collection, Iterable, Mapping
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
+_Adapter = TypeVar("_Adapter", "Lora", "Embedding")
 LINE = re.compile(r"^(?:\[coglet::setup\] )?model (\{.*\})$", re.MULTILINE)
 """The line of the setup's logs that has it, as it was printed or as Cog hands it on."""
 
@@ -84,6 +85,8 @@ class ModelEntry(BaseModel):
     vocabulary: Vocabulary | None = None
     token_limit: PositiveInt | None = None
     tokenizer: str | None = Field(None, exclude=True)
+    unusable: Mapping[Literal["loras", "embeddings"], Mapping[str, str]] = Field({}, exclude=True)
+    """Why some of what is installed can't be used with it, by kind and name."""
 
 
 _MODELS = TypeAdapter(tuple[ModelEntry, ...])
@@ -144,6 +147,8 @@ class Description(BaseModel):
             "vocabulary": found.vocabulary,
             "token_limit": found.token_limit,
             "tokenizer": found.tokenizer,
+            "loras": _with_reasons(self.loras, found.unusable.get("loras", {})),
+            "embeddings": _with_reasons(self.embeddings, found.unusable.get("embeddings", {})),
         }
         return self.model_copy(update={"model": name, **own})
 
@@ -158,6 +163,11 @@ class Description(BaseModel):
             return cls.model_validate_json(lines[-1]) if lines else None
         except ValidationError:
             return None
+
+
+def _with_reasons(some: Iterable[_Adapter], reasons: Mapping[str, str]) -> tuple[_Adapter, ...]:
+    """Return LoRAs or embeddings with other reasons why they can't be used, by their names."""
+    return tuple(one.model_copy(update={"reason": reasons.get(one.name)}) for one in some)
 
 
 def models_of(metric: object) -> tuple[ModelEntry, ...] | None:

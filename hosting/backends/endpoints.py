@@ -61,7 +61,7 @@ class ServedModel:
     @property
     def adapters(self) -> Adapters:
         """The LoRAs and embeddings that are installed there; none until they are known."""
-        return self.endpoint.adapters
+        return self.description.adapters if self.description else Adapters()
 
     @property
     def installed(self) -> dict[str, str] | None:

@@ -102,6 +102,8 @@ def test_each_is_chosen_by_its_name(
     assert described
     assert [one.name for one in described.models] == ["demo", "other"]
     assert described.of("other").native_size == 128
+    assert [one.reason for one in described.loras] == [None]
+    assert "is for another base model" in str(described.of("other").loras[0].reason)
     assert described.vocabulary
     assert described.of("other").vocabulary is None
     for name in (None, "other", "demo", "other", ""):

@@ -264,6 +264,7 @@ def test_health_tells_of_everything(one: Front, cog: CogServer) -> None:
             {
                 "name": cog.url,
                 "task": "img2img",
+                "models": ["stable-diffusion-2-1"],
                 "description": {"token_limit": None}
                 | {
                     name: value

@@ -14,7 +14,12 @@ from tools.fake_cog import CogServer
 USUAL, PUBLISHED, OWN = "stable-diffusion-2-1", "stable-diffusion-v1-5", "my mix"
 MODELS: list[dict[str, Any]] = [
     {"name": USUAL, "native_size": 768, "token_limit": 75},
-    {"name": PUBLISHED, "native_size": 512, "token_limit": 75},
+    {
+        "name": PUBLISHED,
+        "native_size": 512,
+        "token_limit": 75,
+        "unusable": {"loras": {"ink": "it is for Stable Diffusion 2"}},
+    },
     {"name": OWN},
 ]
 
@@ -102,6 +107,16 @@ def listed(one: Front) -> list[dict[str, Any]]:
         found += document["results"]
         page = document["next"]
     return found
+
+
+def test_a_lora_is_usable_with_some_of_them(one: Front) -> None:
+    usual, published, own = (
+        {lora["name"]: lora["reason"] for lora in each["description"]["loras"]}
+        for each in one.client.get("/form/models").json()
+    )
+    assert usual == {"blueprint": None, "ink": None, "wide": "it was made for Stable Diffusion XL"}
+    assert published == {"blueprint": None, "ink": "it is for Stable Diffusion 2", "wide": None}
+    assert own == dict.fromkeys(usual)  # nobody knows before it has drawn
 
 
 def test_other_dialects_choose_by_their_own_names(one: Front, cog: CogServer) -> None:
