@@ -66,7 +66,9 @@ class ServedModel:
     @property
     def installed(self) -> dict[str, str] | None:
         """By the names of its LoRAs, the hashes of their files; None until they are known."""
-        return self.endpoint.installed
+        if self.description is None:
+            return None
+        return {one.name: one.hash for one in self.description.loras}
 
 
 class Endpoint:
@@ -146,23 +148,6 @@ class Endpoint:
         if not described or len(names) < 2:
             return [ServedModel(self, usual, False, described)]
         return [ServedModel(self, name, True, described.of(name)) for name in names]
-
-    @property
-    def native_size(self) -> int | None:
-        """The side in pixels of the square that its model was trained on; None till it is known."""
-        return self.description.native_size if self.description else None
-
-    @property
-    def adapters(self) -> Adapters:
-        """The LoRAs and embeddings that are installed there; none until they are known."""
-        return self.description.adapters if self.description else Adapters()
-
-    @property
-    def installed(self) -> dict[str, str] | None:
-        """By the names of its LoRAs, the hashes of their files; None until they are known."""
-        if self.description is None:
-            return None
-        return {one.name: one.hash for one in self.description.loras}
 
     def learn(self, metric: object) -> None:
         """Replace what is known of its adapters by what a prediction's metric says of them.

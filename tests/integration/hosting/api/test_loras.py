@@ -269,7 +269,7 @@ def test_all_endpoints_of_a_model_learn_what_one_tells(tmp_path: Path) -> None:
         assert cog_api(one, ["new"]).json()["status"] == "succeeded"
         assert other.runs
         for endpoint in one.services.endpoints:
-            assert [lora.name for lora in endpoint.adapters.loras] == ["new"]
+            assert [lora.name for lora in endpoint.served[0].adapters.loras] == ["new"]
         first.let_go("first")
 
 

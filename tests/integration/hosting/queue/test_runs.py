@@ -51,12 +51,12 @@ def test_what_a_worker_tells_of_its_adapters_is_the_fronts(tmp_path: Path, cog: 
             cog.adapters = {"loras": loras, "embeddings": []}
             (done,) = await queue.over(await queue.ask(prompt))
             assert "adapters" not in done.metrics
-            found = queue.endpoints[0].adapters.model_dump(mode="json")
+            found = queue.endpoints[0].served[0].adapters.model_dump(mode="json")
             assert found == cog.adapters
         cog.adapters = "nonsense"
         (done,) = await queue.over(await queue.ask("fox"))
         assert done.status == "succeeded"
-        assert queue.endpoints[0].adapters.model_dump(mode="json")["loras"] == []
+        assert queue.endpoints[0].served[0].adapters.model_dump(mode="json")["loras"] == []
 
 
 def test_a_failed_prediction_says_why(tmp_path: Path, cog: CogServer) -> None:
