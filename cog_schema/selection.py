@@ -10,7 +10,7 @@ from typing import Any
 from cog_schema import schema
 from cog_schema.schema import PREDICTORS
 from hosting.backends.servers import Launch
-from stable_diffusion.catalogue import WeightsError, entries, find
+from stable_diffusion.catalogue import WeightsError, entries, find, names
 
 
 def add_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
@@ -45,17 +45,17 @@ def predictor_of(model: str | None, predictor: str | None) -> str:
     """Return the name of the predictor that is to run; the model need not be downloaded yet.
 
     Args:
-        model, predictor: what the command line has for them.
+        model, predictor: what the command line has for them; of several models the first counts.
 
     Raises:
         WeightsError: when the model is no name and can't be read.
     """
     if predictor:
         return predictor
-    if not model:
+    if not (named := names(model)):
         return PREDICTORS["img2img"]
-    task = entries().get(model, {}).get("task")
-    return PREDICTORS[task if task in PREDICTORS else find(model).task]
+    task = entries().get(named[0], {}).get("task")
+    return PREDICTORS[task if task in PREDICTORS else find(named[0]).task]
 
 
 def launch(models: Sequence[str | None], predictor: str | None) -> Launch:

@@ -26,7 +26,7 @@ EXAMPLE = 'scripts/predict -i prompt="a panda" -i image=@examples/face.png -o pa
 
 def main() -> int:
     """Run the command; return 0, or 2 for wrong input, 1 for a failure, 130 for Ctrl-C."""
-    from stable_diffusion.catalogue import SetupError
+    from stable_diffusion.catalogue import SetupError, names
 
     choice = argparse.ArgumentParser(add_help=False)
     selection.add_arguments(choice)
@@ -40,8 +40,8 @@ def main() -> int:
             return 1
     document = schema.schema(schema.PREDICT.read_text(), predictor)
     arguments = _parser(document, choice).parse_args()
-    if arguments.model:
-        os.environ["MODEL"] = arguments.model
+    if named := names(arguments.model):
+        os.environ["MODEL"] = named[0]  # of several, the usual one
 
     from stable_diffusion.request import InputError
     from stable_diffusion.safety import NsfwError

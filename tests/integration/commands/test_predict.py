@@ -198,6 +198,14 @@ def test_the_example_of_the_help_can_be_run() -> None:
     assert (schema.ROOT / EXAMPLE.partition("@")[2].split()[0]).is_file()
 
 
+def test_a_model_may_be_an_input_as_for_a_server_of_several(tmp_path: Path) -> None:
+    told = predict(tmp_path, *inputs(prompt="a rose", model="demo"), *QUICK)
+    assert told.returncode == 0, told.stderr
+    told = predict(tmp_path, *inputs(prompt="a rose", model="roses"), *QUICK)
+    assert told.returncode == 1
+    assert "there is no model 'roses'" in told.stderr
+
+
 def test_a_missing_model_is_told_with_the_command_that_gets_it(tmp_path: Path) -> None:
     told = predict(tmp_path, *inputs(prompt="a rose"), "--model", "stable-diffusion-v1-4")
     assert told.returncode == 1
