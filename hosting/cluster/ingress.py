@@ -275,7 +275,8 @@ def _is_scaled_to_none() -> bool:
     """Return whether Serve wants no replica now, as `min_replicas: 0` allows it to."""
     name = serve.get_replica_context().app_name
     replicas = serve.status().applications[name].deployments[cast(Deployment, Replica).name]
-    return replicas.status == "HEALTHY" and not sum(replicas.replica_states.values())
+    left = [number for state, number in replicas.replica_states.items() if state != "STOPPING"]
+    return replicas.status in ("HEALTHY", "DOWNSCALING") and not any(left)
 
 
 def _hang_up(answer: Answer) -> None:
