@@ -201,7 +201,6 @@ class Engine:
         self.model = model
         self.upscalers = dict(upscalers or {})
         self._checker = checker
-        self._room = Room(memory.room_for(model, rows, residency.bytes_to_come if residency else 0))
         self._inbox: SimpleQueue[Job | Wake] = SimpleQueue()
         self._executor = executors.choose(executor, model, lambda: self._inbox.put(Wake.TO_WORK))
         self._autoencoder = Autoencoder(
@@ -231,6 +230,8 @@ class Engine:
         self._resident = (
             residency.add(model, lambda: self.is_working, self._rest) if residency else None
         )
+        reserved = residency.bytes_to_come if residency else 0
+        self._room = Room(memory.room_for(model, rows, reserved))
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
