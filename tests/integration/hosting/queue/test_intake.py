@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hosting.backends.endpoints import Endpoint
+from hosting.backends.endpoints import ServedModel
 from hosting.storage.database import Unavailable
 from tests.support.front import Front, front, wait_until
 from tools.fake_cog import CogServer, data_url, pixels
@@ -189,7 +189,7 @@ def test_an_aspect_ratio_is_near_the_native_size_of_what_is_served(
     native_size: int | None,
     side: int,
 ) -> None:
-    monkeypatch.setattr(Endpoint, "native_size", native_size)
+    monkeypatch.setattr(ServedModel, "native_size", native_size)
     inputs = {"prompt": f"{path} {side}", "aspect_ratio": "1:1"}
     body = inputs if "inference" in path else {"version": NAME, "input": inputs}
     if path == "/predictions":
