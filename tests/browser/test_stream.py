@@ -7,7 +7,7 @@ import json
 from playwright.sync_api import APIResponse, Dialog, Page, Request, Route, expect
 
 from tests.browser.test_gallery import MODEL, make
-from tests.support.asking import ask
+from tests.support.asking import ask, caught
 from tests.support.browser import Visit, Visitor
 from tests.support.front import Front, wait_until
 from tools.fake_cog import CogServer
@@ -150,14 +150,11 @@ def test_a_fault_of_the_page_does_not_end_the_stream(visitor: Visitor, one: Fron
     news = {**make(one, "a fox"), "id": "another", "status": "processing"}
     body = f"event: prediction\ndata: null\n\nevent: prediction\ndata: {json.dumps(news)}\n\n"
     visitor.page.goto("about:blank")
-
-    def answer(route: Route) -> None:
-        held.append(route)
-        if len(held) == 1:
-            route.fulfill(status=200, content_type="text/event-stream", body=body)
-
-    visitor.page.route("**/form/events", answer)
+    visitor.page.route("**/form/events", lambda route: held.append(route))
     visitor.page.goto(one.url)
+    # The list first: what it does not have would go again, as if it had been removed.
+    expect(visitor.cards).to_have_count(1)
+    caught(visitor, held).fulfill(status=200, content_type="text/event-stream", body=body)
     expect(visitor.cards).to_have_count(2)
     assert visitor.complaints  # it is reported
     visitor.complaints.clear()
