@@ -26,12 +26,12 @@ def sent(cog: CogServer, place: int = -1) -> dict[str, Any]:
 
 
 def caught(visitor: Visitor, held: list[Route]) -> Route:
-    """A request that is held back, once it is made."""
+    """A request that is held back, once it is made; not one that a reload has ended."""
     for _ in range(500):
-        if held:
-            break
+        if waiting := [route for route in held if not route.request.failure]:
+            return waiting[0]
         visitor.page.wait_for_timeout(20)
-    return held[0]
+    raise TimeoutError("nothing was asked for")
 
 
 def elsewhere(one: Front, example: str) -> str:
