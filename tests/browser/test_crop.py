@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from stable_diffusion.canvas import canvas_of
 from stable_diffusion.request import Request
 from tests.support.asking import arrived, ask, file_of, sent
-from tests.support.browser import Visit, Visitor, fingers, violations
+from tests.support.browser import Visit, Visitor, box_of, boxes_of, fingers, violations
 from tests.support.front import Front
 from tools.fake_cog import CogServer
 from tools.screenshots import LAPTOP, PHONE
@@ -89,10 +89,7 @@ def test_the_frame_is_what_the_server_uses(
 ) -> None:
     visitor = visit(one.url, viewport=look)
     visitor.choose("image", file_of(places(SHAPES[shape]), tmp_path / "photo.png"))
-    preview, image = (
-        visitor.page.locator(one).bounding_box() for one in (".preview", ".preview img")
-    )
-    assert preview
+    preview, image = boxes_of(*map(visitor.page.locator, (".preview", ".preview img")))
     assert preview == pytest.approx(image, abs=0.6)
     is_true(visitor, cog)
     visitor.more()
@@ -131,8 +128,7 @@ def test_a_photo_that_lies_on_its_side_is_framed_as_one_sees_it(
 def drag(visitor: Visitor, right: float, down: float) -> None:
     """Drags the frame by so many pixels of the window."""
     visitor.page.locator(".preview").scroll_into_view_if_needed()
-    box = visitor.page.locator(".crop").bounding_box()
-    assert box
+    box = box_of(visitor.page.locator(".crop"))
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     visitor.page.mouse.move(x, y)
     visitor.page.mouse.down()
@@ -182,8 +178,7 @@ def test_two_fingers_zoom_the_frame_and_one_moves_it(
     visitor = visit(one.url, viewport=PHONE, has_touch=True, is_mobile=True)
     wide(visitor, tmp_path)
     visitor.page.locator(".preview").scroll_into_view_if_needed()
-    box = visitor.page.locator(".crop").bounding_box()
-    assert box
+    box = box_of(visitor.page.locator(".crop"))
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     touch = fingers(visitor.page)
     touch("Start", (x, y))

@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, expect
 
 from stable_diffusion.images import read_metadata
 from tests.support.asking import do
-from tests.support.browser import LONGEST, Visit, Visitor
+from tests.support.browser import LONGEST, Visit, Visitor, box_of
 from tests.support.pictures import EXAMPLES, difference, opened, same
 from tests.support.server import Server, start
 
@@ -144,8 +144,7 @@ def test_only_what_was_painted_is_repainted(visitor: Visitor) -> None:
     page = visitor.page
     paper = page.locator(".paper canvas")
     expect(paper).to_be_visible()
-    box = paper.bounding_box()
-    assert box
+    box = box_of(paper)
     page.get_by_label("Size of the brush").fill("100")
     # A stroke from the left to the right, in the upper half.
     page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.3)

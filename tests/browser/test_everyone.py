@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browser import Visit, Visitor, violations
+from tests.support.browser import Visit, Visitor, boxes_of, violations
 from tests.support.front import Front, front
 from tests.support.pictures import EXAMPLES
 from tools.fake_cog import CogServer
@@ -221,9 +221,7 @@ def test_a_page_at_200_percent_has_one_column_and_no_sideways_scrolling(
     visitor = visit(one.url, viewport={"width": 640, "height": 400}, device_scale_factor=2)
     expect(visitor.field("Prompt")).to_be_visible()
     visitor.more()
-    form, results = (visitor.page.locator(one).bounding_box() for one in ("#form", "#results"))
-    assert form
-    assert results
+    form, results = boxes_of(*map(visitor.page.locator, ("#form", "#results")))
     assert results["y"] >= form["y"] + form["height"]
     is_in_order(visitor.page)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.support.asking import ask, do
-from tests.support.browser import Visit, Visitor, violations
+from tests.support.browser import Visit, Visitor, box_of, boxes_of, violations
 from tests.support.front import Front, wait_until
 from tools import fake_cog
 from tools.fake_cog import CogServer, data_url
@@ -48,10 +48,7 @@ def test_the_newest_is_large_and_older_ones_are_rows(visitor: Visitor, one: Fron
     visitor.page.reload()
     expect(visitor.cards).to_have_count(3)
     tiles = visitor.page.locator(".tile")
-    fox, dog, cat = (tiles.nth(place).bounding_box() for place in range(3))
-    assert fox
-    assert dog
-    assert cat
+    fox, dog, cat = boxes_of(*tiles.all())
     assert fox["width"] > 1.5 * dog["width"]
     assert dog["y"] == cat["y"] > fox["y"] + fox["height"]
     visitor.press("All large")
@@ -303,8 +300,7 @@ def test_a_picture_that_is_drawn_has_the_shape_that_was_asked_for(
     ask(visitor, "slow")
     visitor.card("processing")
     expect(visitor.page.locator(".coming")).to_have_count(2)
-    box = visitor.page.locator(".coming").first.bounding_box()
-    assert box
+    box = box_of(visitor.page.locator(".coming").first)
     assert box["width"] / box["height"] == pytest.approx(1.5, abs=0.02)
     cog.let_go("slow")
     visitor.card()
@@ -326,9 +322,7 @@ def test_how_it_looks_so_far_is_seen_in_its_shape(visitor: Visitor, cog: CogServ
     visitor.page.reload()
     preview = visitor.page.get_by_role("img", name="How it looks so far")
     expect(preview).to_be_visible()
-    box, bar = preview.bounding_box(), visitor.cards.locator("progress").bounding_box()
-    assert box
-    assert bar
+    box, bar = boxes_of(preview, visitor.cards.locator("progress"))
     assert box["width"] / box["height"] == pytest.approx(1.5, abs=0.02)
     assert box["y"] > bar["y"] or box["x"] < bar["x"]  # below it, or beside it
     colour = "one => [...one.getContext('2d').getImageData(9, 9, 1, 1).data.slice(0, 3)]"
@@ -365,9 +359,8 @@ def test_rows_load_small_copies(one: Front, visit: Visit, monkeypatch: pytest.Mo
     expect(older).to_have_attribute("srcset", re.compile(" 400w, .* 800w$"))
     expect(older).to_have_js_property("complete", True)
     assert older.evaluate("one => one.currentSrc !== one.src")
-    assert visitor.cards.nth(1).locator(".tile").bounding_box() == pytest.approx(
-        visitor.cards.nth(1).locator("img").bounding_box(), abs=1
-    )
+    tile, image = boxes_of(*(visitor.cards.nth(1).locator(one) for one in (".tile", "img")))
+    assert tile == pytest.approx(image, abs=1)
 
 
 def test_links_are_made_anew_while_the_page_stays_open(visitor: Visitor, one: Front) -> None:

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Locator, Route, expect
 
 from tests.support.asking import ask, sent, shown
-from tests.support.browser import Visit, Visitor, violations
+from tests.support.browser import Visit, Visitor, boxes_of, violations
 from tests.support.front import Front, front
 from tests.support.pictures import EXAMPLES
 from tools.fake_cog import CogServer
@@ -298,9 +298,7 @@ def test_in_the_dark_the_chosen_tab_is_lighter_than_the_other(one: Front, visit:
 
 def test_on_a_wide_screen_the_header_is_above_what_it_heads(one: Front, visit: Visit) -> None:
     visitor = visit(one.url, viewport={"width": 2560, "height": 1300})
-    form, title = (visitor.page.locator(one).bounding_box() for one in ("#form", "h1"))
-    assert form
-    assert title
+    form, title = boxes_of(*map(visitor.page.locator, ("#form", "h1")))
     assert abs(form["x"] - title["x"]) < 1
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.support.asking import arrived, ask, file_of, sent
-from tests.support.browser import Visit, Visitor, fingers, violations
+from tests.support.browser import Visit, Visitor, box_of, fingers, violations
 from tests.support.front import Front
 from tests.support.pictures import EXAMPLES, opened
 from tools.fake_cog import CogServer, data_url
@@ -20,8 +20,7 @@ from tools.screenshots import PHONE
 
 def painted(visitor: Visitor, *marks: tuple[float, float, float, float]) -> None:
     """Paints straight lines, in shares of the picture's sides."""
-    box = visitor.page.locator(".paper canvas").bounding_box()
-    assert box
+    box = box_of(visitor.page.locator(".paper canvas"))
     mouse = visitor.page.mouse
     for left, top, right, bottom in marks:
         mouse.move(box["x"] + left * box["width"], box["y"] + top * box["height"])
@@ -88,12 +87,10 @@ def test_painting_can_be_close_up(visitor: Visitor, cog: CogServer) -> None:
     visitor.choose("image", EXAMPLES / "flower.png")
     visitor.press("Paint on the image")
     paper = visitor.page.locator(".paper")
-    before = paper.bounding_box()
+    before = box_of(paper)
     for _ in range(3):
         visitor.press("Zoom in")
-    after = paper.bounding_box()
-    assert before
-    assert after
+    after = box_of(paper)
     assert after["width"] == pytest.approx(before["width"] * 1.5**3, rel=0.01)
     # What was in the middle still is.
     middle = before["x"] + before["width"] / 2
@@ -112,8 +109,7 @@ def test_a_finger_paints_and_two_fingers_move_the_paper(one: Front, visit: Visit
     visitor.choose("image", EXAMPLES / "flower.png")
     visitor.press("Paint on the image")
     canvas = visitor.page.locator(".paper canvas")
-    box = canvas.bounding_box()
-    assert box
+    box = box_of(canvas)
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     touch = fingers(visitor.page)
     touch("Start", (x, y))
@@ -126,8 +122,7 @@ def test_a_finger_paints_and_two_fingers_move_the_paper(one: Front, visit: Visit
     touch("Move", (x - 60, y), (x + 60, y))
     touch("End")
     expect(undo).to_be_disabled()
-    wider = canvas.bounding_box()
-    assert wider
+    wider = box_of(canvas)
     assert wider["width"] > 2 * box["width"]
 
 
@@ -182,8 +177,7 @@ def test_an_area_is_marked_by_a_lasso_and_by_a_rectangle_and_erased_likewise(
     expect(visitor.page.get_by_role("button", name="Lasso")).to_have_attribute(
         "aria-pressed", "true"
     )
-    box = visitor.page.locator(".paper canvas").bounding_box()
-    assert box
+    box = box_of(visitor.page.locator(".paper canvas"))
     corners = [(0.7, 0.7), (0.95, 0.7), (0.95, 0.95)]
     for place, (x, y) in enumerate(corners):
         visitor.page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
@@ -256,18 +250,15 @@ def test_with_space_held_the_paper_is_moved(visitor: Visitor) -> None:
         visitor.press("Zoom in")
     visitor.page.keyboard.down("Space")
     paper = visitor.page.locator(".paper")
-    before = paper.bounding_box()
-    stage = visitor.page.locator(".editor .stage").bounding_box()
-    assert stage
+    before = box_of(paper)
+    stage = box_of(visitor.page.locator(".editor .stage"))
     x, y = stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2
     visitor.page.mouse.move(x, y)
     visitor.page.mouse.down()
     visitor.page.mouse.move(x + 60, y + 30, steps=3)
     visitor.page.mouse.up()
     visitor.page.keyboard.up("Space")
-    after = paper.bounding_box()
-    assert before
-    assert after
+    after = box_of(paper)
     assert after["x"] - before["x"] == pytest.approx(60, abs=2)
     assert after["y"] - before["y"] == pytest.approx(30, abs=2)
     expect(visitor.page.get_by_role("button", name="Undo")).to_be_disabled()
@@ -401,8 +392,7 @@ def test_there_is_room_to_paint_at_400_percent(one: Front, visit: Visit, cog: Co
     visitor = visit(one.url, viewport={"width": 360, "height": 225}, device_scale_factor=4)
     visitor.choose("image", EXAMPLES / "flower.png")
     visitor.press("Paint on the image")
-    stage = visitor.page.locator(".editor .stage").bounding_box()
-    assert stage
+    stage = box_of(visitor.page.locator(".editor .stage"))
     assert stage["height"] > 100
     assert violations(visitor.page) == []
     visitor.page.locator(".paper canvas").scroll_into_view_if_needed()

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.test_gallery import make
 from tests.support.asking import ask, do
-from tests.support.browser import Visit, Visitor, fingers, violations
+from tests.support.browser import Visit, Visitor, box_of, boxes_of, fingers, violations
 from tests.support.front import Front
 from tools.fake_cog import CogServer
 from tools.screenshots import PHONE
@@ -154,8 +154,7 @@ def test_a_long_touch_opens_the_menu_and_a_short_one_the_picture(one: Front, vis
     page = visitor.page
     picture = visitor.card().locator(".picture")
     picture.scroll_into_view_if_needed()
-    box = picture.bounding_box()
-    assert box
+    box = box_of(picture)
     touch = fingers(page)
     touch("Start", (box["x"] + 20, box["y"] + 20))
     expect(page.get_by_role("menu")).to_be_visible()
@@ -171,15 +170,13 @@ def test_every_control_on_a_phone_is_as_large_as_a_finger(one: Front, visit: Vis
     make(one, "a fox", num_images=2)
     visitor = visit(one.url, viewport=PHONE, has_touch=True, is_mobile=True)
     visitor.card()
-    for control in visitor.page.locator("#results :is(button, input):visible").all():
-        box = control.bounding_box()
-        assert box
+    controls = visitor.page.locator("#results :is(button, input):visible").all()
+    for control, box in zip(controls, boxes_of(*controls), strict=True):
         assert min(box["width"], box["height"]) >= 44, control.inner_html()
     visitor.page.get_by_role("button", name="What to do with it").first.click()
-    for item in visitor.page.get_by_role("menuitem").all():
-        box = item.bounding_box()
-        assert box
-        assert box["height"] >= 44
+    expect(visitor.page.get_by_role("menuitem").first).to_be_visible()
+    items = boxes_of(*visitor.page.get_by_role("menuitem").all())
+    assert min(item["height"] for item in items) >= 44
 
 
 @pytest.mark.parametrize("look", [{"width": 1440, "height": 900}, {"width": 360, "height": 225}])

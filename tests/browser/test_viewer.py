@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playwright.sync_api import FloatRect, Locator, expect
+from playwright.sync_api import Locator, expect
 
 from tests.support.asking import ask
-from tests.support.browser import Visit, Visitor, fingers, violations
+from tests.support.browser import Visit, Visitor, box_of, boxes_of, fingers, violations
 from tests.support.front import Front
 from tests.support.pictures import EXAMPLES
 from tools.fake_cog import data_url
@@ -36,12 +36,6 @@ def opened(visitor: Visitor, place: int = 0) -> Locator:
     dialog = visitor.page.get_by_role("dialog", name="Picture")
     expect(dialog.locator(".stage")).not_to_have_attribute("aria-busy", "true")
     return dialog
-
-
-def box_of(element: Locator) -> FloatRect:
-    box = element.bounding_box()
-    assert box
-    return box
 
 
 def percent(dialog: Locator) -> int:
@@ -334,7 +328,7 @@ def test_of_a_crop_only_what_was_used_is_shown(visitor: Visitor, one: Front) -> 
     visitor.page.reload()
     dialog = opened(visitor)
     dialog.get_by_label("How much of the input is shown").fill("100")
-    picture, over = (box_of(dialog.locator(name)) for name in (".after", ".before img"))
+    picture, over = boxes_of(*map(dialog.locator, (".after", ".before img")))
     assert over["width"] == pytest.approx(2 * picture["width"], abs=1)
     assert picture["x"] - over["x"] == pytest.approx(picture["width"] / 2, abs=1)
     assert picture["y"] - over["y"] == pytest.approx(picture["height"], abs=1)
@@ -386,7 +380,7 @@ def test_each_state_is_for_everyone(one: Front, visit: Visit, look: dict[str, An
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert box_of(dialog.locator(".stage"))["height"] > 100
     if look.get("has_touch"):
-        boxes = [box_of(one) for one in dialog.locator("button:visible").all()]
+        boxes = boxes_of(*dialog.locator("button:visible").all())
         assert min(min(box["width"], box["height"]) for box in boxes) >= 44
 
 

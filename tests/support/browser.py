@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from playwright.sync_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    FloatRect,
     Locator,
     Page,
     Request,
@@ -26,6 +28,22 @@ LONGEST = 60_000
 expect.set_options(timeout=LONGEST)
 SERVER_ENDED = "Failed to load resource: net::"
 """How the browser notes that there is no server, which is so at the end of a test."""
+
+
+def boxes_of(*elements: Locator) -> list[FloatRect]:
+    """Where elements are on the page, once it moves none of them any more, in CSS pixels."""
+    before: list[FloatRect | None] = []
+    deadline = time.monotonic() + LONGEST / 1000
+    while (boxes := [element.bounding_box() for element in elements]) != before or None in boxes:
+        assert time.monotonic() < deadline, boxes
+        before = boxes
+        time.sleep(0.1)
+    return [box for box in boxes if box]
+
+
+def box_of(element: Locator) -> FloatRect:
+    """Where an element is on the page, once it moves no more."""
+    return boxes_of(element)[0]
 
 
 class Visitor:
