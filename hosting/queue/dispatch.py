@@ -162,11 +162,10 @@ class Dispatcher:
             is_overdue: whether its deadline does so.
         """
         cancelled = await self._store.predictions.cancel(prediction_id, is_overdue)
-        if cancelled and cancelled.canceling and prediction_id in self._runs:
-            await self._runs[prediction_id].cancel()
-        if cancelled and cancelled.status.is_over:
-            tracing.record_prediction(cancelled)
-        self.wake(prediction_id, cancelled.token_id if cancelled else None)
+        if cancelled:
+            await self._take_cancelled(cancelled)
+        else:
+            self.wake(prediction_id)
 
     async def remove(self, prediction_id: str, token_id: str) -> bool:
         """Remove a token's prediction and its files, and return whether there was one.
@@ -185,10 +184,16 @@ class Dispatcher:
         """End what of a batch is not over, as `cancel` does."""
         while some := await self._store.batches.cancel(batch_id):
             for cancelled in some:
-                if cancelled.canceling and cancelled.id in self._runs:
-                    await self._runs[cancelled.id].cancel()
-                self.wake(cancelled.id, cancelled.token_id)
+                await self._take_cancelled(cancelled)
             await asyncio.sleep(OTHERS_SECONDS)
+
+    async def _take_cancelled(self, cancelled: Prediction) -> None:
+        """End the run of a prediction that was cancelled, if it has one here, and tell of it."""
+        if cancelled.canceling and cancelled.id in self._runs:
+            await self._runs[cancelled.id].cancel()
+        if cancelled.status.is_over:
+            tracing.record_prediction(cancelled)
+        self.wake(cancelled.id, cancelled.token_id)
 
     async def remove_batch(self, batch_id: str, token_id: str) -> None:
         """Remove a token's batch with its predictions; their files are removed soon."""
