@@ -108,7 +108,6 @@ class Residency:
         self._clock = clock
         self._changed = threading.Condition()
         self._is_taken = False
-        self._waiting: list[Resident] = []
         self._residents: list[Resident] = []
         self._kept: dict[tuple[str, torch.Size, torch.dtype], list[torch.Tensor]] = {}
         """The contents, by what a tensor must have in common with another to be compared."""

@@ -148,5 +148,4 @@ def previews_of(model: Model, is_checked: bool) -> Previews | None:
         raise SetupError(f"PREVIEWS is {setting!r}; give on or off, or leave it empty")
     if setting == "off" or (is_checked and setting != "on"):
         return None
-
     return Previews(RoughDecoder.of(model))
