@@ -39,8 +39,8 @@ def table(results: dict[str, Any]) -> Iterator[str]:
         result = results["overhead"]
         seconds, share = span(result["seconds"]), span(result["share"])
         yield f"\nHTTP around a prediction: {seconds} s, {share} of it"
-    for what, ratio in results.get("observing", {}).items():
-        yield f"\n{what}, with / without: {span(ratio)}"
+    if "observing" in results:
+        yield from observing(results["observing"])
     yield from quick(results)
     if "load" in results:
         yield from load(results["load"])
@@ -115,6 +115,13 @@ def switching(result: dict[str, Any]) -> Iterator[str]:
         yield f"  {name}: {span(seconds)} s, {span(seconds['ratio'])} of one model's"
     size = result["bytes"] / GIB
     yield f"  a switch copies {size:.2f} GiB in {span(result['move_seconds'])} s"
+
+
+def observing(result: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines about what measurements and traces add."""
+    for name, ratio in result["ratios"].items():
+        share = result["shares"][name]
+        yield f"\n{name}, with / without: {span(ratio)}; alone {100 * share:.2f} % of it"
 
 
 def load(result: dict[str, Any]) -> Iterator[str]:

@@ -54,8 +54,11 @@ def test_every_part_has_its_numbers(run: tuple[dict[str, Any], str]) -> None:
     assert growth < set(results["growth"])
     assert results["equality"]["largest"] <= 2
     assert 0 < results["overhead"]["share"]["median"] < 1
-    assert len(results["observing"]) == 3
-    assert all(0.1 < one["median"] < 10 for one in results["observing"].values())
+    observing = results["observing"]
+    assert len(observing["ratios"]) == 3
+    assert all(0.1 < one["median"] < 10 for one in observing["ratios"].values())
+    assert observing["ratios"].keys() == observing["shares"].keys()
+    assert all(-1 < share < 1 for share in observing["shares"].values())
     assert set(results["load"]["loads"]) == {"0.5", "0.8", "1.1", "all at once"}
     assert results["machine"]["versions"]["torch"]
 
