@@ -20,7 +20,7 @@ def test_whatever_starts_ray_is_one_group() -> None:
     options = ("--collect-only", "-q", "-m", "slow", "tests/acceptance")
     listed = subprocess.run(
         [sys.executable, "-m", "pytest", "-o", "addopts=--import-mode=importlib", *options],
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""},
         cwd=ROOT,
         capture_output=True,
         text=True,
