@@ -133,6 +133,7 @@ def test_two_that_are_wanted_at_once_take_turns_in_the_middle_of_their_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(residency, "SHORTEST_QUANTUM", 0.1)
+    monkeypatch.setattr(residency, "QUANTUM_OF_MOVES", 0)  # however slow this machine moves them
     asked = [submitted(one, **LONG) for one in shared.studios]
     pictures = [picture_of(events) for events in asked]
     for picture, draw in zip(pictures, alone, strict=True):
