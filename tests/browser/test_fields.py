@@ -135,6 +135,25 @@ def test_what_is_wrong_with_a_folded_input_is_shown_at_it(
     expect(visitor.field("Extend right")).to_be_visible()
 
 
+def test_news_of_the_model_leave_what_it_finds_wrong_to_be_shown(
+    visitor: Visitor, cog: CogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FAILURES, "trip", ("inputs", "InputError: guidance_scale: too much"))
+    cog.tell("a bus", "trip")
+    ask(visitor, "a bus")
+
+    def renamed(route: Route) -> None:
+        models = route.fetch().json()
+        route.fulfill(json=[{**models[0], "name": "another"}])
+
+    visitor.page.route("**/form/models", renamed)
+    visitor.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(visitor.page.locator("#model option")).to_contain_text("another")
+    cog.let_go("a bus")
+    visitor.card("failed")
+    expect(visitor.fault("guidance_scale")).to_have_text("too much")
+
+
 def test_the_picker_has_the_models_that_run_and_keeps_what_they_share(
     cog: CogServer, tmp_path: Path, visit: Visit
 ) -> None:

@@ -206,7 +206,7 @@ export async function renew(newer) {
   model = newer;
   if (String(upscalersOf(newer)) !== String(before)) return draw(newer);
   showModel();
-  changed();
+  follow();
 }
 
 /** @param {Model?} of */
@@ -335,6 +335,11 @@ const plainValue = (name) => tryGet(plainFields[name]);
 function changed() {
   changes++;
   byId("form").querySelector(".repeat")?.remove(); // what it says is of the form before
+  follow();
+}
+
+/** Shows what follows from what is in the form, and from what the model says of itself. */
+function follow() {
   const useless = uselessOf(inputs, inputValue);
   for (const name of CONDITIONAL) field(name)?.element.toggleAttribute("hidden", useless.has(name));
   keepDraft({ ...othersOf(draft()), ...held() });
