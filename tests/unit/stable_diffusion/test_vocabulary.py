@@ -108,7 +108,7 @@ def test_a_prompt_like_a_book_takes_no_time(vocabulary: Vocabulary) -> None:
         began = time.thread_time()
         assert not vocabulary.knows(book)
         assert len(vocabulary.nearest(book)) <= 3
-        assert time.thread_time() - began < 10  # not minutes
+        assert time.thread_time() - began < 2
 
 
 def test_models_without_one_have_none(tmp_path: Path) -> None:
