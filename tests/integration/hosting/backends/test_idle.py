@@ -15,12 +15,15 @@ from tests.support.front import Queue, queue, until
 from tools.fake_cog import CogServer
 
 PREDICT = """
+import time
+
 from cog import BasePredictor, Path
 from PIL import Image
 
 class Predictor(BasePredictor):
     def setup(self):
         print('model', {description!r}, flush=True)
+        time.sleep(1)  # Cog may lose what has not come to it when the setup ends
 
     def predict(self, prompt: str, seed: int = 0) -> list[Path]:
         Image.new("RGB", (8, 8)).save("out.png")
@@ -74,9 +77,9 @@ def test_it_stays_while_predictions_come(
         assert endpoint.server
         await made.over(await made.ask("fox"))
         process = endpoint.server._process
-        for _ in range(4):
-            await asyncio.sleep(0.3)
+        for _ in range(6):
+            await asyncio.sleep(0.5)
             await made.over(await made.ask("hen"))
         assert endpoint.server._process is process
 
-    running(tmp_path, 1.0, test)
+    running(tmp_path, 2.0, test)
