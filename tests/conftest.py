@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,3 +21,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByWhatIsShar
     from tests.support.distribution import ByWhatIsShared
 
     return ByWhatIsShared(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What a busy machine fails has another try, and is told of: servers, clients, the page."""
+    unit = Path(__file__).with_name("unit")
+    if config.pluginmanager.hasplugin("pytest_rerunfailures"):
+        for item in items:
+            if unit not in item.path.parents:
+                item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Closes what pytest-rerunfailures leaves open, of which Python would complain at the end."""
+    if connection := getattr(getattr(config, "failures_db", None), "sock", None):
+        connection.close()

@@ -13,20 +13,6 @@ from tools import screenshots
 from tools.fake_cog import CogServer
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A test that a busy machine fails has another try, and is told of as one that had it."""
-    if config.pluginmanager.hasplugin("pytest_rerunfailures"):
-        for item in items:
-            if Path(__file__).parent in item.path.parents:
-                item.add_marker(pytest.mark.flaky(reruns=1))
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Closes what pytest-rerunfailures leaves open, of which Python would complain at the end."""
-    if connection := getattr(getattr(config, "failures_db", None), "sock", None):
-        connection.close()
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Ends with the module: beside it no other test could have a loop of its own."""
