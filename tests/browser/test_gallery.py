@@ -465,7 +465,8 @@ def test_the_model_that_starts_is_named_as_what_is_waited_for(
 
 
 def test_an_old_refusal_goes_when_the_server_is_back(visitor: Visitor) -> None:
-    visitor.field("Prompt").fill("a fox")
+    ask(visitor, "a fox")
+    visitor.card()
     visitor.context.set_offline(True)
     visitor.press("Run")
     expect(visitor.page.locator("#fault")).to_contain_text("does not answer")
@@ -473,3 +474,14 @@ def test_an_old_refusal_goes_when_the_server_is_back(visitor: Visitor) -> None:
     expect(visitor.page.locator("#connection")).to_contain_text("The server is back.")
     expect(visitor.page.locator("#fault")).to_have_text("")
     visitor.expect_refusals()
+
+
+def test_a_part_of_the_page_that_does_not_come_is_said_in_words(visitor: Visitor) -> None:
+    visitor.page.route("**/form/workshop.js", lambda route: route.abort())
+    visitor.page.reload()
+    said = "A part of this page could not be loaded. Reload the page and try again."
+    expect(visitor.page.locator("#fault")).to_have_text(said)
+    visitor.page.unroute("**/form/workshop.js")
+    visitor.page.reload()
+    ask(visitor, "a fox")
+    visitor.card()

@@ -6,7 +6,7 @@ import * as form from "../inputs/form.js";
 import { chooseModel, loadModels, modelFor } from "../inputs/models.js";
 import { reuse } from "../inputs/settings.js";
 import { ask, askJson, Problem } from "../page/api.js";
-import { acting, announce, button, byId, contextOf, h, say } from "../page/dom.js";
+import { acting, announce, button, byId, contextOf, faultOf, h, say } from "../page/dom.js";
 import { pass } from "../page/stream.js";
 import { dataUrl } from "../picture/picture.js";
 import { note, repeated } from "./repeats.js";
@@ -42,7 +42,7 @@ export async function run({ mayRepeat = false } = {}) {
     announce("It is in the queue");
     history.ended(id).then((over) => blame(over, version)); // others may be asked for meanwhile
   } catch (error) {
-    if (!(error instanceof Problem && form.blame(error.faults))) say(error.message);
+    if (!(error instanceof Problem && form.blame(error.faults))) say(faultOf(error));
   } finally {
     isSending = false;
     byId("run").removeAttribute("aria-busy");
