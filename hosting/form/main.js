@@ -6,7 +6,7 @@ import { exampleList, offerExamples } from "./inputs/examples.js";
 import * as form from "./inputs/form.js";
 import { chooseModel, loadModels } from "./inputs/models.js";
 import { listenForReset } from "./inputs/reset.js";
-import { acting, byId, faultOf, say } from "./page/dom.js";
+import { acting, byId } from "./page/dom.js";
 import { listenForKeys } from "./page/keys.js";
 import { listenToTabs } from "./page/tabs.js";
 import { listenForPictures } from "./picture/drops.js";
@@ -67,4 +67,4 @@ async function start() {
   await (await workshop).takeHandedOn();
 }
 
-start().catch((error) => say(faultOf(error)));
+acting(start)();

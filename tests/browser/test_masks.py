@@ -34,6 +34,14 @@ def mask_sent(cog: CogServer) -> Image.Image:
         return mask.convert("L")
 
 
+def test_an_editor_that_does_not_come_is_said_at_the_field(visitor: Visitor) -> None:
+    visitor.page.route("**/form/mask/editor.js", lambda route: route.abort())
+    visitor.choose("image", EXAMPLES / "flower.png")
+    visitor.press("Paint on the image")
+    said = "A part of this page could not be loaded. Reload the page and try again."
+    expect(visitor.fault("mask")).to_have_text(said)
+
+
 def test_a_mask_is_painted_erased_undone_inverted_and_painted_on(
     visitor: Visitor, cog: CogServer
 ) -> None:

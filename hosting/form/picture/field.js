@@ -1,6 +1,6 @@
 // The field of an input that is a picture: what is chosen, and what comes while it is read.
 
-import { announce, button, h } from "../page/dom.js";
+import { announce, button, faultOf, h } from "../page/dom.js";
 import { makeChosen } from "./chosen.js";
 import { makeReader } from "./reading.js";
 import { makeWays } from "./ways.js";
@@ -192,7 +192,7 @@ function makePainting(paint, before, to) {
       to().set(made);
       to().focus();
     } catch (error) {
-      to().say(error.message);
+      to().say(faultOf(error));
     } finally {
       isPainting = false;
     }
