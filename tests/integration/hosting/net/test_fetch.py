@@ -638,7 +638,7 @@ def test_an_endless_answer_to_a_post_is_not_read(server: Server, network: Networ
     server.answers["/"] = endless(b"HTTP/1.1 200 OK\r\n\r\n", b"a" * 100_000, 0)
     started = time.monotonic()
     assert post(server.url) == 200
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 1
 
 
 def test_a_post_that_does_not_arrive_is_told(server: Server, network: Network) -> None:
@@ -649,7 +649,7 @@ def test_a_post_that_does_not_arrive_is_told(server: Server, network: Network) -
     started = time.monotonic()
     with pytest.raises(FetchError, match="within 0.2 seconds"):
         asyncio.run(fetch.post(server.url, b"", {}, seconds=0.2, allowed=LOOPBACK))
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 1
     network.dead.append(PUBLIC)
     with pytest.raises(FetchError, match="gave no whole answer"):
         post("http://example.com/")
